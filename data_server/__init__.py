@@ -1,0 +1,1 @@
+"""The PyTorch/MMDetection side. Only the nursery and what is forked from it import torch and mmdet."""

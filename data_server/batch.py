@@ -1,0 +1,79 @@
+"""The arrays of a detection batch, and how large they are.
+
+images u8 (B,H,W,3) BGR, zero outside the content      H and W: the largest of the batch, padded to a multiple of the size divisor
+image_shapes i32 (B,2), original_shapes i32 (B,2)      height, width in pixels: content in `images`; file on disk
+scale_factors f32 (B,4)                                w, h, w, h: resized / original
+flipped u8 (B,)                                        0 no, 1 horizontally, 2 vertically, 3 both
+image_ids i64 (B,), dataset_ids i32 (B,)
+boxes f32 (B,G,4), labels i32 (B,G), ignored u8 (B,G)  x1,y1,x2,y2 in pixels of `images`; G a multiple of 8
+box_counts i32 (B,)                                    boxes to train on; crowds follow them, marked in `ignored`; the rest is zero
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shared.layout import Layout
+from shared.messages import Facts
+
+BOX_MULTIPLE = 8
+
+
+def layout_of(batch: int, height: int, width: int, boxes: int) -> Layout:
+    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes each."""
+    return Layout.pack(
+        [
+            ("images", "uint8", (batch, height, width, 3)),
+            ("image_shapes", "int32", (batch, 2)),
+            ("original_shapes", "int32", (batch, 2)),
+            ("scale_factors", "float32", (batch, 4)),
+            ("flipped", "uint8", (batch,)),
+            ("image_ids", "int64", (batch,)),
+            ("dataset_ids", "int32", (batch,)),
+            ("boxes", "float32", (batch, boxes, 4)),
+            ("box_counts", "int32", (batch,)),
+            ("labels", "int32", (batch, boxes)),
+            ("ignored", "uint8", (batch, boxes)),
+        ]
+    )
+
+
+def padded(size: int, multiple: int) -> int:
+    """`size` rounded up to a multiple of `multiple`."""
+    return -(-size // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What bounds a stream's batches.
+
+    `wide` uint8 (images,), 1 where an image is wider than high; the most boxes an image has; `height` x `width` pixels is the largest area of a
+    padded image.
+    """
+
+    wide: np.ndarray
+    max_boxes: int
+    height: int
+    width: int
+
+    def to_memory(self) -> int:
+        """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
+        descriptor = os.memfd_create("unidetector-facts", os.MFD_CLOEXEC)
+        os.write(descriptor, self.wide.tobytes())
+        return descriptor
+
+    @classmethod
+    def received(cls, facts: Facts, descriptor: int) -> DatasetFacts:
+        """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
+        wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
+        os.close(descriptor)
+        return cls(wide, facts.max_boxes, facts.batch_height, facts.batch_width)
+
+    def payload_bytes(self, config: dict[str, Any]) -> int:
+        """Bytes of the largest batch of a stream with this data part of a config."""
+        boxes = padded(config["feed"]["max_boxes"] or max(1, self.max_boxes), BOX_MULTIPLE)
+        return layout_of(config["batch_size"], self.height, self.width, boxes).nbytes

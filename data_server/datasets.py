@@ -1,0 +1,204 @@
+"""Builds MMDetection data sets and says what the server must know of them.
+
+A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are UniDetector's have been taken out:
+
+    class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the annotation file counts.
+
+Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of its data set. That
+is kept here and not left to MMDetection's wrapper, which demands equal classes.
+
+Building runs once per stream, in the stream's nursery; the workers forked from it share its memory.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
+import numpy as np
+from mmdet.registry import DATASETS
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.utils import import_modules_from_strings
+
+from shared.errors import UserError, nearest
+
+
+class Part:
+    """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
+
+    ``results(index)`` is what the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8 and the boxes.
+    """
+
+    def __init__(self, config: dict[str, Any], dataset_id: int, *, training: bool) -> None:
+        config = dict(config)
+        self.dataset_id = dataset_id
+        self.class_agnostic = bool(config.pop("class_agnostic", False))
+        config.setdefault("test_mode", not training)
+        annotations = _annotation_file(config)
+        if self.class_agnostic and annotations and not config.get("metainfo"):
+            config["metainfo"] = {"classes": category_names(annotations)}
+        self.dataset = _build(config, annotations)
+        self.pack = _take_packing(self.dataset)
+        self.annotation_file = annotations
+        self.classes = list(self.dataset.metainfo.get("classes") or ())
+        _check_classes(self, config)
+        if len(self.dataset) == 0:
+            raise UserError(
+                f"{_name(config, annotations)}: no image with boxes is left after filtering; "
+                "check metainfo.classes and filter_cfg against the annotations"
+            )
+
+    def results(self, index: int) -> dict[str, Any]:
+        return self.dataset[index]
+
+    def image_path(self, index: int) -> str:
+        """The file of image `index`, for messages."""
+        return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
+
+    def facts(self, index: int) -> tuple[bool, int]:
+        """Whether image `index` is wider than high, and how many boxes it has."""
+        info = self.dataset.get_data_info(index)
+        return info.get("width", 0) > info.get("height", 0), len(info.get("instances", ()))
+
+
+class Datasets:
+    """All data sets of a stream, end to end under one index."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Builds from the data part of a trainer's config (`shared.config.data_part`).
+
+        Raises:
+            UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
+        """
+        DefaultScope.get_instance("unidetector", scope_name="mmdet")
+        _import_custom(config.get("custom_imports"))
+        dataset = config["dataset"]
+        parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
+        self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
+        self._ends = np.cumsum([len(part.dataset) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def locate(self, index: int) -> tuple[Part, int]:
+        """The data set that holds image `index`, and the image's index there."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of the first data set; of all of them in order, each once, when there are several."""
+        return list(dict.fromkeys(name for part in self.parts for name in part.classes))
+
+    def facts(self) -> tuple[np.ndarray, int]:
+        """uint8 (images,), 1 for wide images; and the most boxes that one image has."""
+        pairs = [part.facts(index) for part in self.parts for index in range(len(part.dataset))]
+        return np.array([wide for wide, _ in pairs], np.uint8), max(boxes for _, boxes in pairs)
+
+
+def category_names(annotation_file: str) -> list[str]:
+    """The names of a COCO file's categories, in the file's order."""
+    return [category["name"] for category in _read_coco(annotation_file)["categories"]]
+
+
+def _annotation_file(config: dict[str, Any]) -> str | None:
+    name = config.get("ann_file")
+    if not name:
+        return None
+    path = Path(config.get("data_root") or "") / name
+    if not path.is_file():
+        raise UserError(
+            f"annotation file {str(path.absolute())!r}: no such file; check data_root={config.get('data_root')!r} and ann_file={name!r}"
+        )
+    return str(path)
+
+
+def _build(config: dict[str, Any], annotations: str | None) -> Any:
+    try:
+        # With test_mode MMDetection takes samples as they are; otherwise a pipeline that returns None would make it draw another one.
+        return DATASETS.build(ConfigDict(config))
+    except Exception as error:
+        if annotations and "Coco" in str(config.get("type", "")):
+            _read_coco(annotations)
+        name = _name(config, annotations)
+        raise UserError(f"{name}: MMDetection cannot build it: {type(error).__name__}: {error}") from error
+
+
+def _name(config: dict[str, Any], annotations: str | None) -> str:
+    return f"data set {config.get('type')!r}" + (f" of annotation file {annotations!r}" if annotations else "")
+
+
+def _take_packing(dataset: Any) -> Any:
+    """Takes the final PackDetInputs off the data set's pipeline: its work is done while writing into the slot."""
+    pipeline = getattr(dataset, "pipeline", None)
+    transforms = getattr(pipeline, "transforms", pipeline)
+    if not transforms or type(transforms[-1]).__name__ != "PackDetInputs":
+        last = type(transforms[-1]).__name__ if transforms else "nothing"
+        raise UserError(
+            f"data set {type(dataset).__name__}: its pipeline ends in {last}; expected PackDetInputs as the last transform"
+        )
+    return transforms.pop()
+
+
+def _check_classes(part: Part, config: dict[str, Any]) -> None:
+    named = (config.get("metainfo") or {}).get("classes")
+    if not isinstance(named, list | tuple) or not part.annotation_file:
+        return
+    if len(getattr(part.dataset, "cat_ids", named)) == len(named):
+        return
+    known = category_names(part.annotation_file)
+    for name in named:
+        if name not in known:
+            raise UserError(
+                f"annotation file {part.annotation_file!r} has no category {name!r}{nearest(name, known)}, "
+                "which metainfo.classes of the config names"
+            )
+
+
+def _import_custom(custom: dict[str, Any] | None) -> None:
+    if custom:
+        import_modules_from_strings(**custom)
+
+
+_IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
+_ANNOTATION_KEYS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)}
+_CATEGORY_KEYS = {"id": int, "name": str}
+
+
+def _read_coco(path: str) -> dict[str, Any]:
+    """Reads a COCO file; raises UserError naming the line, or the first entry and key, that is malformed."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"annotation file {path!r} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"annotation file {path!r}: not a text file; expected COCO JSON") from None
+    if not isinstance(content, dict):
+        raise UserError(f"annotation file {path!r}: expected a JSON object with images, annotations and categories")
+    for section, keys in (("images", _IMAGE_KEYS), ("annotations", _ANNOTATION_KEYS), ("categories", _CATEGORY_KEYS)):
+        entries = content.get(section)
+        if not isinstance(entries, list):
+            raise UserError(f"annotation file {path!r}: key {section!r} is missing or no list")
+        for number, entry in enumerate(entries):
+            for key, kind in keys.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise UserError(
+                        f"annotation file {path!r}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}"
+                    )
+            if section == "annotations" and (
+                len(entry["bbox"]) != 4 or not all(isinstance(number, int | float) for number in entry["bbox"])
+            ):
+                raise UserError(
+                    f"annotation file {path!r}: annotations[{number}] has bbox {entry['bbox']}; expected [x, y, w, h]"
+                )
+    return content
+
+
+def _short(entry: Any) -> str:
+    text = json.dumps(entry)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,83 @@
+"""Computes MMDetection's own metrics over predictions that a trainer sent.
+
+Runs in a process forked from the stream's nursery, for one evaluation: predictions come in a memfd, metric objects are built from ``val_evaluator`` by MMDetection's registry, METRICS or FAILURE goes back.
+A metric that takes an annotation file and names none gets the data set's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import METRICS
+from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
+
+from data_server.datasets import Datasets
+from shared.errors import UserError
+from shared.layout import Layout
+from shared.link import Channel
+from shared.messages import Failure, Metrics
+
+
+def run(
+    channel: Channel, datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[tuple[list, bytes]]
+) -> None:
+    """Computes the metrics and answers on `channel`."""
+    try:
+        channel.send(Metrics(evaluate(datasets, evaluator, predictions)))
+    except UserError as error:
+        channel.send(Failure(str(error), True))
+
+
+def evaluate(
+    datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[tuple[list, bytes]]
+) -> dict[str, float]:
+    """Metric name -> value.
+
+    Raises:
+        UserError: a metric cannot be built from its config, or fails.
+    """
+    MMLogger.get_instance("unidetector", logger_name="unidetector", log_level=logging.ERROR)
+    values: dict[str, float] = {}
+    for config in evaluator:
+        try:
+            metric = _build(config, datasets)
+            for sample in _samples(predictions):
+                metric.process({}, [sample])
+            values.update(metric.evaluate(len(metric.results)))
+        except Exception as error:
+            raise UserError(f"metric {config.get('type')!r}: {type(error).__name__}: {error}") from error
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float | np.number)}
+
+
+def _build(config: dict[str, Any], datasets: Datasets) -> Any:
+    config = dict(config)
+    part = datasets.parts[0]
+    if part.annotation_file and "ann_file" in inspect.signature(METRICS.get(config["type"])).parameters:
+        config.setdefault("ann_file", part.annotation_file)
+    metric = METRICS.build(ConfigDict(config))
+    metric.dataset_meta = part.dataset.metainfo
+    return metric
+
+
+def _samples(predictions: list[tuple[list, bytes]]) -> Iterator[dict[str, Any]]:
+    """MMDetection's data samples, as dicts."""
+    for rows, payload in predictions:
+        arrays = Layout.from_wire(rows, len(payload)).views(np.frombuffer(payload, np.uint8))
+        ends = np.cumsum(arrays["counts"])
+        for row, end in enumerate(ends):
+            part = slice(int(end - arrays["counts"][row]), int(end))
+            yield {
+                "img_id": int(arrays["image_ids"][row]),
+                "ori_shape": tuple(int(n) for n in arrays["original_shapes"][row]),
+                "pred_instances": {
+                    "bboxes": torch.tensor(arrays["boxes"][part]),
+                    "scores": torch.tensor(arrays["scores"][part]),
+                    "labels": torch.tensor(arrays["labels"][part], dtype=torch.int64),
+                },
+            }

@@ -1,0 +1,21 @@
+"""How a process is tied to the life of its parent, so that no `kill -9` of anybody leaves another behind.
+
+    trainer ─(SIGTERM)─► embedded server ─(SIGKILL)─► root nursery ─► stream's nursery ─► workers, evaluators
+
+The kernel delivers the signal the moment the parent is gone (PR_SET_PDEATHSIG), whatever the child is doing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
+    """Asks the kernel for `signal_number` when this process' parent, which should be `parent`, dies. Exits if it is gone already."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number))
+    if os.getppid() != parent:
+        os._exit(1)

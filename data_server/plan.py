@@ -1,0 +1,109 @@
+"""What is in batch k: a pure function of (data set, seed, rank, world size, k), whatever the workers do.
+
+    epoch ──seed──► permutation ──aspect ratio──► groups ──cut──► batches ──seed──► order of batches ──rank──► this stream's steps
+
+Each group (wide images, high images) is filled up to whole batches by repeating its first images, as MMDetection 2's GroupSampler does, so an
+epoch has the same number of steps every time. Without shuffling the order is the data set's own, and only the last batch is filled up,
+by repeating its last image; those repetitions are marked as not valid.
+
+Every sample is seeded by itself, from (seed, epoch, its place in the epoch), never by the worker that happens to make it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The recipe of one batch: `indices` into the data set, one `seeds` entry (64 bits) each; the first `valid` count."""
+
+    epoch: int
+    indices: tuple[int, ...]
+    seeds: tuple[int, ...]
+    valid: int
+
+
+class Plan:
+    """The batches of one stream.
+
+    Args:
+        wide: uint8 (images,), 1 where an image is wider than high.
+        batch_size: images in a batch of this rank.
+        shuffle: a new order every epoch.
+        group_by_aspect_ratio: no batch mixes wide and high images.
+    """
+
+    def __init__(
+        self,
+        wide: np.ndarray,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        group_by_aspect_ratio: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._wide = wide.astype(bool)
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._group = group_by_aspect_ratio
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
+        global_batches = sum(-(-len(group) // batch_size) for group in self._groups(np.arange(len(wide))))
+        self.steps_per_epoch = -(-global_batches // world_size)
+
+    def batch(self, step: int) -> BatchPlan:
+        """The recipe of global step `step`, counted from the start of epoch 0."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        batches, valid = self._batches(epoch)
+        place = step_in_epoch * self._world_size + self._rank
+        seeds = tuple(sample_seed(self._seed, epoch, place * self._batch_size + i) for i in range(self._batch_size))
+        # The last steps of an epoch may run out of batches for the higher ranks: those repeat the first ones.
+        repeated, row = divmod(place, len(batches))
+        counts = 0 if repeated and not self._shuffle else int(valid[row])
+        return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
+
+    def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count, (batches,)."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, *self._make_batches(epoch))
+        return self._epoch[1:]
+
+    def _make_batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.arange(len(self._wide))
+        random = np.random.default_rng([self._seed, epoch])
+        if self._shuffle:
+            random.shuffle(order)
+        rows, valid = [], []
+        for group in self._groups(order):
+            missing = -len(group) % self._batch_size
+            filler = np.resize(group, missing) if self._shuffle else np.repeat(group[-1:], missing)
+            rows.append(np.concatenate([group, filler]).reshape(-1, self._batch_size))
+            counts = np.full(len(rows[-1]), self._batch_size)
+            if not self._shuffle:
+                counts[-1] -= missing
+            valid.append(counts)
+        batches, counts = np.concatenate(rows), np.concatenate(valid)
+        if self._shuffle:
+            mixed = random.permutation(len(batches))
+            batches, counts = batches[mixed], counts[mixed]
+        return batches, counts
+
+    def _groups(self, order: np.ndarray) -> list[np.ndarray]:
+        if not self._group:
+            return [order]
+        wide = self._wide[order]
+        return [group for group in (order[wide], order[~wide]) if len(group)]
+
+
+def sample_seed(seed: int, epoch: int, place: int) -> int:
+    """64 bits that depend on all three and on nothing else."""
+    digest = hashlib.blake2b(f"{seed}/{epoch}/{place}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -1,0 +1,123 @@
+"""A worker: makes batches, one at a time, straight into the slots it is told to write.
+
+    ASSIGN (step, slot, generation, samples) ──► run each sample's pipeline ──► lay the arrays out ──► one copy per image into the slot,
+    padded with zeros ──► header and checksum ──► WROTE
+
+It is forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state between batches:
+killing it at any moment loses nothing but the batch in hand, which another worker makes again, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from data_server.batch import BOX_MULTIPLE, layout_of, padded
+from data_server.datasets import Datasets
+from data_server.samples import BadSample, Sample, load
+from shared.arena import Arena
+from shared.errors import UserError
+from shared.layout import Layout
+from shared.link import Channel, ChannelClosed
+from shared.messages import Assign, Failure, Spawn, Worker, Wrote
+
+
+def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spawn, memory: int) -> None:
+    """Serves assignments until the server is gone. `memory` is the arena's descriptor."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    arena = Arena(memory, spawn.slots, spawn.slot_bytes, writable=True)
+    os.close(memory)
+    pidfd = os.pidfd_open(os.getpid())
+    try:
+        channel.send(Worker(os.getpid()), pidfd)
+        os.close(pidfd)
+        while True:
+            assignment = channel.receive(Assign)
+            try:
+                channel.send(make_batch(arena, datasets, config, assignment))
+            except (UserError, BadSample) as error:
+                channel.send(Failure(str(error), True))
+    except ChannelClosed:
+        return
+
+
+def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign) -> Wrote:
+    """Writes the batch of `assignment` into its slot.
+
+    Raises:
+        BadSample: an image cannot be used and ``feed.on_bad_sample`` is 'stop'.
+        UserError: the batch does not fit the slot.
+    """
+    replaced: list[str] = []
+    samples = [_load(datasets, index, seed, config["feed"], replaced) for index, seed in assignment.samples]
+    layout = lay_out(samples, config)
+    if layout.nbytes > arena.capacity:
+        raise UserError(_does_not_fit(layout, arena.capacity, assignment.step))
+    write(samples, layout.views(arena.payload(assignment.slot)))
+    digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout)
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.to_wire(), digest, replaced)
+
+
+def lay_out(samples: list[Sample], config: dict[str, Any]) -> Layout:
+    """The arrays of a batch: H and W are the largest of its images, padded to a multiple of ``size_divisor``; G boxes, a multiple of 8."""
+    return layout_of(
+        len(samples),
+        padded(max(sample.image.shape[0] for sample in samples), config["size_divisor"]),
+        padded(max(sample.image.shape[1] for sample in samples), config["size_divisor"]),
+        padded(max(1, *(len(sample.boxes) for sample in samples)), BOX_MULTIPLE),
+    )
+
+
+def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
+    """Fills a batch's arrays. Every byte is written: the slot holds an older batch.
+
+    ``box_counts`` counts the boxes to train on; crowds follow them and are marked in ``ignored``.
+    """
+    for name in ("boxes", "labels", "ignored"):
+        arrays[name][:] = 0
+    for row, sample in enumerate(samples):
+        height, width = sample.image.shape[:2]
+        image = arrays["images"][row]
+        image[:height, :width] = sample.image
+        image[:height, width:] = 0
+        image[height:] = 0
+        count = len(sample.boxes)
+        arrays["image_shapes"][row] = height, width
+        arrays["original_shapes"][row] = sample.original_shape
+        arrays["scale_factors"][row] = sample.scale_factor
+        arrays["flipped"][row] = sample.flipped
+        arrays["image_ids"][row] = sample.image_id
+        arrays["dataset_ids"][row] = sample.dataset_id
+        arrays["boxes"][row, :count] = sample.boxes
+        arrays["box_counts"][row] = count - int(sample.ignored.sum())
+        arrays["labels"][row, :count] = sample.labels
+        arrays["ignored"][row, :count] = sample.ignored
+
+
+def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
+    batch, height, width, _ = layout.fields[0].shape
+    boxes = next(field.shape[1] for field in layout.fields if field.name == "boxes")
+    if layout_of(batch, height, width, BOX_MULTIPLE).nbytes > capacity:
+        remedy = f"set feed.max_image_size=({height}, {width}) or more"
+    else:
+        remedy = f"set feed.max_boxes={boxes} or more"
+    return (
+        f"the batch of step {step} ({batch} images padded to {height}x{width}, {boxes} boxes each) needs {layout.nbytes} bytes, "
+        f"a slot holds {capacity}; {remedy}"
+    )
+
+
+def _load(datasets: Datasets, index: int, seed: int, feed: dict[str, Any], replaced: list[str]) -> Sample:
+    for offset in range(len(datasets)):
+        try:
+            return load(datasets, (index + offset) % len(datasets), seed)
+        except BadSample as error:
+            if feed["on_bad_sample"] == "stop":
+                raise BadSample(f"{error} (feed.on_bad_sample='replace' would skip it)") from None
+            replaced.append(str(error))
+    raise BadSample("no image of the data set can be used")

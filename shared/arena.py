@@ -1,0 +1,121 @@
+"""An arena is a fixed number of equal slots in one piece of nameless shared memory.
+
+    memfd │ slot 0: header 64 B, payload │ slot 1 │ ... │ slot N-1 │      sealed: can neither grow nor shrink
+
+    header │ magic 8 │ generation 8 │ step 8 │ payload bytes 8 │ payload xxh3 8 │ layout xxh3 8 │ 0 │ header xxh3 8 │
+
+The server creates it once per stream: memory is allocated and touched then, so a machine that has too little says so at the
+start, and no batch ever pays for a page fault. Workers map it writable. The client is handed a descriptor that the kernel
+refuses to map writable. Having no name it cannot be left behind: it is gone when the last process that maps it is.
+
+A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the payload's
+checksum, as its last act; the reader compares both with the BATCH message before it uses a byte. So a torn, stale or flipped
+slot is an error that is noticed, never a wrong picture.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+
+import numpy as np
+import xxhash
+
+from shared.layout import Layout, aligned
+
+HEADER_BYTES = 64
+_MAGIC = b"UDSLOT\x00\x01"
+_HEADER = struct.Struct("<8sQQQQQQ")
+_HEADER_CHECK = struct.Struct("<Q")
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class SlotCorrupted(Exception):
+    """A slot whose bytes are not what the BATCH message announced."""
+
+
+class Arena:
+    """N slots of `slot_bytes` bytes each (header included), mapped into this process."""
+
+    def __init__(self, descriptor: int, slots: int, slot_bytes: int, *, writable: bool) -> None:
+        """Maps `descriptor`, which stays the caller's.
+
+        Raises:
+            ValueError: the memory behind `descriptor` is not sealed at exactly this size.
+        """
+        size = slots * slot_bytes
+        if os.fstat(descriptor).st_size != size or fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) != _SEALS:
+            raise ValueError(f"not an arena of {slots} slots x {slot_bytes} bytes")
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self._bytes = np.frombuffer(mmap.mmap(descriptor, size, flags=flags, prot=protection), np.uint8)
+
+    @property
+    def capacity(self) -> int:
+        """Payload bytes of one slot."""
+        return self.slot_bytes - HEADER_BYTES
+
+    def payload(self, slot: int) -> np.ndarray:
+        """uint8 (capacity,): the slot's payload, without a copy."""
+        start = slot * self.slot_bytes
+        return self._bytes[start + HEADER_BYTES : start + self.slot_bytes]
+
+    def header(self, slot: int) -> np.ndarray:
+        """uint8 (64,): the slot's header."""
+        start = slot * self.slot_bytes
+        return self._bytes[start : start + HEADER_BYTES]
+
+    def seal(self, slot: int, generation: int, step: int, layout: Layout) -> int:
+        """Writes the header over a finished payload; returns the payload's xxh3_64."""
+        payload = self.payload(slot)
+        layout.clear_gaps(payload)
+        digest = xxhash.xxh3_64_intdigest(payload[: layout.nbytes])
+        self.header(slot)[:] = np.frombuffer(_header(generation, step, layout, digest), np.uint8)
+        return digest
+
+    def verify(self, slot: int, generation: int, step: int, layout: Layout, digest: int) -> None:
+        """Compares the slot with what a BATCH message said of it.
+
+        Raises:
+            SlotCorrupted: generation, step, layout or a byte of the payload is another.
+        """
+        if self.header(slot).tobytes() != _header(generation, step, layout, digest):
+            raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
+        if xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
+            raise SlotCorrupted(f"the payload of step {step} in slot {slot} does not have its checksum")
+
+
+def create_memory(slots: int, slot_bytes: int) -> int:
+    """A sealed memfd for an arena, every page allocated. Returns its descriptor.
+
+    Raises:
+        OSError: ENOSPC or ENOMEM, when the machine cannot give this much.
+    """
+    descriptor = os.memfd_create("unidetector-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, slots * slot_bytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_only(descriptor: int) -> int:
+    """A second descriptor of the same memory, through which nobody can map it writable."""
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def slot_bytes_for(payload_bytes: int) -> int:
+    """The size of a slot that holds `payload_bytes`: header added, rounded up to whole pages."""
+    return -(-(HEADER_BYTES + aligned(payload_bytes)) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _header(generation: int, step: int, layout: Layout, digest: int) -> bytes:
+    layout_digest = xxhash.xxh3_64_intdigest(repr(layout.fields).encode())
+    head = _HEADER.pack(_MAGIC, generation, step, layout.nbytes, digest, layout_digest, 0)
+    return head + _HEADER_CHECK.pack(xxhash.xxh3_64_intdigest(head))

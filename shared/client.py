@@ -1,0 +1,218 @@
+"""A trainer's end of a stream: leases on batches as read-only numpy views. Knows no framework.
+
+    connect ──► open (HELLO ... WELCOME) ──► next ──► Lease.arrays ──► Lease.release ──► next ... ──► evaluate ──► close
+
+While it waits it watches the control channel and the lifeline together, so the death of the server is noticed at once and never mistaken for
+slowness.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import zmq
+
+from shared.arena import Arena, SlotCorrupted
+from shared.errors import UserError
+from shared.layout import Layout, LayoutError
+from shared.link import Address, Channel, ChannelClosed
+from shared.messages import (
+    IDENTITY_BYTES,
+    PROTOCOL_VERSION,
+    Batch,
+    EndOfStream,
+    Evaluate,
+    Failure,
+    Goodbye,
+    Hail,
+    Hello,
+    Message,
+    Metrics,
+    Notice,
+    Predictions,
+    Ready,
+    Release,
+    Welcome,
+    decode,
+    encode,
+)
+
+
+class ServerGone(Exception):
+    """The data server died or was stopped; a new one can go on from the same cursor."""
+
+
+class StreamFailed(Exception):
+    """The data server ended the stream because of a fault that is not the user's."""
+
+
+class Lease:
+    """The right to read one batch. `arrays` are read-only views into shared memory, described in `data_server.batch`.
+
+    They are valid until `release`; to touch `arrays` afterwards raises.
+    """
+
+    def __init__(self, stream: StreamClient, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
+        self.epoch = batch.epoch
+        self.step = batch.step
+        self.valid = batch.valid
+        self.digest = batch.digest
+        self._stream = stream
+        self._message = batch
+        self._arrays: dict[str, np.ndarray] | None = arrays
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        if self._arrays is None:
+            raise ValueError(f"the batch of step {self.step} has been released; its slot may hold another by now")
+        return self._arrays
+
+    def release(self) -> None:
+        """Gives the slot back. Whatever is still needed must have been copied."""
+        self._arrays = None
+        self._stream.send(Release(self._message.slot, self._message.generation))
+
+
+class StreamClient:
+    """One stream of batches from a data server.
+
+    Args:
+        on_notice: called with each line that the server wants logged.
+    """
+
+    def __init__(self, address: Address, hello: Hello, on_notice: Callable[[str], None] = lambda text: None) -> None:
+        """Connects and opens the stream; waits as long as the server needs to build the data set.
+
+        Raises:
+            ServerGone: nobody serves `address`, or the server dies meanwhile.
+            UserError: the server refuses, with its reason.
+        """
+        self._address = address
+        self._on_notice = on_notice
+        identity = os.urandom(IDENTITY_BYTES - 1)
+        # ZeroMQ keeps identities that begin with a zero byte for itself.
+        self._identity = b"\x01" + identity
+        self._context = zmq.Context()
+        self._control = self._context.socket(zmq.DEALER)
+        self._control.setsockopt(zmq.LINGER, 0)
+        self._control.setsockopt(zmq.IDENTITY, self._identity)
+        self._lifeline: Channel | None = None
+        try:
+            self._open(hello)
+        except BaseException:
+            self._destroy()
+            raise
+
+    def next(self) -> Lease | None:
+        """The next batch in step order, verified; None at the end of the stream.
+
+        Raises:
+            ServerGone, StreamFailed, UserError: the stream is over.
+            SlotCorrupted: the batch's bytes are not what the server announced.
+        """
+        message = self._wait(Batch, EndOfStream)
+        if isinstance(message, EndOfStream):
+            return None
+        try:
+            layout = Layout.from_wire(message.layout, self._arena.capacity)
+        except LayoutError as error:
+            raise SlotCorrupted(f"step {message.step}: {error}") from None
+        self._arena.verify(message.slot, message.generation, message.step, layout, message.digest)
+        return Lease(self, message, layout.views(self._arena.payload(message.slot)))
+
+    def evaluate(
+        self, predictions: Iterable[dict[str, np.ndarray]], evaluator: list[dict[str, Any]]
+    ) -> dict[str, float]:
+        """Has the server compute metrics. Each item of `predictions` holds the arrays of a PREDICTIONS message."""
+        for arrays in predictions:
+            layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+            payload = np.zeros(layout.nbytes, np.uint8)
+            for name, view in layout.views(payload).items():
+                view[:] = arrays[name]
+            self._control.send_multipart([encode(Predictions(layout.to_wire())), payload])
+        self.send(Evaluate(evaluator))
+        return self._wait(Metrics).values
+
+    def send(self, message: Message) -> None:
+        self._control.send(encode(message))
+
+    def close(self) -> None:
+        """Says goodbye. The stream's slots and workers are gone a moment later."""
+        if self._lifeline is not None:
+            self.send(Goodbye())
+            # The server answers by closing the lifeline; without this wait ZeroMQ could drop the message at exit.
+            self._lifeline.socket.settimeout(1.0)
+            try:
+                while True:
+                    self._lifeline.receive(Failure)
+            except (ChannelClosed, TimeoutError):
+                pass
+        self._destroy()
+
+    def _open(self, hello: Hello) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(self._address.lifeline)
+        except OSError as error:
+            connection.close()
+            raise ServerGone(f"no data server answers at {self._address.text}: {error.strerror}") from None
+        self._lifeline = Channel(connection)
+        try:
+            self._lifeline.send(Hail(PROTOCOL_VERSION, self._identity))
+            answer = self._lifeline.receive(Ready, Failure)
+        except ChannelClosed:
+            raise self._gone() from None
+        if isinstance(answer, Failure):
+            raise _failure(answer)
+        self._control.connect(self._address.control)
+        self._poller = zmq.Poller()
+        self._poller.register(self._control, zmq.POLLIN)
+        self._poller.register(self._lifeline.fileno(), zmq.POLLIN)
+        self.send(hello)
+        self.welcome: Welcome = self._wait(Welcome)
+        (memory,) = self._lifeline.take_descriptors(1)
+        self._arena = Arena(memory, self.welcome.slots, self.welcome.slot_bytes, writable=False)
+        os.close(memory)
+
+    def _wait(self, *expected: type) -> Message:
+        """The next message of a type in `expected`, from either socket. Logs notices on the way."""
+        while True:
+            ready = dict(self._poller.poll())
+            if self._lifeline.fileno() in ready:
+                for message in self._read_lifeline():
+                    if isinstance(message, Failure):
+                        raise _failure(message)
+                    return message
+            elif self._control in ready:
+                message = decode(self._control.recv(), Batch, EndOfStream, Metrics, Notice)
+                if isinstance(message, expected):
+                    return message
+                if isinstance(message, Notice):
+                    self._on_notice(message.text)
+
+    def _read_lifeline(self) -> list[Message]:
+        try:
+            return self._lifeline.read(Welcome, Failure)
+        except ChannelClosed:
+            raise self._gone() from None
+
+    def _gone(self) -> ServerGone:
+        return ServerGone(
+            f"the data server at {self._address.text} died (its lifeline closed at {time.strftime('%H:%M:%S')})"
+        )
+
+    def _destroy(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
+        self._control.close()
+        self._context.term()
+
+
+def _failure(failure: Failure) -> Exception:
+    return UserError(failure.text) if failure.user_error else StreamFailed(failure.text)

@@ -1,0 +1,200 @@
+"""A config in MMDetection's own style, loaded and checked without importing torch.
+
+The trainer's config is the single source of truth; the data server has none. `data_part` cuts out what a stream of batches depends
+on, as plain data, and the trainer sends that in its HELLO. Where MMDetection has a key, its name and meaning are kept; what is ours alone
+is the `feed` section:
+
+    feed.slots             slots of shared memory (default: workers + 3)
+    feed.credits           batches the trainer may hold at a time (default 2)
+    feed.max_image_size    (height, width) in pixels of the largest padded batch (default: from the pipeline's Resize)
+    feed.max_boxes         boxes an image may have (default: the most that an annotated image has)
+    feed.on_bad_sample     'stop' the stream at an unreadable image (default), or 'replace' it by the next sample
+    feed.reconnect_seconds how long a trainer waits for an external data server that went away (default 600)
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from shared.errors import UserError, nearest
+
+FEED_DEFAULTS: dict[str, Any] = {
+    "slots": None,
+    "credits": 2,
+    "max_image_size": None,
+    "max_boxes": None,
+    "on_bad_sample": "stop",
+    "reconnect_seconds": 600,
+}
+TUPLE = "(tuple)"
+_DATALOADER_KEYS = (
+    "batch_size",
+    "num_workers",
+    "persistent_workers",
+    "drop_last",
+    "sampler",
+    "batch_sampler",
+    "dataset",
+)
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "feed": tuple(FEED_DEFAULTS),
+    "train_dataloader": _DATALOADER_KEYS,
+    "val_dataloader": _DATALOADER_KEYS,
+    "test_dataloader": _DATALOADER_KEYS,
+    "train_cfg": ("type", "max_epochs", "val_interval"),
+    "default_hooks": ("logger", "checkpoint", "timer", "param_scheduler", "sampler_seed", "visualization"),
+    "default_hooks.logger": ("type", "interval"),
+    "default_hooks.checkpoint": ("type", "interval", "max_keep_ckpts"),
+    "randomness": ("seed",),
+}
+_TYPES = {
+    "train_cfg": ("EpochBasedTrainLoop",),
+    "sampler": ("DefaultSampler",),
+    "batch_sampler": ("AspectRatioBatchSampler",),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--cfg-options`` as MMDetection's tools have them."""
+    parser.add_argument("--config", required=True, help="path of a config file")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="settings to override, e.g. data_root=data/mine train_dataloader.batch_size=4",
+    )
+
+
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """The config at `path` with `options` merged in and checked.
+
+    Raises:
+        UserError: the file is missing or no valid config, or a section of ours has an unknown key.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"config {path!r}: no such file")
+    try:
+        # custom_imports are for the data server's workers; here they could pull torch into the trainer.
+        config = Config.fromfile(path, import_custom_modules=False)
+        config.merge_from_dict(options or {})
+    except Exception as error:
+        raise UserError(f"config {path!r}: {type(error).__name__}: {error}") from None
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Raises UserError naming the first unknown key in a section that we interpret, with the nearest known one."""
+    for section, known in _SECTIONS.items():
+        values: Any = config
+        for part in section.split("."):
+            values = (values.get(part) if values is not None else None) or {}
+        if not isinstance(values, dict):
+            raise UserError(f"config key {section!r}: expected a dict, found {type(values).__name__}")
+        for key in values:
+            if key not in known:
+                raise UserError(
+                    f"config key '{section}.{key}' is unknown{nearest(str(key), known)}; known are: {', '.join(known)}"
+                )
+        _check_type(section, values, section)
+        for part in ("sampler", "batch_sampler"):
+            if section.endswith("_dataloader") and values.get(part):
+                _check_type(part, values[part], f"{section}.{part}")
+    feed = feed_settings(config)
+    if feed["on_bad_sample"] not in ("stop", "replace"):
+        raise UserError(f"config key 'feed.on_bad_sample' is {feed['on_bad_sample']!r}; expected 'stop' or 'replace'")
+
+
+def _check_type(kind: str, values: dict, where: str) -> None:
+    known = _TYPES.get(kind)
+    if known and values.get("type", known[0]) not in known:
+        raise UserError(f"config key '{where}.type' is {values['type']!r}; supported: {', '.join(known)}")
+
+
+def feed_settings(config: Config) -> dict[str, Any]:
+    """The `feed` section with its defaults filled in."""
+    return {**FEED_DEFAULTS, **config.get("feed", {})}
+
+
+def section(config: Config, key: str) -> Any:
+    """``config[key]``; raises UserError when the config has none."""
+    if config.get(key) is None:
+        raise UserError(f"config {config.filename!r} has no {key!r}{nearest(key, list(config.keys()))}")
+    return config[key]
+
+
+def data_part(config: Config, split: str) -> dict[str, Any]:
+    """What the stream ``train``, ``val`` or ``test`` depends on, as plain data for HELLO.
+
+    Data sets that name no ``data_root`` of their own get the config's top-level one, so that ``--cfg-options data_root=...`` is enough.
+    """
+    dataloader = section(config, f"{split}_dataloader")
+    for key in ("batch_size", "dataset"):
+        if dataloader.get(key) is None:
+            raise UserError(f"config key '{split}_dataloader.{key}' is missing")
+    sampler = dataloader.get("sampler") or {}
+    preprocessor = section(config, "model").get("data_preprocessor") or {}
+    return _plain(
+        {
+            "split": split,
+            "dataset": _with_data_root(dataloader.dataset, config.get("data_root")),
+            "custom_imports": config.get("custom_imports"),
+            "batch_size": dataloader.batch_size,
+            "shuffle": sampler.get("shuffle", split == "train"),
+            "group_by_aspect_ratio": bool(dataloader.get("batch_sampler")),
+            "training": split == "train",
+            "size_divisor": preprocessor.get("pad_size_divisor", 32),
+            "feed": feed_settings(config),
+        }
+    )
+
+
+def evaluator_part(config: Config, split: str) -> list[dict[str, Any]]:
+    """``val_evaluator`` or ``test_evaluator`` as a list of metric configs, plain data."""
+    evaluator = section(config, f"{split}_evaluator")
+    return _plain(evaluator if isinstance(evaluator, list | tuple) else [evaluator])
+
+
+def _with_data_root(dataset: dict, data_root: str | None) -> dict:
+    filled = dict(dataset)
+    if "datasets" in filled:
+        filled["datasets"] = [_with_data_root(part, data_root) for part in filled["datasets"]]
+    elif "dataset" in filled:
+        filled["dataset"] = _with_data_root(filled["dataset"], data_root)
+    elif data_root is not None:
+        filled.setdefault("data_root", data_root)
+    return filled
+
+
+def _plain(value: Any) -> Any:
+    """`value` as plain data for msgpack, where a tuple is written ``{TUPLE: [...]}``, because MMDetection tells tuples from lists.
+
+    Raises:
+        UserError: something in it is no plain data.
+    """
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return {TUPLE: [_plain(item) for item in value]}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise UserError(f"config value {value!r}: a data set's config holds plain data only (numbers, text, lists, dicts)")
+
+
+def from_plain(value: Any) -> Any:
+    """Undoes what `data_part` and `evaluator_part` did to tuples."""
+    if isinstance(value, dict):
+        if value.keys() == {TUPLE}:
+            return tuple(from_plain(item) for item in value[TUPLE])
+        return {key: from_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_plain(item) for item in value]
+    return value

@@ -1,0 +1,17 @@
+"""The one exception that is shown to a user as a single line.
+
+Anything a user can mend (a wrong key, a missing file, a data server of another version) is raised as a ``UserError`` whose text
+names the thing, says what was expected and what to do. Both command lines print it without a traceback and exit with code 2.
+"""
+
+
+class UserError(Exception):
+    """A mistake in what the user gave us, worded for the user."""
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """``" (did you mean 'x'?)"`` for the known word closest to `word`, or an empty string when none is close."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, known, n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

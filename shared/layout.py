@@ -1,0 +1,121 @@
+"""A layout says which arrays stand where in a slot.
+
+    slot  │ header 64 B │ images u8 (B,H,W,3) │pad│ boxes f32 (B,G,4) │pad│ ... │ unused up to the slot's capacity │
+          0             64                    └──── every array starts on a multiple of 64 bytes, gaps are zero
+
+It travels inside every BATCH message, because H, W and G change from batch to batch, and is checked against the slot's bounds
+by whoever receives it, before a single byte is read. Only four plain dtypes exist, so nothing that could hold a Python object
+can be described.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+ALIGNMENT = 64
+DTYPES = {name: np.dtype(name) for name in ("uint8", "int32", "int64", "float32")}
+MAX_FIELDS = 32
+MAX_RANK = 5
+
+
+class LayoutError(ValueError):
+    """A layout that is malformed or does not fit its slot."""
+
+
+def aligned(nbytes: int) -> int:
+    """`nbytes` rounded up to the next multiple of `ALIGNMENT`."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array: its name, dtype name, shape and offset in bytes from the start of the payload."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The arrays of one payload, in the order of their offsets."""
+
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def pack(cls, arrays: Iterable[tuple[str, str, tuple[int, ...]]]) -> Layout:
+        """Places (name, dtype, shape) one after the other, each aligned."""
+        fields, offset = [], 0
+        for name, dtype, shape in arrays:
+            fields.append(Field(name, dtype, tuple(int(n) for n in shape), offset))
+            offset = aligned(offset + fields[-1].nbytes)
+        return cls(tuple(fields))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of payload, up to and including the last array's padding."""
+        return aligned(self.fields[-1].offset + self.fields[-1].nbytes) if self.fields else 0
+
+    def views(self, payload: np.ndarray) -> dict[str, np.ndarray]:
+        """The arrays as views into `payload`, uint8 (capacity,). No copy; as writable as `payload` is."""
+        return {
+            field.name: payload[field.offset : field.offset + field.nbytes]
+            .view(DTYPES[field.dtype])
+            .reshape(field.shape)
+            for field in self.fields
+        }
+
+    def clear_gaps(self, payload: np.ndarray) -> None:
+        """Zeroes the padding between arrays, so that the payload's bytes depend on the batch alone."""
+        for field in self.fields:
+            end = field.offset + field.nbytes
+            payload[end : aligned(end)] = 0
+
+    def to_wire(self) -> list[list]:
+        return [[field.name, field.dtype, list(field.shape), field.offset] for field in self.fields]
+
+    @classmethod
+    def from_wire(cls, rows: object, capacity: int) -> Layout:
+        """Reads what `to_wire` wrote and checks it against a slot of `capacity` payload bytes.
+
+        Raises:
+            LayoutError: unknown dtype, bad shape, overlapping or misaligned arrays, or bytes beyond `capacity`.
+        """
+        if not isinstance(rows, list) or len(rows) > MAX_FIELDS:
+            raise LayoutError(f"a layout is a list of at most {MAX_FIELDS} arrays")
+        fields, end = [], 0
+        for row in rows:
+            field = _field_from_wire(row)
+            if field.offset % ALIGNMENT or field.offset < end:
+                raise LayoutError(f"array {field.name!r} at offset {field.offset} overlaps or is not aligned")
+            end = field.offset + field.nbytes
+            if end > capacity:
+                raise LayoutError(f"array {field.name!r} ends at byte {end}, the slot holds {capacity}")
+            fields.append(field)
+        if len({field.name for field in fields}) != len(fields):
+            raise LayoutError("two arrays of one name")
+        return cls(tuple(fields))
+
+
+def _field_from_wire(row: object) -> Field:
+    if not isinstance(row, list) or len(row) != 4:
+        raise LayoutError("an array is [name, dtype, shape, offset]")
+    name, dtype, shape, offset = row
+    if not isinstance(name, str) or not isinstance(dtype, str) or dtype not in DTYPES:
+        raise LayoutError(f"array {name!r} has dtype {dtype!r}, allowed are {', '.join(DTYPES)}")
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(_is_size(n) for n in [*shape, offset]):
+        raise LayoutError(f"array {name!r} has a bad shape or offset")
+    return Field(name, dtype, tuple(shape), offset)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40

@@ -1,0 +1,199 @@
+"""The sockets between a trainer and a data server, and the framed Unix socket that carries descriptors.
+
+A data server lives in a directory of its own, mode 0700, so that only its user can reach it:
+
+    dir/lock        held (flock) for the server's whole life: an orphaned directory is exactly one whose lock is free
+    dir/control     ZeroMQ ROUTER: HELLO, BATCH, RELEASE, predictions and metrics
+    dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd; its EOF means that the peer is dead
+
+ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes it the moment
+the process on the other side is gone, whatever killed it.
+
+A `Channel` frames messages on a Unix stream socket (4 bytes length, then the message) and passes descriptors beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+from shared.errors import UserError
+from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError, decode, encode
+
+MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux
+_LENGTH = struct.Struct("<I")
+_MAX_DESCRIPTORS = 4
+
+
+class Address:
+    """The directory of a data server, written ``ipc:///path/to/dir``."""
+
+    def __init__(self, text: str) -> None:
+        """Raises UserError when `text` is no such address or its sockets' paths would be too long for the kernel."""
+        if not text.startswith("ipc:///"):
+            raise UserError(f"data server address {text!r}: expected ipc:///DIRECTORY, such as ipc:///tmp/feed")
+        self.text = text
+        self.directory = Path(text.removeprefix("ipc://"))
+        longest = len(os.fsencode(self.directory / "lifeline"))
+        if longest > MAX_SOCKET_PATH:
+            raise UserError(
+                f"data server address {text!r}: the socket path is {longest} bytes long, the kernel allows "
+                f"{MAX_SOCKET_PATH}; choose a shorter directory"
+            )
+
+    @property
+    def control(self) -> str:
+        return f"ipc://{self.directory / 'control'}"
+
+    @property
+    def lifeline(self) -> str:
+        return str(self.directory / "lifeline")
+
+    def is_served(self) -> bool:
+        """Whether a data server is alive in this directory."""
+        try:
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+
+    def occupy(self) -> int:
+        """Makes the directory this process's own and removes what a dead server left there. Returns the held lock's descriptor.
+
+        Raises:
+            UserError: the directory cannot be used, or another data server is alive in it.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UserError(
+                f"data server address {self.text!r}: cannot use directory {self.directory}: {error.strerror}; "
+                "choose a directory you may write to"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise UserError(
+                f"data server address {self.text!r}: another data server is running there; stop it or choose another directory"
+            ) from None
+        for name in ("control", "lifeline"):
+            (self.directory / name).unlink(missing_ok=True)
+        return lock
+
+    def vacate(self) -> None:
+        """Removes the sockets and, when nothing else is in it, the directory."""
+        for name in ("control", "lifeline", "lock"):
+            (self.directory / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
+
+
+def default_address() -> str:
+    """Where ``python -m data_server`` listens when it is not told: one place for each user."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    return f"ipc://{base}/unidetector-{os.getuid()}"
+
+
+class ChannelClosed(Exception):
+    """The process at the other end is gone."""
+
+
+class Channel:
+    """Messages and descriptors over a connected Unix stream socket, blocking.
+
+    Messages stay small and few (one outstanding ASSIGN per worker), so a send never fills the socket's buffer and never waits.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """A channel and the raw socket of its other end, to be handed to another process."""
+        ours, theirs = socket.socketpair()
+        return cls(ours), theirs
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, message: Message, *descriptors: int) -> None:
+        """Raises ChannelClosed when the peer is gone. `descriptors` stay the caller's."""
+        data = encode(message)
+        data = _LENGTH.pack(len(data)) + data
+        try:
+            sent = socket.send_fds(self.socket, [data], list(descriptors)) if descriptors else 0
+            self.socket.sendall(data[sent:])
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+
+    def receive(self, *expected: type) -> Message:
+        """Waits for one message. Raises ChannelClosed at EOF, MessageError for garbage."""
+        while (message := self.poll(*expected)) is None:
+            self._fill()
+        return message
+
+    def read(self, *expected: type) -> list[Message]:
+        """What can be had without waiting; call it when the socket is readable. Raises ChannelClosed at EOF."""
+        self._fill()
+        messages = []
+        while (message := self.poll(*expected)) is not None:
+            messages.append(message)
+        return messages
+
+    def poll(self, *expected: type) -> Message | None:
+        """The next message that has arrived completely, or None."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        if length > MAX_MESSAGE_BYTES:
+            raise MessageError(f"a frame of {length} bytes, the limit is {MAX_MESSAGE_BYTES}")
+        end = _LENGTH.size + length
+        if len(self._buffer) < end:
+            return None
+        data = bytes(self._buffer[_LENGTH.size : end])
+        del self._buffer[:end]
+        return decode(data, *expected)
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """The first `count` descriptors received and not yet taken; they become the caller's.
+
+        Raises:
+            MessageError: fewer came.
+        """
+        if len(self._descriptors) < count:
+            raise MessageError(f"{count} descriptors should have come with the message, {len(self._descriptors)} did")
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return taken
+
+    def close(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+        self.socket.close()
+
+    def _fill(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, _MAX_DESCRIPTORS)
+        except OSError as error:
+            raise ChannelClosed(str(error)) from None
+        if not data:
+            raise ChannelClosed("end of file")
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        self._descriptors += descriptors
+        self._buffer += data
