@@ -1,12 +1,12 @@
 """The arrays of a detection batch, and how large they are.
 
-images u8 (B,H,W,3) BGR, zero outside the content      H and W: the largest of the batch, padded to a multiple of the size divisor
+images u8 (B,H,W,3) BGR, zero outside the content      H, W: the largest of the batch, a multiple of the size divisor
 image_shapes i32 (B,2), original_shapes i32 (B,2)      height, width in pixels: content in `images`; file on disk
 scale_factors f32 (B,4)                                w, h, w, h: resized / original
 flipped u8 (B,)                                        0 no, 1 horizontally, 2 vertically, 3 both
 image_ids i64 (B,), dataset_ids i32 (B,)
 boxes f32 (B,G,4), labels i32 (B,G), ignored u8 (B,G)  x1,y1,x2,y2 in pixels of `images`; G a multiple of 8
-box_counts i32 (B,)                                    boxes to train on; crowds follow them, marked in `ignored`; the rest is zero
+box_counts i32 (B,)                                    boxes to train on; crowds (`ignored` 1) follow, then zeros
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ BOX_MULTIPLE = 8
 
 
 def layout_of(batch: int, height: int, width: int, boxes: int) -> Layout:
-    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes each."""
+    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes
+    each."""
     return Layout.pack(
         [
             ("images", "uint8", (batch, height, width, 3)),
@@ -51,8 +52,8 @@ def padded(size: int, multiple: int) -> int:
 class DatasetFacts:
     """What bounds a stream's batches.
 
-    `wide` uint8 (images,), 1 where an image is wider than high; the most boxes an image has; `height` x `width` pixels is the largest area of a
-    padded image.
+    `wide` uint8 (images,), 1 where an image is wider than high; the most boxes an image has; `height` x `width` pixels
+    is the largest area of a padded image.
     """
 
     wide: np.ndarray

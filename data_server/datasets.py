@@ -1,11 +1,13 @@
 """Builds MMDetection data sets and says what the server must know of them.
 
-A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are UniDetector's have been taken out:
+A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
+UniDetector's have been taken out:
 
-    class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the annotation file counts.
+    class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the
+                     annotation file counts.
 
-Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of its data set. That
-is kept here and not left to MMDetection's wrapper, which demands equal classes.
+Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
+its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
 
 Building runs once per stream, in the stream's nursery; the workers forked from it share its memory.
 """
@@ -29,7 +31,8 @@ from shared.errors import UserError, nearest
 class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
 
-    ``results(index)`` is what the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8 and the boxes.
+    ``results(index)`` is what the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8
+    and the boxes.
     """
 
     def __init__(self, config: dict[str, Any], dataset_id: int, *, training: bool) -> None:
@@ -111,14 +114,14 @@ def _annotation_file(config: dict[str, Any]) -> str | None:
     path = Path(config.get("data_root") or "") / name
     if not path.is_file():
         raise UserError(
-            f"annotation file {str(path.absolute())!r}: no such file; check data_root={config.get('data_root')!r} and ann_file={name!r}"
+            f"annotation file {str(path.absolute())!r}: no such file; "
+            f"check data_root={config.get('data_root')!r} and ann_file={name!r}"
         )
     return str(path)
 
 
 def _build(config: dict[str, Any], annotations: str | None) -> Any:
     try:
-        # With test_mode MMDetection takes samples as they are; otherwise a pipeline that returns None would make it draw another one.
         return DATASETS.build(ConfigDict(config))
     except Exception as error:
         if annotations and "Coco" in str(config.get("type", "")):
@@ -138,7 +141,8 @@ def _take_packing(dataset: Any) -> Any:
     if not transforms or type(transforms[-1]).__name__ != "PackDetInputs":
         last = type(transforms[-1]).__name__ if transforms else "nothing"
         raise UserError(
-            f"data set {type(dataset).__name__}: its pipeline ends in {last}; expected PackDetInputs as the last transform"
+            f"data set {type(dataset).__name__}: its pipeline ends in {last}; "
+            "expected PackDetInputs as the last transform"
         )
     return transforms.pop()
 

@@ -1,7 +1,8 @@
 """Computes MMDetection's own metrics over predictions that a trainer sent.
 
-Runs in a process forked from the stream's nursery, for one evaluation: predictions come in a memfd, metric objects are built from ``val_evaluator`` by MMDetection's registry, METRICS or FAILURE goes back.
-A metric that takes an annotation file and names none gets the data set's own.
+Runs in a process forked from the stream's nursery, for one evaluation: predictions come in a memfd, metric objects are
+built from ``val_evaluator`` by MMDetection's registry, METRICS or FAILURE goes back. A metric that takes an annotation
+file and names none gets the data set's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the server must know of a data set before it can plan: how many images, which are wide, how many boxes, how large a batch can get.
+"""What the server must know of a data set before it can plan: how many images, which are wide, how many boxes, how
+large a batch can get.
 
 The largest padded batch follows from the pipeline's own resizing:
 
@@ -52,7 +53,8 @@ def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
 
 
 def _pipeline_edges(pipeline: Any) -> tuple[int, int] | None:
-    """(long, short) edge in pixels that the last resizing transform of a built pipeline leaves at most; None without one."""
+    """(long, short) edge in pixels that the last resizing transform of a built pipeline leaves at most; None without
+    one."""
     for transform in reversed(getattr(pipeline, "transforms", pipeline)):
         scales = _scales(transform)
         if scales:
@@ -76,7 +78,7 @@ def _annotated_edges(part: Any) -> tuple[int, int]:
     pairs = [sorted((info.get("height", 0), info.get("width", 0))) for info in sizes]
     if not all(pair[0] for pair in pairs):
         raise UserError(
-            "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no image sizes; "
-            "set feed.max_image_size=(height, width)"
+            "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
+            "image sizes; set feed.max_image_size=(height, width)"
         )
     return max(pair[1] for pair in pairs), max(pair[0] for pair in pairs)

@@ -1,18 +1,19 @@
-"""The ledger: who may touch which slot, and which step comes next. A pure state machine: no I/O, no clock, standard library only.
+"""The ledger: who may touch which slot, and which step comes next. A pure state machine: no I/O, no clock, standard
+library only.
 
 One ledger per stream. It alone owns the state of the stream's slots; everybody else asks it and does what it says.
 
     slot:   FREE ──assign──► WRITING ──wrote──► READY ──lease──► LEASED ──release──► FREE
-                                │                                  │
-                                └──worker_died──► FREE             └──client_died──► FREE
+                                │
+                                └──worker_died──► FREE
 
     step:   todo ──assign──► being written ──wrote──► ready ──lease──► delivered
               ▲                    │
               └────worker_died─────┘
 
-Rules: the lowest step that is to do is always given out first, so the step that the client waits for can never be crowded out by later ones;
-batches are leased in step order; at most `credits` are leased at a time. A slot's generation grows by one at every assignment, so that a late
-message about an earlier use of the slot is recognised.
+Rules: the lowest step that is to do is always given out first, so the step that the client waits for can never be
+crowded out by later ones; batches are leased in step order; at most `credits` are leased at a time. A slot's generation
+grows by one at every assignment, so that a late message about an earlier use of the slot is recognised.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class Lease:
 
 
 class Ledger:
-    """The slots of one stream and the steps ``first_step <= step < end_step`` (`end_step` None: endless)."""
+    """The slots of one stream and the steps ``first_step <= step < end_step`` (`end_step` None: endless).
+
+    It ends with its stream: a client's death closes both.
+    """
 
     def __init__(self, slots: int, first_step: int, end_step: int | None, credits: int) -> None:
         self.slots = [Slot() for _ in range(slots)]
@@ -76,7 +80,7 @@ class Ledger:
         """The next piece of work for an idle worker, or None when there is no free slot or no step left."""
         slot = self._first(SlotState.FREE)
         step = self._redo[0] if self._redo else self._next_new
-        if slot is None or (not self._redo and step == self.end_step):
+        if slot is None or (not self._redo and self._ended(step)):
             return None
         if self._redo:
             heapq.heappop(self._redo)
@@ -105,7 +109,8 @@ class Ledger:
         return steps
 
     def lease(self) -> Lease | None:
-        """READY -> LEASED for the next step in order, or None when it is not ready or the client holds all its credits."""
+        """READY -> LEASED for the next step in order, or None when it is not ready or the client holds all its
+        credits."""
         if self.leased >= self.credits:
             return None
         for index, entry in enumerate(self.slots):
@@ -119,12 +124,6 @@ class Ledger:
         """LEASED -> FREE. Raises ProtocolError unless this generation of the slot is leased."""
         self._free(self._entry(slot, generation, SlotState.LEASED))
 
-    def client_died(self) -> None:
-        """LEASED -> FREE for all the client held."""
-        for entry in self.slots:
-            if entry.state is SlotState.LEASED:
-                self._free(entry)
-
     @property
     def leased(self) -> int:
         return sum(entry.state is SlotState.LEASED for entry in self.slots)
@@ -132,7 +131,10 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """All steps have been handed to the client."""
-        return self.next_delivery == self.end_step
+        return self._ended(self.next_delivery)
+
+    def _ended(self, step: int) -> bool:
+        return self.end_step is not None and step >= self.end_step
 
     def _entry(self, slot: int, generation: int, state: SlotState) -> Slot:
         if not 0 <= slot < len(self.slots):

@@ -11,11 +11,22 @@ import ctypes
 import os
 import signal
 
+from shared.link import Channel
+from shared.messages import Started
+
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
-    """Asks the kernel for `signal_number` when this process' parent, which should be `parent`, dies. Exits if it is gone already."""
+    """Asks the kernel for `signal_number` when this process' parent, which should be `parent`, dies. Exits if it is
+    gone already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def announce(channel: Channel) -> None:
+    """Says STARTED and hands over this process' pidfd, by which it can be watched and killed without a doubt."""
+    pidfd = os.pidfd_open(os.getpid())
+    channel.send(Started(), pidfd)
+    os.close(pidfd)

@@ -28,8 +28,8 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + {self.workers} workers x {WORKER_BYTES / MIB:.0f} MiB "
-            f"= {self.total / MIB:.0f} MiB"
+            f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + "
+            f"{self.workers} workers x {WORKER_BYTES / MIB:.0f} MiB = {self.total / MIB:.0f} MiB"
         )
 
     def check(self) -> None:

@@ -8,8 +8,9 @@
                                ▼               ▼
                             workers         evaluator          share the data set's memory
 
-Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a pickle. A nursery is
-single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one it was forked from.
+Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a
+pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one
+it was forked from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from data_server.lifetime import die_with_parent
+from data_server.lifetime import announce, die_with_parent
 from shared.config import from_plain
 from shared.errors import UserError
 from shared.link import Channel, ChannelClosed
@@ -33,9 +34,8 @@ def main() -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    os.dup2(
-        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-    )  # pycocotools and plug-ins print what nobody asked for
+    # pycocotools and plug-ins print what nobody asked for.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     import data_server.evaluator
     import data_server.facts
     import data_server.worker  # noqa: F401 - importing is what the root nursery is for
@@ -58,6 +58,7 @@ def _serve_stream(channel: Channel) -> None:
     from data_server.datasets import Datasets
     from data_server.facts import gather
 
+    announce(channel)
     config = from_plain(channel.receive(Build).config)
     try:
         datasets = Datasets(config)

@@ -1,12 +1,13 @@
 """What is in batch k: a pure function of (data set, seed, rank, world size, k), whatever the workers do.
 
-    epoch ──seed──► permutation ──aspect ratio──► groups ──cut──► batches ──seed──► order of batches ──rank──► this stream's steps
+    epoch ──seed──► permutation ──aspect ratio──► groups ──cut──► batches ──seed──► their order ──rank──► this stream's
 
-Each group (wide images, high images) is filled up to whole batches by repeating its first images, as MMDetection 2's GroupSampler does, so an
-epoch has the same number of steps every time. Without shuffling the order is the data set's own, and only the last batch is filled up,
-by repeating its last image; those repetitions are marked as not valid.
+Each group (wide images, high images) is filled up to whole batches by repeating its first images, as MMDetection 2's
+GroupSampler does, so an epoch has the same number of steps every time. Without shuffling the order is the data set's
+own, and only the last batch is filled up, by repeating its last image; those repetitions are marked as not valid.
 
-Every sample is seeded by itself, from (seed, epoch, its place in the epoch), never by the worker that happens to make it.
+Every sample is seeded by itself, from (seed, epoch, its place in the epoch), never by the worker that happens to make
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The recipe of one batch: `indices` into the data set, one `seeds` entry (64 bits) each; the first `valid` count."""
+    """The recipe of one batch: `indices` into the data set, one `seeds` entry (64 bits) each; the first `valid`
+    count."""
 
     epoch: int
     indices: tuple[int, ...]
@@ -71,7 +73,8 @@ class Plan:
         return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
 
     def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count, (batches,)."""
+        """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,
+        (batches,)."""
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, *self._make_batches(epoch))
         return self._epoch[1:]

@@ -1,15 +1,21 @@
 """The processes of one stream: its nursery and its workers. Starts them, watches them, replaces the dead.
 
-    worker:    spawned ──WORKER──► idle ──ASSIGN──► busy ──WROTE──► idle
-                  └────────────────┴───────┬─────────┘
-                                    pidfd readable: dead ──► its slot goes back, another is spawned
+    nursery:   forked ──STARTED──► building ──FACTS──► spawns workers and evaluators
+                  └───────────────────┴─────┬─────────────┘
+                                     EOF: dead, another is forked
 
-A worker's death is known from its pidfd, a nursery's from the EOF of its socket. A nursery takes its workers with it; the pool then has
-the server fork a new one, builds the data set again and goes on. Decisions about slots and steps are not made here but in the ledger.
+    worker:    spawned ──STARTED──► idle ──ASSIGN──► busy ──WROTE──► idle
+                  └─────────────────┴───────┬─────────┘
+                                     pidfd readable: dead ──► its slot goes back, another is spawned
+
+A worker's death is known from its pidfd, a nursery's from the EOF of its socket. A nursery takes its workers with it;
+the pool then has the server fork a new one, builds the data set again and goes on. Decisions about slots and steps are
+not made here but in the ledger. What dies again and again before it has done anything ends the stream.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -28,9 +34,11 @@ from shared.messages import (
     Predictions,
     Spawn,
     SpawnEvaluator,
-    Worker,
+    Started,
     Wrote,
 )
+
+MAX_STILLBORN = 3
 
 
 class Events(Protocol):
@@ -53,12 +61,26 @@ class Events(Protocol):
 
 
 class _Process:
-    """A worker: its channel and, once it has spoken, its pidfd."""
+    """A nursery or worker: its channel and, once it has said STARTED, its pidfd."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.pidfd: int | None = None
-        self.pid = 0
+
+    def started(self) -> None:
+        (self.pidfd,) = self.channel.take_descriptors(1)
+
+    def kill(self) -> None:
+        if self.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def forget(self, loop: Loop) -> None:
+        loop.forget(self.channel.fileno())
+        self.channel.close()
+        if self.pidfd is not None:
+            loop.forget(self.pidfd)
+            os.close(self.pidfd)
 
 
 class Pool:
@@ -80,7 +102,9 @@ class Pool:
         self._next_worker = 0
         self._arena: tuple[Spawn, int] | None = None
         self._evaluator: Channel | None = None
-        self._nursery: Channel | None = None
+        self._built = False
+        self._stillborn_nurseries = 0
+        self._stillborn_workers = 0
         self._start_nursery()
 
     def open(self, arena: Spawn, memory: int) -> None:
@@ -90,124 +114,120 @@ class Pool:
 
     def assign(self, worker: int, assignment: Assign) -> None:
         """Gives an idle worker its next batch. If it has just died, its pidfd tells."""
-        try:
+        with contextlib.suppress(ChannelClosed):
             self._workers[worker].channel.send(assignment)
-        except ChannelClosed:
-            self._kill(worker)
+
+    @property
+    def evaluating(self) -> bool:
+        return self._evaluator is not None
 
     def evaluate(self, evaluator: list, records: list[tuple[Predictions, bytes]]) -> None:
         """Has an evaluator forked for `records`; its answer comes as `Events.evaluated`."""
-        channel, theirs = Channel.pair()
+        self._evaluator, theirs = Channel.pair()
         memory = store(records)
-        try:
-            self._nursery.send(SpawnEvaluator(evaluator), theirs.fileno(), memory)
-        except ChannelClosed:
-            self._events.evaluated(Failure("the data set's process died before the evaluation", False))
-            channel.close()
-        else:
-            self._evaluator = channel
-            self._loop.watch(channel.fileno(), self._evaluator_speaks)
-        finally:
-            theirs.close()
-            os.close(memory)
-
-    @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self._workers.values() if process.pid]
+        # If the nursery has just died, the evaluator's socket goes down with the message: an EOF like any other.
+        with contextlib.suppress(ChannelClosed):
+            self._nursery.channel.send(SpawnEvaluator(evaluator), theirs.fileno(), memory)
+        theirs.close()
+        os.close(memory)
+        self._loop.watch(self._evaluator.fileno(), self._evaluator_speaks)
 
     def close(self) -> None:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
-        for worker in list(self._workers):
-            self._kill(worker)
-            self._forget(worker)
-        for channel in (self._nursery, self._evaluator):
-            if channel is not None:
-                self._loop.forget(channel.fileno())
-                channel.close()
-        self._nursery = self._evaluator = None
+        for process in (self._nursery, *self._workers.values()):
+            process.kill()
+            process.forget(self._loop)
+        self._workers = {}
+        self._built = False
+        if self.evaluating:
+            self._forget_evaluator()
 
     def _start_nursery(self) -> None:
-        self._nursery = self._fork_nursery()
-        self._loop.watch(self._nursery.fileno(), self._nursery_speaks)
-        self._nursery.send(Build(self._config))
+        self._built = False
+        self._nursery = _Process(self._fork_nursery())
+        self._loop.watch(self._nursery.channel.fileno(), self._nursery_speaks)
+        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+            self._nursery.channel.send(Build(self._config))
 
     def _nursery_speaks(self) -> None:
         try:
-            for message in self._nursery.read(Facts, Failure):
-                if isinstance(message, Failure):
-                    self._events.failed(message)
-                    return
-                self._events.built(message, self._nursery.take_descriptors(1)[0])
+            messages = self._nursery.channel.read(Started, Facts, Failure)
         except (ChannelClosed, MessageError):
-            self._loop.forget(self._nursery.fileno())
-            self._nursery.close()
-            self._events.notice("the process that holds the data set died; building it again")
-            self._start_nursery()
-            self._fill()
+            self._nursery_died()
+            return
+        for message in messages:
+            if isinstance(message, Failure):
+                self._events.failed(message)
+                return
+            if isinstance(message, Started):
+                self._nursery.started()
+            else:
+                self._stillborn_nurseries = 0
+                self._built = True
+                self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
+                self._fill()
+
+    def _nursery_died(self) -> None:
+        self._nursery.kill()
+        if not self._built:
+            self._stillborn_nurseries += 1
+        if self._stillborn_nurseries == MAX_STILLBORN:
+            text = f"the process that builds the data set died {MAX_STILLBORN} times; see the data server's log"
+            self._events.failed(Failure(text, False))
+            return
+        self._nursery.forget(self._loop)
+        self._events.notice("the process that holds the data set died; building it again")
+        self._start_nursery()
 
     def _fill(self) -> None:
         """Spawns workers until as many are there as wanted."""
-        while self._arena and len(self._workers) < self._wanted:
+        while self._arena and self._built and len(self._workers) < self._wanted:
             arena, memory = self._arena
             channel, theirs = Channel.pair()
-            try:
-                self._nursery.send(arena, theirs.fileno(), memory)
-            except ChannelClosed:
-                channel.close()
-                return
-            finally:
-                theirs.close()
             worker = self._next_worker
             self._next_worker += 1
             self._workers[worker] = _Process(channel)
             self._loop.watch(channel.fileno(), lambda worker=worker: self._worker_speaks(worker))
+            # If the nursery has just died, the worker's socket goes down with the message: an EOF like any other.
+            with contextlib.suppress(ChannelClosed):
+                self._nursery.channel.send(arena, theirs.fileno(), memory)
+            theirs.close()
 
     def _worker_speaks(self, worker: int) -> None:
         process = self._workers[worker]
         try:
-            messages = process.channel.read(Worker, Wrote, Failure)
+            messages = process.channel.read(Started, Wrote, Failure)
         except (ChannelClosed, MessageError):
-            self._kill(worker)
+            process.kill()
             self._loop.forget(process.channel.fileno())
-            if process.pidfd is None:  # it died before it could say who it is
-                self._bury(worker)
+            if process.pidfd is None:
+                self._stillborn(worker)
             return
         for message in messages:
-            if isinstance(message, Worker):
-                (process.pidfd,) = process.channel.take_descriptors(1)
-                process.pid = message.pid
-                self._loop.watch(process.pidfd, lambda: self._bury(worker))
-                self._events.worker_idle(worker)
-            elif isinstance(message, Wrote):
-                self._events.worker_wrote(worker, message)
-                self._events.worker_idle(worker)
-            else:
+            if isinstance(message, Failure):
                 self._events.failed(message)
                 return
-
-    def _kill(self, worker: int) -> None:
-        pidfd = self._workers[worker].pidfd
-        if pidfd is not None:
-            try:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                return
+            if isinstance(message, Started):
+                self._stillborn_workers = 0
+                process.started()
+                self._loop.watch(process.pidfd, lambda: self._bury(worker))
+            else:
+                self._events.worker_wrote(worker, message)
+            self._events.worker_idle(worker)
 
     def _bury(self, worker: int) -> None:
         """The worker is known to be dead: nobody writes its slot any more."""
-        process = self._workers[worker]
-        self._forget(worker)
+        self._workers.pop(worker).forget(self._loop)
         self._events.worker_died(worker)
-        self._events.notice(f"worker {worker} (process {process.pid}) died; its batch is made again")
         self._fill()
 
-    def _forget(self, worker: int) -> None:
-        process = self._workers.pop(worker)
-        self._loop.forget(process.channel.fileno())
-        process.channel.close()
-        if process.pidfd is not None:
-            self._loop.forget(process.pidfd)
-            os.close(process.pidfd)
+    def _stillborn(self, worker: int) -> None:
+        """The worker died before it could say who it is: it was never given a slot."""
+        self._workers.pop(worker).forget(self._loop)
+        self._stillborn_workers += 1
+        if self._stillborn_workers == MAX_STILLBORN * self._wanted:
+            self._events.failed(Failure("no worker can be started; see the data server's log", False))
+        self._fill()
 
     def _evaluator_speaks(self) -> None:
         try:
@@ -215,7 +235,10 @@ class Pool:
         except (ChannelClosed, MessageError):
             answers = [Failure("the evaluator died; its last words are in the data server's log", False)]
         if answers:
-            self._loop.forget(self._evaluator.fileno())
-            self._evaluator.close()
-            self._evaluator = None
+            self._forget_evaluator()
             self._events.evaluated(answers[0])
+
+    def _forget_evaluator(self) -> None:
+        self._loop.forget(self._evaluator.fileno())
+        self._evaluator.close()
+        self._evaluator = None

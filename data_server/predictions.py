@@ -1,6 +1,7 @@
-"""A trainer's predictions on their way from the server to an evaluator: a memfd, one record for each PREDICTIONS message.
+"""A trainer's predictions on their way from the server to an evaluator: a memfd, one record for each PREDICTIONS
+message.
 
-record │ length of the message u64 │ length of the payload u64 │ message (msgpack) │ payload (arrays as the message's layout says) │
+    record │ length of message u64 │ length of payload u64 │ message (msgpack) │ payload (arrays as the layout says) │
 """
 
 from __future__ import annotations

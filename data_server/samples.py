@@ -1,7 +1,7 @@
 """One sample: an MMDetection pipeline's result, checked, seeded by itself and ready to be written into a slot.
 
-The pipeline runs unmodified up to its final PackDetInputs. What that would do (transposing the image, wrapping boxes into tensors) is left
-out: rows go into the slot as they are, and the device transposes for free.
+The pipeline runs unmodified up to its final PackDetInputs. What that would do (transposing the image, wrapping boxes
+into tensors) is left out: rows go into the slot as they are, and the device transposes for free.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class BadSample(Exception):
 class Sample:
     """One image with its boxes.
 
-    image u8 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,); ignored u8 (n,) 1 for crowds.
+    image u8 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,); ignored u8
+    (n,) 1 for crowds.
     """
 
     image: np.ndarray
@@ -123,7 +124,8 @@ def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
     for key in meta_keys:
         if key not in _CARRIED_META:
             raise UserError(
-                f"PackDetInputs.meta_keys names {key!r}, which is not carried; known are: {', '.join(sorted(_CARRIED_META))}"
+                f"PackDetInputs.meta_keys names {key!r}, which is not carried; "
+                f"known are: {', '.join(sorted(_CARRIED_META))}"
             )
 
 

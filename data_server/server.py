@@ -1,9 +1,10 @@
-"""The data server: one process, one poll loop, many streams. Imports neither torch nor mmdet; those live in the nursery.
+"""The data server: one process, one poll loop, many streams. Imports neither torch nor mmdet; those live in the
+nursery.
 
     lifeline socket ──HAIL──► client known ──HELLO on the control channel──► stream ──EOF, GOODBYE, failure──► gone
 
-All it does itself is to route: what a client says to its stream, what a stream says to its client. A client that breaks the protocol loses its
-stream, nobody else notices.
+All it does itself is to route: what a client says to its stream, what a stream says to its client. A client that breaks
+the protocol loses its stream, nobody else notices.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import zmq
 from data_server.ledger import ProtocolError
 from data_server.loop import Loop
 from data_server.pool import Pool
-from data_server.stream import Stream
+from data_server.stream import Stream, check
+from shared.errors import UserError
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
+    MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
     Evaluate,
     Failure,
@@ -40,7 +43,6 @@ from shared.messages import (
     encode,
 )
 
-_MAX_FRAME_BYTES = 256 << 20
 _NURSERY_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # only the trainer touches a GPU
     "OMP_NUM_THREADS": "1",
@@ -64,10 +66,15 @@ class DataServer:
         self._control = self._context.socket(zmq.ROUTER)
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._control.setsockopt(zmq.MAXMSGSIZE, _MAX_FRAME_BYTES)
-        self._control.bind(address.control)
+        self._control.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        # A batch must never be dropped; credits bound what can be under way.
+        self._control.setsockopt(zmq.SNDHWM, 0)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(address.lifeline)
+        try:
+            self._control.bind(address.control)
+            self._listener.bind(address.lifeline)
+        except (zmq.ZMQError, OSError) as error:
+            raise UserError(f"data server address {address.text!r}: cannot make sockets there: {error}") from None
         self._listener.listen()
         self._lifelines: dict[bytes, Channel] = {}  # clients that have said HAIL and not yet HELLO
         self._streams: dict[bytes, Stream] = {}
@@ -85,7 +92,7 @@ class DataServer:
         finally:
             self._shut_down()
 
-    # What a stream needs -----------------------------------------------------------------------------------------------
+    # What a stream needs ----------------------------------------------------------------------------------------------
 
     def send(self, stream: Stream, message: Message) -> None:
         # A client that is gone cannot be routed to; the EOF of its lifeline closes the stream.
@@ -103,7 +110,7 @@ class DataServer:
         if not self._quiet:
             print(f"[data_server {time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
-    # The lifeline ------------------------------------------------------------------------------------------------------
+    # The lifeline -----------------------------------------------------------------------------------------------------
 
     def _client_connects(self) -> None:
         connection, _ = self._listener.accept()
@@ -118,7 +125,10 @@ class DataServer:
                 return
             (hail,) = hails
             if hail.protocol != PROTOCOL_VERSION:
-                text = f"the data server speaks protocol {PROTOCOL_VERSION}, the trainer {hail.protocol}; install the same version on both sides"
+                text = (
+                    f"the data server speaks protocol {PROTOCOL_VERSION}, the trainer {hail.protocol}; "
+                    "install the same version on both sides"
+                )
                 lifeline.send(Failure(text, True))
                 raise ChannelClosed
             if hail.identity in self._lifelines or hail.identity in self._streams:
@@ -140,7 +150,7 @@ class DataServer:
             self._loop.forget(lifeline.fileno())
             lifeline.close()
 
-    # The control channel -----------------------------------------------------------------------------------------------
+    # The control channel ----------------------------------------------------------------------------------------------
 
     def _client_speaks(self) -> None:
         while True:
@@ -166,13 +176,20 @@ class DataServer:
                 self._lifeline_ends(identity)
 
     def _open(self, identity: bytes, hello: Hello) -> None:
+        try:
+            check(hello)
+        except UserError as error:
+            with contextlib.suppress(ChannelClosed):
+                self._lifelines[identity].send(Failure(str(error), True))
+            self._lifeline_ends(identity)
+            return
         lifeline = self._lifelines.pop(identity)
         self._streams[identity] = Stream(self, identity, lifeline, hello, self._workers, self._make_pool)
 
     def _make_pool(self, stream: Stream, config: dict) -> Pool:
         return Pool(self._loop, stream, config, self._workers, self._fork_nursery)
 
-    # The root nursery --------------------------------------------------------------------------------------------------
+    # The root nursery -------------------------------------------------------------------------------------------------
 
     def _start_root(self) -> None:
         channel, theirs = Channel.pair()
@@ -193,7 +210,8 @@ class DataServer:
             self.log("the root nursery died; starting another")
             self._kill_root()
             self._start_root()
-            self._root[1].send(Fork(), theirs.fileno())
+            with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
+                self._root[1].send(Fork(), theirs.fileno())
         theirs.close()
         return ours
 
@@ -203,7 +221,7 @@ class DataServer:
         process.wait()
         channel.close()
 
-    # The end -----------------------------------------------------------------------------------------------------------
+    # The end ----------------------------------------------------------------------------------------------------------
 
     def _stop_on_signals(self) -> None:
         """A signal handler alone would not end a poll that is waiting; the byte that Python writes for it does."""
@@ -216,8 +234,6 @@ class DataServer:
 
     def _shut_down(self) -> None:
         for stream in list(self._streams.values()):
-            with contextlib.suppress(ChannelClosed):
-                stream.lifeline.send(Failure("the data server was told to stop", False))
             self.close(stream)
         self._kill_root()
         self._control.close()

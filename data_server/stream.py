@@ -3,8 +3,9 @@
     BUILDING ──facts──► OPEN ──────────► CLOSED
         └──────────failure, lifeline EOF, GOODBYE──────────┘
 
-It brings together the ledger (who may do what), the plan (what is in a batch), the pool (who makes it) and the lifeline (whether the
-trainer lives). It makes no decision about slots of its own: it asks the ledger and passes on what that says.
+It brings together the ledger (who may do what), the plan (what is in a batch), the pool (who makes it) and the lifeline
+(whether the trainer lives). It makes no decision about slots of its own: it asks the ledger and passes on what that
+says.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from data_server.memory import MemoryPlan
 from data_server.plan import Plan
 from data_server.pool import Pool
 from shared.arena import create_memory, read_only, slot_bytes_for
-from shared.config import from_plain
+from shared.config import check_data_part, from_plain
 from shared.errors import UserError
 from shared.link import Channel, ChannelClosed
 from shared.messages import (
@@ -48,6 +49,16 @@ MAX_DEATHS_PER_STEP = 3
 _SPARE_SLOTS = 1
 
 
+def check(hello: Hello) -> None:
+    """Raises UserError for a HELLO that makes no sense, whatever client sent it."""
+    if hello.credits < 1 or hello.world_size < 1 or hello.rank >= hello.world_size:
+        raise UserError(
+            f"a stream with credits={hello.credits}, rank={hello.rank}, world_size={hello.world_size}: "
+            "expected at least one credit and a rank below world_size"
+        )
+    check_data_part(hello.config)
+
+
 class Server(Protocol):
     """What a stream needs of the server."""
 
@@ -63,6 +74,7 @@ class Stream:
 
     Args:
         identity: the client's ZeroMQ identity.
+        hello: has passed `check`.
         lifeline: the client's lifeline, which becomes the stream's.
         make_pool: builds the pool that reports to this stream, from the data part of the config.
     """
@@ -92,7 +104,7 @@ class Stream:
         self._ended = False
         self.pool = make_pool(self, hello.config)
 
-    # What the client says ----------------------------------------------------------------------------------------------
+    # What the client says ---------------------------------------------------------------------------------------------
 
     def on_message(self, message: Release | Predictions | Evaluate | Goodbye, frames: list[bytes]) -> None:
         """Raises ProtocolError or MessageError for what does not fit the stream's state."""
@@ -107,12 +119,14 @@ class Stream:
                     raise MessageError(f"PREDICTIONS come with one frame, not {len(frames)}")
                 self._predictions.append((message, frames[0]))
             case Evaluate():
+                if self.pool.evaluating:
+                    raise ProtocolError("EVALUATE before the METRICS of another")
                 records, self._predictions = self._predictions, []
                 self.pool.evaluate(message.evaluator, records)
             case Goodbye():
                 self._server.close(self)
 
-    # What the pool says ------------------------------------------------------------------------------------------------
+    # What the pool says -----------------------------------------------------------------------------------------------
 
     def built(self, facts: Facts, memory: int) -> None:
         dataset = DatasetFacts.received(facts, memory)
@@ -136,12 +150,18 @@ class Stream:
     def worker_died(self, worker: int) -> None:
         if worker in self._idle:
             self._idle.remove(worker)
-        for step in self._ledger.worker_died(worker):
+        steps = self._ledger.worker_died(worker)
+        self.notice(f"worker {worker} died" + "".join(f"; the batch of step {step} is made again" for step in steps))
+        for step in steps:
             self._deaths[step] += 1
             if self._deaths[step] == MAX_DEATHS_PER_STEP:
                 images = list(self._plan.batch(step).indices)
-                text = f"the batch of step {step} killed {MAX_DEATHS_PER_STEP} workers; one of its images (indices {images}) does"
+                text = (
+                    f"the batch of step {step} killed {MAX_DEATHS_PER_STEP} workers; "
+                    f"one of its images does (indices {images}); see the data server's log"
+                )
                 self.failed(Failure(text, False))
+                return
         self._advance()
 
     def evaluated(self, answer: Metrics | Failure) -> None:
@@ -162,7 +182,7 @@ class Stream:
         if self._ledger is not None:
             self._server.send(self, Notice(text))
 
-    # -------------------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Kills the stream's processes and gives its memory back."""
@@ -185,6 +205,8 @@ class Stream:
         )
         steps = self._plan.steps_per_epoch
         slots = config["feed"]["slots"] or self._workers + hello.credits + _SPARE_SLOTS
+        if slots < hello.credits:
+            raise UserError(f"config key 'feed.slots' is {slots}; expected feed.credits={hello.credits} or more")
         plan = MemoryPlan(slots, slot_bytes_for(dataset.payload_bytes(config)), self._workers)
         plan.check()
         try:

@@ -1,10 +1,11 @@
 """A worker: makes batches, one at a time, straight into the slots it is told to write.
 
-    ASSIGN (step, slot, generation, samples) ──► run each sample's pipeline ──► lay the arrays out ──► one copy per image into the slot,
-    padded with zeros ──► header and checksum ──► WROTE
+    ASSIGN (step, slot, generation, samples) ──► run each sample's pipeline ──► lay the arrays out ──►
+    one copy per image into the slot, padded with zeros ──► header and checksum ──► WROTE
 
-It is forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state between batches:
-killing it at any moment loses nothing but the batch in hand, which another worker makes again, with the same bytes.
+It is forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state
+between batches: killing it at any moment loses nothing but the batch in hand, which another worker makes again, with
+the same bytes.
 """
 
 from __future__ import annotations
@@ -18,32 +19,28 @@ import torch
 
 from data_server.batch import BOX_MULTIPLE, layout_of, padded
 from data_server.datasets import Datasets
+from data_server.lifetime import announce
 from data_server.samples import BadSample, Sample, load
 from shared.arena import Arena
 from shared.errors import UserError
 from shared.layout import Layout
-from shared.link import Channel, ChannelClosed
-from shared.messages import Assign, Failure, Spawn, Worker, Wrote
+from shared.link import Channel
+from shared.messages import Assign, Failure, Spawn, Wrote
 
 
 def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spawn, memory: int) -> None:
-    """Serves assignments until the server is gone. `memory` is the arena's descriptor."""
+    """Serves assignments. `memory` is the arena's descriptor. Raises ChannelClosed when the server is gone."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     arena = Arena(memory, spawn.slots, spawn.slot_bytes, writable=True)
     os.close(memory)
-    pidfd = os.pidfd_open(os.getpid())
-    try:
-        channel.send(Worker(os.getpid()), pidfd)
-        os.close(pidfd)
-        while True:
-            assignment = channel.receive(Assign)
-            try:
-                channel.send(make_batch(arena, datasets, config, assignment))
-            except (UserError, BadSample) as error:
-                channel.send(Failure(str(error), True))
-    except ChannelClosed:
-        return
+    announce(channel)
+    while True:
+        assignment = channel.receive(Assign)
+        try:
+            channel.send(make_batch(arena, datasets, config, assignment))
+        except (UserError, BadSample) as error:
+            channel.send(Failure(str(error), True))
 
 
 def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign) -> Wrote:
@@ -64,7 +61,8 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
 
 
 def lay_out(samples: list[Sample], config: dict[str, Any]) -> Layout:
-    """The arrays of a batch: H and W are the largest of its images, padded to a multiple of ``size_divisor``; G boxes, a multiple of 8."""
+    """The arrays of a batch: H and W are the largest of its images, padded to a multiple of ``size_divisor``; G boxes,
+    a multiple of 8."""
     return layout_of(
         len(samples),
         padded(max(sample.image.shape[0] for sample in samples), config["size_divisor"]),
@@ -107,8 +105,8 @@ def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
     else:
         remedy = f"set feed.max_boxes={boxes} or more"
     return (
-        f"the batch of step {step} ({batch} images padded to {height}x{width}, {boxes} boxes each) needs {layout.nbytes} bytes, "
-        f"a slot holds {capacity}; {remedy}"
+        f"the batch of step {step} ({batch} images padded to {height}x{width}, {boxes} boxes each) "
+        f"needs {layout.nbytes} bytes, a slot holds {capacity}; {remedy}"
     )
 
 

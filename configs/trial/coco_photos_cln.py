@@ -1,0 +1,53 @@
+# Stage 1, small, on any folder in COCO's format. Point it at yours:
+#   python -m trainer --config configs/trial/coco_photos_cln.py --cfg-options data_root=/path/to/folder
+# The folder holds instances_train.json, instances_val.json and images/; other names go into
+#   train_dataloader.dataset.ann_file=... train_dataloader.dataset.data_prefix.img=...
+_base_ = ['../_base_/default_runtime.py', '../_base_/models/cln_small.py']
+
+data_root = 'data/coco_photos'
+scale = (448, 320)
+train_dataloader = dict(
+    batch_size=4,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    dataset=dict(
+        type='CocoDataset',
+        ann_file='instances_train.json',
+        data_prefix=dict(img='images/'),
+        class_agnostic=True,
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='Resize', scale=scale, keep_ratio=True),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackDetInputs'),
+        ]))
+val_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        type='CocoDataset',
+        ann_file='instances_val.json',
+        data_prefix=dict(img='images/'),
+        class_agnostic=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=scale, keep_ratio=True),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='PackDetInputs'),
+        ]))
+val_evaluator = dict(
+    type='CocoMetric',
+    metric=['proposal_fast', 'proposal'],
+    proposal_nums=(10, 100, 300),
+    metric_items=['mAP', 'mAP_50'])
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=60, val_interval=20)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=0.0001),
+    clip_grad=dict(max_norm=10, norm_type=2))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=60, milestones=[40, 55], gamma=0.1),
+]

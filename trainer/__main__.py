@@ -1,0 +1,68 @@
+"""``python -m trainer``: trains and evaluates UniDetector in Jittor.
+
+python -m trainer --config configs/demo/cln.py                          train; a data server is started along with it
+python -m trainer --config C --resume                                   go on where the last run of this config stopped
+python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
+python -m trainer --config C --data-server ipc:///tmp/feed              join a running data server
+python -m trainer --config C --cfg-options data_root=/data/mine         train on your own COCO-format data
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from shared.client import StreamFailed
+from shared.config import add_arguments, load_config
+from shared.errors import UserError
+from trainer.data_server import DataServer, DataServerLost
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument("--task", choices=("train", "evaluate"), default="train")
+    parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
+    parser.add_argument("--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint")
+    parser.add_argument("--checkpoint", help="weights to start from or to evaluate")
+    parser.add_argument(
+        "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
+    )
+    parser.add_argument("--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)")
+    options = parser.parse_args()
+    try:
+        return run(options)
+    except (UserError, DataServerLost, StreamFailed) as error:
+        say(f"error: {error}")
+        return 2 if isinstance(error, UserError) else 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the task; returns the exit code."""
+    config = load_config(options.config, options.cfg_options)
+    work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
+    with DataServer(options.data_server, options.workers, say) as server:
+        from trainer.device import describe  # Jittor comes in here, while the data server starts up
+
+        say(describe())
+        if options.task == "train":
+            from trainer.tasks import train
+
+            return train.run(config, server, work_dir, options.resume, options.checkpoint, say)
+        from trainer.tasks import evaluate
+
+        evaluate.run(config, server, work_dir, options.checkpoint, say)
+        return 0
+
+
+def say(text: str) -> None:
+    """A line for the user, apart from results, which go to standard output."""
+    print(f"[trainer {time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

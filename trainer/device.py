@@ -1,0 +1,194 @@
+"""The device that trains: the one place that imports Jittor.
+
+Everybody else writes ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
+
+    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, set Jittor's environment
+    import   Jittor itself; its information log stays silent when its core is already compiled
+    after    give back what Jittor takes from the process (signals, exit hooks, recursion limit, TLS checks), bound the GPU
+
+A GPU is used when a CUDA driver answers with a device; a compiler alone (nvcc) is no reason. An environment variable that the
+user has set is never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import resource
+import signal
+import ssl
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import UserError
+
+RECURSION_LIMIT = 10_000
+CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
+CUDNN_ALGORITHMS = (
+    10_000  # remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace
+)
+
+UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
+
+
+def _refuse_known_garbage() -> None:
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise UserError(
+            f"numpy {np.__version__} makes Jittor copy zero bytes without an error; numpy 1.26 is needed: pip install 'numpy>=1.26.4,<2'"
+        )
+    for name in ("trace_py_var", "trace_var_data"):
+        if sys.version_info >= (3, 11) and os.environ.get(name, "0") not in ("", "0"):
+            raise UserError(
+                f"environment variable {name}={os.environ[name]!r} breaks every upload on Python 3.11 and later; unset it"
+            )
+
+
+def cuda_device_count() -> int:
+    """How many GPUs the CUDA driver offers this process; 0 without a driver or with CUDA_VISIBLE_DEVICES set to nothing."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _jittor_home() -> Path:
+    return Path(os.environ.get("JITTOR_HOME", Path.home())) / ".cache" / "jittor"
+
+
+def _require_assets() -> None:
+    """oneDNN, without which a convolution is 60 times slower, comes from the cache or from the jittor-offline wheel."""
+    if importlib.util.find_spec("jittor") is None:
+        raise UserError("Jittor is not installed: pip install 'unidetector-jittor[trainer]'")
+    cached = any(_jittor_home().glob("mkl/*/lib/libmkldnn.so"))
+    if not cached and importlib.util.find_spec("jittor_offline") is None:
+        raise UserError(
+            f"oneDNN is neither in {_jittor_home() / 'mkl'} nor installed; without it Jittor would download at start: "
+            "pip install jittor-offline==0.0.7"
+        )
+
+
+def _set_environment(gpus: int) -> None:
+    defaults = {
+        "FIX_TORCH_ERROR": "0",  # otherwise Jittor imports torch wherever torch is installed
+        "use_cutlass": "0",  # its sources are downloaded at start; no operator here uses it
+        "OMP_WAIT_POLICY": "passive",  # spinning threads starve the data server on a shared machine
+    }
+    if "OMPI_COMM_WORLD_SIZE" not in os.environ:
+        defaults["use_mpi"] = "0"
+    if not gpus:
+        defaults["nvcc_path"] = ""  # with nvcc but no driver Jittor aborts the process
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _process_state_kept():
+    """Give back what ``import jittor`` replaces: exit and exception hooks, recursion and stack limits, TLS verification, signals.
+
+    Jittor's own handlers leave the process at once on Ctrl-C (no ``finally``, no checkpoint) and whenever any child dies.
+    """
+    exit_function, exception_hook = sys.exit, sys.excepthook
+    stack_limit = resource.getrlimit(resource.RLIMIT_STACK)
+    https_context = ssl._create_default_https_context
+    try:
+        yield
+    finally:
+        sys.exit, sys.excepthook = exit_function, exception_hook
+        sys.setrecursionlimit(RECURSION_LIMIT)
+        resource.setrlimit(resource.RLIMIT_STACK, stack_limit)
+        ssl._create_default_https_context = https_context
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _import_quietly():
+    """Import Jittor; its start-up information is shown only while its core is being compiled (minutes, once per machine)."""
+    if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
+        print("Compiling Jittor's core: about three minutes, once per machine.", file=sys.stderr, flush=True)
+        import jittor
+
+        return jittor
+    asked = os.environ.get("log_silent")
+    os.environ["log_silent"] = asked or "1"  # the C++ part reads it once, while it is loaded
+    try:
+        import jittor_utils
+
+        jittor_utils.LOG.log_silent = int(asked or 0)  # warnings of the Python part stay
+        information, jittor_utils.LOG.i = jittor_utils.LOG.i, lambda *_: None
+        import jittor
+
+        jittor_utils.LOG.i = information
+        jittor.flags.log_silent = int(asked or 0)
+    finally:
+        if asked is None:
+            del os.environ["log_silent"]
+    return jittor
+
+
+_refuse_known_garbage()
+_require_assets()
+_gpus = cuda_device_count()
+_set_environment(_gpus)
+with _process_state_kept():
+    jt = _import_quietly()
+    from jittor import nn
+
+jt.flags.use_cuda = int(bool(_gpus) and bool(jt.has_cuda))
+if jt.flags.use_cuda and jt.cudnn:
+    jt.cudnn.set_max_workspace_ratio(CUDNN_WORKSPACE_SHARE)
+    jt.cudnn.set_algorithm_cache_size(CUDNN_ALGORITHMS)
+if "torch" in sys.modules:
+    raise UserError(
+        "torch is loaded in the trainer's process; both frameworks in one process corrupt each other's GPU memory"
+    )
+
+__all__ = ["cuda_device_count", "describe", "device_memory", "jit_kernel_count", "jt", "nn", "seed", "var"]
+
+
+def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
+    """Upload an array with exactly the dtype asked for (default: its own), copied before this returns.
+
+    Jittor's own upload depends on contiguity and truncates int64 silently. 0-d arrays become shape (1,).
+
+    Raises:
+        TypeError: a dtype that has no exact counterpart on the device (int64, float64, object, strings, big-endian).
+    """
+    array = np.asarray(array)
+    if dtype is not None:
+        array = array.astype(dtype, copy=False)
+    if array.dtype.name not in UPLOADABLE or not array.dtype.isnative:
+        raise TypeError(f"cannot upload dtype {array.dtype.str} exactly; convert it to one of {', '.join(UPLOADABLE)}")
+    return jt.array(np.ascontiguousarray(array))
+
+
+def seed(value: int) -> None:
+    """Seed every random number that Jittor draws (initial weights, sampling keys), and Python's and numpy's generators."""
+    jt.set_global_seed(value)
+
+
+def device_memory() -> int:
+    """Bytes that Jittor holds on the training device (used and cached): GPU memory, or main memory without a GPU."""
+    info = jt.get_mem_info()
+    return int(info.total_cuda_used if jt.flags.use_cuda else info.total_cpu_used)
+
+
+def jit_kernel_count() -> int:
+    """Compiled kernels in this machine's cache; the difference across a step is what that step had to compile."""
+    return sum(1 for _ in Path(jt.flags.cache_path, "jit").glob("*.so"))
+
+
+def describe() -> str:
+    """One line for the log: device, threads, cache directory."""
+    device = "GPU (CUDA)" if jt.flags.use_cuda else "CPU"
+    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    return f"Jittor {jt.__version__} on {device}, {threads} OpenMP threads, kernels in {jt.flags.cache_path}"

@@ -1,0 +1,48 @@
+"""The networks. A config's `model` dict becomes a detector here.
+
+build_detector(config.model)  ->  detector.loss(batch)     training terms
+                                  detector.predict(batch)  detections of each image
+"""
+
+from __future__ import annotations
+
+from trainer.device import nn
+from trainer.models import losses
+from trainer.models.backbones import resnet
+from trainer.models.boxes import anchors, assign, coders, sample
+from trainer.models.detections import Detections
+from trainer.models.detectors import faster_rcnn, preprocessor
+from trainer.models.heads import oln_rpn_head
+from trainer.models.necks import fpn
+from trainer.models.registry import build
+from trainer.models.roi_heads import oln_roi_head, single_roi_extractor, standard_roi_head
+from trainer.models.roi_heads.bbox_heads import shared2fc_bbox_score_head
+
+__all__ = ["Detections", "build_detector"]
+
+# Importing a module registers its classes.
+REGISTERED = (
+    anchors,
+    assign,
+    coders,
+    faster_rcnn,
+    fpn,
+    losses,
+    oln_roi_head,
+    oln_rpn_head,
+    preprocessor,
+    resnet,
+    sample,
+    shared2fc_bbox_score_head,
+    single_roi_extractor,
+    standard_roi_head,
+)
+
+
+def build_detector(model: dict) -> nn.Module:
+    """The detector that a config's `model` dict describes, in MMDetection 3's words, with freshly drawn weights.
+
+    Raises:
+        UserError: a type or key that is unknown, missing, or not supported, by its full name.
+    """
+    return build(model, "model")

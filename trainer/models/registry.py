@@ -1,0 +1,79 @@
+"""Names in a config and the classes they stand for.
+
+A part of a model is written as MMDetection writes it, ``dict(type='FPN', in_channels=[...], ...)``: `type` names a registered class, the other
+keys are the keywords of its constructor. Whatever cannot be honoured is refused by the key's full name, never ignored.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from shared.errors import UserError, nearest
+
+CLASSES: dict[str, type] = {}
+
+
+def register(cls: type) -> type:
+    """Class decorator: make `cls` known to configs by its name."""
+    CLASSES[cls.__name__] = cls
+    return cls
+
+
+def build(config: dict, where: str, **given: Any) -> Any:
+    """Construct what `config` describes.
+
+    Args:
+        config: the part's dict, with a `type`.
+        where: the dict's own name in the config, for messages (``model.backbone``).
+        given: keywords that the surrounding part supplies; the config may not set them.
+
+    Raises:
+        UserError: no `type`, an unknown `type`, an unknown or a missing key.
+    """
+    if not isinstance(config, dict) or "type" not in config:
+        raise UserError(f"{where}: a dict with a 'type' is expected, found {config!r}")
+    name = config["type"]
+    if name not in CLASSES:
+        raise UserError(f"{where}.type: unknown {name!r}{nearest(str(name), list(CLASSES))}")
+    cls = CLASSES[name]
+    keywords = {key: value for key, value in config.items() if key != "type"}
+    parameters = inspect.signature(cls.__init__).parameters
+    known = [key for key in parameters if key not in ("self", "where", *given)]
+    for key in keywords:
+        if key not in known:
+            raise UserError(
+                f"{where}.{key}: {name} has no such key{nearest(key, known)}; it knows {', '.join(known) or 'none'}"
+            )
+    for key in known:
+        if parameters[key].default is inspect.Parameter.empty and key not in keywords:
+            raise UserError(f"{where}.{key}: missing, {name} needs it")
+    if "where" in parameters:
+        given = {**given, "where": where}
+    return cls(**keywords, **given)
+
+
+def read(config: dict, where: str, required: tuple[str, ...] = (), **defaults: Any) -> dict:
+    """The values of a plain dict (train_cfg, test_cfg) whose keys must be `required` or have a default.
+
+    Raises:
+        UserError: an unknown or a missing key.
+    """
+    known = [*required, *defaults]
+    for key in config:
+        if key not in known:
+            raise UserError(f"{where}.{key}: unknown key{nearest(key, known)}; known are {', '.join(known)}")
+    for key in required:
+        if key not in config:
+            raise UserError(f"{where}.{key}: missing")
+    return {**defaults, **config}
+
+
+def require(value: Any, expected: Any, where: str) -> None:
+    """Refuse a value that MMDetection accepts and this implementation does not.
+
+    Raises:
+        UserError: `value` differs from `expected`.
+    """
+    if value != expected:
+        raise UserError(f"{where}: only {expected!r} is supported, found {value!r}")

@@ -1,0 +1,172 @@
+"""What a run shows and keeps of itself while it trains.
+
+    stderr                     a bar on a terminal, one line per log interval elsewhere
+    <work_dir>/metrics.jsonl   one JSON object per log interval (``kind`` "train") and per evaluation (``kind`` "val")
+    <work_dir>/tensorboard/    the same numbers as TensorBoard events
+
+``step`` counts finished steps (1 after the first), so that the checkpoint, log line and evaluation of step k carry
+the same k. A run resumed at step k cuts the lines of later steps, which it is going to write again.
+
+Losses, images per second and the share of time spent waiting for data are means since the last log.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+# tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
+sys.modules["torch"] = None
+from tensorboardX import SummaryWriter  # noqa: E402
+
+del sys.modules["torch"]
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class Progress:
+    """The log of one run. One process per run writes it."""
+
+    def __init__(
+        self, work_dir: str | os.PathLike, total_steps: int, steps_per_epoch: int, interval: int, start_step: int = 0
+    ):
+        """`interval`: steps between two logs; `start_step`: steps already done by the run that this one resumes."""
+        work_dir = Path(work_dir)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        self._total_steps, self._steps_per_epoch, self._interval = total_steps, steps_per_epoch, interval
+        _cut(work_dir / METRICS_FILE, start_step)
+        self._file = open(work_dir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        # purge_step hides the events of later steps in the same way
+        self._events = SummaryWriter(str(work_dir / "tensorboard"), purge_step=start_step + 1)
+        self._bar = tqdm(
+            total=total_steps, initial=start_step, unit="step", file=sys.stderr, disable=None, dynamic_ncols=True
+        )
+        self._forget()
+
+    def train(
+        self,
+        step: int,
+        losses: dict[str, float],
+        lr: float,
+        images: int,
+        wait_seconds: float,
+        step_seconds: float,
+        device_bytes: int,
+    ) -> None:
+        """Takes in one finished step.
+
+        Args:
+            step: finished steps, this one included.
+            losses: the terms' values by name.
+            lr: learning rate of this step.
+            images: number of images in the batch.
+            wait_seconds: time spent waiting for the batch.
+            step_seconds: time of the whole step, waiting included.
+            device_bytes: memory held on the device.
+        """
+        self._steps += 1
+        self._images += images
+        self._wait_seconds += wait_seconds
+        self._step_seconds += step_seconds
+        for name, value in losses.items():
+            self._losses.setdefault(name, []).append(value)
+        self._bar.update(1)
+        if step % self._interval and step != self._total_steps:
+            return
+        means = {name: sum(values) / len(values) for name, values in self._losses.items()}
+        seconds = max(self._step_seconds, 1e-9)
+        values = {
+            **means,
+            "lr": lr,
+            "images_per_second": self._images / seconds,
+            "data_wait_share": self._wait_seconds / seconds,
+            "step_seconds": seconds / self._steps,
+            "device_bytes": device_bytes,
+        }
+        self._record("train", step, values)
+        self._show(step, means, values)
+        self._forget()
+
+    def evaluation(self, step: int, name: str, metrics: dict[str, float]) -> None:
+        """Takes in the metrics of the data set `name`, evaluated after `step` finished steps."""
+        self._record("val", step, metrics, name)
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items())
+        self._write(f"{self._position(step)}  evaluation of {name}: {shown}")
+
+    def close(self) -> None:
+        """Writes out what is buffered and ends the bar."""
+        self._bar.close()
+        self._file.close()
+        self._events.close()
+
+    def _forget(self) -> None:
+        self._losses: dict[str, list[float]] = {}
+        self._steps = self._images = 0
+        self._wait_seconds = self._step_seconds = 0.0
+
+    def _record(self, kind: str, step: int, values: dict[str, float], name: str | None = None) -> None:
+        head = {"kind": kind, "step": step, "epoch": self._epoch(step)} | ({"name": name} if name else {})
+        plain = {key: value if isinstance(value, int) else float(value) for key, value in values.items()}
+        # JSON has no NaN, which metrics give for an empty area range
+        written = {key: value if math.isfinite(value) else None for key, value in plain.items()}
+        self._file.write(json.dumps(head | written) + "\n")
+        self._file.flush()
+        for key, value in written.items():
+            if value is not None:
+                self._events.add_scalar("/".join(filter(None, (kind, name, key))), value, step)
+        self._events.flush()
+
+    def _show(self, step: int, means: dict[str, float], values: dict[str, float]) -> None:
+        remaining = (self._total_steps - step) * values["step_seconds"]
+        text = "  ".join(
+            [
+                *(f"{name} {value:.4g}" for name, value in means.items()),
+                f"lr {values['lr']:.3g}",
+                f"{values['images_per_second']:.1f} images/s",
+                f"data wait {values['data_wait_share']:.0%}",
+                f"memory {values['device_bytes'] / 2**30:.2f} GiB",
+            ]
+        )
+        if self._bar.disable:
+            self._write(f"{self._position(step)}  {text}  remaining {tqdm.format_interval(remaining)}")
+        else:
+            self._bar.set_postfix_str(text)
+
+    def _write(self, line: str) -> None:
+        self._bar.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def _epoch(self, step: int) -> int:
+        return (step - 1) // self._steps_per_epoch + 1
+
+    def _position(self, step: int) -> str:
+        epochs = math.ceil(self._total_steps / self._steps_per_epoch)
+        return f"epoch {self._epoch(step)}/{epochs}  step {step}/{self._total_steps}"
+
+
+def table(rows: Sequence[Sequence[str | int | float]]) -> str:
+    """A plain text table; the first row is the header. Text is set left, numbers right, floats with three decimals."""
+    texts = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    numeric = [all(not isinstance(cell, str) for cell in column) for column in zip(*rows[1:], strict=True)]
+
+    def line(cells: list[str]) -> str:
+        aligned = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True))
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join([line(texts[0]), "  ".join("-" * width for width in widths), *map(line, texts[1:])])
+
+
+def _cut(path: Path, last_step: int) -> None:
+    """Drops the lines of steps after `last_step`, and a line that a kill left incomplete."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,123 @@
+"""``--task evaluate``: detections for every image of a split, metrics from the data server, a contact sheet to look at.
+
+    batches ──► detector.predict ──► detections ──PREDICTIONS──► data server: MMDetection's own metric classes ──► METRICS
+                                        └──► the first images with ground truth and best proposals ──► contact_sheet.png
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.errors import UserError
+from trainer import checkpoint, contact_sheet
+from trainer.batch import Batch
+from trainer.data_server import DataServer
+from trainer.device import jt, nn
+from trainer.feed import Feed
+from trainer.models import Detections, build_detector
+from trainer.progress import table
+
+SHEET_IMAGES = 8
+SPLITS = ("val", "test")
+
+
+def run(config: Config, server: DataServer, work_dir: Path, checkpoint_file: str | None, say: Callable[[str], None]) -> None:
+    """Evaluates the checkpoint, by default the work dir's latest, on every split of the config that has an evaluator."""
+    path = checkpoint_file or checkpoint.latest(work_dir)
+    if path is None:
+        raise UserError(f"nothing to evaluate: no checkpoint in {work_dir}; give one with --checkpoint FILE")
+    model = build_detector(config.model)
+    checkpoint.restore(checkpoint.load(path), model)
+    say(f"evaluating {path}")
+    results = evaluate_all(model, config, server, work_dir, say)
+    print(results_table(results))
+
+
+def evaluate_all(
+    model: nn.Module, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    """Metrics of every split that the config can evaluate, by the split's display name. Draws the contact sheet of the first."""
+    splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
+    if not splits:
+        raise UserError(f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader")
+    results = {}
+    for split in splits:
+        sheet = work_dir / "contact_sheet.png" if split == splits[0] else None
+        results[display_name(config, split)] = evaluate(model, config, split, server, say, sheet)
+    return results
+
+
+def evaluate(
+    model: nn.Module, config: Config, split: str, server: DataServer, say: Callable[[str], None], sheet: Path | None = None
+) -> dict[str, float]:
+    """The metrics of one split; with `sheet`, draws its first images there."""
+    feed = Feed(server, config, split, say, epochs=1)
+    predictions: list[dict[str, np.ndarray]] = []
+    shown: list[tuple[np.ndarray, np.ndarray, Detections, str]] = []
+    model.eval()
+    try:
+        with jt.no_grad():
+            for batch in feed:
+                detections = model.predict(batch)[: batch.valid]
+                predictions.append(as_arrays(batch, detections))
+                if sheet is not None and len(shown) < SHEET_IMAGES:
+                    shown += tiles(batch, detections)
+                jt.sync_all()
+        metrics = feed.evaluate(predictions)
+    finally:
+        model.train()
+        feed.close()
+        jt.gc()
+    if sheet is not None:
+        draw(sheet, shown[:SHEET_IMAGES])
+    return {name.removeprefix("coco/"): value for name, value in metrics.items()}
+
+
+def as_arrays(batch: Batch, detections: list[Detections]) -> dict[str, np.ndarray]:
+    """One batch's detections as the arrays of a PREDICTIONS message."""
+    count = len(detections)
+    return {
+        "image_ids": batch.host["image_ids"][:count],
+        "counts": np.array([len(one.scores) for one in detections], np.int32),
+        "original_shapes": batch.host["original_shapes"][:count],
+        "boxes": np.concatenate([one.boxes for one in detections] or [np.zeros((0, 4))]).astype(np.float32),
+        "scores": np.concatenate([one.scores for one in detections] or [np.zeros(0)]).astype(np.float32),
+        "labels": np.concatenate([one.labels for one in detections] or [np.zeros(0)]).astype(np.int32),
+    }
+
+
+def tiles(batch: Batch, detections: list[Detections]) -> list[tuple[np.ndarray, np.ndarray, Detections, str]]:
+    """(RGB image, its true boxes, its detections in the image's pixels, title) for each valid image of a batch."""
+    images = batch.images.numpy()
+    result = []
+    for row, found in enumerate(detections):
+        height, width = batch.host["image_shapes"][row]
+        scaled = Detections(found.boxes * batch.host["scale_factors"][row], found.scores, found.labels)
+        truth = batch.host["boxes"][row, : batch.host["box_counts"][row]]
+        result.append((images[row, :height, :width, ::-1], truth, scaled, f"image {batch.host['image_ids'][row]}"))
+    return result
+
+
+def draw(path: Path, shown: list[tuple[np.ndarray, np.ndarray, Detections, str]]) -> None:
+    """Writes the contact sheet."""
+    images, truths, found, titles = zip(*shown, strict=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet.draw(path, images, truths, [(one.boxes, one.scores) for one in found], titles)
+
+
+def display_name(config: Config, split: str) -> str:
+    """How a split is called in tables: by its annotation file."""
+    annotations = config[f"{split}_dataloader"].dataset.get("ann_file")
+    return Path(annotations).stem if annotations else split
+
+
+def results_table(results: dict[str, dict[str, float]]) -> str:
+    """One row for each split, one column for each metric."""
+    names = list(dict.fromkeys(name for metrics in results.values() for name in metrics))
+    rows = [["split", *names]]
+    rows += [[split, *(metrics.get(name, float("nan")) for name in names)] for split, metrics in results.items()]
+    return table(rows)

@@ -1,0 +1,172 @@
+"""``--task train``: the training loop.
+
+    feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
+      every epoch:  checkpoint, then (every val_interval epochs and at the end) evaluation
+
+A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted writes one after the step
+in hand; ``--resume`` goes on at the very next batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from shared.config import section
+from trainer import checkpoint
+from trainer.batch import Batch
+from trainer.data_server import DataServer, DataServerLost
+from trainer.device import device_memory, jt, seed
+from trainer.feed import Feed
+from trainer.guards import assert_trains, check_losses
+from trainer.interrupt import Interrupt
+from trainer.models import build_detector
+from trainer.optim import build_optimizer
+from trainer.progress import Progress
+from trainer.schedule import Schedule
+from trainer.tasks.evaluate import evaluate_all, results_table
+from trainer.terms import packed, total_loss
+
+
+class Trainer:
+    """One training run: model, optimizer and where it stands."""
+
+    def __init__(
+        self, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None], resume_from: Path | None
+    ) -> None:
+        self.config, self.server, self.work_dir, self.say = config, server, work_dir, say
+        self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
+        self.seed = (config.get("randomness") or {}).get("seed") or 0
+        hooks = config.get("default_hooks") or {}
+        self.log_interval = hooks.get("logger", {}).get("interval", 50)
+        self.checkpoint_interval = hooks.get("checkpoint", {}).get("interval", 1)
+        self.max_keep = hooks.get("checkpoint", {}).get("max_keep_ckpts", -1)
+        seed(self.seed)
+        self.model = build_detector(section(config, "model"))
+        self.model.train()
+        self.resumed = checkpoint.load(resume_from) if resume_from else None
+        cursor = self.resumed.cursor if self.resumed else {"epoch": 0, "step": 0}
+        self.feed = Feed(server, config, "train", say, seed=self.seed, **cursor)
+        self.steps_per_epoch = self.feed.steps_per_epoch
+        self.total_steps = self.steps_per_epoch * self.max_epochs
+        self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
+
+    def run(self, interrupt: Interrupt) -> None:
+        """Trains to the end, or until `interrupt`.
+
+        Raises:
+            DataServerLost: after a checkpoint of the last finished step.
+        """
+        self.say(f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}")
+        first = next(iter(self.feed), None) if self.step < self.total_steps else None
+        if first is not None:
+            assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
+        self._load()
+        batches = itertools.chain([first], self.feed)
+        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
+        try:
+            while self.step < self.total_steps and interrupt.signal is None:
+                with interrupt.deferred():
+                    self._train_epoch(batches, progress, interrupt)
+                if interrupt.signal is None and self._evaluates_now():
+                    self._evaluate(progress)
+        except DataServerLost:
+            self._save()
+            raise
+        finally:
+            progress.close()
+        if interrupt.signal is not None:
+            self._save()
+            self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
+        self.feed.close()
+
+    def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
+        """From the present step to the end of its epoch, and its checkpoint."""
+        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        while self.step < end and interrupt.signal is None:
+            started, waited = time.perf_counter(), self.feed.wait_seconds
+            batch = next(batches)
+            terms = self.model.loss(batch)
+            values = packed(terms)
+            rate = self.optimizer.follow(self.schedule, self.step)
+            self.optimizer.step(total_loss(terms))
+            jt.sync_all()
+            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
+            check_losses(numbers, batch)
+            self.step += 1
+            progress.train(
+                self.step,
+                numbers,
+                rate,
+                len(batch.host["image_ids"]),
+                self.feed.wait_seconds - waited,
+                time.perf_counter() - started,
+                device_memory(),
+            )
+        if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
+            self._save()
+
+    def _is_due(self, interval: int) -> bool:
+        epoch = self.step // self.steps_per_epoch
+        return epoch % interval == 0 or self.step == self.total_steps
+
+    def _evaluates_now(self) -> bool:
+        configured = any(self.config.get(f"{split}_evaluator") for split in ("val", "test"))
+        return configured and self._is_due(self.config.train_cfg.get("val_interval", 1))
+
+    def _evaluate(self, progress: Progress) -> None:
+        results = evaluate_all(self.model, self.config, self.server, self.work_dir, self.say)
+        for name, metrics in results.items():
+            progress.evaluation(self.step, name, metrics)
+        if self.step == self.total_steps:
+            print(results_table(results), flush=True)
+
+    def _load(self) -> None:
+        """Makes the optimizer and schedule, and takes over what a checkpoint holds."""
+        self.optimizer = build_optimizer(section(self.config, "optim_wrapper"), self.model)
+        self.schedule = Schedule(
+            self.config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
+        )
+        if self.resumed is not None:
+            checkpoint.restore(self.resumed, self.model, self.optimizer)
+            self.say(f"resumed from {self.resumed.path} at step {self.step}")
+        elif self.config.get("load_from"):
+            checkpoint.restore(checkpoint.load(self.config.load_from), self.model)
+
+    def _save(self) -> None:
+        epoch, step = divmod(self.step, self.steps_per_epoch)
+        name = f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors"
+        checkpoint.save(
+            self.work_dir / name,
+            self.model,
+            self.optimizer,
+            {"epoch": epoch, "step": step},
+            {"seed": self.seed, "config": self.config.pretty_text},
+            self.max_keep if self.max_keep > 0 else None,
+        )
+
+
+def run(
+    config: Config, server: DataServer, work_dir: Path, resume: bool, checkpoint_file: str | None, say: Callable[[str], None]
+) -> int:
+    """Trains; returns the exit code."""
+    if resume and checkpoint_file is None:
+        found = checkpoint.latest(work_dir)
+        if found is None:
+            say(f"nothing to resume in {work_dir}; starting from the beginning")
+        resume_from = found
+    else:
+        resume_from = Path(checkpoint_file) if resume else None
+        if checkpoint_file and not resume:
+            config.load_from = checkpoint_file
+    work_dir.mkdir(parents=True, exist_ok=True)
+    config.dump(str(work_dir / Path(config.filename).name))
+    interrupt = Interrupt()
+    trainer = Trainer(config, server, work_dir, say, resume_from)
+    trainer.run(interrupt)
+    return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0

@@ -1,0 +1,23 @@
+"""The terms that a detector's ``loss(batch)`` returns: {name: Var (1,)}. Names that contain "loss" are minimised, the others are monitors."""
+
+from __future__ import annotations
+
+from trainer.device import jt
+
+
+def total_loss(terms: dict[str, jt.Var]) -> jt.Var:
+    """What is minimised: the plain sum, f32 (1,), as MMDetection's BaseDetector forms it."""
+    total = jt.zeros(1)
+    for term in minimised(terms):
+        total = total + terms[term]
+    return total
+
+
+def minimised(terms: dict[str, object]) -> list[str]:
+    """The names of the terms that are minimised."""
+    return [name for name in terms if "loss" in name]
+
+
+def packed(terms: dict[str, jt.Var]) -> jt.Var:
+    """All terms as one f32 (terms,), so that the host reads them with one copy."""
+    return jt.concat([term.reshape(1).float32() for term in terms.values()])
