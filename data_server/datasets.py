@@ -164,7 +164,10 @@ def _check_classes(part: Part, config: dict[str, Any]) -> None:
 
 def _import_custom(custom: dict[str, Any] | None) -> None:
     if custom:
-        import_modules_from_strings(**custom)
+        try:
+            import_modules_from_strings(**custom)
+        except Exception as error:
+            raise UserError(f"config key 'custom_imports': {type(error).__name__}: {error}") from error
 
 
 _IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}

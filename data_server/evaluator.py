@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.evaluation.metrics import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
@@ -23,6 +24,8 @@ from shared.errors import UserError
 from shared.layout import Layout
 from shared.link import Channel
 from shared.messages import Failure, Metrics
+
+_RECALLS = ("100", "300", "1000")
 
 
 def run(
@@ -50,10 +53,22 @@ def evaluate(
             metric = _build(config, datasets)
             for sample in _samples(predictions):
                 metric.process({}, [sample])
-            values.update(metric.evaluate(len(metric.results)))
+            values.update(_honest_names(metric, metric.evaluate(len(metric.results))))
         except Exception as error:
             raise UserError(f"metric {config.get('type')!r}: {type(error).__name__}: {error}") from error
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float | np.number)}
+
+
+def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
+    """MMDetection calls its three recalls AR@100, AR@300 and AR@1000 whatever ``proposal_nums`` says; this says what they are."""
+    if not isinstance(metric, CocoMetric) or len(metric.proposal_nums) != len(_RECALLS):
+        return values
+    names = dict(zip(_RECALLS, metric.proposal_nums, strict=True))
+    renamed = {}
+    for name, value in values.items():
+        head, at, number = name.partition("@")
+        renamed[f"{head}@{names[number]}" if at and number in names else name] = value
+    return renamed
 
 
 def _build(config: dict[str, Any], datasets: Datasets) -> Any:

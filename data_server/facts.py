@@ -25,7 +25,7 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
     """Reads every image's record once.
 
     Raises:
-        UserError: a training set without a single box, or a setting that makes no sense.
+        UserError: a training set without a single box, or images of unknown size.
     """
     wide, max_boxes = datasets.facts()
     if config["training"] and max_boxes == 0:
@@ -33,10 +33,7 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
         raise UserError(
             f"annotation file {files}: no annotated box is left after filtering; there is nothing to train on"
         )
-    given = config["feed"]["max_image_size"]
-    if given is not None and (len(given) != 2 or not all(isinstance(n, int) and n > 0 for n in given)):
-        raise UserError(f"config key 'feed.max_image_size' is {given!r}; expected (height, width) in pixels")
-    height, width = given or _largest(datasets, config)
+    height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
     return DatasetFacts(wide, max_boxes, height, width)
 
 

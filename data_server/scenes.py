@@ -55,6 +55,7 @@ PHOTOGRAPHS = (
 IMAGE_SIZES = ((192, 144), (144, 192), (160, 160))  # (width, height)
 MAX_OBJECTS = 6
 MIN_VISIBLE = 0.4  # of an object's pixels, after occlusion and the image's border
+MIN_INSIDE = 0.7  # of an object's pixels, before others hide some
 MIN_CONTRAST = 75.0  # distance in BGR between an object and what it covers
 MARGIN = 72  # pixels around the image while drawing, so that half of the largest patch fits outside
 PLACES = 12  # tried for an object before it is given up
@@ -241,7 +242,7 @@ def _place(rng: np.random.Generator, canvas: np.ndarray, objects: list[SceneObje
             for item, after in zip(objects, still_visible, strict=True)
         ):
             continue
-        if covered.sum() < 0.7 * mask.sum():
+        if covered.sum() < MIN_INSIDE * mask.sum():
             continue
         behind, colour = canvas[window][mask].mean(0), patch.colours[mask].mean(0)
         if np.linalg.norm(behind - colour) < MIN_CONTRAST:

@@ -194,7 +194,7 @@ class DataServer:
     def _start_root(self) -> None:
         channel, theirs = Channel.pair()
         process = subprocess.Popen(
-            [sys.executable, "-m", "data_server.nursery", str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-W", "ignore", "-m", "data_server.nursery", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, **_NURSERY_ENVIRONMENT},

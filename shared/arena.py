@@ -4,13 +4,14 @@
 
     header │ magic 8 │ generation 8 │ step 8 │ payload bytes 8 │ payload xxh3 8 │ layout xxh3 8 │ 0 │ header xxh3 8 │
 
-The server creates it once per stream: memory is allocated and touched then, so a machine that has too little says so at the
-start, and no batch ever pays for a page fault. Workers map it writable. The client is handed a descriptor that the kernel
-refuses to map writable. Having no name it cannot be left behind: it is gone when the last process that maps it is.
+The server creates it once per stream: memory is allocated and touched then, so a machine that has too little says so at
+the start, and no batch ever pays for a page fault. Workers map it writable. The client is handed a descriptor that the
+kernel refuses to map writable. Having no name it cannot be left behind: it is gone when the last process that maps it
+is.
 
-A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the payload's
-checksum, as its last act; the reader compares both with the BATCH message before it uses a byte. So a torn, stale or flipped
-slot is an error that is noticed, never a wrong picture.
+A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the
+payload's checksum, as its last act; the reader compares both with the BATCH message before it uses a byte. So a torn,
+stale or flipped slot is an error that is noticed, never a wrong picture.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Arena:
             ValueError: the memory behind `descriptor` is not sealed at exactly this size.
         """
         size = slots * slot_bytes
-        if os.fstat(descriptor).st_size != size or fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) != _SEALS:
+        # A kernel with vm.memfd_noexec set adds a seal of its own.
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        if os.fstat(descriptor).st_size != size or seals & _SEALS != _SEALS:
             raise ValueError(f"not an arena of {slots} slots x {slot_bytes} bytes")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE

@@ -2,15 +2,17 @@
 
     connect ──► open (HELLO ... WELCOME) ──► next ──► Lease.arrays ──► Lease.release ──► next ... ──► evaluate ──► close
 
-While it waits it watches the control channel and the lifeline together, so the death of the server is noticed at once and never mistaken for
-slowness.
+While it waits it watches the control channel and the lifeline together, so the death of the server is noticed at once
+and never mistaken for slowness.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +25,7 @@ from shared.layout import Layout, LayoutError
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     IDENTITY_BYTES,
+    MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
     Batch,
     EndOfStream,
@@ -32,6 +35,7 @@ from shared.messages import (
     Hail,
     Hello,
     Message,
+    MessageError,
     Metrics,
     Notice,
     Predictions,
@@ -41,6 +45,8 @@ from shared.messages import (
     decode,
     encode,
 )
+
+_GOODBYE_SECONDS = 1.0
 
 
 class ServerGone(Exception):
@@ -73,7 +79,8 @@ class Lease:
         return self._arrays
 
     def release(self) -> None:
-        """Gives the slot back. Whatever is still needed must have been copied."""
+        """Gives the slot back, once. Whatever is still needed must have been copied."""
+        self.arrays.clear()
         self._arrays = None
         self._stream.send(Release(self._message.slot, self._message.generation))
 
@@ -85,7 +92,7 @@ class StreamClient:
         on_notice: called with each line that the server wants logged.
     """
 
-    def __init__(self, address: Address, hello: Hello, on_notice: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, address: Address, hello: Hello, on_notice: Callable[[str], None] = lambda _: None) -> None:
         """Connects and opens the stream; waits as long as the server needs to build the data set.
 
         Raises:
@@ -94,9 +101,9 @@ class StreamClient:
         """
         self._address = address
         self._on_notice = on_notice
-        identity = os.urandom(IDENTITY_BYTES - 1)
         # ZeroMQ keeps identities that begin with a zero byte for itself.
-        self._identity = b"\x01" + identity
+        self._identity = b"\x01" + os.urandom(IDENTITY_BYTES - 1)
+        self._waiting: deque[Message] = deque()  # what came while something else was waited for
         self._context = zmq.Context()
         self._control = self._context.socket(zmq.DEALER)
         self._control.setsockopt(zmq.LINGER, 0)
@@ -128,30 +135,46 @@ class StreamClient:
     def evaluate(
         self, predictions: Iterable[dict[str, np.ndarray]], evaluator: list[dict[str, Any]]
     ) -> dict[str, float]:
-        """Has the server compute metrics. Each item of `predictions` holds the arrays of a PREDICTIONS message."""
+        """Has the server compute metrics. Each item of `predictions` holds the arrays of a PREDICTIONS message.
+
+        Raises:
+            ServerGone, StreamFailed, UserError: the stream is over.
+            ValueError: one item's arrays are larger than a frame may be.
+        """
         for arrays in predictions:
             layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+            if layout.nbytes > MAX_FRAME_BYTES:
+                raise ValueError(f"predictions of {layout.nbytes} bytes at once, the limit is {MAX_FRAME_BYTES}")
             payload = np.zeros(layout.nbytes, np.uint8)
             for name, view in layout.views(payload).items():
                 view[:] = arrays[name]
-            self._control.send_multipart([encode(Predictions(layout.to_wire())), payload])
+            self.send(Predictions(layout.to_wire()), payload)
         self.send(Evaluate(evaluator))
         return self._wait(Metrics).values
 
-    def send(self, message: Message) -> None:
-        self._control.send(encode(message))
+    def send(self, message: Message, *frames: np.ndarray) -> None:
+        """Queues a message. While the queue is full, the lifeline is watched: a dead server empties none.
+
+        Raises:
+            ServerGone, StreamFailed, UserError: the stream is over.
+        """
+        while True:
+            try:
+                self._control.send_multipart([encode(message), *frames], zmq.DONTWAIT)
+                return
+            except zmq.Again:
+                if self._lifeline.fileno() in dict(self._sending.poll()):
+                    self._read_lifeline()
 
     def close(self) -> None:
         """Says goodbye. The stream's slots and workers are gone a moment later."""
         if self._lifeline is not None:
-            self.send(Goodbye())
-            # The server answers by closing the lifeline; without this wait ZeroMQ could drop the message at exit.
-            self._lifeline.socket.settimeout(1.0)
-            try:
+            # The server answers by closing the lifeline; without waiting for it ZeroMQ could drop the message at exit.
+            self._lifeline.socket.settimeout(_GOODBYE_SECONDS)
+            with contextlib.suppress(zmq.Again, ChannelClosed, MessageError):
+                self._control.send(encode(Goodbye()), zmq.DONTWAIT)
                 while True:
                     self._lifeline.receive(Failure)
-            except (ChannelClosed, TimeoutError):
-                pass
         self._destroy()
 
     def _open(self, hello: Hello) -> None:
@@ -170,40 +193,47 @@ class StreamClient:
         if isinstance(answer, Failure):
             raise _failure(answer)
         self._control.connect(self._address.control)
-        self._poller = zmq.Poller()
-        self._poller.register(self._control, zmq.POLLIN)
-        self._poller.register(self._lifeline.fileno(), zmq.POLLIN)
+        self._receiving, self._sending = zmq.Poller(), zmq.Poller()
+        self._receiving.register(self._control, zmq.POLLIN)
+        self._sending.register(self._control, zmq.POLLOUT)
+        for poller in (self._receiving, self._sending):
+            poller.register(self._lifeline.fileno(), zmq.POLLIN)
         self.send(hello)
         self.welcome: Welcome = self._wait(Welcome)
         (memory,) = self._lifeline.take_descriptors(1)
         self._arena = Arena(memory, self.welcome.slots, self.welcome.slot_bytes, writable=False)
         os.close(memory)
 
-    def _wait(self, *expected: type) -> Message:
-        """The next message of a type in `expected`, from either socket. Logs notices on the way."""
+    def _wait(self, *expected: type[Message]) -> Message:
+        """The next message of a type in `expected`, from either socket. Logs notices on the way, keeps the others."""
         while True:
-            ready = dict(self._poller.poll())
-            if self._lifeline.fileno() in ready:
-                for message in self._read_lifeline():
-                    if isinstance(message, Failure):
-                        raise _failure(message)
+            for message in self._waiting:
+                if isinstance(message, expected):
+                    self._waiting.remove(message)
                     return message
+            ready = dict(self._receiving.poll())
+            if self._lifeline.fileno() in ready:
+                self._waiting += self._read_lifeline()
             elif self._control in ready:
                 message = decode(self._control.recv(), Batch, EndOfStream, Metrics, Notice)
-                if isinstance(message, expected):
-                    return message
                 if isinstance(message, Notice):
                     self._on_notice(message.text)
+                else:
+                    self._waiting.append(message)
 
-    def _read_lifeline(self) -> list[Message]:
+    def _read_lifeline(self) -> list[Welcome]:
         try:
-            return self._lifeline.read(Welcome, Failure)
+            messages = self._lifeline.read(Welcome, Failure)
         except ChannelClosed:
             raise self._gone() from None
+        for message in messages:
+            if isinstance(message, Failure):
+                raise _failure(message)
+        return messages
 
     def _gone(self) -> ServerGone:
         return ServerGone(
-            f"the data server at {self._address.text} died (its lifeline closed at {time.strftime('%H:%M:%S')})"
+            f"the data server at {self._address.text} is gone (its lifeline closed at {time.strftime('%H:%M:%S')})"
         )
 
     def _destroy(self) -> None:

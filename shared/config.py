@@ -1,8 +1,8 @@
 """A config in MMDetection's own style, loaded and checked without importing torch.
 
-The trainer's config is the single source of truth; the data server has none. `data_part` cuts out what a stream of batches depends
-on, as plain data, and the trainer sends that in its HELLO. Where MMDetection has a key, its name and meaning are kept; what is ours alone
-is the `feed` section:
+The trainer's config is the single source of truth; the data server has none. `data_part` cuts out what a stream of
+batches depends on, as plain data, and the trainer sends that in its HELLO. Where MMDetection has a key, its name and
+meaning are kept; what is ours alone is the `feed` section:
 
     feed.slots             slots of shared memory (default: workers + 3)
     feed.credits           batches the trainer may hold at a time (default 2)
@@ -15,6 +15,7 @@ is the `feed` section:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ _TYPES = {
     "train_cfg": ("EpochBasedTrainLoop",),
     "sampler": ("DefaultSampler",),
     "batch_sampler": ("AspectRatioBatchSampler",),
+}
+_DATA_PART: dict[str, tuple[Any, str]] = {
+    "split": (str, "a name"),
+    "dataset": (dict, "a dict"),
+    "custom_imports": (dict | None, "a dict or None"),
+    "batch_size": (int, "a number"),
+    "size_divisor": (int, "a number"),
+    "shuffle": (bool, "True or False"),
+    "group_by_aspect_ratio": (bool, "True or False"),
+    "training": (bool, "True or False"),
+    "feed": (dict, "a dict"),
 }
 
 
@@ -106,9 +118,48 @@ def check(config: Config) -> None:
         for part in ("sampler", "batch_sampler"):
             if section.endswith("_dataloader") and values.get(part):
                 _check_type(part, values[part], f"{section}.{part}")
-    feed = feed_settings(config)
-    if feed["on_bad_sample"] not in ("stop", "replace"):
-        raise UserError(f"config key 'feed.on_bad_sample' is {feed['on_bad_sample']!r}; expected 'stop' or 'replace'")
+    _check_feed(feed_settings(config))
+
+
+def check_data_part(part: dict[str, Any]) -> None:
+    """Raises UserError unless `part`, which came over the wire, is what `data_part` makes."""
+    for key, (kind, expected) in _DATA_PART.items():
+        if not isinstance(part.get(key), kind):
+            raise UserError(f"data part of the config: {key!r} is {part.get(key)!r}; expected {expected}")
+    for key in ("batch_size", "size_divisor"):
+        if not _is_count(part[key]):
+            raise UserError(f"config key {key!r} is {part[key]!r}; expected 1 or more")
+    if part["feed"].keys() != FEED_DEFAULTS.keys():
+        raise UserError(f"data part of the config: 'feed' has keys {list(part['feed'])}; expected {_SECTIONS['feed']}")
+    _check_feed(from_plain(part["feed"]))
+
+
+def _check_feed(feed: dict[str, Any]) -> None:
+    for key, (is_valid, expected) in _FEED_VALUES.items():
+        if not is_valid(feed[key]):
+            raise UserError(f"config key 'feed.{key}' is {feed[key]!r}; expected {expected}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_size_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value)))
+
+
+_FEED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "slots": (_is_count_or_none, "1 or more, or None"),
+    "credits": (_is_count, "1 or more"),
+    "max_image_size": (_is_size_or_none, "(height, width) in pixels, or None"),
+    "max_boxes": (_is_count_or_none, "1 or more, or None"),
+    "on_bad_sample": (lambda value: value in ("stop", "replace"), "'stop' or 'replace'"),
+    "reconnect_seconds": (lambda value: isinstance(value, int | float) and value >= 0, "a number of seconds"),
+}
 
 
 def _check_type(kind: str, values: dict, where: str) -> None:
@@ -132,7 +183,8 @@ def section(config: Config, key: str) -> Any:
 def data_part(config: Config, split: str) -> dict[str, Any]:
     """What the stream ``train``, ``val`` or ``test`` depends on, as plain data for HELLO.
 
-    Data sets that name no ``data_root`` of their own get the config's top-level one, so that ``--cfg-options data_root=...`` is enough.
+    Data sets that name no ``data_root`` of their own get the config's top-level one, so that ``--cfg-options
+    data_root=...`` is enough.
     """
     dataloader = section(config, f"{split}_dataloader")
     for key in ("batch_size", "dataset"):
@@ -158,7 +210,11 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
 def evaluator_part(config: Config, split: str) -> list[dict[str, Any]]:
     """``val_evaluator`` or ``test_evaluator`` as a list of metric configs, plain data."""
     evaluator = section(config, f"{split}_evaluator")
-    return _plain(evaluator if isinstance(evaluator, list | tuple) else [evaluator])
+    metrics = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+    for metric in metrics:
+        if not isinstance(metric, dict) or "type" not in metric:
+            raise UserError(f"config key '{split}_evaluator' holds {metric!r}; expected a dict with 'type'")
+    return _plain(metrics)
 
 
 def _with_data_root(dataset: dict, data_root: str | None) -> dict:
@@ -173,7 +229,8 @@ def _with_data_root(dataset: dict, data_root: str | None) -> dict:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as plain data for msgpack, where a tuple is written ``{TUPLE: [...]}``, because MMDetection tells tuples from lists.
+    """`value` as plain data for msgpack, where a tuple is written ``{TUPLE: [...]}``, because MMDetection tells tuples
+    from lists.
 
     Raises:
         UserError: something in it is no plain data.

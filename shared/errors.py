@@ -1,7 +1,8 @@
 """The one exception that is shown to a user as a single line.
 
-Anything a user can mend (a wrong key, a missing file, a data server of another version) is raised as a ``UserError`` whose text
-names the thing, says what was expected and what to do. Both command lines print it without a traceback and exit with code 2.
+Anything a user can mend (a wrong key, a missing file, a data server of another version) is raised as a ``UserError``
+whose text names the thing, says what was expected and what to do. Both command lines print it without a traceback and
+exit with code 2.
 """
 
 

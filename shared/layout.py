@@ -3,9 +3,9 @@
     slot  │ header 64 B │ images u8 (B,H,W,3) │pad│ boxes f32 (B,G,4) │pad│ ... │ unused up to the slot's capacity │
           0             64                    └──── every array starts on a multiple of 64 bytes, gaps are zero
 
-It travels inside every BATCH message, because H, W and G change from batch to batch, and is checked against the slot's bounds
-by whoever receives it, before a single byte is read. Only four plain dtypes exist, so nothing that could hold a Python object
-can be described.
+It travels inside every BATCH message, because H, W and G change from batch to batch, and is checked against the slot's
+bounds by whoever receives it, before a single byte is read. Only four plain dtypes exist, so nothing that could hold a
+Python object can be described.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 A data server lives in a directory of its own, mode 0700, so that only its user can reach it:
 
-    dir/lock        held (flock) for the server's whole life: an orphaned directory is exactly one whose lock is free
+    dir/lock        held (flock) for the server's whole life: an orphaned directory is one whose lock is free
     dir/control     ZeroMQ ROUTER: HELLO, BATCH, RELEASE, predictions and metrics
     dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd; its EOF means that the peer is dead
 
-ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes it the moment
-the process on the other side is gone, whatever killed it.
+ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes
+it the moment the process on the other side is gone, whatever killed it.
 
-A `Channel` frames messages on a Unix stream socket (4 bytes length, then the message) and passes descriptors beside them.
+A `Channel` frames messages on a Unix stream socket (4 bytes length, then the message) and passes descriptors beside
+them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from shared.errors import UserError
 from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError, decode, encode
 
+_FILES = ("control", "lifeline", "lock")
 MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
@@ -54,27 +56,26 @@ class Address:
         return str(self.directory / "lifeline")
 
     def is_served(self) -> bool:
-        """Whether a data server is alive in this directory."""
-        try:
-            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
+        """Whether a data server listens in this directory."""
+        # To try the lock instead would, for a moment, keep a starting server from getting it.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(self.lifeline) == 0
 
     def occupy(self) -> int:
-        """Makes the directory this process's own and removes what a dead server left there. Returns the held lock's descriptor.
+        """Makes the directory this process's own and removes what a dead server left there.
+
+        Returns the held lock's descriptor.
 
         Raises:
             UserError: the directory cannot be used, or another data server is alive in it.
         """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if foreign := sorted({path.name for path in self.directory.iterdir()} - set(_FILES)):
+                raise UserError(
+                    f"data server address {self.text!r}: {self.directory} holds other files ({foreign[0]!r}); "
+                    "choose a directory for the data server alone"
+                )
             self.directory.chmod(0o700)
             lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -87,7 +88,8 @@ class Address:
         except OSError:
             os.close(lock)
             raise UserError(
-                f"data server address {self.text!r}: another data server is running there; stop it or choose another directory"
+                f"data server address {self.text!r}: another data server is running there; "
+                "stop it or choose another directory"
             ) from None
         for name in ("control", "lifeline"):
             (self.directory / name).unlink(missing_ok=True)
@@ -95,7 +97,7 @@ class Address:
 
     def vacate(self) -> None:
         """Removes the sockets and, when nothing else is in it, the directory."""
-        for name in ("control", "lifeline", "lock"):
+        for name in _FILES:
             (self.directory / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.directory.rmdir()
@@ -114,7 +116,8 @@ class ChannelClosed(Exception):
 class Channel:
     """Messages and descriptors over a connected Unix stream socket, blocking.
 
-    Messages stay small and few (one outstanding ASSIGN per worker), so a send never fills the socket's buffer and never waits.
+    Messages stay small and few (one outstanding ASSIGN per worker), so a send never fills the socket's buffer and never
+    waits.
     """
 
     def __init__(self, connection: socket.socket) -> None:

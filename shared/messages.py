@@ -1,35 +1,36 @@
 """Every message that crosses a process boundary, typed, with its limits.
 
-    trainer ──────────────────────────── data server ─────────────────────────── nursery and workers (torch, mmdet)
+    trainer ──────────────────────────── data server ────────────────────── nursery and workers (torch, mmdet)
       DEALER ══ ZeroMQ ipc://dir/control ══ ROUTER   │
       ─────── Unix socket dir/lifeline ────────────  │  ─────── socket pairs (one per process) ──────────────
 
 A stream, step by step:
 
-     1  trainer connects the lifeline and says        HAIL     who am I (16 bytes), which protocol
-     2  server answers on the lifeline                READY    (or FAILURE: another protocol version)
-     3  trainer sends on the control channel          HELLO    the data part of its config, seed, rank, where to start
-     4  server has a nursery build the data set       BUILD →, ← FACTS (with a memfd of per-image facts)
-     5  server makes the arena, has workers forked    SPAWN →, each worker says ← WORKER (with its pidfd)
-     6  server answers on the lifeline                WELCOME  classes, epoch length, memory plan; the arena's memfd rides along
-     7  server gives work to idle workers             ASSIGN → step, slot, generation, samples; ← WROTE
-     8  server hands out batches in step order        BATCH    slot, generation, layout, checksum (≤ credits outstanding)
-     9  trainer copies to the device and says         RELEASE  slot, generation
-    10  in evaluation the trainer sends               PREDICTIONS (arrays as raw frames), then EVALUATE
-    11  server forks an evaluator, answers            METRICS
-    12  trainer ends with                             GOODBYE
+     1  trainer connects the lifeline and says     HAIL     who am I (16 bytes), which protocol
+     2  server answers on the lifeline             READY    (or FAILURE: another protocol version)
+     3  trainer sends on the control channel       HELLO    the data part of its config, seed, rank, where to start
+     4  server has a nursery build the data set    BUILD →, ← FACTS (with a memfd of per-image facts)
+     5  server makes the arena, has workers forked SPAWN →, each worker says ← STARTED (with its pidfd)
+     6  server answers on the lifeline             WELCOME  classes, epoch length, memory plan; with the arena's memfd
+     7  server gives work to idle workers          ASSIGN → step, slot, generation, samples; ← WROTE
+     8  server hands out batches in step order     BATCH    slot, generation, layout, checksum (≤ credits outstanding)
+     9  trainer copies to the device and says      RELEASE  slot, generation
+    10  in evaluation the trainer sends            PREDICTIONS (arrays as raw frames), then EVALUATE
+    11  server forks an evaluator, answers         METRICS
+    12  trainer ends with                          GOODBYE
 
-EOF on a lifeline or socket pair means: that process is dead. FAILURE ends a stream and carries one line for the user; NOTICE is a line
-for the log.
+EOF on a lifeline or socket pair means: that process is dead. FAILURE ends a stream and carries one line for the user;
+NOTICE is a line for the log.
 
-A message is msgpack ``[tag, field, field, ...]``. `decode` refuses an unknown tag, a wrong number of fields, a wrong type, a number
-out of range, too deep a nesting and anything above the limits, before it allocates. Nothing is ever unpickled.
+A message is msgpack ``[tag, field, field, ...]``. `decode` refuses an unknown tag, a wrong number of fields, a wrong
+type, a number out of range, too deep a nesting and anything above the limits, before it allocates. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from typing import ClassVar, get_type_hints
 
 import msgpack
 
@@ -39,17 +40,27 @@ MAX_TEXT = 1 << 16
 MAX_ITEMS = 1 << 17
 MAX_DEPTH = 24
 IDENTITY_BYTES = 16
+MAX_FRAME_BYTES = 256 << 20  # of arrays that follow a message
 
 
 class MessageError(ValueError):
     """Bytes that are not a message of this protocol."""
 
 
-# trainer -> server ------------------------------------------------------------------------------------------------------
+class Message:
+    """Every message's base. A subclass is a frozen dataclass of plain fields; its name is its tag on the wire."""
+
+    tags: ClassVar[dict[str, type[Message]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.tags[cls.__name__] = cls
+
+
+# trainer -> server ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Hail:
+class Hail(Message):
     """First word on a lifeline. Its form never changes, so that versions can always tell each other apart."""
 
     protocol: int
@@ -57,12 +68,12 @@ class Hail:
 
 
 @dataclass(frozen=True)
-class Hello:
+class Hello(Message):
     """Opens a stream.
 
-    `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at (`epoch`, `step`) and ends
-    after epoch `epochs` - 1 (0: never); of every global batch, rank `rank` of `world_size` gets its own; at most `credits` batches are leased
-    at a time.
+    `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at
+    (`epoch`, `step`) and ends after epoch `epochs` - 1 (0: never); of every global batch, rank `rank` of `world_size`
+    gets its own; at most `credits` batches are leased at a time.
     """
 
     stream: str
@@ -77,7 +88,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Release:
+class Release(Message):
     """The trainer has let go of a slot."""
 
     slot: int
@@ -85,40 +96,41 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Message):
     """Detections for some images; `layout` describes the raw frame that follows.
 
-    Arrays: image_ids i64 (N,), counts i32 (N,), original_shapes i32 (N,2), boxes f32 (M,4) in original pixels, scores f32 (M,),
-    labels i32 (M,), M = sum of counts.
+    Arrays: image_ids i64 (N,), counts i32 (N,), original_shapes i32 (N,2), boxes f32 (M,4) in original pixels, scores
+    f32 (M,), labels i32 (M,), M = sum of counts.
     """
 
     layout: list
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Asks for the metrics over all predictions sent so far. `evaluator` is MMDetection's ``val_evaluator``: a list of metric configs."""
+class Evaluate(Message):
+    """Asks for the metrics over all predictions sent so far. `evaluator` is MMDetection's ``val_evaluator``: a list of
+    metric configs."""
 
     evaluator: list
 
 
 @dataclass(frozen=True)
-class Goodbye:
+class Goodbye(Message):
     """The trainer needs the stream no longer."""
 
 
-# server -> trainer ------------------------------------------------------------------------------------------------------
+# server -> trainer ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Ready:
+class Ready(Message):
     """The server takes this lifeline."""
 
     protocol: int
 
 
 @dataclass(frozen=True)
-class Welcome:
+class Welcome(Message):
     """The stream is open; the arena's memfd comes with this message."""
 
     classes: list
@@ -130,8 +142,9 @@ class Welcome:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A lease: step `step` of epoch `epoch` lies in `slot`. The first `valid` of its images count, the rest repeat the last one."""
+class Batch(Message):
+    """A lease: step `step` of epoch `epoch` lies in `slot`. The first `valid` of its images count, the rest repeat the
+    last one."""
 
     epoch: int
     step: int
@@ -143,19 +156,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class EndOfStream:
+class EndOfStream(Message):
     """All epochs asked for have been delivered."""
 
 
 @dataclass(frozen=True)
-class Metrics:
+class Metrics(Message):
     """What the evaluator computed, by name."""
 
     values: dict
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Message):
     """The end of a stream, in one line for the user. `user_error`: the user can mend it (exit code 2)."""
 
     text: str
@@ -163,29 +176,29 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notice(Message):
     """A line for the log."""
 
     text: str
 
 
-# server -> nursery, workers ---------------------------------------------------------------------------------------------
+# server -> nursery, workers -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Fork:
+class Fork(Message):
     """To the root nursery: fork a stream's nursery. Its socket comes with this message."""
 
 
 @dataclass(frozen=True)
-class Build:
+class Build(Message):
     """To a stream's nursery: build the data set of ``config``, the data part of a trainer's config."""
 
     config: dict
 
 
 @dataclass(frozen=True)
-class Spawn:
+class Spawn(Message):
     """To a stream's nursery: fork a worker. Its socket and the arena's memfd come with this message."""
 
     slots: int
@@ -193,14 +206,14 @@ class Spawn:
 
 
 @dataclass(frozen=True)
-class SpawnEvaluator:
+class SpawnEvaluator(Message):
     """To a stream's nursery: fork an evaluator. Its socket and a memfd full of predictions come with this message."""
 
     evaluator: list
 
 
 @dataclass(frozen=True)
-class Assign:
+class Assign(Message):
     """To a worker: make batch `step` into `slot`. `samples` are [index, seed] pairs; `epoch` is for the log."""
 
     step: int
@@ -209,11 +222,11 @@ class Assign:
     samples: list
 
 
-# nursery, workers -> server ---------------------------------------------------------------------------------------------
+# nursery, workers -> server -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Message):
     """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high."""
 
     classes: list
@@ -224,14 +237,12 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """A worker is ready; its pidfd comes with this message."""
-
-    pid: int
+class Started(Message):
+    """First word of a stream's nursery and of a worker; its pidfd comes with this message."""
 
 
 @dataclass(frozen=True)
-class Wrote:
+class Wrote(Message):
     """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced."""
 
     step: int
@@ -242,27 +253,7 @@ class Wrote:
     replaced: list
 
 
-_TAGS: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        Hail,
-        Hello,
-        Release,
-        Predictions,
-        Evaluate,
-        Goodbye,
-        Ready,
-        Welcome,
-        Batch,
-        EndOfStream,
-        Metrics,
-        Failure,
-        Notice,
-    )
-    + (Fork, Build, Spawn, SpawnEvaluator, Assign, Facts, Worker, Wrote)
-}
-_TYPES = {cls: tuple(get_type_hints(cls).values()) for cls in _TAGS.values()}
-Message = Any
+_TYPES = {cls: tuple(get_type_hints(cls)[field.name] for field in fields(cls)) for cls in Message.tags.values()}
 
 
 def encode(message: Message) -> bytes:
@@ -280,7 +271,7 @@ def encode(message: Message) -> bytes:
     return data
 
 
-def decode(data: bytes, *expected: type) -> Message:
+def decode(data: bytes, *expected: type[Message]) -> Message:
     """The message in `data`, which must be one of `expected`.
 
     Raises:
@@ -294,15 +285,16 @@ def decode(data: bytes, *expected: type) -> Message:
             strict_map_key=False,
             max_str_len=MAX_TEXT,
             max_bin_len=MAX_TEXT,
-            max_array_len=MAX_ITEMS,
-            max_map_len=MAX_ITEMS,
+            # An item takes a byte or more, so a longer container is a lie that must not be allocated.
+            max_array_len=min(MAX_ITEMS, len(data)),
+            max_map_len=min(MAX_ITEMS, len(data)),
             max_ext_len=0,
         )
     except Exception as error:
         raise MessageError(f"not msgpack within the limits: {type(error).__name__}") from None
-    if not isinstance(parts, list) or not parts or not isinstance(parts[0], str) or parts[0] not in _TAGS:
+    if not isinstance(parts, list) or not parts or not isinstance(parts[0], str) or parts[0] not in Message.tags:
         raise MessageError("no message of this protocol")
-    cls = _TAGS[parts[0]]
+    cls = Message.tags[parts[0]]
     if cls not in expected:
         raise MessageError(f"{parts[0]} is out of place here")
     if len(parts) - 1 != len(_TYPES[cls]):

@@ -36,11 +36,12 @@ val_dataloader = dict(
             dict(type='LoadAnnotations', with_bbox=True),
             dict(type='PackDetInputs'),
         ]))
+# MMDetection knows the three recalls by the names of its default numbers; results carry the numbers given here.
 val_evaluator = dict(
     type='CocoMetric',
-    metric=['proposal_fast', 'proposal'],
+    metric='proposal',
     proposal_nums=(10, 100, 300),
-    metric_items=['mAP', 'mAP_50'])
+    metric_items=['AR@100', 'AR@300', 'AR@1000', 'mAP', 'mAP_50'])
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=60, val_interval=20)
 optim_wrapper = dict(

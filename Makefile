@@ -1,0 +1,41 @@
+# make demo   trains stage 1 on generated pictures and shows what it found (the first time it sets everything up)
+# make test   the test suite, with short forms of everything slow
+# make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: demo test bench docker-test lint clean
+
+demo: $(READY) data/demo/scenes.json
+	$(RUN) -m trainer --config configs/demo/cln.py --work-dir work_dirs/demo_cln
+	@echo "checkpoint, metrics.jsonl, tensorboard/ and contact_sheet.png are in work_dirs/demo_cln"
+
+test: $(READY)
+	$(RUN) -m pytest
+
+bench: $(READY)
+	$(RUN) -m benchmarks.pipeline
+
+docker-test: $(READY)
+	$(RUN) -m pytest -m docker tests/docker
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+data/demo/scenes.json: $(READY)
+	$(RUN) -m data_server scenes --out data/demo
+
+# One pip command for everything, so that nothing upgrades numpy behind Jittor's back; then Jittor compiles its core.
+$(READY): pyproject.toml
+	@command -v g++ >/dev/null || { echo "g++ is needed to compile Jittor's kernels: apt install g++ python3-dev" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --editable '.[data-server,trainer,dev]'
+	$(RUN) -c "from trainer.device import describe; print(describe())"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) data/demo work_dirs

@@ -1,0 +1,139 @@
+"""Rounds in which contenders take turns, and what can be said from them on a machine that others use too.
+
+    round 1   A B      a contender is one process tree that stays alive from round to round: start-up is paid once;
+    round 2   B A      the order turns around each round: a slow drift of the machine hits both alike;
+    round 3   A B      a ratio is the median of the rounds' own ratios, its spread a bootstrap interval over the rounds
+
+A contender's process reads a number of images from its standard input, handles that many, and answers with the seconds
+it took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "benchmarks" / "results"
+READY = "ready"
+_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One contender in one round. `processor_seconds` are those of all its processes, user and system time."""
+
+    images: int
+    seconds: float
+    processor_seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    @property
+    def processor_seconds_per_image(self) -> float:
+        return self.processor_seconds / self.images
+
+
+class Contender:
+    """A process tree that handles images on demand. Use as a context manager.
+
+    Args:
+        module: run as ``python -m module``, with `settings` as JSON in its one argument; prints ``ready`` when it is.
+    """
+
+    def __init__(self, name: str, module: str, settings: dict[str, Any]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(settings)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while self._read() != READY:  # libraries have their say while they are imported
+            pass
+
+    def measure(self, warm_up: int, images: int) -> Measurement:
+        """Has `images` images handled, after `warm_up` others that are not counted and refill its queues."""
+        self._handle(warm_up)
+        before = self._processor_seconds()
+        seconds = self._handle(images)
+        return Measurement(images, seconds, self._processor_seconds() - before)
+
+    def __enter__(self) -> Contender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _handle(self, images: int) -> float:
+        print(images, file=self._process.stdin, flush=True)
+        return float(self._read())
+
+    def _read(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: its process ended with code {self._process.wait()}")
+        return line.strip()
+
+    def _processor_seconds(self) -> float:
+        root = psutil.Process(self._process.pid)
+        times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
+
+
+def answer_rounds(handle: Callable[[int], float]) -> None:
+    """A contender's side: ``handle(images) -> seconds`` for each request, until the parent closes the pipe."""
+    print(READY, flush=True)
+    for line in sys.stdin:
+        print(handle(int(line)), flush=True)
+
+
+def interleave(contenders: list[Contender], rounds: int, warm_up: int, images: int) -> dict[str, list[Measurement]]:
+    """`rounds` measurements of each contender, by name."""
+    results: dict[str, list[Measurement]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders if number % 2 == 0 else contenders[::-1]:
+            results[contender.name].append(contender.measure(warm_up, images))
+    return results
+
+
+def ratio(numerators: list[float], denominators: list[float]) -> tuple[float, float, float]:
+    """Median of the paired ratios, and the ends of its 95 % bootstrap interval."""
+    ratios = np.array(numerators) / np.array(denominators)
+    draws = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), (2.5, 97.5))
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return {
+        "processor": next(models, platform.machine()),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+
+
+def write_results(name: str, results: dict[str, Any]) -> Path:
+    """Writes ``benchmarks/results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    return path

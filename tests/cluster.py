@@ -1,0 +1,122 @@
+"""A real data server in processes of its own, for tests, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from data_server.lifetime import die_with_parent
+from shared.client import StreamClient
+from shared.link import Address
+from shared.messages import Hello
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 20
+STOP_SECONDS = 2
+
+
+class Cluster:
+    """``python -m data_server`` on an address of its own.
+
+    Attributes:
+        notices: all lines that the server sent to the streams opened here.
+    """
+
+    def __init__(self, workers: int = 2) -> None:
+        self._shared_memory = set(os.listdir("/dev/shm"))
+        self._directory = tempfile.TemporaryDirectory(prefix="feed")
+        self.address = Address(f"ipc://{self._directory.name}/d")
+        self.log_file = Path(self._directory.name) / "log"
+        self.notices: list[str] = []
+        self._seen: set[psutil.Process] = set()
+        self.start(workers)
+
+    def start(self, workers: int = 2) -> None:
+        """Starts the server; again, when it was killed."""
+        pytest_process = os.getpid()
+        with self.log_file.open("a") as log:
+            self.server = subprocess.Popen(
+                [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", self.address.text],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: die_with_parent(pytest_process),
+            )
+        wait_for(self.address.is_served, START_SECONDS)
+
+    def open(self, config: dict[str, Any], **hello: Any) -> StreamClient:
+        """A stream of the data part `config`; `hello` overrides fields of HELLO."""
+        settings = dict(stream="test", seed=7, rank=0, world_size=1, epoch=0, step=0, epochs=0, credits=2) | hello
+        return StreamClient(self.address, Hello(config=config, **settings), self.notices.append)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    # Who is who: the server forks the root nursery, that the streams' nurseries, those workers and evaluators.
+
+    def processes(self) -> list[psutil.Process]:
+        processes = psutil.Process(self.server.pid).children(recursive=True)
+        self._seen.update(processes)
+        return processes
+
+    def root(self) -> psutil.Process:
+        return psutil.Process(self.server.pid).children()[0]
+
+    def nurseries(self) -> list[psutil.Process]:
+        self.processes()
+        return self.root().children()
+
+    def workers(self) -> list[psutil.Process]:
+        return [worker for nursery in self.nurseries() for worker in nursery.children()]
+
+    def is_idle(self) -> bool:
+        """No stream has a process left."""
+        return not self.nurseries()
+
+    def stop(self) -> None:
+        """Stops the server; whatever it left behind is an error."""
+        if self.server.poll() is None:
+            self.processes()
+            self.server.send_signal(signal.SIGTERM)
+        self.server.wait(STOP_SECONDS)
+        wait_for(lambda: not self.survivors(), STOP_SECONDS)
+        left = set(os.listdir("/dev/shm")) - self._shared_memory
+        self._directory.cleanup()
+        assert not left, f"left in /dev/shm: {left}"
+
+    def survivors(self) -> list[psutil.Process]:
+        """Processes of this server that run although it is dead."""
+        return [p for p in self._seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
+    """Waits until `condition` yields something true, and returns that."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.01)
+    return value
+
+
+def digests(client: StreamClient, steps: int) -> list[str]:
+    """SHA-256 over all arrays of each of the next `steps` batches."""
+    found = []
+    for _ in range(steps):
+        lease = client.next()
+        digest = hashlib.sha256(f"{lease.epoch} {lease.step} {lease.valid}".encode())
+        for name, array in lease.arrays.items():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        found.append(digest.hexdigest())
+        lease.release()
+    return found

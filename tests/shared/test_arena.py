@@ -1,0 +1,132 @@
+import fcntl
+import mmap
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from shared.arena import HEADER_BYTES, Arena, SlotCorrupted, create_memory, read_only, slot_bytes_for
+from shared.layout import Layout
+
+LAYOUT = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (3,))])
+SLOT_BYTES = slot_bytes_for(LAYOUT.nbytes)
+SLOTS = 3
+
+
+@pytest.fixture
+def memory():
+    descriptor = create_memory(SLOTS, SLOT_BYTES)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def writer(memory):
+    return Arena(memory, SLOTS, SLOT_BYTES, writable=True)
+
+
+@pytest.fixture
+def reader(memory):
+    descriptor = read_only(memory)
+    yield Arena(descriptor, SLOTS, SLOT_BYTES, writable=False)
+    os.close(descriptor)
+
+
+def write(arena, slot=1, generation=5, step=9):
+    for value, view in enumerate(LAYOUT.views(arena.payload(slot)).values()):
+        view[...] = value + 1
+    return arena.seal(slot, generation, step, LAYOUT)
+
+
+def test_what_a_writer_seals_a_reader_verifies(writer, reader):
+    digest = write(writer)
+    reader.verify(1, 5, 9, LAYOUT, digest)
+    assert (LAYOUT.views(reader.payload(1))["labels"] == 2).all()
+    assert not reader.payload(0).any() and not reader.payload(2).any()
+
+
+@pytest.mark.parametrize("place", [0, 150, LAYOUT.nbytes - 1])
+def test_a_flipped_bit_in_the_payload_is_noticed(writer, reader, place):
+    digest = write(writer)
+    writer.payload(1)[place] ^= 1
+    with pytest.raises(SlotCorrupted, match="payload of step 9 in slot 1"):
+        reader.verify(1, 5, 9, LAYOUT, digest)
+
+
+@pytest.mark.parametrize("place", range(0, HEADER_BYTES, 7))
+def test_a_flipped_bit_in_the_header_is_noticed(writer, reader, place):
+    digest = write(writer)
+    writer.header(1)[place] ^= 128
+    with pytest.raises(SlotCorrupted, match="header of slot 1"):
+        reader.verify(1, 5, 9, LAYOUT, digest)
+
+
+def test_an_older_generation_another_step_or_another_layout_is_noticed(writer, reader):
+    digest = write(writer)
+    other = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (4,))])
+    for generation, step, layout in ((4, 9, LAYOUT), (5, 8, LAYOUT), (5, 9, other)):
+        with pytest.raises(SlotCorrupted):
+            reader.verify(1, generation, step, layout, digest)
+
+
+def test_the_memory_is_sealed_and_can_neither_grow_nor_shrink(memory):
+    for size in (SLOTS * SLOT_BYTES + 4096, 4096):
+        with pytest.raises(PermissionError):
+            os.ftruncate(memory, size)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+
+
+def test_all_pages_are_allocated_when_the_memory_is_made(memory):
+    assert os.fstat(memory).st_blocks * 512 == SLOTS * SLOT_BYTES
+
+
+def test_a_read_only_descriptor_cannot_be_mapped_writable(memory):
+    descriptor = read_only(memory)
+    with pytest.raises(PermissionError):
+        mmap.mmap(descriptor, SLOT_BYTES, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(descriptor, b"x")
+    os.close(descriptor)
+
+
+def test_a_readers_views_cannot_be_written(writer, reader):
+    write(writer)
+    with pytest.raises(ValueError, match="read-only"):
+        reader.payload(1)[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        reader.payload(1).flags.writeable = True
+
+
+def test_memory_of_another_size_or_without_seals_is_no_arena(memory):
+    with pytest.raises(ValueError, match="not an arena of 2 slots"):
+        Arena(memory, 2, SLOT_BYTES, writable=True)
+    unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, SLOTS * SLOT_BYTES)
+    with pytest.raises(ValueError, match="not an arena"):
+        Arena(unsealed, SLOTS, SLOT_BYTES, writable=True)
+    os.close(unsealed)
+
+
+def test_a_slot_holds_the_payload_it_was_sized_for_in_whole_pages():
+    for nbytes in (1, 4031, 4032, 4033, 100_000):
+        size = slot_bytes_for(nbytes)
+        assert size % mmap.PAGESIZE == 0 and nbytes <= size - HEADER_BYTES < nbytes + mmap.PAGESIZE + 64
+
+
+def test_memory_that_the_kernel_refuses_leaves_no_descriptor_behind():
+    before = len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SLOT_BYTES, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            create_memory(2, SLOT_BYTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_sealing_makes_a_slots_bytes_depend_on_the_batch_alone(writer):
+    writer.payload(0)[:] = np.arange(writer.capacity, dtype=np.uint64).astype(np.uint8)
+    assert write(writer, slot=0) == write(writer, slot=1)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.layout import ALIGNMENT, MAX_FIELDS, MAX_RANK, Layout, LayoutError
+
+ARRAYS = st.lists(
+    st.tuples(
+        st.text(min_size=1, max_size=5),
+        st.sampled_from(["uint8", "int32", "int64", "float32"]),
+        st.lists(st.integers(0, 5), max_size=MAX_RANK).map(tuple),
+    ),
+    max_size=6,
+    unique_by=lambda array: array[0],
+)
+
+
+@given(ARRAYS)
+@settings(max_examples=60)
+def test_a_layout_survives_the_wire_and_its_arrays_do_not_touch_each_other(arrays):
+    layout = Layout.pack(arrays)
+    assert Layout.from_wire(layout.to_wire(), layout.nbytes) == layout
+    payload = np.zeros(layout.nbytes, np.uint8)
+    views = layout.views(payload)
+    for number, (name, dtype, shape) in enumerate(arrays):
+        assert (views[name].dtype.name, views[name].shape) == (dtype, shape)
+        views[name][...] = number + 1
+    for number, (name, _, _) in enumerate(arrays):
+        assert (views[name] == number + 1).all()
+
+
+def row(name="images", dtype="uint8", shape=(4, 16), offset=0):
+    return [name, dtype, list(shape), offset]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row(), row("boxes", offset=0)], "overlaps"),
+        ([row(shape=(65,)), row("boxes", offset=64)], "overlaps"),
+        ([row(offset=8)], "not aligned"),
+        ([row(shape=(1000,))], "ends at byte 1000, the slot holds 256"),
+        ([row(offset=256)], "ends at byte 320"),
+        ([row(shape=(2**39, 2**39))], "the slot holds 256"),
+        ([row(dtype="object")], "dtype 'object'"),
+        ([row(dtype="O")], "dtype 'O'"),
+        ([row(dtype=["uint8"])], "dtype"),
+        ([row(dtype="float64")], "dtype 'float64'"),
+        ([row(shape=(-1,))], "bad shape"),
+        ([row(offset=-64)], "bad shape or offset"),
+        ([row(shape=(True,))], "bad shape"),
+        ([row(shape=(1.0,))], "bad shape"),
+        ([row(shape=(1,) * (MAX_RANK + 1))], "bad shape"),
+        ([row(name=3)], "array 3"),
+        ([row(shape=(0,)), row(shape=(0,))], "two arrays of one name"),
+        ([["images", "uint8", [4]]], r"\[name, dtype, shape, offset\]"),
+        ([row(name=f"{n}", shape=(0,)) for n in range(MAX_FIELDS + 1)], "at most 32"),
+        ("images", "at most 32"),
+    ],
+)
+def test_a_layout_that_lies_is_refused(rows, said):
+    with pytest.raises(LayoutError, match=said):
+        Layout.from_wire(rows, 256)
+
+
+def test_the_gaps_between_arrays_are_zeroed_and_nothing_else():
+    layout = Layout.pack([("a", "uint8", (3,)), ("b", "int32", (1,))])
+    payload = np.full(layout.nbytes, 255, np.uint8)
+    layout.clear_gaps(payload)
+    assert payload[:3].all() and payload[ALIGNMENT : ALIGNMENT + 4].all()
+    assert payload.sum() == 7 * 255
