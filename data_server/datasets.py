@@ -25,7 +25,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
-from shared.errors import UserError, nearest
+from shared.errors import UserError, described, nearest
 
 
 class Part:
@@ -127,7 +127,7 @@ def _build(config: dict[str, Any], annotations: str | None) -> Any:
         if annotations and "Coco" in str(config.get("type", "")):
             _read_coco(annotations)
         name = _name(config, annotations)
-        raise UserError(f"{name}: MMDetection cannot build it: {type(error).__name__}: {error}") from error
+        raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
 
 
 def _name(config: dict[str, Any], annotations: str | None) -> str:
@@ -167,7 +167,7 @@ def _import_custom(custom: dict[str, Any] | None) -> None:
         try:
             import_modules_from_strings(**custom)
         except Exception as error:
-            raise UserError(f"config key 'custom_imports': {type(error).__name__}: {error}") from error
+            raise UserError(f"config key 'custom_imports': {described(error)}") from error
 
 
 _IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}

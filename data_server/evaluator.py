@@ -20,7 +20,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 
 from data_server.datasets import Datasets
-from shared.errors import UserError
+from shared.errors import UserError, described, nearest
 from shared.layout import Layout
 from shared.link import Channel
 from shared.messages import Failure, Metrics
@@ -54,14 +54,17 @@ def evaluate(
             for sample in _samples(predictions):
                 metric.process({}, [sample])
             values.update(_honest_names(metric, metric.evaluate(len(metric.results))))
+        except UserError:
+            raise
         except Exception as error:
-            raise UserError(f"metric {config.get('type')!r}: {type(error).__name__}: {error}") from error
+            raise UserError(f"metric {config.get('type')!r}: {described(error)}") from error
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float | np.number)}
 
 
 def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
-    """MMDetection calls its three recalls AR@100, AR@300 and AR@1000 whatever ``proposal_nums`` says; this says what they are."""
-    if not isinstance(metric, CocoMetric) or len(metric.proposal_nums) != len(_RECALLS):
+    """MMDetection calls the recalls of its metric ``proposal`` AR@100, AR@300 and AR@1000 whatever ``proposal_nums``
+    says; this says what they are."""
+    if not isinstance(metric, CocoMetric) or metric.metrics != ["proposal"] or len(metric.proposal_nums) != len(_RECALLS):
         return values
     names = dict(zip(_RECALLS, metric.proposal_nums, strict=True))
     renamed = {}
@@ -74,7 +77,11 @@ def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
 def _build(config: dict[str, Any], datasets: Datasets) -> Any:
     config = dict(config)
     part = datasets.parts[0]
-    if part.annotation_file and "ann_file" in inspect.signature(METRICS.get(config["type"])).parameters:
+    metric_class = METRICS.get(config["type"])
+    if metric_class is None:
+        known = list(METRICS.module_dict)
+        raise UserError(f"metric {config['type']!r}: MMDetection has none of this name{nearest(config['type'], known)}")
+    if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
         config.setdefault("ann_file", part.annotation_file)
     metric = METRICS.build(ConfigDict(config))
     metric.dataset_meta = part.dataset.metainfo

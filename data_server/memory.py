@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.errors import UserError
 
 MIB = 1 << 20
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 WORKER_BYTES = 160 * MIB  # private memory of a worker that runs MMDetection's standard pipeline at 1333x800
 
 
@@ -45,7 +46,7 @@ class MemoryPlan:
 def available() -> int:
     """Bytes that can still be had: the machine's, or the control group's where that is less."""
     left = _meminfo_available()
-    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    limit, used = _number("memory.max"), _number("memory.current")
     if limit is not None and used is not None:
         left = min(left, max(0, limit - used + _inactive_file()))
     return left
@@ -58,10 +59,10 @@ def _meminfo_available() -> int:
     raise UserError("/proc/meminfo has no MemAvailable; a Linux kernel 3.14 or newer is needed")
 
 
-def _number(path: str) -> int | None:
+def _number(name: str) -> int | None:
     """The number in a control-group file; None when there is no such file or no limit."""
     try:
-        text = Path(path).read_text().strip()
+        text = (CONTROL_GROUP / name).read_text().strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None
@@ -69,7 +70,7 @@ def _number(path: str) -> int | None:
 
 def _inactive_file() -> int:
     """Page cache of the control group that the kernel drops before it refuses memory."""
-    for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines():
+    for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines():
         if line.startswith("inactive_file "):
             return int(line.split()[1])
     return 0

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from data_server.datasets import Datasets
-from shared.errors import UserError
+from shared.errors import UserError, described
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
 _CARRIED_META = {
@@ -136,7 +136,7 @@ def _reason(path: str, error: Exception) -> str:
         Image.open(path).verify()
     except Exception:
         return "not an image, or a damaged one"
-    return f"the pipeline fails on it: {type(error).__name__}: {error}"
+    return f"the pipeline fails on it: {described(error)}"
 
 
 def _check_complete(path: str | None) -> None:

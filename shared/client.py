@@ -104,8 +104,8 @@ class StreamClient:
         # ZeroMQ keeps identities that begin with a zero byte for itself.
         self._identity = b"\x01" + os.urandom(IDENTITY_BYTES - 1)
         self._waiting: deque[Message] = deque()  # what came while something else was waited for
-        self._context = zmq.Context()
-        self._control = self._context.socket(zmq.DEALER)
+        # The process' one context: one of our own, collected as garbage before its socket, would wait for it for ever.
+        self._control = zmq.Context.instance().socket(zmq.DEALER)
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.IDENTITY, self._identity)
         self._lifeline: Channel | None = None
@@ -241,7 +241,6 @@ class StreamClient:
             self._lifeline.close()
             self._lifeline = None
         self._control.close()
-        self._context.term()
 
 
 def _failure(failure: Failure) -> Exception:

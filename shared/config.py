@@ -21,7 +21,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from shared.errors import UserError, nearest
+from shared.errors import UserError, described, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
     "slots": None,
@@ -76,11 +76,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_Overrides,
         default={},
         metavar="KEY=VALUE",
         help="settings to override, e.g. data_root=data/mine train_dataloader.batch_size=4",
     )
+
+
+class _Overrides(DictAction):
+    """MMDetection's own parser of KEY=VALUE, with a message where that one would recurse for ever."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, option=None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option)
+        except Exception:
+            parser.error(f"--cfg-options {' '.join(values)}: expected KEY=VALUE with plain values or lists such as [1,2]")
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -96,7 +106,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config = Config.fromfile(path, import_custom_modules=False)
         config.merge_from_dict(options or {})
     except Exception as error:
-        raise UserError(f"config {path!r}: {type(error).__name__}: {error}") from None
+        raise UserError(f"config {path!r}: {described(error)}") from None
     check(config)
     return config
 

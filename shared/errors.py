@@ -5,9 +5,17 @@ whose text names the thing, says what was expected and what to do. Both command 
 exit with code 2.
 """
 
+_MAX_DESCRIBED = 600
+
 
 class UserError(Exception):
     """A mistake in what the user gave us, worded for the user."""
+
+
+def described(error: BaseException) -> str:
+    """Somebody else's exception as one line of bearable length: its type and what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= _MAX_DESCRIBED else text[:_MAX_DESCRIBED] + '...'}"
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:

@@ -38,6 +38,7 @@ class Cluster:
         self.address = Address(f"ipc://{self._directory.name}/d")
         self.log_file = Path(self._directory.name) / "log"
         self.notices: list[str] = []
+        self._clients: list[StreamClient] = []
         self._seen: set[psutil.Process] = set()
         self.start(workers)
 
@@ -57,7 +58,15 @@ class Cluster:
     def open(self, config: dict[str, Any], **hello: Any) -> StreamClient:
         """A stream of the data part `config`; `hello` overrides fields of HELLO."""
         settings = dict(stream="test", seed=7, rank=0, world_size=1, epoch=0, step=0, epochs=0, credits=2) | hello
-        return StreamClient(self.address, Hello(config=config, **settings), self.notices.append)
+        client = StreamClient(self.address, Hello(config=config, **settings), self.notices.append)
+        self._clients.append(client)
+        return client
+
+    def close_streams(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        self.notices.clear()
 
     @property
     def log(self) -> str:
@@ -86,6 +95,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Stops the server; whatever it left behind is an error."""
+        self.close_streams()
         if self.server.poll() is None:
             self.processes()
             self.server.send_signal(signal.SIGTERM)

@@ -16,8 +16,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A data server with two workers per stream, for all tests that leave it alive."""
+def long_lived_cluster() -> Iterator[Cluster]:
     cluster = Cluster(workers=2)
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
+    """A data server with two workers per stream, for all tests that leave it alive."""
+    yield long_lived_cluster
+    long_lived_cluster.close_streams()

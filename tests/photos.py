@@ -1,9 +1,9 @@
 """A small COCO-format data set, drawn in a moment: photographs of nothing with boxes around coloured rectangles.
 
-    number   0 .. 5    wide, one to three boxes each
-             6 .. 9    high, the same
-            10         wide, one box and one crowd
-            11         wide, no box
+number   0 .. 5    wide, one to three boxes each
+         6 .. 9    high, the same
+        10         wide, one box and one crowd
+        11         wide, no box
 """
 
 from __future__ import annotations

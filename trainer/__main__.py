@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
@@ -36,7 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return run(options)
-    except (UserError, DataServerLost, StreamFailed) as error:
+    except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
         say(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
 

@@ -1,7 +1,8 @@
 """A training or evaluation batch on the device: what the feed makes of one slot and every detector consumes.
 
-``B`` images are padded with zeros at the bottom and the right to one common size, a multiple of 32. Each image has `box_counts` boxes;
-the rows behind them, up to the common ``G`` (a multiple of 8, at least 8), are zero. Crowd boxes are not among `boxes`.
+``B`` images are padded with zeros at the bottom and the right to one common size, a multiple of 32. Each image has
+`box_counts` boxes; the rows behind them, up to the common ``G`` (a multiple of 8, at least 8), are zero. Crowd boxes
+are not among them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ class Batch:
         boxes: f32 (B,G,4), x1,y1,x2,y2 in pixels of the resized image.
         box_counts: i32 (B,).
         labels: i32 (B,G).
-        host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32 (B,4) as
-            (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored u8 (B,G).
+        host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32
+        (B,4) as
+            (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored
+            u8 (B,G).
         step: the batch's place in the stream.
         valid: how many of the images count; the rest only fill the last batch of an epoch.
     """

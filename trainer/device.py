@@ -2,12 +2,12 @@
 
 Everybody else writes ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
 
-    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, set Jittor's environment
-    import   Jittor itself; its information log stays silent when its core is already compiled
-    after    give back what Jittor takes from the process (signals, exit hooks, recursion limit, TLS checks), bound the GPU
+    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, set Jittor's
+    environment import   Jittor itself; its information log stays silent when its core is already compiled after
+    give back what Jittor takes from the process (signals, exit hooks, recursion limit, TLS checks), bound the GPU
 
-A GPU is used when a CUDA driver answers with a device; a compiler alone (nvcc) is no reason. An environment variable that the
-user has set is never overwritten.
+A GPU is used when a CUDA driver answers with a device; a compiler alone (nvcc) is no reason. An environment variable
+that the user has set is never overwritten.
 """
 
 from __future__ import annotations
@@ -32,23 +32,26 @@ CUDNN_ALGORITHMS = (
     10_000  # remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace
 )
 
+LOG_SILENT = "log_silent"  # Jittor's environment variable
+
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
 
 def _refuse_known_garbage() -> None:
     if int(np.__version__.split(".")[0]) >= 2:
         raise UserError(
-            f"numpy {np.__version__} makes Jittor copy zero bytes without an error; numpy 1.26 is needed: pip install 'numpy>=1.26.4,<2'"
+            f"numpy {np.__version__} makes Jittor copy zero bytes without an error; "
+            "numpy 1.26 is needed: pip install 'numpy>=1.26.4,<2'"
         )
     for name in ("trace_py_var", "trace_var_data"):
         if sys.version_info >= (3, 11) and os.environ.get(name, "0") not in ("", "0"):
             raise UserError(
-                f"environment variable {name}={os.environ[name]!r} breaks every upload on Python 3.11 and later; unset it"
+                f"environment variable {name}={os.environ[name]!r} breaks every upload from Python 3.11 on; unset it"
             )
 
 
 def cuda_device_count() -> int:
-    """How many GPUs the CUDA driver offers this process; 0 without a driver or with CUDA_VISIBLE_DEVICES set to nothing."""
+    """How many GPUs the CUDA driver offers this process; 0 without a driver or with an empty CUDA_VISIBLE_DEVICES."""
     if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
         return 0
     try:
@@ -93,9 +96,11 @@ def _set_environment(gpus: int) -> None:
 
 @contextlib.contextmanager
 def _process_state_kept():
-    """Give back what ``import jittor`` replaces: exit and exception hooks, recursion and stack limits, TLS verification, signals.
+    """Give back what ``import jittor`` replaces: exit and exception hooks, recursion and stack limits, TLS
+    verification, signals.
 
-    Jittor's own handlers leave the process at once on Ctrl-C (no ``finally``, no checkpoint) and whenever any child dies.
+    Jittor's own handlers leave the process at once on Ctrl-C (no ``finally``, no checkpoint) and whenever any child
+    dies.
     """
     exit_function, exception_hook = sys.exit, sys.excepthook
     stack_limit = resource.getrlimit(resource.RLIMIT_STACK)
@@ -112,14 +117,14 @@ def _process_state_kept():
 
 
 def _import_quietly():
-    """Import Jittor; its start-up information is shown only while its core is being compiled (minutes, once per machine)."""
+    """Import Jittor; its start-up information is shown only while its core is being compiled."""
     if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
         print("Compiling Jittor's core: about three minutes, once per machine.", file=sys.stderr, flush=True)
         import jittor
 
         return jittor
-    asked = os.environ.get("log_silent")
-    os.environ["log_silent"] = asked or "1"  # the C++ part reads it once, while it is loaded
+    asked = os.environ.get(LOG_SILENT)
+    os.environ[LOG_SILENT] = asked or "1"  # the C++ part reads it once, while it is loaded
     try:
         import jittor_utils
 
@@ -131,7 +136,7 @@ def _import_quietly():
         jittor.flags.log_silent = int(asked or 0)
     finally:
         if asked is None:
-            del os.environ["log_silent"]
+            del os.environ[LOG_SILENT]
     return jittor
 
 
@@ -172,7 +177,7 @@ def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
 
 
 def seed(value: int) -> None:
-    """Seed every random number that Jittor draws (initial weights, sampling keys), and Python's and numpy's generators."""
+    """Seed every random number that Jittor draws (initial weights, sampling keys), and Python's and numpy's."""
     jt.set_global_seed(value)
 
 

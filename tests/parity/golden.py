@@ -1,7 +1,8 @@
 """Golden cases: what the authors' PyTorch code computed, and how its inputs and weights are made again.
 
-A case is all files ``caseNN_*.npz`` of one folder ($GOLDEN_DIR, or ``shared/golden`` beside the repository); ``keys.json`` says what each file
-holds. Weights and large inputs are not stored: both are drawn from numpy generators that are seeded by a name. Large outputs are stored as 4000 probes.
+A case is all files ``caseNN_*.npz`` of one folder ($GOLDEN_DIR, or ``shared/golden`` beside the repository);
+``keys.json`` says what each file holds. Weights and large inputs are not stored: both are drawn from numpy generators
+that are seeded by a name. Large outputs are stored as 4000 probes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ DIRECTORY = Path(os.environ.get("GOLDEN_DIR", Path(__file__).resolve().parents[3
 NORM = re.compile(r"(^|\.)(bn\d+|downsample\.1)$")  # the parent module is a batch norm
 LAST_NORM = re.compile(r"layer\d+\.\d+\.bn3$")
 
-# Largest deviations allowed, as a share of a tensor's largest magnitude (or of a gradient's norm). Two correct float32 programs differ by rounding
-# in another order of adding; the reference itself moves this much when its inputs are disturbed by 1e-6.
+# Largest deviations allowed, as a share of a tensor's largest magnitude (or of a gradient's norm). Two correct
+# float32 programs differ by rounding in another order of adding; the reference itself moves this much when its inputs
+# are disturbed by 1e-6.
 FORWARD = 1e-4
 BEHIND_ROI_ALIGN = 5e-4
 GRADIENT_NORM = 0.01
@@ -138,7 +140,7 @@ class Case:
         return self.values[key]
 
     def generated(self, name: str, value: np.ndarray) -> np.ndarray:
-        """`value` after comparing it with what the file says about generated input `name` (mean, std, first 8 values)."""
+        """`value`, after comparing its mean, std and first 8 values with those stored for generated input `name`."""
         check = np.array([value.mean(dtype=np.float64), value.std(dtype=np.float64), *value.ravel()[:8]])
         np.testing.assert_allclose(check, self[f"in.check.{name}"], rtol=1e-4, atol=1e-5)
         return value
@@ -155,7 +157,7 @@ class Case:
         return images
 
     def agrees(self, key: str, actual: np.ndarray, limit: float = FORWARD) -> None:
-        """Assert that `actual` is the stored tensor within `limit` of its largest magnitude (of its probes if it is large)."""
+        """Assert that `actual` is the stored tensor (or has its probes) within `limit` of the largest magnitude."""
         if f"{key}@val" in self.values:
             assert tuple(actual.shape) == tuple(self[f"{key}@shape"]), key
             where = np.random.RandomState(12345).randint(0, actual.size, 4000)
@@ -182,7 +184,7 @@ class Case:
         assert error <= GRADIENT_TENSOR, f"{key}: relative error {error:.3g}"
 
     def gradients_agree(self, tag: str, gradients: dict[str, np.ndarray]) -> None:
-        """Assert norms and projections of all parameters' gradients; those the reference does not train must be absent."""
+        """Assert norms and projections of all parameters' gradients; what does not train must be absent."""
         names, norms, projections = self[f"{tag}.grad_names"], self[f"{tag}.grad_norm"], self[f"{tag}.grad_proj"]
         trained = {str(name) for name, norm in zip(names, norms, strict=True) if norm >= 0}
         assert set(gradients) == trained

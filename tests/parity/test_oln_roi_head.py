@@ -81,7 +81,7 @@ def check_sampling(case: golden.Case, tag: str, head: OlnRoIHead, proposals: jt.
     np.testing.assert_array_equal(positive.sum(1), case[f"{tag}.num_pos_per_img"])
     np.testing.assert_array_equal(np.repeat(positive[used][:, None], 4, 1), case[f"{tag}.bbox_weights"])
     np.testing.assert_array_equal(positive[used], case[f"{tag}.bbox_score_weights"])
-    deltas = head.bbox_head.coder.encode(*head.bbox_head.positive_pairs(sampled)).numpy()
+    deltas = head.bbox_head.coder.encode(sampled.boxes, sampled.truths).numpy()
     case.agrees(f"{tag}.bbox_targets", (deltas * positive[:, :, None])[used], 1e-5)
     scores = head.bbox_head.score_targets(sampled).numpy()
     case.agrees(f"{tag}.bbox_score_targets", (scores * positive)[used], 1e-5)

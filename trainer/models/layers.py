@@ -1,6 +1,7 @@
 """Small layers that every part of a model shares, each for a reason Jittor's own does not meet.
 
-``relu`` keeps NaN, the batch norm has fixed statistics and fuses into its neighbours, nearest upsampling needs one kernel for all sizes.
+``relu`` keeps NaN, the batch norm has fixed statistics and fuses into its neighbours, nearest upsampling needs one
+kernel for all sizes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ def relu(x: jt.Var) -> jt.Var:
 
 
 class FixedBatchNorm(nn.Module):
-    """Batch norm with fixed running statistics: an affine map per channel whose `weight` and `bias` train (mmdet's norm_eval=True).
+    """Batch norm with fixed running statistics: an affine map per channel whose `weight` and `bias` train (mmdet's
+    norm_eval=True).
 
     f32 (B,C,H,W) -> same shape.
     """
@@ -35,7 +37,8 @@ class FixedBatchNorm(nn.Module):
 
 
 def upsample_nearest(coarse: jt.Var, height: int, width: int) -> jt.Var:
-    """Nearest upsampling to the next finer level, (B,C,h,w) -> (B,C,height,width) with height 2h or 2h-1, likewise width.
+    """Nearest upsampling to the next finer level, (B,C,h,w) -> (B,C,height,width) with height 2h or 2h-1, likewise
+    width.
 
     For both, source = target // 2 is exactly floor(target * h / height), torch's rule.
     """

@@ -1,6 +1,7 @@
 """Loss terms: sums over weighted rows, divided by a normaliser that the caller knows.
 
-Every term is called with tensors of fixed size in which a weight of 0 marks the rows that do not count; none of them looks at a value on the host.
+Every term is called with tensors of fixed size in which a weight of 0 marks the rows that do not count; none of them
+looks at a value on the host.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def log_sum_exp(logits: jt.Var) -> jt.Var:
 
 @register
 class CrossEntropyLoss:
-    """Cross entropy: of a softmax over the last axis, or (use_sigmoid) of independent logits against targets in [0, 1]."""
+    """Cross entropy of a softmax over the last axis, or (use_sigmoid) of independent logits with targets in [0, 1]."""
 
     def __init__(self, use_sigmoid: bool = False, loss_weight: float = 1.0) -> None:
         self.use_sigmoid = use_sigmoid

@@ -1,7 +1,8 @@
 """Names in a config and the classes they stand for.
 
-A part of a model is written as MMDetection writes it, ``dict(type='FPN', in_channels=[...], ...)``: `type` names a registered class, the other
-keys are the keywords of its constructor. Whatever cannot be honoured is refused by the key's full name, never ignored.
+A part of a model is written as MMDetection writes it, ``dict(type='FPN', in_channels=[...], ...)``: `type` names a
+registered class, the other keys are the keywords of its constructor. Whatever cannot be honoured is refused by the
+key's full name, never ignored.
 """
 
 from __future__ import annotations

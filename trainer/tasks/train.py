@@ -91,6 +91,7 @@ class Trainer:
         while self.step < end and interrupt.signal is None:
             started, waited = time.perf_counter(), self.feed.wait_seconds
             batch = next(batches)
+            seed(self._step_seed())
             terms = self.model.loss(batch)
             values = packed(terms)
             rate = self.optimizer.follow(self.schedule, self.step)
@@ -110,6 +111,10 @@ class Trainer:
             )
         if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
             self._save()
+
+    def _step_seed(self) -> int:
+        """Seeds the sampling of this step alone, so that a resumed run draws what an uninterrupted one would have drawn."""
+        return (self.seed * 1_000_003 + self.step) % 2**31
 
     def _is_due(self, interval: int) -> bool:
         epoch = self.step // self.steps_per_epoch

@@ -3,8 +3,8 @@
     image ── conv1 7x7/2 ── bn1 ── max pool /2 ── layer1 ── layer2 /2 ── layer3 /2 ── layer4 /2
              └──────────── stem ────────────┘       C2        C3           C4           C5
 
-Batch norms use their running statistics always; their affine parameters train. The first `frozen_stages` stages, and with them the stem, do not
-train at all. Parameters are named as in torchvision's and MMDetection's checkpoints.
+Batch norms use their running statistics always; their affine parameters train. The first `frozen_stages` stages, and
+with them the stem, do not train at all. Parameters are named as in torchvision's and MMDetection's checkpoints.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions and a shortcut (depths 50, 101, 152); the stride is in the 3x3 ('pytorch') or the first 1x1 ('caffe')."""
+    """1x1, 3x3, 1x1 convolutions and a shortcut (depths 50, 101, 152).
+
+    The stride is in the 3x3 convolution with style 'pytorch', in the first 1x1 with style 'caffe'.
+    """
 
     expansion = 4
 
@@ -149,7 +152,7 @@ class ResNet(nn.Module):
                 parameter.stop_grad()
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
-        """Normalised images f32 (B,3,H,W) -> the maps of `out_indices`, f32 (B,C,H/4,W/4) to (B,8C,H/32,W/32), sizes rounded up."""
+        """Images f32 (B,3,H,W) -> the maps of `out_indices`, f32 (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded up."""
         x = self.maxpool(relu(self.bn1(self.conv1(images))))
         outputs = []
         for stage in range(4):

@@ -1,7 +1,8 @@
 """Anchors: the boxes of fixed size that stand at every cell of every feature level.
 
-Level l has stride s_l; the anchors of cell (x, y) are centred at (x·s_l, y·s_l), not at the middle of the cell (MMDetection 2 and 3). Per cell they
-are ordered ratio by ratio, each with all scales; cells go row by row, levels from fine to coarse.
+Level l has stride s_l; the anchors of cell (x, y) are centred at (x·s_l, y·s_l), not at the middle of the cell
+(MMDetection 2 and 3). Per cell they are ordered ratio by ratio, each with all scales; cells go row by row, levels from
+fine to coarse.
 """
 
 from __future__ import annotations

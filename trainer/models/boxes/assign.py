@@ -1,7 +1,7 @@
 """Max-IoU assignment: which ground truth, if any, each anchor or proposal is responsible for.
 
-One operator for a whole batch of padded ground truths, so that no (boxes x ground truths) table is kept and no image needs a
-round trip to the host. The rules, for one image (mmdet's MaxIoUAssigner):
+One operator for a whole batch of padded ground truths, so that no (boxes x ground truths) table is kept and no image
+needs a round trip to the host. The rules, for one image (mmdet's MaxIoUAssigner):
 
     1  every box starts as -1 (ignored)
     2  best IoU < neg_iou_thr                 ->  0 (negative)
@@ -9,8 +9,8 @@ round trip to the host. The rules, for one image (mmdet's MaxIoUAssigner):
     4  with match_low_quality, for each ground truth in order whose best IoU over all boxes is >= min_pos_iou:
        every box with exactly that IoU        ->  1 + its index, whatever it had before
 
-Rule 4 compares floats for equality, so an IoU must come out the same wherever it is computed: the CPU keeps the values of one image, the GPU
-recomputes them with operations that the compiler may not fuse.
+Rule 4 compares floats for equality, so an IoU must come out the same wherever it is computed: the CPU keeps the
+values of one image, the GPU recomputes them with operations that the compiler may not fuse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.models.registry import register, require
 
-# in0 boxes (1 or B,N,4)  in1 valid (B,N)  in2 ground truths (B,G,4)  in3 counts (B)   out0 assigned (B,N)  out1 best IoU (B,G)
+# in0 boxes (1 or B,N,4)  in1 valid (B,N)  in2 ground truths (B,G,4)  in3 counts (B)   out0 assigned (B,N)  out1 best
+# IoU (B,G)
 CPU_HEADER = r"""
 #include <algorithm>
 #include <vector>
@@ -77,8 +78,9 @@ __device__ inline float assign_iou(const float* a, const float* b) {
     return __fdiv_rn(common, fmaxf(__fsub_rn(__fadd_rn(area_a, area_b), common), 1e-6f));
 }
 template <typename Flag>
-__global__ void assign_by_box(const float* boxes, int64 box_stride, const Flag* valid, const float* truths, const int32* counts,
-                              int32* assigned, float* best_of_truth, int64 number, int64 slots, float positive, float negative) {
+__global__ void assign_by_box(const float* boxes, int64 box_stride, const Flag* valid, const float* truths,
+                              const int32* counts, int32* assigned, float* best_of_truth, int64 number, int64 slots,
+                              float positive, float negative) {
     const int64 image = blockIdx.y, n = blockIdx.x * (int64)blockDim.x + threadIdx.x;
     if (n >= number) return;
     if (!valid[image * number + n]) { assigned[image * number + n] = -1; return; }
@@ -89,13 +91,15 @@ __global__ void assign_by_box(const float* boxes, int64 box_stride, const Flag* 
         const float iou = assign_iou(box, truths + (image * slots + g) * 4);
         if (iou > best) { best = iou; owner = g; }
         // IoUs are not negative, and the bits of such floats are ordered like integers.
-        if (iou > best_of_truth[image * slots + g]) atomicMax((int*)best_of_truth + image * slots + g, __float_as_int(iou));
+        float* shared_best = best_of_truth + image * slots + g;
+        if (iou > *shared_best) atomicMax((int*)shared_best, __float_as_int(iou));
     }
     assigned[image * number + n] = counts[image] && best >= positive ? owner + 1 : best < negative ? 0 : -1;
 }
 template <typename Flag>
-__global__ void assign_by_truth(const float* boxes, int64 box_stride, const Flag* valid, const float* truths, const int32* counts,
-                                int32* assigned, const float* best_of_truth, int64 number, int64 slots, float least) {
+__global__ void assign_by_truth(const float* boxes, int64 box_stride, const Flag* valid, const float* truths,
+                                const int32* counts, int32* assigned, const float* best_of_truth, int64 number,
+                                int64 slots, float least) {
     const int64 image = blockIdx.y, n = blockIdx.x * (int64)blockDim.x + threadIdx.x;
     if (n >= number || !valid[image * number + n]) return;
     for (int64 g = 0; g < counts[image]; g++) {
@@ -107,7 +111,8 @@ __global__ void assign_by_truth(const float* boxes, int64 box_stride, const Flag
 } // namespace jittor
 """
 CUDA_SOURCE = r"""
-    const int64 images = in1_shape0, number = in1_shape1, slots = in2_shape1, box_stride = in0_shape0 == 1 ? 0 : number * 4;
+    const int64 images = in1_shape0, number = in1_shape1, slots = in2_shape1;
+    const int64 box_stride = in0_shape0 == 1 ? 0 : number * 4;
     const dim3 blocks((number + 255) / 256, images);
     cudaMemsetAsync(out1_p, 0, out1->size, 0);
     assign_by_box<<<blocks, 256>>>(in0_p, box_stride, in1_p, in2_p, in3_p, out0_p, out1_p, number, slots,

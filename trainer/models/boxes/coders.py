@@ -8,26 +8,12 @@ from __future__ import annotations
 
 import math
 
-from trainer.device import jt
-from trainer.models.boxes.columns import join, split
+from trainer.device import jt, var
+from trainer.models.boxes.columns import corners, from_corners
 from trainer.models.registry import register, require
 
 LARGEST_LOG_RATIO = abs(math.log(16 / 1000))  # decoded boxes are at most this many times (e^4.135 = 62.5) larger
-
-
-def clip(boxes: jt.Var, image_shapes: jt.Var) -> jt.Var:
-    """Boxes f32 (B,N,4) cut to each image's content; image_shapes f32 (B,2) height, width."""
-    height, width = image_shapes[:, 0:1], image_shapes[:, 1:2]
-    x1, y1, x2, y2 = split(boxes)
-    return join(
-        *(jt.minimum(jt.maximum(v, 0.0), bound) for v, bound in ((x1, width), (y1, height), (x2, width), (y2, height)))
-    )
-
-
-def centres_and_sizes(boxes: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var, jt.Var]:
-    """(..., 4) -> centre x, centre y, width, height, each (...)."""
-    x1, y1, x2, y2 = split(boxes)
-    return (x1 + x2) * 0.5, (y1 + y2) * 0.5, x2 - x1, y2 - y1
+SMALLEST_SIDE = 1e-6  # so that a box without area, which is never a positive, gets finite deltas
 
 
 @register
@@ -43,23 +29,22 @@ class DeltaXYWHBBoxCoder:
     ) -> None:
         require(list(target_means), [0.0] * 4, f"{where}.target_means")
         require(clip_border, True, f"{where}.clip_border")
-        self.stds = [float(std) for std in target_stds]
+        self.stds = var([[target_stds]], "float32").stop_grad()
 
     def encode(self, boxes: jt.Var, targets: jt.Var) -> jt.Var:
-        """Deltas f32 (..., 4) that turn `boxes` into `targets`, both (..., 4) with positive sides."""
-        px, py, pw, ph = centres_and_sizes(boxes)
-        gx, gy, gw, gh = centres_and_sizes(targets)
-        deltas = ((gx - px) / pw, (gy - py) / ph, jt.log(gw / pw), jt.log(gh / ph))
-        return join(*(delta / std for delta, std in zip(deltas, self.stds, strict=True)))
+        """Deltas f32 (B,N,4) that turn `boxes` into `targets`, both (B,N,4)."""
+        (low, high), (target_low, target_high) = corners(boxes), corners(targets)
+        size = jt.maximum(high - low, SMALLEST_SIDE)
+        shift = ((target_low + target_high) - (low + high)) * 0.5 / size
+        return from_corners(shift, jt.log(jt.maximum(target_high - target_low, SMALLEST_SIDE) / size)) / self.stds
 
     def decode(self, boxes: jt.Var, deltas: jt.Var) -> jt.Var:
-        """Boxes f32 (..., 4) from `boxes` and `deltas` (..., 4); not clipped."""
-        px, py, pw, ph = centres_and_sizes(boxes)
-        dx, dy, dw, dh = (delta * std for delta, std in zip(split(deltas), self.stds, strict=True))
-        gx, gy = px + pw * dx, py + ph * dy
-        half_width = pw * jt.exp(jt.clamp(dw, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)) * 0.5
-        half_height = ph * jt.exp(jt.clamp(dh, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)) * 0.5
-        return join(gx - half_width, gy - half_height, gx + half_width, gy + half_height)
+        """Boxes f32 (B,N,4) from `boxes` and `deltas` (B,N,4); not clipped."""
+        low, high = corners(boxes)
+        shift, growth = corners(deltas * self.stds)
+        centre = (low + high) * 0.5 + (high - low) * shift
+        half_size = (high - low) * jt.exp(jt.clamp(growth, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)) * 0.5
+        return from_corners(centre - half_size, centre + half_size)
 
 
 @register
@@ -71,31 +56,43 @@ class TBLRBBoxCoder:
         self.normalizer = float(normalizer)
 
     def encode(self, boxes: jt.Var, targets: jt.Var) -> jt.Var:
-        """Distances (t, b, l, r) f32 (..., 4) from the centres of `boxes` to the edges of `targets`, both (..., 4)."""
-        cx, cy, width, height = centres_and_sizes(boxes)
-        x1, y1, x2, y2 = split(targets)
-        width, height = width * self.normalizer, height * self.normalizer
-        return join((cy - y1) / height, (y2 - cy) / height, (cx - x1) / width, (x2 - cx) / width)
+        """Distances (t, b, l, r) f32 (B,N,4) from the centres of `boxes` to the edges of `targets`, both (B,N,4)."""
+        low, high = corners(boxes)
+        size = (high - low) * self.normalizer
+        to_low, to_high = distances(boxes, targets)
+        # (l, t, r, b) -> (t, b, l, r): column j comes from 1, 3, 0, 2.
+        return from_corners(to_low / size, to_high / size).reindex(targets.shape, ["i0", "i1", "(i2*2+1)%5"])
 
     def decode(self, boxes: jt.Var, codes: jt.Var) -> jt.Var:
-        """Boxes f32 (..., 4) from anchors `boxes` and distances `codes` (..., 4); not clipped."""
-        cx, cy, width, height = centres_and_sizes(boxes)
-        top, bottom, left, right = split(codes)
-        width, height = width * self.normalizer, height * self.normalizer
-        return join(cx - left * width, cy - top * height, cx + right * width, cy + bottom * height)
+        """Boxes f32 (B,N,4) from anchors `boxes` and distances `codes` (B,N,4); not clipped."""
+        low, high = corners(boxes)
+        centre, size = (low + high) * 0.5, (high - low) * self.normalizer
+        # (t, b, l, r) -> (l, t, r, b): column j comes from 2, 0, 3, 1.
+        to_low, to_high = corners(codes.reindex(codes.shape, ["i0", "i1", "(i2*3+2)%5"]))
+        return from_corners(centre - to_low * size, centre + to_high * size)
 
 
-def centerness(codes: jt.Var) -> jt.Var:
-    """How central an anchor's centre is in its box: sqrt(min(t,b)/max(t,b) · min(l,r)/max(l,r)), 0 if the centre is outside.
-
-    Args:
-        codes: f32 (..., 4) distances (t, b, l, r).
+def distances(boxes: jt.Var, targets: jt.Var) -> tuple[jt.Var, jt.Var]:
+    """From the centres of `boxes` to the edges of `targets`, both f32 (B,N,4), in pixels.
 
     Returns:
-        f32 (...), in [0, 1].
+        (left, top) and (right, bottom), each (B,N,2).
     """
-    top, bottom, left, right = split(codes)
-    low = jt.minimum(top, bottom), jt.minimum(left, right)
-    high = jt.maximum(top, bottom), jt.maximum(left, right)
-    inside = (jt.minimum(*low) > 0).float32()
-    return jt.sqrt(jt.maximum(low[0] / (high[0] + 1e-12) * (low[1] / (high[1] + 1e-12)) * inside, 0.0))
+    (low, high), (target_low, target_high) = corners(boxes), corners(targets)
+    centre = (low + high) * 0.5
+    return centre - target_low, target_high - centre
+
+
+def centerness(boxes: jt.Var, targets: jt.Var) -> jt.Var:
+    """How central a box's centre is in its target: sqrt(min(t,b)/max(t,b) · min(l,r)/max(l,r)), 0 if the centre is
+    outside.
+
+    Args:
+        boxes, targets: f32 (B,N,4).
+
+    Returns:
+        f32 (B,N), in [0, 1].
+    """
+    to_low, to_high = distances(boxes, targets)
+    ratio = jt.maximum(jt.minimum(to_low, to_high), 0.0) / (jt.maximum(to_low, to_high) + 1e-12)
+    return jt.sqrt(jt.maximum(ratio[:, :, 0] * ratio[:, :, 1], 0.0))

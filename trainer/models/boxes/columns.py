@@ -1,18 +1,36 @@
-"""Boxes taken apart and put together: the last axis of a (..., 4) tensor as four tensors, and rows picked by index."""
+"""Boxes taken apart and put together: corners as pairs (x, y), rows picked by index, the bounds of an image's content.
+
+Pairs are half as many tensors as single coordinates, and x and y go through the same kernel.
+"""
 
 from __future__ import annotations
 
 from trainer.device import jt
 
 
-def split(boxes: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var, jt.Var]:
-    """(..., 4) -> four (...)."""
-    return tuple(boxes[..., column] for column in range(4))
+def corners(boxes: jt.Var) -> tuple[jt.Var, jt.Var]:
+    """(B,N,4) -> left top and right bottom corners, each (B,N,2)."""
+    return boxes[:, :, :2], boxes[:, :, 2:]
 
 
-def join(first: jt.Var, second: jt.Var, third: jt.Var, fourth: jt.Var) -> jt.Var:
-    """Four (...) -> (..., 4)."""
-    return jt.stack([first, second, third, fourth], dim=-1)
+def from_corners(left_top: jt.Var, right_bottom: jt.Var) -> jt.Var:
+    """Two (B,N,2) -> (B,N,4)."""
+    return jt.concat([left_top, right_bottom], -1)
+
+
+def product(sides: jt.Var) -> jt.Var:
+    """Width times height, (B,N,2) -> (B,N)."""
+    return sides[:, :, 0] * sides[:, :, 1]
+
+
+def bounds(image_shapes: jt.Var, count: int) -> jt.Var:
+    """Each image's width, height, width, height for `count` boxes: f32 (B,2) height, width -> (B,count,4)."""
+    return image_shapes.reindex([image_shapes.shape[0], count, 4], ["i0", "(i2+1)%2"])
+
+
+def clip(boxes: jt.Var, image_shapes: jt.Var) -> jt.Var:
+    """Boxes f32 (B,N,4) cut to each image's content, image_shapes f32 (B,2) height, width."""
+    return jt.minimum(jt.maximum(boxes, 0.0), bounds(image_shapes, boxes.shape[1]))
 
 
 def gather_rows(values: jt.Var, index: jt.Var) -> jt.Var:

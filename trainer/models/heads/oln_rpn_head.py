@@ -2,14 +2,14 @@
 
     level map ─3x3 conv─ReLU─L2 norm over channels─┬─ rpn_cls (1)   trained with weight 0, never used for scores
                                                    ├─ rpn_reg (4)   t, b, l, r from one square anchor per cell
-                                                   └─ rpn_obj (1)   centerness of the anchor in its object: the proposal's score
+                                                   └─ rpn_obj (1)   centerness in its object: the proposal's score
 
-Two assignments run side by side: a strict one (IoU 0.7 / 0.3) for boxes and the dead classification, a wide one (0.3 / 0.1) for objectness.
-Proposals are the `nms_pre` best of each level, without NMS and without a limit over levels.
+Two assignments run side by side: a strict one (IoU 0.7 / 0.3) for boxes and the dead classification, a wide one (0.3
+/ 0.1) for objectness. Proposals are the `nms_pre` best of each level, without NMS and without a limit over levels.
 
-Kim et al., "Learning Open-World Object Proposals without Learning to Classify"; UniDetector section 3.2; mmdet 2.18's RPNHead.
-Two traits of the reference are kept: a ground truth that touches the left or top border (min(x1, y1) <= 0) gives no box supervision, and
-all terms are divided by the number of samples of the strict assignment.
+Kim et al., "Learning Open-World Object Proposals without Learning to Classify"; UniDetector section 3.2; mmdet 2.18's
+RPNHead. Two traits of the reference are kept: a ground truth that touches the left or top border (min(x1, y1) <= 0)
+gives no box supervision, and all terms are divided by the number of samples of the strict assignment.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
-from trainer.models.boxes.coders import centerness, clip
-from trainer.models.boxes.columns import gather_rows
+from trainer.models.boxes.coders import centerness
+from trainer.models.boxes.columns import bounds, clip, gather_rows
 from trainer.models.boxes.overlaps import aligned_iou
 from trainer.models.boxes.sample import Samples
 from trainer.models.layers import convolution, init_normal, relu
@@ -144,20 +144,21 @@ class OlnRPNHead(nn.Module):
         columns = jt.concat(levels, 2).transpose(0, 2, 1)
         return Predictions(columns, [(level.shape[2], level.shape[3]) for level in maps])
 
-    def anchors(self, sizes: list[tuple[int, int]]) -> jt.Var:
-        """Anchors f32 (A,4) of levels of these sizes."""
+    def anchors(self, sizes: list[tuple[int, int]], images: int) -> jt.Var:
+        """Anchors f32 (images,A,4) of levels of these sizes, the same for each image."""
         key = tuple(sizes)
         if key not in self.anchors_of:
             self.anchors_of[key] = var(self.anchor_generator.grid(sizes), "float32").stop_grad()
-        return self.anchors_of[key]
+        anchors = self.anchors_of[key]
+        return anchors.broadcast([images, *anchors.shape], [0])
 
     def targets(self, sizes: list[tuple[int, int]], batch: Batch) -> Targets:
         """Assign and sample the anchors of a batch."""
-        anchors = self.anchors(sizes).unsqueeze(0)
-        # An anchor inside the content is also inside the padded size, so no separate flags for padding cells are needed.
-        low = (anchors[:, :, 0] >= 0) & (anchors[:, :, 1] >= 0)
-        height, width = batch.image_shapes[:, 0:1], batch.image_shapes[:, 1:2]
-        inside = low & (anchors[:, :, 2] < width) & (anchors[:, :, 3] < height)
+        images = batch.image_shapes.shape[0]
+        anchors = self.anchors(sizes, images)
+        # An anchor inside the content is also inside the padded size: no separate flags for padding cells are needed.
+        content = bounds(batch.image_shapes, anchors.shape[1])
+        inside = ((anchors >= 0) & (anchors < content)).float32().min(-1) > 0
 
         strict = self.strict_sampler(self.strict_assigner(anchors, inside, batch.boxes, batch.box_counts))
         boxes = gather_rows(batch.boxes, strict.truth)
@@ -166,20 +167,17 @@ class OlnRPNHead(nn.Module):
         box_weights = strict.positive * (boxes.min(-1) > 0).float32()
 
         wide = self.wide_sampler(self.wide_assigner(anchors, inside, batch.boxes, batch.box_counts))
-        priors = gather_rows(anchors.broadcast([wide.index.shape[0], anchors.shape[1], 4]), wide.index)
+        priors = gather_rows(anchors, wide.index)
         truths = gather_rows(batch.boxes, wide.truth)
-        if self.objectness_type == "Centerness":
-            objectness = centerness(self.coder.encode(priors, truths))
-        else:
-            objectness = aligned_iou(priors, truths)
-        return Targets(strict, wide, boxes, box_weights, objectness * wide.positive, normaliser)
+        quality = centerness if self.objectness_type == "Centerness" else aligned_iou
+        return Targets(strict, wide, boxes, box_weights, quality(priors, truths) * wide.positive, normaliser)
 
     def loss(self, predictions: Predictions, batch: Batch) -> dict[str, jt.Var]:
         """Loss terms f32 (1,), summed over levels, and the number of positive anchors."""
         targets = self.targets(predictions.sizes, batch)
         strict, wide, normaliser = targets.strict, targets.wide, targets.normaliser
         columns = gather_rows(predictions.columns, strict.index)
-        priors = gather_rows(self._anchors_by_image(predictions), strict.index)
+        priors = gather_rows(self.anchors(predictions.sizes, predictions.columns.shape[0]), strict.index)
         decoded = self.coder.decode(priors, columns[:, :, 1:5])
         objectness = gather_rows(predictions.columns, wide.index)[:, :, 5].sigmoid()
         return {
@@ -190,11 +188,6 @@ class OlnRPNHead(nn.Module):
             "num_positive_anchors": strict.positives.sum(),
         }
 
-    def _anchors_by_image(self, predictions: Predictions) -> jt.Var:
-        """Anchors f32 (B,A,4)."""
-        anchors = self.anchors(predictions.sizes)
-        return anchors.broadcast([predictions.columns.shape[0], *anchors.shape], [0])
-
     def proposals(self, predictions: Predictions, image_shapes: jt.Var, phase: str) -> jt.Var:
         """The best anchors of each level as boxes; no gradient.
 
@@ -203,10 +196,12 @@ class OlnRPNHead(nn.Module):
             phase: 'train' or 'test', which config's `nms_pre` holds.
 
         Returns:
-            f32 (B,P,5): x1,y1,x2,y2,score. A level with more than `nms_pre` anchors is sorted by score, others stay in grid order.
+            f32 (B,P,5): x1,y1,x2,y2,score. A level with more than `nms_pre` anchors is sorted by score, others stay
+            in grid order.
         """
         columns = predictions.columns.detach()
-        boxes = clip(self.coder.decode(self._anchors_by_image(predictions), columns[:, :, 1:5]), image_shapes)
+        anchors = self.anchors(predictions.sizes, columns.shape[0])
+        boxes = clip(self.coder.decode(anchors, columns[:, :, 1:5]), image_shapes)
         logits = columns[:, :, 5]
         table = jt.concat([boxes, logits.sigmoid().unsqueeze(-1)], -1)
         best = self.best_of_level[phase]

@@ -36,7 +36,7 @@ class FPN(nn.Module):
         self.extra = num_outs - len(in_channels)
 
     def execute(self, maps: list[jt.Var]) -> list[jt.Var]:
-        """Maps f32 (B,C_i,h_i,w_i) from fine to coarse, each half of the one before -> `num_outs` maps (B,out_channels,h_i,w_i)."""
+        """Maps f32 (B,C_i,h_i,w_i), each half of the one before -> `num_outs` maps f32 (B,out_channels,h_i,w_i)."""
         merged = [lateral(x) for lateral, x in zip(self.lateral_convs, maps, strict=True)]
         for i in range(len(merged) - 1, 0, -1):
             finer = merged[i - 1]

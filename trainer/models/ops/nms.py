@@ -1,8 +1,8 @@
 """Non-maximum suppression: greedy, by descending score (equal scores: lower index first), without a +1.
 
-A box is suppressed when its IoU with a better box that was kept exceeds the threshold; the undefined IoU of two boxes without area does not suppress.
-The CPU compares each candidate with the boxes kept so far and stops when enough are kept. The GPU first fills a table of bits, candidate by candidate, and
-then one block of threads walks through it.
+A box is suppressed when its IoU with a better box that was kept exceeds the threshold; the undefined IoU of two boxes
+without area does not suppress. The CPU compares each candidate with the boxes kept so far and stops when enough are
+kept. The GPU first fills a table of bits, candidate by candidate, and then one block of threads walks through it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.models.ops.top_k import top_k
 
-# in0 boxes (N,4)  in1 scores (N)  in2 order (N)   out0 kept (K), -1 behind the last  out1 number kept (1)  out2 bits (GPU only)
+# in0 boxes (N,4)  in1 scores (N)  in2 order (N)   out0 kept (K), -1 behind the last  out1 number kept (1)  out2 bits
+# (GPU only)
 CPU_HEADER = r"""
 #include <algorithm>
 #include <vector>
@@ -61,8 +62,8 @@ __global__ void nms_bits(const float* boxes, const int32* order, int number, int
     }
     bits[(int64)i * words + word] = found;
 }
-__global__ void nms_walk(const float* scores, const int32* order, int number, int words, float least, const unsigned* bits, int most,
-                         int32* kept, int32* count) {
+__global__ void nms_walk(const float* scores, const int32* order, int number, int words, float least,
+                         const unsigned* bits, int most, int32* kept, int32* count) {
     extern __shared__ unsigned suppressed[];
     __shared__ int found;
     for (int word = threadIdx.x; word < words; word += blockDim.x) suppressed[word] = 0;
@@ -75,7 +76,8 @@ __global__ void nms_walk(const float* scores, const int32* order, int number, in
         __syncthreads();
         if (keep) {
             if (threadIdx.x == 0) kept[found++] = order[i];
-            for (int word = threadIdx.x; word < words; word += blockDim.x) suppressed[word] |= bits[(int64)i * words + word];
+            const unsigned* by_this = bits + (int64)i * words;
+            for (int word = threadIdx.x; word < words; word += blockDim.x) suppressed[word] |= by_this[word];
         }
         __syncthreads();
     }
@@ -87,7 +89,8 @@ CUDA_SOURCE = r"""
     const int number = in0_shape0, words = out2_shape1;
     const dim3 blocks((words + 63) / 64, number);
     nms_bits<<<blocks, 64>>>(in0_p, in2_p, number, words, (float)data["iou"], (unsigned*)out2_p);
-    nms_walk<<<1, 1024, words * 4>>>(in1_p, in2_p, number, words, (float)data["score"], (unsigned*)out2_p, out0_shape0, out0_p, out1_p);
+    nms_walk<<<1, 1024, words * 4>>>(in1_p, in2_p, number, words, (float)data["score"], (unsigned*)out2_p, out0_shape0,
+                                     out0_p, out1_p);
 """
 
 
@@ -124,7 +127,8 @@ def nms(
 def batched_nms(
     boxes: jt.Var, scores: jt.Var, labels: jt.Var, iou_threshold: float, score_threshold: float, most: int
 ) -> tuple[jt.Var, jt.Var]:
-    """NMS within each class: classes are moved apart by label · (largest coordinate + 1), as mmcv does, rounding included.
+    """NMS within each class: classes are moved apart by label · (largest coordinate + 1), as mmcv does, rounding
+    included.
 
     Args:
         labels: i32 (N,); everything else and the returns are those of `nms`.

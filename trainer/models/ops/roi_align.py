@@ -1,13 +1,14 @@
 """RoIAlign on all levels of a feature pyramid at once: aligned (half-pixel shift), average, adaptive sampling.
 
-A bin of a RoI averages ceil(bin height) x ceil(bin width) bilinear samples. Bilinear weights are products of a weight in y and one in x, so a bin is
+A bin of a RoI averages ceil(bin height) x ceil(bin width) bilinear samples. Bilinear weights are products of a weight
+in y and one in x, so a bin is
         out[p, q] = Σ_y Wy[p, y] · Σ_x Wx[q, x] · map[y, x]
-with a few consecutive non-zero y and x. The CPU computes Wy and Wx once per RoI and uses them for every channel: the inner loop runs along
-contiguous pixels. Its gradient is parallel over channels, which needs no atomics and always adds in the same order. The GPU takes one thread per
-output number.
+with a few consecutive non-zero y and x. The CPU computes Wy and Wx once per RoI and uses them for every channel: the
+inner loop runs along contiguous pixels. Its gradient is parallel over channels, which needs no atomics and always
+adds in the same order. The GPU takes one thread per output number.
 
-A sample more than one pixel outside the map counts as 0, others are moved onto its border. A RoI of zero or negative width or height has no samples
-and yields zeros (mmcv's CUDA operator; its CPU operator raises an error).
+A sample more than one pixel outside the map counts as 0, others are moved onto its border. A RoI of zero or negative
+width or height has no samples and yields zeros (mmcv's CUDA operator; its CPU operator raises an error).
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ __device__ inline bool roi_taps(float at, int cells, RoiTaps& taps) {
 }
 // Forward: numbers[i] = the bin's average. Backward: adds numbers[i] to the pixels of its samples.
 template <bool forward>
-__global__ void roi_align_kernel(int64 total, const float* rois, const int32* levels, RoiMaps maps, float* numbers, int channels, int P, int Q) {
+__global__ void roi_align_kernel(int64 total, const float* rois, const int32* levels, RoiMaps maps, float* numbers,
+                                 int channels, int P, int Q) {
     for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < total; i += (int64)blockDim.x * gridDim.x) {
         const int q = i % Q, p = i / Q % P, c = i / Q / P % channels;
         const int64 k = i / Q / P / channels;

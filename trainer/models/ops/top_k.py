@@ -1,14 +1,15 @@
 """Top-k by value, with a fixed order among equals: descending value, then ascending index.
 
-Jittor's own ``argsort`` and ``topk`` leave the order of equal values open on the CPU, so two runs could sample different boxes.
+Jittor's own ``argsort`` and ``topk`` leave the order of equal values open on the CPU, so two runs could sample
+different boxes.
 """
 
 from __future__ import annotations
 
 from trainer.device import jt
 
-# A float's bits, mapped to an unsigned integer with the same order, stand above the inverted index in one 64-bit key: the keys are distinct,
-# their order is total (NaN included), and sorting integers needs no comparison function.
+# A float's bits, mapped to an unsigned integer with the same order, stand above the inverted index in one 64-bit key:
+# the keys are distinct, their order is total (NaN included), and sorting integers needs no comparison function.
 CPU_HEADER = r"""
 #include <algorithm>
 #include <cstdint>

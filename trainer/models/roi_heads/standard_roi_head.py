@@ -31,7 +31,7 @@ class SampledRoIs:
 
     Attributes:
         boxes: f32 (B,K,4).
-        truths: f32 (B,K,4), the ground truth of each positive; elsewhere the box itself.
+        truths: f32 (B,K,4), the ground truth of each positive; elsewhere some ground truth or padding.
         labels: i32 (B,K), the class of each positive; elsewhere `num_classes`, the background.
         samples: positives, weights and counts of the slots.
     """
@@ -75,15 +75,11 @@ class StandardRoIHead(nn.Module):
         candidates = jt.concat([batch.boxes, proposals], 1)
         samples = self.sampler(jt.concat([themselves, assigned], 1))
 
-        boxes = gather_rows(candidates, samples.index)
-        positive = samples.positive > 0
         background = self.bbox_head.num_classes
         return SampledRoIs(
-            boxes=boxes,
-            truths=jt.ternary(
-                positive.unsqueeze(-1).broadcast(boxes.shape), gather_rows(batch.boxes, samples.truth), boxes
-            ),
-            labels=jt.ternary(positive, gather_rows(batch.labels, samples.truth), background),
+            boxes=gather_rows(candidates, samples.index),
+            truths=gather_rows(batch.boxes, samples.truth),
+            labels=jt.ternary(samples.positive > 0, gather_rows(batch.labels, samples.truth), background),
             samples=samples,
         )
 

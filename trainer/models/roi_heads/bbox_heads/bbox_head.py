@@ -22,15 +22,9 @@ class BBoxHead(nn.Module):
 
     def box_loss(self, deltas: jt.Var, sampled: SampledRoIs, normaliser: jt.Var) -> jt.Var:
         """Loss f32 (1,) of `deltas` f32 (B·K,4) over positives, divided by the number of all sampled RoIs."""
-        targets = self.coder.encode(*self.positive_pairs(sampled))
+        targets = self.coder.encode(sampled.boxes, sampled.truths)
         weights = sampled.samples.positive.unsqueeze(-1).broadcast(targets.shape)
         return self.loss_bbox(deltas, targets.reshape(-1, 4), weights.reshape(-1, 4), normaliser)
-
-    def positive_pairs(self, sampled: SampledRoIs) -> tuple[jt.Var, jt.Var]:
-        """Boxes and truths (B,K,4) with a unit box at every other slot, so that boxes without area give no infinite target."""
-        positive = (sampled.samples.positive > 0).unsqueeze(-1).broadcast(sampled.boxes.shape)
-        unit = (jt.index(sampled.boxes.shape, 2) >= 2).float32()
-        return jt.ternary(positive, sampled.boxes, unit), jt.ternary(positive, sampled.truths, unit)
 
 
 def accuracy(logits: jt.Var, labels: jt.Var, weights: jt.Var) -> jt.Var:

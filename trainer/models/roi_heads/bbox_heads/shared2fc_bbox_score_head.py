@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from shared.errors import UserError
 from trainer.device import jt, nn
-from trainer.models.boxes.coders import TBLRBBoxCoder, centerness, clip
+from trainer.models.boxes.coders import centerness
+from trainer.models.boxes.columns import clip
 from trainer.models.boxes.overlaps import aligned_iou
 from trainer.models.layers import init_normal, relu
 from trainer.models.registry import build, register, require
@@ -88,10 +89,8 @@ class Shared2FCBBoxScoreHead(BBoxHead):
 
     def score_targets(self, sampled: SampledRoIs) -> jt.Var:
         """What the score of each positive should be, f32 (B,K)."""
-        boxes, truths = self.positive_pairs(sampled)
-        if self.bbox_score_type == "BoxIoU":
-            return aligned_iou(boxes, truths)
-        return centerness(TBLRBBoxCoder().encode(boxes, truths))
+        target = aligned_iou if self.bbox_score_type == "BoxIoU" else centerness
+        return target(sampled.boxes, sampled.truths)
 
     def loss(self, outputs: Outputs, sampled: SampledRoIs) -> dict[str, jt.Var]:
         """Loss terms f32 (1,), each divided by the number of sampled RoIs, and the accuracy in percent."""

@@ -1,0 +1,256 @@
+"""The client against a real server: opening, leases, the end of a stream, evaluation, what it says when refused."""
+
+import gc
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.client import ServerGone, SlotCorrupted, StreamClient, StreamFailed
+from shared.errors import UserError
+from shared.link import Address
+from shared.messages import Evaluate, Hello, Release
+from tests.cluster import digests, wait_for
+from tests.photos import CLASSES, config_of
+
+TRAINING_IMAGES = 11
+STEPS = 6  # four wide batches (seven wide images with boxes and a crowd) and two high ones
+
+
+@pytest.fixture
+def client(cluster, photos):
+    return cluster.open(config_of(photos))
+
+
+def test_a_welcome_says_what_the_stream_is(client):
+    welcome = client.welcome
+    assert (welcome.classes, welcome.images, welcome.steps_per_epoch) == (CLASSES, TRAINING_IMAGES, STEPS)
+    assert welcome.slots == 5 and welcome.plan.startswith("5 slots x")
+
+
+def test_batches_come_in_step_order_over_the_ends_of_epochs(client):
+    leases = []
+    for _ in range(2 * STEPS + 1):
+        leases.append(client.next())
+        leases[-1].release()
+    assert [lease.step for lease in leases] == list(range(2 * STEPS + 1))
+    assert [lease.epoch for lease in leases] == [0] * STEPS + [1] * STEPS + [2]
+
+
+def test_a_leases_arrays_are_read_only_and_gone_after_its_release(client):
+    lease = client.next()
+    arrays = lease.arrays
+    with pytest.raises(ValueError, match="read-only"):
+        arrays["images"][0] = 0
+    lease.release()
+    assert not arrays
+    with pytest.raises(ValueError, match="the batch of step 0 has been released"):
+        _ = lease.arrays
+    with pytest.raises(ValueError, match="has been released"):
+        lease.release()
+
+
+def test_a_client_that_returns_nothing_gets_no_more_than_its_credits(cluster, photos):
+    client = cluster.open(config_of(photos), credits=3)
+    leases = [client.next() for _ in range(3)]
+    time.sleep(0.5)
+    assert not client._control.poll(0)
+    leases[1].release()
+    assert client.next().step == 3
+
+
+def test_all_slots_come_back_into_use(client):
+    slots = set()
+    for _ in range(20):
+        lease = client.next()
+        slots.add(lease._message.slot)
+        lease.release()
+    assert slots <= set(range(client.welcome.slots)) and client.next().step == 20
+
+
+def test_a_batch_that_is_not_what_its_message_says_is_noticed(client):
+    batch = client.next()._message
+    client._waiting.append(replace(batch, digest=batch.digest ^ 1))
+    with pytest.raises(SlotCorrupted, match="slot"):
+        client.next()
+    client._waiting.append(replace(batch, layout=[["images", "uint8", [1 << 30], 0]]))
+    with pytest.raises(SlotCorrupted, match="step 0: array 'images' ends at byte"):
+        client.next()
+
+
+def test_a_validation_stream_is_in_order_marks_padding_and_ends(cluster, photos):
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    seen, valid = [], []
+    while (lease := client.next()) is not None:
+        seen += lease.arrays["image_ids"].tolist()[: lease.valid]
+        valid.append(lease.valid)
+        lease.release()
+    assert seen == list(range(100, 112))
+    assert valid == [5, 5, 2]
+
+
+def test_a_stream_resumed_at_any_step_has_the_same_bytes(cluster, photos):
+    config = config_of(photos)
+    whole = cluster.open(config)
+    expected = digests(whole, 2 * STEPS)
+    whole.close()
+    for epoch, step in ((0, 4), (1, 2), (0, STEPS + 3)):
+        resumed = cluster.open(config, epoch=epoch, step=step)
+        first = epoch * STEPS + step
+        assert digests(resumed, 2 * STEPS - first) == expected[first:]
+        resumed.close()
+
+
+def test_another_seed_is_another_stream(cluster, photos):
+    streams = [cluster.open(config_of(photos), seed=seed) for seed in (1, 2)]
+    first, second = (digests(stream, 3) for stream in streams)
+    assert not set(first) & set(second)
+
+
+def test_the_ranks_of_one_job_see_different_batches_of_one_epoch(cluster, photos):
+    ranks = [cluster.open(config_of(photos), rank=rank, world_size=2, epochs=1) for rank in range(2)]
+    images = []
+    for client in ranks:
+        while (lease := client.next()) is not None:
+            images += lease.arrays["image_ids"].tolist()
+            lease.release()
+    assert len(set(images)) == TRAINING_IMAGES and len(images) == 2 * STEPS
+
+
+def predictions_for(batches):
+    """Perfect ones, made from the ground truth, which a validation pipeline leaves in original pixels; no crowds."""
+    for arrays in batches:
+        counts = arrays["box_counts"]
+        rows = [(row, box) for row in range(len(counts)) for box in range(counts[row])]
+        boxes = np.array([arrays["boxes"][at] for at in rows], np.float32)
+        yield {
+            "image_ids": arrays["image_ids"],
+            "counts": counts,
+            "original_shapes": arrays["original_shapes"],
+            "boxes": boxes.reshape(-1, 4),
+            "scores": np.full(len(rows), 0.9, np.float32),
+            "labels": np.array([arrays["labels"][at] for at in rows], np.int32),
+        }
+
+
+def validation_batches(client, count):
+    for _ in range(count):
+        lease = client.next()
+        yield {name: array.copy()[: lease.valid] for name, array in lease.arrays.items()}
+        lease.release()
+
+
+METRIC = {
+    "type": "CocoMetric",
+    "metric": "proposal",
+    "proposal_nums": [10, 100, 300],
+    "metric_items": ["AR@100", "AR@300", "AR@1000", "mAP"],
+}
+
+
+def test_perfect_predictions_have_perfect_recall_and_precision(cluster, photos):
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    values = client.evaluate(predictions_for(list(validation_batches(client, 3))), [METRIC])
+    assert values == {"coco/AR@10": 1.0, "coco/AR@100": 1.0, "coco/AR@300": 1.0, "coco/mAP": 1.0}
+
+
+def test_batches_that_arrive_during_an_evaluation_are_not_lost(cluster, photos):
+    """A validation stream that goes on has its next epoch under way while its metrics are computed."""
+    client = cluster.open(config_of(photos, "val", batch_size=5))
+    for epoch in range(2):
+        predictions = list(predictions_for(list(validation_batches(client, 3))))
+        assert client.evaluate(predictions, [METRIC])["coco/mAP"] == 1.0, epoch
+    assert client.next().step == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "brightness"}, "metric 'CocoMetric': KeyError: .*brightness"),
+        ({"type": "CocoMetrik"}, r"metric 'CocoMetrik': .* none of this name \(did you mean 'CocoMetric'\?\)"),
+        ({"ann_file": "nowhere.json"}, "metric 'CocoMetric': FileNotFoundError: .*nowhere.json"),
+        ({"quality": 3}, "metric 'CocoMetric': TypeError: .*quality"),
+    ],
+)
+def test_a_broken_metric_config_is_the_users_error(cluster, photos, change, said):
+    client = cluster.open(config_of(photos, "val"), epochs=1)
+    with pytest.raises(UserError, match=said) as caught:
+        client.evaluate([], [METRIC | change])
+    assert "\n" not in str(caught.value)
+
+
+def test_predictions_too_large_for_a_frame_are_refused_at_once(client):
+    with pytest.raises(ValueError, match="the limit is"):
+        client.evaluate([{"boxes": np.zeros((1 << 25, 4), np.float32)}], [METRIC])
+
+
+def test_a_server_of_another_protocol_version_is_a_users_error(cluster, photos, monkeypatch):
+    monkeypatch.setattr("shared.client.PROTOCOL_VERSION", 99)
+    with pytest.raises(UserError, match="speaks protocol 1, the trainer 99; install the same version on both sides"):
+        cluster.open(config_of(photos))
+
+
+@pytest.mark.parametrize(
+    ("hello", "said"),
+    [
+        ({"rank": 2, "world_size": 2}, "rank=2, world_size=2: expected .* a rank below world_size"),
+        ({"world_size": 0}, "world_size=0"),
+        ({"credits": 0}, "expected at least one credit"),
+    ],
+)
+def test_a_hello_that_makes_no_sense_is_refused(cluster, photos, hello, said):
+    with pytest.raises(UserError, match=said):
+        cluster.open(config_of(photos), **hello)
+
+
+def test_nobody_at_the_address_is_said_at_once(tmp_path):
+    with pytest.raises(ServerGone, match=f"no data server answers at ipc://{tmp_path}/d: No such file"):
+        StreamClient(Address(f"ipc://{tmp_path}/d"), Hello("train", {}, 0, 0, 1, 0, 0, 0, 1))
+
+
+def test_two_trainers_at_once_have_a_stream_each(cluster, photos):
+    configs = [config_of(photos), config_of(photos, batch_size=3)]
+    alone = []
+    for config in configs:
+        client = cluster.open(config)
+        alone.append(digests(client, 8))
+        client.close()
+    clients = [cluster.open(config) for config in configs]
+    together = [[], []]
+    for _ in range(8):
+        for number, client in enumerate(clients):
+            together[number] += digests(client, 1)
+    assert together == alone
+    assert len(cluster.workers()) == 4
+
+
+def test_a_closed_stream_leaves_no_process_and_no_descriptor_behind(cluster, photos):
+    def rounds(count):
+        for _ in range(count):
+            client = cluster.open(config_of(photos))
+            digests(client, 2)
+            client.close()
+        wait_for(cluster.is_idle, 2)
+        gc.collect()
+        return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (cluster.server.pid, cluster.root().pid, os.getpid())]
+
+    assert rounds(3) == rounds(10)
+
+
+def test_closing_twice_is_closing_once(cluster, photos):
+    client = cluster.open(config_of(photos))
+    client.close()
+    client.close()
+
+
+def test_a_client_that_breaks_the_protocol_loses_its_stream_and_hears_why(cluster, photos):
+    for wrong in (Release(0, 99), Evaluate([METRIC])):
+        client, other = cluster.open(config_of(photos, "val")), cluster.open(config_of(photos))
+        client.send(wrong)
+        client.send(wrong)
+        with pytest.raises(StreamFailed, match="protocol error: (slot 0 is|EVALUATE before the METRICS of another)"):
+            while True:
+                client.next()
+        assert digests(other, 2)

@@ -1,0 +1,173 @@
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from shared.errors import UserError
+from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed
+from shared.messages import MAX_MESSAGE_BYTES, Facts, Failure, MessageError, Notice, Started, encode
+
+
+@pytest.fixture
+def ends():
+    left, right = Channel.pair()
+    channel = Channel(right)
+    yield left, channel
+    left.close()
+    channel.close()
+
+
+def frame(message):
+    data = encode(message)
+    return struct.pack("<I", len(data)) + data
+
+
+def test_messages_arrive_in_order_and_whole_however_they_are_cut(ends):
+    left, right = ends
+    data = frame(Notice("one")) + frame(Notice("two " * 1000)) + frame(Failure("three", True))
+    received = []
+    for start in range(0, len(data), 700):
+        left.socket.sendall(data[start : start + 700])
+        received += right.read(Notice, Failure)
+    assert received == [Notice("one"), Notice("two " * 1000), Failure("three", True)]
+
+
+def test_descriptors_come_with_their_message_and_are_not_inherited(ends):
+    left, right = ends
+    files = [os.memfd_create(f"file {number}") for number in range(3)]
+    for file in files:
+        os.write(file, os.fstat(file).st_ino.to_bytes(8, "little"))
+    left.send(Started(), files[0])
+    left.send(Facts(["a"], 1, 1, 1, 1), files[1], files[2])
+    assert right.receive(Started, Facts) == Started()
+    taken = right.take_descriptors(1)
+    right.receive(Started, Facts)
+    taken += right.take_descriptors(2)
+    for file, copy in zip(files, taken, strict=True):
+        assert os.fstat(copy).st_ino == os.fstat(file).st_ino
+        assert fcntl.fcntl(copy, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        os.close(copy)
+        os.close(file)
+    with pytest.raises(MessageError, match="1 descriptors should have come"):
+        right.take_descriptors(1)
+
+
+def test_closing_a_channel_closes_descriptors_that_nobody_took(ends):
+    left, right = ends
+    reader, writer = os.pipe()
+    left.send(Started(), writer)
+    os.close(writer)
+    right.receive(Started)
+    right.close()
+    assert os.read(reader, 1) == b""  # the end: no writer is left
+    os.close(reader)
+
+
+def test_the_death_of_the_peer_is_an_end_of_file_after_its_last_words(ends):
+    left, right = ends
+    left.send(Notice("last words"))
+    left.close()
+    assert right.receive(Notice) == Notice("last words")
+    with pytest.raises(ChannelClosed):
+        right.receive(Notice)
+    with pytest.raises(ChannelClosed):
+        right.send(Notice("anybody?"))
+
+
+def test_a_frame_above_the_limit_is_refused_before_it_is_read(ends):
+    left, right = ends
+    left.socket.sendall(struct.pack("<I", MAX_MESSAGE_BYTES + 1))
+    with pytest.raises(MessageError, match="a frame of 4194305 bytes"):
+        right.receive(Notice)
+
+
+def test_a_large_message_is_sent_whole_together_with_its_descriptor(ends):
+    left, right = ends
+    text = ["x" * 60_000] * 50
+    sender = threading.Thread(target=left.send, args=(Facts(text, 1, 1, 1, 1), 0))
+    sender.start()
+    assert right.receive(Facts).classes == text
+    sender.join()
+    os.close(*right.take_descriptors(1))
+
+
+@pytest.mark.parametrize("text", ["tcp://127.0.0.1:5555", "ipc://relative/dir", "/tmp/feed", ""])
+def test_what_is_no_address_is_refused_with_an_example(text):
+    with pytest.raises(UserError, match="expected ipc:///DIRECTORY, such as ipc:///tmp/feed"):
+        Address(text)
+
+
+def test_a_socket_path_that_the_kernel_would_not_take_is_refused_with_its_length():
+    longest = MAX_SOCKET_PATH - len("/lifeline")
+    assert Address("ipc:///" + "d" * (longest - 1)).directory
+    with pytest.raises(UserError, match=f"is {MAX_SOCKET_PATH + 1} bytes long, the kernel allows {MAX_SOCKET_PATH}"):
+        Address("ipc:///" + "d" * longest)
+
+
+def test_the_directory_is_its_owners_alone(tmp_path):
+    address = Address(f"ipc://{tmp_path}/a/b")
+    lock = address.occupy()
+    assert address.directory.stat().st_mode & 0o777 == 0o700
+    os.close(lock)
+
+
+def test_an_address_is_not_taken_twice(tmp_path):
+    address = Address(f"ipc://{tmp_path}/d")
+    lock = address.occupy()
+    with pytest.raises(UserError, match="another data server is running there"):
+        address.occupy()
+    os.close(lock)
+    os.close(address.occupy())
+
+
+def test_a_directory_with_other_files_is_left_alone(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"holds other files \('thesis.tex'\); choose a directory for the data server"):
+        Address(f"ipc://{tmp_path}").occupy()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_server_left_is_removed(tmp_path):
+    address = Address(f"ipc://{tmp_path}/d")
+    code = (
+        "import os, socket, sys\n"
+        "from shared.link import Address\n"
+        "address = Address(sys.argv[1])\n"
+        "lock = address.occupy()\n"
+        "socket.socket(socket.AF_UNIX).bind(address.lifeline)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, address.text]).returncode == -9
+    assert os.path.exists(address.lifeline)
+    assert not address.is_served()
+    lock = address.occupy()
+    assert not os.path.exists(address.lifeline)
+    os.close(lock)
+
+
+def test_an_address_is_served_from_the_moment_somebody_listens_there(tmp_path):
+    address = Address(f"ipc://{tmp_path}/d")
+    assert not address.is_served()
+    lock = address.occupy()
+    assert not address.is_served()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address.lifeline)
+        listener.listen()
+        assert address.is_served()
+    assert not address.is_served()
+    address.vacate()
+    os.close(lock)
+    assert not address.directory.exists()
+
+
+def test_an_unusable_directory_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot use directory .*/file/d: Not a directory; choose a directory you may"):
+        Address(f"ipc://{tmp_path}/file/d").occupy()

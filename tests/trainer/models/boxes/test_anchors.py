@@ -1,0 +1,25 @@
+"""Anchors: sizes, order and places."""
+
+import numpy as np
+
+from trainer.models.boxes.anchors import AnchorGenerator
+
+
+def test_one_square_per_cell_stands_on_the_cells_corner() -> None:
+    generator = AnchorGenerator(scales=[8], ratios=[1.0], strides=[4, 8, 16, 32, 64])
+    for base, half in zip(generator.base_anchors, (16, 32, 64, 128, 256), strict=True):
+        np.testing.assert_array_equal(base, [[-half, -half, half, half]])
+    grid = generator.grid([(3, 2), (2, 1), (1, 1), (1, 1), (1, 1)])
+    assert grid.shape == (6 + 2 + 3, 4)
+    np.testing.assert_array_equal(grid[1], [4 - 16, -16, 4 + 16, 16])
+    np.testing.assert_array_equal(grid[2], [-16, 4 - 16, 16, 4 + 16])
+    np.testing.assert_array_equal(grid[7], [-32, 8 - 32, 32, 8 + 32])
+
+
+def test_several_anchors_of_a_cell_are_ordered_by_ratio_then_scale() -> None:
+    generator = AnchorGenerator(scales=[2, 4, 8, 16, 32], ratios=[0.5, 1.0, 2.0], strides=[16])
+    assert generator.anchors_per_cell == 15
+    np.testing.assert_allclose(generator.base_anchors[0][0], [-22.6274, -11.3137, 22.6274, 11.3137], atol=1e-4)
+    sizes = generator.base_anchors[0][:, 2:] - generator.base_anchors[0][:, :2]
+    np.testing.assert_allclose(sizes[:, 1] / sizes[:, 0], np.repeat([0.5, 1, 2], 5), rtol=1e-6)
+    np.testing.assert_allclose(np.sqrt(sizes.prod(1)) / 16, np.tile([2, 4, 8, 16, 32], 3), rtol=1e-6)

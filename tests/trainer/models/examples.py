@@ -1,0 +1,64 @@
+"""Small detectors, batches and fillings that the tests of the models share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.parity.models import stage_1
+from trainer.batch import Batch
+from trainer.device import nn, var
+
+
+def small_model(**changes: object) -> dict:
+    """Stage 1 with a ResNet-18 of 8 channels, 16 pyramid channels and few samples."""
+    return stage_1(
+        **{
+            "backbone.depth": 18,
+            "backbone.base_channels": 8,
+            "neck.in_channels": [8, 16, 32, 64],
+            "neck.out_channels": 16,
+            "rpn_head.in_channels": 16,
+            "rpn_head.feat_channels": 16,
+            "roi_head.bbox_roi_extractor.out_channels": 16,
+            "roi_head.bbox_head.in_channels": 16,
+            "roi_head.bbox_head.fc_out_channels": 32,
+            "train_cfg.rcnn.sampler.num": 32,
+            "train_cfg.rpn.sampler.num": 64,
+            "train_cfg.rpn.objectness_sampler.num": 64,
+            **changes,
+        }
+    )
+
+
+def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (3, 2), seed: int = 0) -> Batch:
+    """Noise images with random boxes; the last image's content is 16 pixels smaller than the padded size."""
+    generator = np.random.default_rng(seed)
+    images, slots = len(counts), 8
+    shapes = np.tile(np.array([[height, width]], np.float32), (images, 1))
+    shapes[-1] -= 16
+    boxes = np.zeros((images, slots, 4), np.float32)
+    for i, count in enumerate(counts):
+        corner = generator.uniform(1, shapes[i, ::-1] - 50, (count, 2))
+        boxes[i, :count] = np.concatenate([corner, corner + generator.uniform(24, 48, (count, 2))], 1)
+    return Batch(
+        images=var(generator.integers(0, 255, (images, height, width, 3)), "uint8"),
+        image_shapes=var(shapes),
+        boxes=var(boxes),
+        box_counts=var(counts, "int32"),
+        labels=var(np.zeros((images, slots)), "int32"),
+        host={"scale_factors": np.full((images, 4), 0.5, np.float32)},
+    )
+
+
+def sequence(shape: tuple[int, ...], amplitude: float = 1.0, step: float = 0.7, phase: float = 0.0) -> np.ndarray:
+    """amplitude · sin(step · k + phase) over the flat index k, float32."""
+    return (amplitude * np.sin(step * np.arange(np.prod(shape)) + phase)).astype(np.float32).reshape(shape)
+
+
+def fill_with_sequences(module: nn.Module) -> None:
+    """Deterministic weights without a random generator; the j-th name in order has phase 0.13 j."""
+    for j, (name, value) in enumerate(sorted(module.named_parameters())):
+        amplitude, shift = 2 / np.sqrt(np.prod(value.shape[1:])), 0.0
+        if len(value.shape) == 1:
+            amplitude, shift = 0.1, float(name.endswith("weight"))
+        value.assign(var(shift + sequence(tuple(value.shape), amplitude, phase=0.13 * j)))

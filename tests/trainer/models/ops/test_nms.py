@@ -1,0 +1,76 @@
+"""NMS against a plain loop."""
+
+import numpy as np
+import pytest
+
+from trainer.device import var
+from trainer.models.ops.nms import batched_nms, nms
+
+
+def kept_by_loop(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+    """The definition: best first, suppress what overlaps a kept box too much."""
+    kept: list[int] = []
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for i in np.argsort(-scores, kind="stable"):
+        sides = np.minimum(boxes[i, 2:], boxes[kept, 2:]) - np.maximum(boxes[i, :2], boxes[kept, :2])
+        common = np.maximum(sides, 0).prod(1)
+        if not (common > threshold * (areas[i] + areas[kept] - common)).any():
+            kept.append(int(i))
+    return kept
+
+
+def random_boxes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    corner = generator.uniform(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + generator.uniform(5, 60, (count, 2))], 1)
+    return boxes.astype(np.float32), generator.integers(0, 30, count).astype(np.float32) / 30
+
+
+def found(result: tuple) -> list[int]:
+    kept, count = result
+    return kept.numpy()[: count.item()].tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7, 0.9])
+def test_the_same_boxes_survive_in_the_same_order(threshold: float) -> None:
+    boxes, scores = random_boxes(400)
+    assert found(nms(var(boxes), var(scores), threshold, -1.0, 400)) == kept_by_loop(boxes, scores, threshold)
+
+
+def test_only_the_best_are_kept_and_the_rest_is_marked() -> None:
+    boxes, scores = random_boxes(300)
+    expected = kept_by_loop(boxes, scores, 0.5)
+    kept, count = nms(var(boxes), var(scores), 0.5, -1.0, 20)
+    assert kept.shape == [20]
+    assert found((kept, count)) == expected[:20]
+    kept, count = nms(var(boxes), var(scores), 0.5, -1.0, 250)
+    assert (kept.numpy()[count.item() :] == -1).all()
+
+
+def test_boxes_at_or_below_the_score_threshold_take_no_part() -> None:
+    boxes, scores = random_boxes(100)
+    part = np.flatnonzero(scores > 0.5)
+    expected = part[kept_by_loop(boxes[part], scores[part], 0.5)].tolist()
+    assert found(nms(var(boxes), var(scores), 0.5, 0.5, 100)) == expected
+
+
+def test_an_overlap_of_exactly_the_threshold_does_not_suppress() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 5]], np.float32)
+    assert found(nms(var(boxes), var(np.array([0.9, 0.8], np.float32)), 0.5, 0.0, 2)) == [0, 1]
+
+
+def test_boxes_without_area_do_not_suppress_each_other() -> None:
+    boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [0, 0, 9, 9]], np.float32)
+    assert found(nms(var(boxes), var(np.array([0.5, 0.6, 0.7], np.float32)), 0.5, 0.0, 3)) == [2, 1, 0]
+
+
+def test_classes_do_not_suppress_each_other() -> None:
+    boxes, scores = random_boxes(200)
+    labels = np.random.default_rng(1).integers(0, 3, 200).astype(np.int32)
+    kept = []
+    for label in range(3):
+        part = np.flatnonzero(labels == label)
+        kept += part[kept_by_loop(boxes[part], scores[part], 0.5)].tolist()
+    result = found(batched_nms(var(boxes), var(scores), var(labels), 0.5, -1.0, 200))
+    assert sorted(result) == sorted(kept)
+    assert (np.diff(scores[result]) <= 0).all()

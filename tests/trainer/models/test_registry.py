@@ -1,0 +1,47 @@
+"""Configs of models: every mistake is refused in one line that names the key."""
+
+import pytest
+
+from shared.errors import UserError
+from tests.trainer.models.examples import small_model
+from trainer.models import build_detector
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"type": "FasterRCN"}, r"^model\.type: unknown 'FasterRCN' \(did you mean 'FasterRCNN'\?\)"),
+        ({"backbone": {"depth": 18}}, r"^model\.backbone: a dict with a 'type' is expected"),
+        ({"backbone.dept": 18}, r"^model\.backbone\.dept: ResNet has no such key \(did you mean 'depth'\?\)"),
+        ({"backbone.depth": 19}, r"^model\.backbone\.depth: one of 18, 34, 50, 101, 152 is expected, found 19"),
+        ({"backbone.norm_eval": False}, r"^model\.backbone\.norm_eval: only True is supported, found False"),
+        (
+            {"neck": {"type": "FPN", "in_channels": [8], "num_outs": 5}},
+            r"^model\.neck\.out_channels: missing, FPN needs",
+        ),
+        ({"rpn_head.loss_bbox.wheight": 1}, r"^model\.rpn_head\.loss_bbox\.wheight: IoULoss has no such key"),
+        ({"rpn_head.train_cfg": {}}, r"^model\.rpn_head\.train_cfg: OlnRPNHead has no such key"),
+        (
+            {"rpn_head.anchor_generator.scales": [4, 8]},
+            r"anchor_generator: anchors per cell: only 1 is supported, found 2",
+        ),
+        ({"train_cfg.rpn_proposal.nms_post": 2000}, r"^model\.train_cfg\.rpn_proposal\.nms_post: unknown key"),
+        (
+            {"train_cfg.rcnn.sampler.neg_pos_ub": 3},
+            r"^model\.train_cfg\.rcnn\.sampler\.neg_pos_ub: only -1 is supported",
+        ),
+        ({"test_cfg.rcnn.nms.type": "soft_nms"}, r"^model\.test_cfg\.rcnn\.nms\.type: only 'nms' is supported"),
+        ({"roi_head.bbox_head.num_classes": 80}, r"^model\.roi_head\.bbox_head\.num_classes: only 1 is supported"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        build_detector(small_model(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_training_rule_is_named() -> None:
+    model = small_model()
+    del model["train_cfg"]["rpn"]["objectness_sampler"]
+    with pytest.raises(UserError, match=r"^model\.train_cfg\.rpn\.objectness_sampler: missing"):
+        build_detector(model)

@@ -1,0 +1,141 @@
+"""Starting Jittor: what is refused, what is given back to the process, uploads. Start-up runs in processes of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer import device
+from trainer.device import jt, var
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run Python code in a fresh process at the repository's root."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def test_numpy_2_is_refused_before_jittor_loads() -> None:
+    result = run(
+        """
+        import sys, numpy
+        numpy.__version__ = "2.1.0"
+        from shared.errors import UserError
+        try:
+            import trainer.device
+        except UserError as error:
+            print(error, "jittor" in sys.modules)
+        """
+    )
+    assert "numpy 2.1.0" in result.stdout
+    assert "False" in result.stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="trace_py_var works before Python 3.11")
+def test_trace_py_var_is_refused() -> None:
+    result = run("import trainer.device", trace_py_var="3")
+    assert "UserError: environment variable trace_py_var='3'" in result.stderr
+
+
+def test_missing_onednn_names_the_package_to_install(tmp_path: Path) -> None:
+    result = run(
+        """
+        import importlib.util
+        found = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *rest: None if name == "jittor_offline" else found(name, *rest)
+        import trainer.device
+        """,
+        HOME=str(tmp_path),
+    )
+    assert "pip install jittor-offline" in result.stderr
+
+
+def test_the_process_gets_its_hooks_back_and_torch_stays_out() -> None:
+    result = run(
+        """
+        import resource, signal, ssl, sys
+        before = sys.exit, sys.excepthook, resource.getrlimit(resource.RLIMIT_STACK), ssl._create_default_https_context
+        import trainer.device
+        after = sys.exit, sys.excepthook, resource.getrlimit(resource.RLIMIT_STACK), ssl._create_default_https_context
+        assert before == after
+        assert sys.getrecursionlimit() <= 10_000
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert not {"torch", "mmcv", "mmdet"} & set(sys.modules)
+        print("as before")
+        """
+    )
+    assert result.stdout.strip() == "as before", result.stderr
+
+
+def test_ctrl_c_raises_and_a_killed_child_is_survived() -> None:
+    result = run(
+        """
+        import os, signal, subprocess, time
+        import trainer.device
+        child = subprocess.Popen(["sleep", "60"])
+        child.kill()
+        child.wait()
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert result.stdout.strip() == "interrupted", result.stderr
+
+
+def test_starting_with_a_compiled_core_says_nothing() -> None:
+    result = run("import trainer.device")
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "float16", "float32"])
+def test_an_upload_keeps_its_dtype_whatever_the_memory_order(dtype: str) -> None:
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    for view in (array, array.transpose(2, 0, 1), array[:, ::2]):
+        uploaded = var(view)
+        assert str(uploaded.dtype) == dtype
+        np.testing.assert_array_equal(uploaded.numpy(), view)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros(3, np.int64), np.array([None]), np.zeros(3, ">f4")])
+def test_a_dtype_without_exact_counterpart_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="cannot upload"):
+        var(bad)
+
+
+def test_an_upload_is_a_copy() -> None:
+    array = np.ones((4, 5), np.float32)
+    uploaded = var(array)
+    array[:] = 7
+    assert uploaded.sum().item() == 20
+
+
+def test_the_seed_fixes_random_numbers() -> None:
+    device.seed(5)
+    first = jt.rand(10).numpy()
+    device.seed(5)
+    np.testing.assert_array_equal(first, jt.rand(10).numpy())
+    assert (first != jt.rand(10).numpy()).any()
+
+
+def test_the_device_describes_itself() -> None:
+    before = device.device_memory()
+    kept = jt.ones((8 << 20,)).sync()
+    assert device.device_memory() >= max(before, kept.numel() * 4)
+    assert device.jit_kernel_count() > 0
+    assert ("GPU" if jt.flags.use_cuda else "CPU") in device.describe()
+    assert "\n" not in device.describe()
