@@ -28,6 +28,8 @@ from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.config import data_part, from_plain
 
 IMAGES = 60
+SLOTS = 5  # as a data server with two workers has
+REPETITIONS = 8
 
 
 class Clock:
@@ -66,24 +68,25 @@ def _ours(datasets: Datasets, config: dict[str, Any], chosen: np.ndarray) -> dic
     samples = [load(datasets, int(index), 0) for index in chosen[: 4 * batch]]
     groups = [samples[start : start + batch] for start in range(0, len(samples), batch)]
     room = 2 * max(lay_out(samples, config).nbytes for samples in groups)
-    descriptor = create_memory(1, slot_bytes_for(room))
-    arena = Arena(descriptor, 1, slot_bytes_for(room), writable=True)
+    descriptor = create_memory(SLOTS, slot_bytes_for(room))
+    arena = Arena(descriptor, SLOTS, slot_bytes_for(room), writable=True)
     os.close(descriptor)
     private = np.ones(room, np.uint8)
     worker, consumer = Clock(), Clock()
-    for step, samples in enumerate(groups * 8):
+    for step, samples in enumerate(groups * REPETITIONS):
+        slot = step % SLOTS
         worker.start()
         layout = lay_out(samples, config)
-        write(samples, layout.views(arena.payload(0)))
+        write(samples, layout.views(arena.payload(slot)))
         worker.stop("write into the slot")
-        digest = arena.seal(0, step, step, layout)
+        digest = arena.seal(slot, step, step, layout)
         worker.stop("checksum")
         consumer.start()
-        arena.verify(0, step, step, layout, digest)
+        arena.verify(slot, step, step, layout, digest)
         consumer.stop("check")
-        private[: layout.nbytes] = arena.payload(0)[: layout.nbytes]
+        private[: layout.nbytes] = arena.payload(slot)[: layout.nbytes]
         consumer.stop("copy")
-    images = len(groups) * 8 * batch
+    images = len(groups) * REPETITIONS * batch
     return {"worker": worker.milliseconds(images), "consumer": consumer.milliseconds(images)}
 
 

@@ -27,6 +27,11 @@ from mmengine.utils import import_modules_from_strings
 
 from shared.errors import UserError, described, nearest
 
+_EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
+_NOTHING_LEFT = (
+    "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
+)
+
 
 class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
@@ -45,14 +50,14 @@ class Part:
             config["metainfo"] = {"classes": category_names(annotations)}
         self.dataset = _build(config, annotations)
         self.pack = _take_packing(self.dataset)
+        self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())
-        _check_classes(self, config)
+        named = _named_classes(config)
+        if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
+            _check_classes(config, category_names(annotations), annotations)
         if len(self.dataset) == 0:
-            raise UserError(
-                f"{_name(config, annotations)}: no image with boxes is left after filtering; "
-                "check metainfo.classes and filter_cfg against the annotations"
-            )
+            raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
 
     def results(self, index: int) -> dict[str, Any]:
         return self.dataset[index]
@@ -124,9 +129,11 @@ def _build(config: dict[str, Any], annotations: str | None) -> Any:
     try:
         return DATASETS.build(ConfigDict(config))
     except Exception as error:
-        if annotations and "Coco" in str(config.get("type", "")):
-            _read_coco(annotations)
         name = _name(config, annotations)
+        if annotations and "Coco" in str(config.get("type", "")):
+            _check_classes(config, category_names(annotations), annotations)
+            if _EMPTY in str(error):
+                raise UserError(f"{name}: {_NOTHING_LEFT}") from None
         raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
 
 
@@ -147,19 +154,27 @@ def _take_packing(dataset: Any) -> Any:
     return transforms.pop()
 
 
-def _check_classes(part: Part, config: dict[str, Any]) -> None:
-    named = (config.get("metainfo") or {}).get("classes")
-    if not isinstance(named, list | tuple) or not part.annotation_file:
-        return
-    if len(getattr(part.dataset, "cat_ids", named)) == len(named):
-        return
-    known = category_names(part.annotation_file)
-    for name in named:
+def _named_classes(config: dict[str, Any]) -> list[str]:
+    """The classes that a data set's config names itself."""
+    classes = (config.get("metainfo") or {}).get("classes")
+    return list(classes) if isinstance(classes, list | tuple) else []
+
+
+def _check_classes(config: dict[str, Any], known: list[str], annotations: str) -> None:
+    """Raises UserError when the config names a class that is not among the `known` ones of the annotation file."""
+    for name in _named_classes(config):
         if name not in known:
             raise UserError(
-                f"annotation file {part.annotation_file!r} has no category {name!r}{nearest(name, known)}, "
+                f"annotation file {annotations!r} has no category {name!r}{nearest(name, known)}, "
                 "which metainfo.classes of the config names"
             )
+
+
+def _loads_after_resizing(pipeline: Any) -> bool:
+    """Whether boxes are loaded after the last resizing, as MMDetection's test pipelines do: they are in the file's pixels then."""
+    names = [type(transform).__name__ for transform in getattr(pipeline, "transforms", pipeline)]
+    resized = [place for place, name in enumerate(names) if "Resize" in name]
+    return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]
 
 
 def _import_custom(custom: dict[str, Any] | None) -> None:

@@ -64,9 +64,9 @@ def evaluate(
 def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
     """MMDetection calls the recalls of its metric ``proposal`` AR@100, AR@300 and AR@1000 whatever ``proposal_nums``
     says; this says what they are."""
-    if not isinstance(metric, CocoMetric) or metric.metrics != ["proposal"] or len(metric.proposal_nums) != len(_RECALLS):
+    if not isinstance(metric, CocoMetric) or metric.metrics != ["proposal"]:
         return values
-    names = dict(zip(_RECALLS, metric.proposal_nums, strict=True))
+    names = dict(zip(_RECALLS, metric.proposal_nums, strict=False))
     renamed = {}
     for name, value in values.items():
         head, at, number = name.partition("@")
@@ -85,6 +85,8 @@ def _build(config: dict[str, Any], datasets: Datasets) -> Any:
         config.setdefault("ann_file", part.annotation_file)
     metric = METRICS.build(ConfigDict(config))
     metric.dataset_meta = part.dataset.metainfo
+    if getattr(metric, "img_ids", ()) is None:  # a data set of a part of the file's images is judged by those alone
+        metric.img_ids = sorted(part.dataset.get_data_info(index)["img_id"] for index in range(len(part.dataset)))
     return metric
 
 

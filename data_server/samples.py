@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from data_server.datasets import Datasets
+from data_server.datasets import Datasets, Part
 from shared.errors import UserError, described
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
@@ -84,10 +84,10 @@ def load(datasets: Datasets, index: int, seed: int) -> Sample:
         raise BadSample(f"image {path!r}: {_reason(path, error)}") from None
     _check_complete(results.get("img_path"))
     _check_carried(results, part.pack.meta_keys)
-    return _sample(results, part.dataset_id, part.class_agnostic, index)
+    return _sample(results, part, index)
 
 
-def _sample(results: dict[str, Any], dataset_id: int, class_agnostic: bool, index: int) -> Sample:
+def _sample(results: dict[str, Any], part: Part, index: int) -> Sample:
     image = results["img"]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -100,17 +100,19 @@ def _sample(results: dict[str, Any], dataset_id: int, class_agnostic: bool, inde
     labels = np.asarray(results.get("gt_bboxes_labels", np.zeros(count)), np.int32)
     ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(count)), np.uint8)
     order = np.argsort(ignored, kind="stable")
-    scale = results.get("scale_factor", (1.0, 1.0))
+    scale_factor = np.tile(np.asarray(results.get("scale_factor", (1.0, 1.0)), np.float32), 2)[:4]
+    if part.boxes_are_unscaled:
+        boxes = boxes * scale_factor
     identity = results.get("img_id", index)
     return Sample(
         image=image,
         boxes=boxes[order],
-        labels=np.zeros(count, np.int32) if class_agnostic else labels[order],
+        labels=np.zeros(count, np.int32) if part.class_agnostic else labels[order],
         ignored=ignored[order],
         image_id=int(identity) if str(identity).isdigit() else index,
-        dataset_id=dataset_id,
+        dataset_id=part.dataset_id,
         original_shape=tuple(results.get("ori_shape", image.shape)[:2]),
-        scale_factor=tuple(np.tile(np.asarray(scale, np.float32), 2)[:4]),
+        scale_factor=tuple(scale_factor),
         flipped=_FLIPS[results.get("flip_direction") if results.get("flip") else None],
     )
 
@@ -132,11 +134,19 @@ def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
 def _reason(path: str, error: Exception) -> str:
     if not Path(path).exists():
         return "no such file"
+    return _damage(path) or f"the pipeline fails on it: {described(error)}"
+
+
+def _damage(path: str) -> str | None:
+    """What keeps a file from being decoded to its end; None for a good image."""
     try:
-        Image.open(path).verify()
-    except Exception:
-        return "not an image, or a damaged one"
-    return f"the pipeline fails on it: {described(error)}"
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        return "not an image"
+    except Exception as error:
+        return f"truncated or damaged: {described(error)}"
+    return None
 
 
 def _check_complete(path: str | None) -> None:
@@ -152,8 +162,5 @@ def _check_complete(path: str | None) -> None:
         if file.read() == _JPEG_END:
             return
     # Some cameras append bytes after the end marker: only a full decode tells those files from truncated ones.
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except OSError as error:
-        raise BadSample(f"image {path!r}: truncated: {error}") from None
+    if damage := _damage(path):
+        raise BadSample(f"image {path!r}: {damage}")

@@ -27,6 +27,8 @@ from shared.layout import Layout
 from shared.link import Channel
 from shared.messages import Assign, Failure, Spawn, Wrote
 
+MAX_REPLACED_IN_A_ROW = 100
+
 
 def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spawn, memory: int) -> None:
     """Serves assignments. `memory` is the arena's descriptor. Raises ChannelClosed when the server is gone."""
@@ -111,11 +113,12 @@ def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
 
 
 def _load(datasets: Datasets, index: int, seed: int, feed: dict[str, Any], replaced: list[str]) -> Sample:
-    for offset in range(len(datasets)):
+    in_a_row = min(len(datasets), MAX_REPLACED_IN_A_ROW)
+    for offset in range(in_a_row):
         try:
             return load(datasets, (index + offset) % len(datasets), seed)
         except BadSample as error:
             if feed["on_bad_sample"] == "stop":
                 raise BadSample(f"{error} (feed.on_bad_sample='replace' would skip it)") from None
             replaced.append(str(error))
-    raise BadSample("no image of the data set can be used")
+    raise BadSample(f"{in_a_row} images in a row cannot be used; the last: {replaced[-1]}")

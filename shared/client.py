@@ -109,6 +109,7 @@ class StreamClient:
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.IDENTITY, self._identity)
         self._lifeline: Channel | None = None
+        self._arena: Arena | None = None
         try:
             self._open(hello)
         except BaseException:
@@ -241,6 +242,7 @@ class StreamClient:
             self._lifeline.close()
             self._lifeline = None
         self._control.close()
+        self._arena = None
 
 
 def _failure(failure: Failure) -> Exception:

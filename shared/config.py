@@ -86,11 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class _Overrides(DictAction):
     """MMDetection's own parser of KEY=VALUE, with a message where that one would recurse for ever."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, option=None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list, option=None
+    ) -> None:
         try:
             super().__call__(parser, namespace, values, option)
         except Exception:
-            parser.error(f"--cfg-options {' '.join(values)}: expected KEY=VALUE with plain values or lists such as [1,2]")
+            parser.error(
+                f"--cfg-options {' '.join(values)}: expected KEY=VALUE with plain values or lists such as [1,2]"
+            )
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:

@@ -57,8 +57,8 @@ class Cluster:
 
     def open(self, config: dict[str, Any], **hello: Any) -> StreamClient:
         """A stream of the data part `config`; `hello` overrides fields of HELLO."""
-        settings = dict(stream="test", seed=7, rank=0, world_size=1, epoch=0, step=0, epochs=0, credits=2) | hello
-        client = StreamClient(self.address, Hello(config=config, **settings), self.notices.append)
+        hello = {"seed": 7, "rank": 0, "world_size": 1, "epoch": 0, "step": 0, "epochs": 0, "credits": 2} | hello
+        client = StreamClient(self.address, Hello("test", config, **hello), self.notices.append)
         self._clients.append(client)
         return client
 

@@ -149,6 +149,8 @@ with _process_state_kept():
     from jittor import nn
 
 jt.flags.use_cuda = int(bool(_gpus) and bool(jt.has_cuda))
+if _gpus and not jt.has_cuda:
+    print("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.", file=sys.stderr)
 if jt.flags.use_cuda and jt.cudnn:
     jt.cudnn.set_max_workspace_ratio(CUDNN_WORKSPACE_SHARE)
     jt.cudnn.set_algorithm_cache_size(CUDNN_ALGORITHMS)

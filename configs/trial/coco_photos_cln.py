@@ -5,7 +5,7 @@
 _base_ = ['../_base_/default_runtime.py', '../_base_/models/cln_small.py']
 
 data_root = 'data/coco_photos'
-scale = (448, 320)
+scale = (640, 480)
 train_dataloader = dict(
     batch_size=4,
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -15,7 +15,7 @@ def test_a_plan_says_what_it_is_made_of():
 
 def test_a_plan_beyond_the_machines_memory_is_refused_and_shown():
     plan = MemoryPlan(slots=10**6, slot_bytes=6 * MIB, workers=2)
-    with pytest.raises(UserError, match="too little memory: the plan is 1000000 slots x 6.0 MiB .* lower feed.slots"):
+    with pytest.raises(UserError, match=r"too little memory: the plan is 1000000 slots x 6.0 MiB .* lower feed.slots"):
         plan.check()
     MemoryPlan(slots=1, slot_bytes=MIB, workers=1).check()
 

@@ -8,7 +8,7 @@ WIDE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1], np.uint8)
 
 
 def plan(**changes):
-    arguments = dict(batch_size=2, shuffle=True, group_by_aspect_ratio=True, seed=5) | changes
+    arguments = {"batch_size": 2, "shuffle": True, "group_by_aspect_ratio": True, "seed": 5} | changes
     return Plan(arguments.pop("wide", WIDE), **arguments)
 
 

@@ -250,7 +250,7 @@ def test_a_client_that_breaks_the_protocol_loses_its_stream_and_hears_why(cluste
         client, other = cluster.open(config_of(photos, "val")), cluster.open(config_of(photos))
         client.send(wrong)
         client.send(wrong)
-        with pytest.raises(StreamFailed, match="protocol error: (slot 0 is|EVALUATE before the METRICS of another)"):
+        with pytest.raises(StreamFailed, match=r"protocol error: (slot 0 is|EVALUATE before the METRICS of another)"):
             while True:
                 client.next()
         assert digests(other, 2)

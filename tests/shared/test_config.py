@@ -127,7 +127,7 @@ def test_metrics_are_a_list_of_dicts_with_types():
     assert from_plain(evaluator_part(settings(val_evaluator=metric), "val")) == [metric]
     assert from_plain(evaluator_part(settings(val_evaluator=[metric, metric]), "val")) == [metric, metric]
     for wrong in ("CocoMetric", [{"metric": "bbox"}]):
-        with pytest.raises(UserError, match="'val_evaluator' holds .*; expected a dict with 'type'"):
+        with pytest.raises(UserError, match=r"'val_evaluator' holds .*; expected a dict with 'type'"):
             evaluator_part(settings(val_evaluator=wrong), "val")
 
 

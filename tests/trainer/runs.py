@@ -37,7 +37,7 @@ class Run:
         command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", "--work-dir", str(work_dir)]
         command += [*arguments, "--cfg-options", *(f"{key}={value}" for key, value in settings.items())]
         with open(self.log, "w") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         self.processes: set[psutil.Process] = set()
 
     @property
@@ -94,10 +94,10 @@ class Run:
             raise AssertionError(f"still running after {seconds} s:\n{self.text}") from None
 
     def signal(self, number: signal.Signals) -> float:
-        """Sends `number` and waits for the end; returns the seconds it took."""
+        """Sends `number` to the whole process group, as a terminal does, and waits for the end; returns the seconds it took."""
         self.look()
         started = time.monotonic()
-        self.process.send_signal(number)
+        os.killpg(self.process.pid, number)
         self.end(30)
         return time.monotonic() - started
 
@@ -112,8 +112,8 @@ class Run:
     def kill(self) -> None:
         """Ends whatever is still there."""
         self.look()
-        for process in [*self.processes, psutil.Process(os.getpid())]:
-            if process.pid != os.getpid() and process.is_running():
+        for process in self.processes:
+            if process.is_running():
                 process.kill()
         self.process.kill()
         self.process.wait()

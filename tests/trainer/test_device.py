@@ -1,4 +1,4 @@
-"""Starting Jittor: what is refused, what is given back to the process, uploads. Start-up runs in processes of its own."""
+"""Starting Jittor: what is refused, what is given back, uploads. Each start-up runs in a process of its own."""
 
 import os
 import subprocess

@@ -190,5 +190,7 @@ def mapped(pid: int, name: str) -> bool:
 
 def serve(address: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "data_server", "--workers", "1", "--listen", address], cwd=ROOT, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "data_server", "--workers", "1", "--listen", address],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
     )

@@ -9,7 +9,9 @@ in hand; ``--resume`` goes on at the very next batch.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from shared.config import section
+from shared.errors import UserError
 from trainer import checkpoint
 from trainer.batch import Batch
 from trainer.data_server import DataServer, DataServerLost
@@ -156,6 +159,21 @@ class Trainer:
         )
 
 
+def occupy(work_dir: Path) -> None:
+    """Makes the work dir and keeps other trainers out of it for as long as this process lives.
+
+    Raises:
+        UserError: another one trains there, or the directory cannot be made.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        fcntl.flock(os.open(work_dir, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"work dir {work_dir}: another trainer is writing there; choose another --work-dir") from None
+    except OSError as error:
+        raise UserError(f"work dir {work_dir}: {error.strerror}; choose a --work-dir you may write to") from None
+
+
 def run(
     config: Config, server: DataServer, work_dir: Path, resume: bool, checkpoint_file: str | None, say: Callable[[str], None]
 ) -> int:
@@ -169,7 +187,7 @@ def run(
         resume_from = Path(checkpoint_file) if resume else None
         if checkpoint_file and not resume:
             config.load_from = checkpoint_file
-    work_dir.mkdir(parents=True, exist_ok=True)
+    occupy(work_dir)
     config.dump(str(work_dir / Path(config.filename).name))
     interrupt = Interrupt()
     trainer = Trainer(config, server, work_dir, say, resume_from)

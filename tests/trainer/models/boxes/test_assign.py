@@ -42,7 +42,9 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return boxes, generator.random((3, 200)) > 0.2, truths, np.array([5, 0, 8], np.int32)
 
 
-@pytest.mark.parametrize("rules", [(0.7, 0.3, 0.3, True), (0.3, 0.1, 0.3, True), (0.5, 0.5, 0.5, False)])
+@pytest.mark.parametrize(
+    "rules", [(0.7, 0.3, 0.3, True), (0.3, 0.1, 0.3, True), (0.7, 0.3, 0.3, False), (0.5, 0.5, 0.5, False)]
+)
 def test_every_box_gets_what_the_rules_say(rules: tuple, scene: tuple) -> None:
     boxes, valid, truths, counts = scene
     positive, negative, least, low = rules

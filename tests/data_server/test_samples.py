@@ -1,0 +1,112 @@
+"""What lies in a slot is, byte for byte, what MMDetection's unmodified pipeline packs for the same image and seed."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_server.plan import Plan
+from tests.cluster import ROOT
+from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, config_of
+
+SEED = 7
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def pairs(photos, long_lived_cluster, tmp_path_factory):
+    """(our arrays of one image, MMDetection's) for two epochs of a training stream of single images."""
+    config = config_of(photos, batch_size=1)
+    kept = [number for number in range(IMAGES) if number != EMPTY]
+    wide = np.array([not 6 <= number <= 9 for number in kept], np.uint8)
+    plan = Plan(wide, batch_size=1, shuffle=True, group_by_aspect_ratio=True, seed=SEED)
+    batches = [plan.batch(step) for step in range(STEPS)]
+    request = {"dataset": config["dataset"], "samples": [[batch.indices[0], batch.seeds[0]] for batch in batches]}
+    file = str(tmp_path_factory.mktemp("reference") / "arrays.npz")
+    command = [sys.executable, "-m", "tests.data_server.reference", file]
+    subprocess.run(command, input=json.dumps(request), text=True, cwd=ROOT, check=True)
+    theirs = np.load(file)
+    client = long_lived_cluster.open(config, seed=SEED)
+    found = []
+    for step in range(STEPS):
+        lease = client.next()
+        ours = {name: array[0].copy() for name, array in lease.arrays.items()}
+        found.append((ours, {key.split()[0]: theirs[key] for key in theirs if key.split()[1] == str(step)}))
+        lease.release()
+    long_lived_cluster.close_streams()
+    return found
+
+
+def test_the_pictures_are_those_of_mmdetection_and_zero_around(pairs):
+    for ours, theirs in pairs:
+        height, width = theirs["image"].shape[:2]
+        assert (ours["images"][:height, :width] == theirs["image"]).all()
+        assert not ours["images"][height:].any() and not ours["images"][:, width:].any()
+        assert ours["images"].shape[0] % 32 == ours["images"].shape[1] % 32 == 0
+
+
+def test_boxes_and_labels_are_those_of_mmdetection(pairs):
+    for ours, theirs in pairs:
+        count = ours["box_counts"]
+        assert count == len(theirs["boxes"])
+        np.testing.assert_array_equal(ours["boxes"][:count], theirs["boxes"])
+        np.testing.assert_array_equal(ours["labels"][:count], theirs["labels"])
+
+
+def test_crowds_follow_the_boxes_and_are_marked(pairs):
+    seen = 0
+    for ours, theirs in pairs:
+        count, crowds = ours["box_counts"], len(theirs["crowds"])
+        np.testing.assert_array_equal(ours["boxes"][count : count + crowds], theirs["crowds"])
+        assert ours["ignored"].tolist() == [0] * count + [1] * crowds + [0] * (len(ours["ignored"]) - count - crowds)
+        assert not ours["boxes"][count + crowds :].any()
+        seen += crowds
+        assert bool(crowds) == (ours["image_ids"] == 100 + CROWD)
+    assert seen == 2  # once in each epoch
+
+
+def test_the_records_of_an_image_are_those_of_mmdetection(pairs):
+    for ours, theirs in pairs:
+        assert [*ours["image_shapes"], *ours["original_shapes"]] == theirs["shapes"].tolist()
+        np.testing.assert_array_equal(ours["scale_factors"], np.tile(theirs["scale"].astype(np.float32), 2))
+        assert ours["image_ids"] == theirs["id"] and ours["dataset_ids"] == 0
+        assert bool(ours["flipped"]) == bool(theirs["flip"])
+    assert {bool(ours["flipped"]) for ours, _ in pairs} == {True, False}
+    assert {tuple(ours["original_shapes"]) == HIGH for ours, _ in pairs} == {True, False}
+
+
+def one_of(cluster, config):
+    lease = cluster.open(config).next()
+    return {name: array.copy() for name, array in lease.arrays.items()}
+
+
+def test_class_agnostic_data_sets_have_one_label_and_count_every_category(cluster, photos):
+    config = config_of(photos, batch_size=8, metainfo=None, class_agnostic=True)
+    arrays = one_of(cluster, config)
+    assert arrays["box_counts"].sum() > 8 and not arrays["labels"].any()
+
+
+def test_every_data_set_of_several_has_its_own_number_and_classes(cluster, photos):
+    part = config_of(photos, "val")["dataset"]
+    both = {**config_of(photos, "val", batch_size=24)}
+    other = {**part, "metainfo": {"classes": ["shoe", "cup"]}}
+    both["dataset"] = {"type": "ConcatDataset", "datasets": [part, other]}
+    client = cluster.open(both)
+    assert client.welcome.classes == ["cup", "lamp", "shoe"] and client.welcome.images == 2 * IMAGES
+    arrays = client.next().arrays
+    assert arrays["dataset_ids"].tolist() == [0] * IMAGES + [1] * IMAGES
+    assert arrays["image_ids"].tolist() == list(range(100, 112)) * 2
+
+
+def test_images_that_are_flipped_both_ways_are_recorded_as_such(cluster, photos):
+    flips = {"type": "RandomFlip", "prob": [0.25, 0.25, 0.25], "direction": ["horizontal", "vertical", "diagonal"]}
+    pipeline = (*TRAIN_PIPELINE[:3], flips, TRAIN_PIPELINE[-1])
+    client = cluster.open(config_of(photos, batch_size=4, pipeline=pipeline))
+    seen = set()
+    for _ in range(12):
+        lease = client.next()
+        seen |= set(lease.arrays["flipped"].tolist())
+        lease.release()
+    assert seen == {0, 1, 2, 3}
