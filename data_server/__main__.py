@@ -8,6 +8,7 @@ python -m data_server scenes --out data/demo                make the demo data s
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 
@@ -40,13 +41,19 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument(
         "--listen", default=default_address(), metavar="ipc:///DIR", help="address to serve (default: %(default)s)"
     )
-    parser.add_argument(
-        "--embedded-in", type=int, help=argparse.SUPPRESS
-    )  # the trainer that started us, and whom to die with
+    # The trainer that started us, and whom to die with.
+    parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    _hide_gpus()
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
     DataServer(Address(options.listen), options.workers, quiet=bool(options.embedded_in)).run()
+
+
+def _hide_gpus() -> None:
+    """Only the trainer touches a GPU. Starts over where one could be seen, so that not even /proc shows another setting."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "CUDA_VISIBLE_DEVICES": ""})
 
 
 def _positive(text: str) -> int:

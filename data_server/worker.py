@@ -83,7 +83,7 @@ def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
     for row, sample in enumerate(samples):
         height, width = sample.image.shape[:2]
         image = arrays["images"][row]
-        image[:height, :width] = sample.image
+        _copy_image(sample.image, image[:height, :width])
         image[:height, width:] = 0
         image[height:] = 0
         count = len(sample.boxes)
@@ -97,6 +97,14 @@ def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
         arrays["box_counts"][row] = count - int(sample.ignored.sum())
         arrays["labels"][row, :count] = sample.labels
         arrays["ignored"][row, :count] = sample.ignored
+
+
+def _copy_image(image: np.ndarray, place: np.ndarray) -> None:
+    """Copies (h, w, 3) uint8. A horizontal flip is a view with a negative stride: numpy copies that pixel by pixel."""
+    if image.strides[1] < 0:
+        cv2.flip(np.ascontiguousarray(image[:, ::-1]), 1, dst=place)
+    else:
+        place[:] = image
 
 
 def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:

@@ -103,5 +103,6 @@ class DataServer:
             [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", self.address.text]
             + ["--embedded-in", str(os.getpid())],
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
         )

@@ -19,7 +19,8 @@ from trainer.device import jt, nn, var
 from trainer.optim import build_optimizer
 from trainer.terms import minimised, total_loss
 
-_NUDGE = 0.05  # standard deviation of what replaces an all-zero parameter during the self-test
+_NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
+_NEXT_TO_NO_DECAY = 1e-20  # not 0, for which Jittor would compile other kernels
 
 
 class TrainingFault(UserError):
@@ -39,30 +40,57 @@ def check_losses(terms: dict[str, float], batch: Batch) -> None:
 
 
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
-    """Takes one optimizer step on `batch` and puts everything back.
+    """Takes optimizer steps on `batch`, looks at what they move, and puts everything back.
 
-    Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the convolutions before it.
+    With the config's weight decay every trainable parameter must move, with next to none at least one of each part of the network: the
+    first shows what the optimizer does not hold, the second what no gradient reaches. (Single parameters may rightly have none, such as
+    those of pyramid levels too coarse for the batch.)
 
     Raises:
-        TrainingFault: lists the parameters that should have moved and did not, or did and should not have.
+        TrainingFault: lists what should have moved and did not, or did and should not have.
+    """
+    parameters = dict(model.named_parameters())
+    trainable = {name for name, parameter in parameters.items() if not parameter.is_stop_grad()}
+    decay = config.optim_wrapper.optimizer.get("weight_decay", 0)
+    by_gradient = _moved(model, config, batch, _NEXT_TO_NO_DECAY)
+    moved = by_gradient | (_moved(model, config, batch, decay) if decay else trainable)
+    faults = [f"{name} is trainable but did not move" for name in sorted(trainable - moved)]
+    faults += [f"{name} is frozen but moved" for name in sorted(moved - trainable)]
+    reached = {_part(name) for name in by_gradient}
+    faults += [f"no gradient reaches {part}" for part in sorted({_part(name) for name in trainable} - reached)]
+    if faults:
+        raise TrainingFault("self-test: " + "; ".join(faults))
+
+
+def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[str]:
+    """The names of the parameters that one step with this weight decay changes. Leaves them as they were.
+
+    Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the convolutions before it, and boxes
+    without extent pass none to the box regression.
     """
     parameters = dict(model.named_parameters())
     before = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
-    trainable = {name for name, parameter in parameters.items() if not parameter.is_stop_grad()}
     random = np.random.default_rng(0)
-    for name in trainable:
-        if not before[name].any():
-            nudged = random.normal(0, _NUDGE, before[name].shape).astype(before[name].dtype)
-            parameters[name].assign(var(nudged))
+    for name, parameter in parameters.items():
+        if not parameter.is_stop_grad() and not before[name].any():
+            parameter.assign(var(np.abs(random.normal(0, _NUDGE, before[name].shape)), "float32"))
     start = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
-    optimizer = build_optimizer(config.optim_wrapper, model)
+    optimizer = build_optimizer(_with_decay(config, decay), model)
     optimizer.step(total_loss(model.loss(batch)))
     jt.sync_all()
     moved = {name for name, parameter in parameters.items() if not np.array_equal(start[name], parameter.numpy())}
-    for name in trainable:
-        parameters[name].assign(var(before[name]))
+    for name, parameter in parameters.items():
+        if not parameter.is_stop_grad():
+            parameter.assign(var(before[name]))
     jt.sync_all()
-    faults = [f"{name} is trainable but did not move" for name in sorted(trainable - moved)]
-    faults += [f"{name} is frozen but moved" for name in sorted(moved - trainable)]
-    if faults:
-        raise TrainingFault("self-test: " + "; ".join(faults))
+    return moved
+
+
+def _with_decay(config: Config, decay: float) -> dict:
+    wrapper = config.optim_wrapper
+    return {**wrapper, "optimizer": {**wrapper.optimizer, "weight_decay": decay}}
+
+
+def _part(name: str) -> str:
+    """The part of the network that a parameter belongs to: a stage of the backbone, the neck, a head."""
+    return ".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1])

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 
-from shared.client import ServerGone
+from shared.client import ServerGone, StreamFailed
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import TRAIN_PIPELINE, config_of
 
@@ -69,6 +70,41 @@ def test_the_death_of_the_streams_nursery_changes_no_byte(cluster, slow, undistu
     assert "the process that holds the data set died; building it again" in cluster.notices
 
 
+def kill_while_building(cluster, config, times):
+    """The digests of a stream whose nursery is killed `times` times before its data set is built."""
+    config = {
+        **config,
+        "custom_imports": {"imports": ["tests.data_server.slow_import", "tests.data_server.transforms"]},
+    }
+    wait_for(cluster.is_idle, 2)
+    with ThreadPoolExecutor(1) as thread:
+        client = thread.submit(cluster.open, config)
+        killed = []
+        for _ in range(times):
+            nursery = wait_for(lambda: [one for one in cluster.nurseries() if one not in killed], 5)[0]
+            time.sleep(0.2)
+            nursery.kill()
+            killed.append(nursery)
+        return digests(client.result(), STEPS)
+
+
+def test_the_death_of_a_nursery_that_is_building_changes_no_byte(cluster, slow, undisturbed):
+    assert kill_while_building(cluster, slow, 2) == undisturbed
+
+
+def test_a_nursery_that_dies_again_and_again_while_it_builds_ends_its_stream(cluster, slow):
+    with pytest.raises(StreamFailed, match="the process that builds the data set died 3 times; see the data server's"):
+        kill_while_building(cluster, slow, 3)
+
+
+def test_workers_that_die_at_birth_again_and_again_end_their_stream(cluster, photos):
+    config = config_of(photos, custom_imports={"imports": ["tests.data_server.deadly_fork"]})
+    with pytest.raises(StreamFailed, match="no worker can be started; see the data server's log"):
+        digests(cluster.open(config), 1)
+    wait_for(cluster.is_idle, 2)
+    assert digests(cluster.open(config_of(photos)), 1)
+
+
 def test_the_death_of_the_root_nursery_changes_no_byte(cluster, slow, undisturbed):
     assert kill_and_go_on(cluster, slow, cluster.root) == undisturbed
     assert "the root nursery died; starting another" in cluster.log
@@ -115,43 +151,45 @@ def test_the_death_of_a_trainer_frees_all_it_had_and_the_next_one_is_served(clus
     assert digests(cluster.open(slow), STEPS) == undisturbed
 
 
-def test_the_death_of_the_server_is_said_within_a_second_and_another_takes_its_place(slow, undisturbed):
+@pytest.fixture(scope="module")
+def mortal():
+    """A server to be killed."""
     cluster = Cluster()
-    try:
-        client = cluster.open(slow)
-        found = digests(client, 3)
-        cluster.processes()
-        cluster.server.send_signal(signal.SIGKILL)
-        killed = time.monotonic()
-        with pytest.raises(ServerGone, match="is gone"):
-            digests(client, STEPS)
-        assert time.monotonic() - killed < 1
-        wait_for(lambda: not cluster.survivors(), 2)
-        with pytest.raises(ServerGone, match="no data server answers"):
-            cluster.open(slow)
-        assert cluster.address.directory.exists()  # a killed server cannot tidy up; the next one takes over
-        cluster.server.wait()
-        cluster.start()
-        assert found + digests(cluster.open(slow, step=3), STEPS - 3) == undisturbed
-    finally:
-        cluster.stop()
+    yield cluster
+    cluster.stop()
 
 
-def test_the_death_of_the_server_is_noticed_in_the_middle_of_sending_predictions(slow):
+def test_the_death_of_the_server_is_said_within_a_second_and_another_takes_its_place(mortal, slow, undisturbed):
+    client = mortal.open(slow)
+    found = digests(client, 3)
+    mortal.processes()
+    mortal.server.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    with pytest.raises(ServerGone, match="is gone"):
+        digests(client, STEPS)
+    assert time.monotonic() - killed < 1
+    wait_for(lambda: not mortal.survivors(), 2)
+    with pytest.raises(ServerGone, match="no data server answers"):
+        mortal.open(slow)
+    assert mortal.address.directory.exists()  # a killed server cannot tidy up; the next one takes over
+    mortal.server.wait()
+    mortal.start()
+    assert found + digests(mortal.open(slow, step=3), STEPS - 3) == undisturbed
+
+
+def test_the_death_of_the_server_is_noticed_in_the_middle_of_sending_predictions(mortal, slow):
     """More messages than ZeroMQ queues: without an eye on the lifeline the client would wait for ever."""
-    cluster = Cluster()
-    try:
-        client = cluster.open(slow)
-        psutil.Process(cluster.server.pid).suspend()
+    client = mortal.open(slow)
+    mortal.processes()
 
-        def predictions():
-            for number in range(100_000):
-                if number == 10:
-                    cluster.server.kill()
-                yield {}
+    def predictions():
+        for number in range(100_000):
+            if number == 10:
+                psutil.Process(mortal.server.pid).suspend()
+            if number == 20:
+                mortal.server.kill()
+            yield {}
 
-        with pytest.raises(ServerGone):
-            client.evaluate(predictions(), [])
-    finally:
-        cluster.server.kill()
-        cluster.stop()
+    with pytest.raises(ServerGone):
+        client.evaluate(predictions(), [])
+    wait_for(lambda: not mortal.survivors(), 2)

@@ -9,7 +9,7 @@ import pytest
 
 from data_server.plan import Plan
 from tests.cluster import ROOT
-from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, config_of
+from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations_of, config_of
 
 SEED = 7
 STEPS = 24
@@ -110,3 +110,17 @@ def test_images_that_are_flipped_both_ways_are_recorded_as_such(cluster, photos)
         seen |= set(lease.arrays["flipped"].tolist())
         lease.release()
     assert seen == {0, 1, 2, 3}
+
+
+def test_boxes_lie_in_pixels_of_the_picture_even_when_a_pipeline_loads_them_after_resizing(cluster, photos):
+    """MMDetection's validation pipelines do, and leave them in pixels of the file."""
+    arrays = one_of(cluster, config_of(photos, "val", batch_size=IMAGES))
+    annotations = annotations_of(photos)["annotations"]
+    scaled = 0
+    for row, image_id in enumerate(arrays["image_ids"]):
+        boxes = [one["bbox"] for one in annotations if one["image_id"] == image_id and not one["iscrowd"]]
+        expected = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes], np.float32).reshape(-1, 4)
+        expected = expected * arrays["scale_factors"][row]
+        np.testing.assert_allclose(arrays["boxes"][row, : len(expected)], expected, rtol=1e-6)
+        scaled += bool((arrays["scale_factors"][row] > 1.1).all())
+    assert scaled == IMAGES

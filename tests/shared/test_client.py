@@ -120,11 +120,11 @@ def test_the_ranks_of_one_job_see_different_batches_of_one_epoch(cluster, photos
 
 
 def predictions_for(batches):
-    """Perfect ones, made from the ground truth, which a validation pipeline leaves in original pixels; no crowds."""
+    """Perfect ones, made from the ground truth brought back to original pixels; crowds are left out."""
     for arrays in batches:
         counts = arrays["box_counts"]
         rows = [(row, box) for row in range(len(counts)) for box in range(counts[row])]
-        boxes = np.array([arrays["boxes"][at] for at in rows], np.float32)
+        boxes = np.array([arrays["boxes"][at] / arrays["scale_factors"][at[0]] for at in rows], np.float32)
         yield {
             "image_ids": arrays["image_ids"],
             "counts": counts,

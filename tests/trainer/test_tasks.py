@@ -17,8 +17,6 @@ from data_server import scenes
 from tests.trainer.runs import GONE_SECONDS, ROOT, Run, cmdline
 from trainer import checkpoint
 
-STEPS = 10  # per epoch: 2 x 18 images, wide ones and high ones in batches of 4
-
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,7 +29,8 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Run:
     """A run of two epochs that ended by itself."""
     run = Run(tmp_path_factory.mktemp("finished"), data_root, "--workers", "2", epochs=2)
-    run.until(lambda: run.process.poll() is not None or run.look(), "end")
+    run.until_step(1)
+    run.look()
     assert run.end() == 0, run.text
     return run
 
@@ -110,13 +109,13 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
     assert run.process.returncode == 0 and seconds < GONE_SECONDS, (run.process.returncode, seconds)
     run.assert_nothing_left()
     cursor = checkpoint.load(checkpoint.latest(run.work_dir)).cursor
-    done = run.steps()[-1]
-    assert cursor["epoch"] * STEPS + cursor["step"] == done
+    done, steps_per_epoch = run.steps()[-1], len(finished.steps()) // 2
+    assert cursor["epoch"] * steps_per_epoch + cursor["step"] == done
 
     resumed = start("--workers", "1", "--resume", epochs=200)
-    resumed.until_step(max(done, 2 * STEPS) + 1)
+    resumed.until_step(max(done, 2 * steps_per_epoch) + 1)
     assert f"at step {done}" in resumed.text
-    assert resumed.losses(2 * STEPS) == finished.losses(2 * STEPS)
+    assert resumed.losses(2 * steps_per_epoch) == finished.losses(2 * steps_per_epoch)
     resumed.signal(signal.SIGINT)
     assert resumed.process.returncode == 130
     resumed.assert_nothing_left()
