@@ -51,7 +51,7 @@ def serve(arguments: list[str]) -> None:
 
 
 def _hide_gpus() -> None:
-    """Only the trainer touches a GPU. Starts over where one could be seen, so that not even /proc shows another setting."""
+    """Only the trainer touches a GPU. Starts over where one is visible, so that even /proc shows that none is."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "CUDA_VISIBLE_DEVICES": ""})
 

@@ -171,7 +171,7 @@ def _check_classes(config: dict[str, Any], known: list[str], annotations: str) -
 
 
 def _loads_after_resizing(pipeline: Any) -> bool:
-    """Whether boxes are loaded after the last resizing, as MMDetection's test pipelines do: they are in the file's pixels then."""
+    """Whether boxes are loaded after the resizing, in the file's pixels, as MMDetection's test pipelines do."""
     names = [type(transform).__name__ for transform in getattr(pipeline, "transforms", pipeline)]
     resized = [place for place, name in enumerate(names) if "Resize" in name]
     return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]

@@ -31,12 +31,16 @@ def main() -> int:
     add_arguments(parser)
     parser.add_argument("--task", choices=("train", "evaluate"), default="train")
     parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
-    parser.add_argument("--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
+    )
     parser.add_argument("--checkpoint", help="weights to start from or to evaluate")
     parser.add_argument(
         "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
     )
-    parser.add_argument("--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)")
+    parser.add_argument(
+        "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
+    )
     options = parser.parse_args()
     try:
         return run(options)
@@ -69,7 +73,10 @@ def say(text: str) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process without Jittor's exit handler, which waits for ever when its compiler processes were killed before (Ctrl-C, systemd)."""
+    """Ends the process without Jittor's exit handler.
+
+    That one waits for ever when Jittor's compiler processes were killed before, as Ctrl-C and systemd do.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     for compiler in multiprocessing.active_children():

@@ -95,13 +95,15 @@ class DataServer:
     def _start(self, workers: int) -> None:
         base = os.environ.get("XDG_RUNTIME_DIR")
         try:
-            self._directory = tempfile.mkdtemp(prefix="unidetector-", dir=base if base and os.access(base, os.W_OK) else None)
+            self._directory = tempfile.mkdtemp(
+                prefix="unidetector-", dir=base if base and os.access(base, os.W_OK) else None
+            )
         except OSError as error:
             raise UserError(f"cannot make a directory for the data server's sockets: {error}; set TMPDIR") from None
         self.address = Address(f"ipc://{self._directory}")
+        settings = {"--workers": workers, "--listen": self.address.text, "--embedded-in": os.getpid()}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", self.address.text]
-            + ["--embedded-in", str(os.getpid())],
+            [sys.executable, "-m", "data_server", *(str(word) for setting in settings.items() for word in setting)],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle

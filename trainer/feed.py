@@ -2,9 +2,9 @@
 
     lease ──► jt.array (the one memcpy) ──► release ──► Batch
 
-Jittor copies inside the call, so the slot goes back before anything is computed. Small arrays are copied to the host side of the batch, too.
-When an external data server dies, the feed waits for it and opens the stream again at the very batch it needs next; the bytes are the
-same, as if nothing had happened.
+Jittor copies inside the call, so the slot goes back before anything is computed. Small arrays are copied to the host
+side of the batch, too. When an external data server dies, the feed waits for it and opens the stream again at the very
+batch it needs next; the bytes are the same, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from trainer.device import var
 
 
 class Feed:
-    """The batches of one split (``train``, ``val``, ``test``), from (`epoch`, `step`) on, for `epochs` epochs in all (0: endless).
+    """The batches of one split (``train``, ``val``, ``test``), from (`epoch`, `step`) on, for `epochs` epochs in all
+    (0: endless).
 
     Attributes:
         classes, images, steps_per_epoch, plan: what the server said of the stream.

@@ -3,7 +3,8 @@
     check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
     assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
 
-Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these two are how they show.
+Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these two
+are how they show.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def check_losses(terms: dict[str, float], batch: Batch) -> None:
     where = f"step {batch.step} (image ids {images})"
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise TrainingFault(f"{name} is {value} at {where}; lower the learning rate, or look at these images' boxes")
+            raise TrainingFault(
+                f"{name} is {value} at {where}; lower the learning rate, or look at these images' boxes"
+            )
     losses = {name: terms[name] for name in minimised(terms)}
     if sum(losses.values()) == 0.0 and batch.host["box_counts"].any():
         raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing would be learnt from it")
@@ -42,9 +45,9 @@ def check_losses(terms: dict[str, float], batch: Batch) -> None:
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
     """Takes optimizer steps on `batch`, looks at what they move, and puts everything back.
 
-    With the config's weight decay every trainable parameter must move, with next to none at least one of each part of the network: the
-    first shows what the optimizer does not hold, the second what no gradient reaches. (Single parameters may rightly have none, such as
-    those of pyramid levels too coarse for the batch.)
+    With the config's weight decay every trainable parameter must move, with next to none at least one of each part of
+    the network: the first shows what the optimizer does not hold, the second what no gradient reaches. (Single
+    parameters may rightly have none, such as those of pyramid levels too coarse for the batch.)
 
     Raises:
         TrainingFault: lists what should have moved and did not, or did and should not have.
@@ -65,8 +68,8 @@ def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
 def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[str]:
     """The names of the parameters that one step with this weight decay changes. Leaves them as they were.
 
-    Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the convolutions before it, and boxes
-    without extent pass none to the box regression.
+    Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the
+    convolutions before it, and boxes without extent pass none to the box regression.
     """
     parameters = dict(model.named_parameters())
     before = {name: parameter.numpy().copy() for name, parameter in parameters.items()}

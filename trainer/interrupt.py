@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: end after the step in hand, with a checkpoint, or at once while there is nothing to save.
 
-Python runs a signal handler only between two of its own instructions, and Jittor may compile for minutes inside one. So signals are
-deferred only while a step takes less than a moment; while kernels are compiled, with nothing yet to save, the kernel's own
-default ends the process at once.
+Python runs a signal handler only between two of its own instructions, and Jittor may compile for minutes inside one. So
+signals are deferred only while a step takes less than a moment; while kernels are compiled, with nothing yet to save,
+the kernel's own default ends the process at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The terms that a detector's ``loss(batch)`` returns: {name: Var (1,)}. Names that contain "loss" are minimised, the others are monitors."""
+"""The terms that a detector's ``loss(batch)`` returns, {name: Var (1,)}: losses, by their names, and monitors."""
 
 from __future__ import annotations
 

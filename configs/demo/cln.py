@@ -35,7 +35,7 @@ train_dataloader = dict(
 val_dataloader = dict(batch_size=8, dataset=split('val_base', test_pipeline))
 test_dataloader = dict(batch_size=8, dataset=split('val_never_seen', test_pipeline))
 
-# Recall of the best 10, 100 and 300 proposals of an image over IoU 0.5 to 0.95, and average precision, all classes as one.
+# Recall of the best 10, 100 and 300 proposals of an image over IoU 0.5 to 0.95, and average precision, as one class.
 # MMDetection knows the three recalls by the names of its default numbers; results carry the numbers given here.
 val_evaluator = dict(
     type='CocoMetric',

@@ -1,4 +1,5 @@
-# Does everything agree on your data: boxes, scales, flips, losses? Trains on the first 8 annotated photos of a folder and evaluates on the same 8:
+# Does everything agree on your data: boxes, scales, flips, losses? Trains on the first 8 annotated photos of a folder,
+# and evaluates on the same 8:
 #   python -m trainer --config configs/trial/coco_photos_overfit.py --cfg-options data_root=/path/to/folder
 # AR@100 ends above 0.8. If it does not, look at the contact sheet: shifted or missing boxes point at the annotations.
 _base_ = ['./coco_photos_cln.py']

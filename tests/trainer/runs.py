@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ GONE_SECONDS = 2.0
 
 
 class Run:
-    """``python -m trainer`` on the demo config. Output goes to a file; `processes` are all it has ever been seen to start."""
+    """``python -m trainer`` on the demo config, its output in a file. `processes` are all it was seen to start."""
 
     def __init__(self, work_dir: Path, data_root: Path, *arguments: str, epochs: int = 1, **options: object) -> None:
         self.work_dir = work_dir
@@ -73,10 +74,8 @@ class Run:
 
     def look(self) -> None:
         """Takes note of the processes that belong to the run now."""
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             self.processes |= set(psutil.Process(self.process.pid).children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass
 
     def data_server(self) -> psutil.Process:
         self.look()
@@ -94,7 +93,7 @@ class Run:
             raise AssertionError(f"still running after {seconds} s:\n{self.text}") from None
 
     def signal(self, number: signal.Signals) -> float:
-        """Sends `number` to the whole process group, as a terminal does, and waits for the end; returns the seconds it took."""
+        """Sends `number` to the process group, as a terminal does; returns the seconds until the end."""
         self.look()
         started = time.monotonic()
         os.killpg(self.process.pid, number)

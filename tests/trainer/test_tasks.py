@@ -1,4 +1,4 @@
-"""Whole runs of ``python -m trainer`` on small demo data: what they leave, and what happens when processes are killed."""
+"""Whole runs of ``python -m trainer`` on small demo data: what they leave, and what kills do to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``--task evaluate``: detections for every image of a split, metrics from the data server, a contact sheet to look at.
 
-    batches ──► detector.predict ──► detections ──PREDICTIONS──► data server: MMDetection's own metric classes ──► METRICS
-                                        └──► the first images with ground truth and best proposals ──► contact_sheet.png
+batches ──► detector.predict ──► detections ──PREDICTIONS──► data server: MMDetection's own metric classes ──► METRICS
+                                    └──► the first images with ground truth and best proposals ──► contact_sheet.png
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ SHEET_IMAGES = 8
 SPLITS = ("val", "test")
 
 
-def run(config: Config, server: DataServer, work_dir: Path, checkpoint_file: str | None, say: Callable[[str], None]) -> None:
-    """Evaluates the checkpoint, by default the work dir's latest, on every split of the config that has an evaluator."""
+def run(
+    config: Config, server: DataServer, work_dir: Path, checkpoint_file: str | None, say: Callable[[str], None]
+) -> None:
+    """Evaluates a checkpoint, by default the work dir's latest, on every split that has an evaluator."""
     path = checkpoint_file or checkpoint.latest(work_dir)
     if path is None:
         raise UserError(f"nothing to evaluate: no checkpoint in {work_dir}; give one with --checkpoint FILE")
@@ -40,7 +42,7 @@ def run(config: Config, server: DataServer, work_dir: Path, checkpoint_file: str
 def evaluate_all(
     model: nn.Module, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None]
 ) -> dict[str, dict[str, float]]:
-    """Metrics of every split that the config can evaluate, by the split's display name. Draws the contact sheet of the first."""
+    """Metrics of every split that has an evaluator, by its display name; draws the first one's contact sheet."""
     splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
     if not splits:
         raise UserError(f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader")
@@ -52,7 +54,12 @@ def evaluate_all(
 
 
 def evaluate(
-    model: nn.Module, config: Config, split: str, server: DataServer, say: Callable[[str], None], sheet: Path | None = None
+    model: nn.Module,
+    config: Config,
+    split: str,
+    server: DataServer,
+    say: Callable[[str], None],
+    sheet: Path | None = None,
 ) -> dict[str, float]:
     """The metrics of one split; with `sheet`, draws its first images there."""
     feed = Feed(server, config, split, say, epochs=1)

@@ -3,8 +3,8 @@
     feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
       every epoch:  checkpoint, then (every val_interval epochs and at the end) evaluation
 
-A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted writes one after the step
-in hand; ``--resume`` goes on at the very next batch.
+A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
+writes one after the step in hand; ``--resume`` goes on at the very next batch.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Trainer:
         Raises:
             DataServerLost: after a checkpoint of the last finished step.
         """
-        self.say(f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}")
+        self.say(
+            f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
+        )
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
@@ -116,7 +118,7 @@ class Trainer:
             self._save()
 
     def _step_seed(self) -> int:
-        """Seeds the sampling of this step alone, so that a resumed run draws what an uninterrupted one would have drawn."""
+        """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
         return (self.seed * 1_000_003 + self.step) % 2**31
 
     def _is_due(self, interval: int) -> bool:
@@ -175,7 +177,12 @@ def occupy(work_dir: Path) -> None:
 
 
 def run(
-    config: Config, server: DataServer, work_dir: Path, resume: bool, checkpoint_file: str | None, say: Callable[[str], None]
+    config: Config,
+    server: DataServer,
+    work_dir: Path,
+    resume: bool,
+    checkpoint_file: str | None,
+    say: Callable[[str], None],
 ) -> int:
     """Trains; returns the exit code."""
     if resume and checkpoint_file is None:
