@@ -150,7 +150,7 @@ def _damage(path: str) -> str | None:
 
 
 def _check_complete(path: str | None) -> None:
-    """OpenCV decodes a truncated JPEG into a half-grey picture without an error, so the end of the file is looked at.
+    """OpenCV 4.10 decodes a truncated JPEG into a half-grey picture without an error, so the file's end is looked at.
 
     Raises:
         BadSample: the JPEG's data ends early.

@@ -191,6 +191,14 @@ def test_an_unusable_image_stops_the_stream_or_is_replaced_and_announced(cluster
     assert replaced and all(notice.endswith("; replaced by the next sample") for notice in replaced)
 
 
+def test_a_truncated_jpeg_is_noticed_even_when_its_loader_does_not(cluster, folder):
+    path = folder / "images" / "03.jpg"
+    truncated(path)
+    pipeline = ({"type": "LenientLoad"}, BOXES, RESIZE, PACK)
+    config = config_of(folder, pipeline=pipeline, custom_imports={"imports": ["tests.data_server.transforms"]})
+    assert refusal(cluster, config).startswith(f"image '{path}': truncated or damaged: ")
+
+
 def test_a_jpeg_with_bytes_after_its_end_is_fine(cluster, folder):
     path = folder / "images" / "03.jpg"
     path.write_bytes(path.read_bytes() + b"maker's notes")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import zmq
 
-from shared.link import Channel, ChannelClosed
+from shared.link import Address, Channel, ChannelClosed
 from shared.messages import PROTOCOL_VERSION, Failure, Hail, Hello, Ready, Release, encode
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
@@ -23,16 +23,14 @@ def maps(process):
     return Path(f"/proc/{process.pid}/maps").read_text()
 
 
-def test_no_process_of_the_data_server_holds_jittor_and_the_server_itself_no_torch(cluster, photos):
+def test_no_process_of_the_data_server_holds_jittor_or_sees_a_gpu_and_the_server_itself_holds_no_torch(cluster, photos):
     client = cluster.open(config_of(photos))
     digests(client, 1)
     # The root nursery, the stream's nursery, two workers.
     processes = wait_for(lambda: len(cluster.processes()) == 4 and cluster.processes(), 5)
     for process in (psutil.Process(cluster.server.pid), *processes):
         assert "jittor" not in maps(process)
-        environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-        if process.pid != cluster.server.pid:
-            assert b"CUDA_VISIBLE_DEVICES=" in environment
+        assert b"CUDA_VISIBLE_DEVICES=" in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     assert "libtorch" not in maps(psutil.Process(cluster.server.pid))
     assert all("libtorch" in maps(process) for process in processes)
 
@@ -212,3 +210,21 @@ def test_a_client_that_leaves_while_its_data_set_is_being_built_leaves_nothing(c
     time.sleep(0.05)
     rude.close()
     wait_for(cluster.is_idle, 2)
+
+
+def test_an_embedded_server_dies_with_the_process_that_embeds_it(tmp_path):
+    address = Address(f"ipc://{tmp_path}/d")
+    code = (
+        "import os, subprocess, sys, time\n"
+        "command = [sys.executable, '-m', 'data_server', '--listen', sys.argv[1], '--embedded-in', str(os.getpid())]\n"
+        "print(subprocess.Popen(command).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    trainer = subprocess.Popen([sys.executable, "-c", code, address.text], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    server = psutil.Process(int(trainer.stdout.readline()))
+    wait_for(address.is_served, 20)
+    trainer.kill()
+    trainer.wait()
+    trainer.stdout.close()
+    wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 2)
+    assert not address.directory.exists()

@@ -3,7 +3,10 @@
 import os
 import signal
 import time
+from pathlib import Path
 
+import cv2
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
@@ -24,4 +27,15 @@ class Slow(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         time.sleep(0.03)
+        return results
+
+
+@TRANSFORMS.register_module()
+class LenientLoad(BaseTransform):
+    """Decodes what is there of a JPEG and leaves the rest grey, as OpenCV 4.10 does."""
+
+    def transform(self, results: dict) -> dict:
+        data = Path(results["img_path"]).read_bytes() + b"\xff\xd9"
+        results["img"] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
         return results

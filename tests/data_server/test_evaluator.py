@@ -1,0 +1,82 @@
+"""MMDetection's own metrics over predictions that a client sent."""
+
+import numpy as np
+import pytest
+
+from shared.errors import UserError
+from tests.photos import config_of
+
+
+def predictions_for(batches):
+    """Perfect ones, made from the ground truth brought back to original pixels; crowds are left out."""
+    for arrays in batches:
+        counts = arrays["box_counts"]
+        rows = [(row, box) for row in range(len(counts)) for box in range(counts[row])]
+        boxes = np.array([arrays["boxes"][at] / arrays["scale_factors"][at[0]] for at in rows], np.float32)
+        yield {
+            "image_ids": arrays["image_ids"],
+            "counts": counts,
+            "original_shapes": arrays["original_shapes"],
+            "boxes": boxes.reshape(-1, 4),
+            "scores": np.full(len(rows), 0.9, np.float32),
+            "labels": np.array([arrays["labels"][at] for at in rows], np.int32),
+        }
+
+
+def validation_batches(client, count):
+    for _ in range(count):
+        lease = client.next()
+        yield {name: array.copy()[: lease.valid] for name, array in lease.arrays.items()}
+        lease.release()
+
+
+METRIC = {
+    "type": "CocoMetric",
+    "metric": "proposal",
+    "proposal_nums": [10, 100, 300],
+    "metric_items": ["AR@100", "AR@300", "AR@1000", "mAP"],
+}
+
+
+def test_perfect_predictions_have_perfect_recall_and_precision(cluster, photos):
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    values = client.evaluate(predictions_for(list(validation_batches(client, 3))), [METRIC])
+    assert values == {"coco/AR@10": 1.0, "coco/AR@100": 1.0, "coco/AR@300": 1.0, "coco/mAP": 1.0}
+
+
+def test_batches_that_arrive_during_an_evaluation_are_not_lost(cluster, photos):
+    """A validation stream that goes on has its next epoch under way while its metrics are computed."""
+    client = cluster.open(config_of(photos, "val", batch_size=5))
+    for epoch in range(2):
+        predictions = list(predictions_for(list(validation_batches(client, 3))))
+        assert client.evaluate(predictions, [METRIC])["coco/mAP"] == 1.0, epoch
+    assert client.next().step == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "brightness"}, "metric 'CocoMetric': KeyError: .*brightness"),
+        ({"type": "CocoMetrik"}, r"metric 'CocoMetrik': .* none of this name \(did you mean 'CocoMetric'\?\)"),
+        ({"ann_file": "nowhere.json"}, "metric 'CocoMetric': FileNotFoundError: .*nowhere.json"),
+        ({"quality": 3}, "metric 'CocoMetric': TypeError: .*quality"),
+    ],
+)
+def test_a_broken_metric_config_is_the_users_error(cluster, photos, change, said):
+    client = cluster.open(config_of(photos, "val"), epochs=1)
+    with pytest.raises(UserError, match=said) as caught:
+        client.evaluate([], [METRIC | change])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_of_some_of_the_files_images_is_judged_by_those_alone(cluster, photos):
+    client = cluster.open(config_of(photos, "val", batch_size=5, indices=5), epochs=1)
+    assert client.welcome.images == 5
+    values = client.evaluate(predictions_for(list(validation_batches(client, 1))), [METRIC])
+    assert values["coco/AR@100"] == values["coco/mAP"] == 1.0
+
+
+def test_no_predictions_at_all_are_an_error_and_not_a_zero(cluster, photos):
+    client = cluster.open(config_of(photos, "val"), epochs=1)
+    with pytest.raises(UserError, match="metric 'CocoMetric': "):
+        client.evaluate([], [METRIC])
