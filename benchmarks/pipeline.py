@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.rounds import REPOSITORY, Contender, Measurement, interleave, machine, ratio, write_results
+from benchmarks.rounds import REPOSITORY, RESULTS, Contender, Measurement, interleave, machine, ratio, write_results
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs
 
 BATCH_SIZE = 2
@@ -55,8 +55,7 @@ def main() -> None:
     results = summary(rounds, stages, options.workers)
     print(report(results))
     about = {"machine": about, "workers": options.workers, "batch_size": BATCH_SIZE}
-    path = write_results("pipeline", about | results)
-    print(f"\nwritten to {path.relative_to(REPOSITORY)}")
+    write_results(options.output, about | results)
 
 
 def summary(rounds: dict[str, list[Measurement]], stages: dict[str, Any], workers: int) -> dict[str, Any]:
@@ -147,6 +146,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="worker processes of each side (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each side, 5 or more (default: %(default)s)")
     parser.add_argument("--images", type=int, default=160, help="counted in a turn (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / "pipeline.json", help="JSON file (default: %(default)s)"
+    )
     options = parser.parse_args()
     if options.rounds < 5:
         parser.error("--rounds: expected 5 or more")
