@@ -2,7 +2,8 @@
 # make test   the test suite, with short forms of everything slow
 # make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
 
-PYTHON ?= python3
+export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
+PYTHON ?= $(shell command -v python3)
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready

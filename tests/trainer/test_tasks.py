@@ -180,6 +180,7 @@ def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, 
     last = done.stderr.strip().splitlines()[-1]
     assert "error: " in last and says in last
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
 
 
 def mapped(pid: int, name: str) -> bool:

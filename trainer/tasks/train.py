@@ -80,9 +80,11 @@ class Trainer:
                     self._train_epoch(batches, progress, interrupt)
                 if interrupt.signal is None and self._evaluates_now():
                     self._evaluate(progress)
-        except DataServerLost:
+        except DataServerLost as lost:
             self._save()
-            raise
+            raise DataServerLost(
+                f"{lost}; checkpoint written at step {self.step}, --resume goes on from there"
+            ) from None
         finally:
             progress.close()
         if interrupt.signal is not None:
@@ -194,9 +196,9 @@ def run(
         resume_from = Path(checkpoint_file) if resume else None
         if checkpoint_file and not resume:
             config.load_from = checkpoint_file
-    occupy(work_dir)
-    config.dump(str(work_dir / Path(config.filename).name))
     interrupt = Interrupt()
     trainer = Trainer(config, server, work_dir, say, resume_from)
+    occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
+    config.dump(str(work_dir / Path(config.filename).name))
     trainer.run(interrupt)
     return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
