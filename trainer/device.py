@@ -84,6 +84,7 @@ def _set_environment(gpus: int) -> None:
     defaults = {
         "FIX_TORCH_ERROR": "0",  # otherwise Jittor imports torch wherever torch is installed
         "use_cutlass": "0",  # its sources are downloaded at start; no operator here uses it
+        "cache_name": "default",  # otherwise the git branch around the virtual environment: a new branch, a new cache
         "OMP_WAIT_POLICY": "passive",  # spinning threads starve the data server on a shared machine
     }
     if "OMPI_COMM_WORLD_SIZE" not in os.environ:
