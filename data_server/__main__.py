@@ -3,6 +3,7 @@
 python -m data_server --workers 4                           listen at this user's default address
 python -m data_server --workers 4 --listen ipc:///tmp/feed  listen in a directory of your choice
 python -m data_server scenes --out data/demo                make the demo data set
+python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
             from data_server import scenes
 
             scenes.main(arguments[1:])
+        elif arguments[:1] == ["replay"]:
+            from data_server import replay
+
+            replay.main(arguments[1:])
         else:
             serve(arguments)
     except UserError as error:

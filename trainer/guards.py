@@ -28,18 +28,21 @@ class TrainingFault(UserError):
     """The numbers of a training step cannot be right; the text names the batch."""
 
 
-def check_losses(terms: dict[str, float], batch: Batch) -> None:
-    """Raises TrainingFault when a term is not finite, or the loss is exactly 0.0 although the batch has boxes."""
+def check_losses(terms: dict[str, float], batch: Batch, config_file: str) -> None:
+    """Raises TrainingFault when a term is not finite, or the loss is exactly 0.0 although the batch has boxes.
+
+    Args:
+        config_file: the run's whole config, for the command that makes the batch again.
+    """
     images = batch.host["image_ids"].tolist()
     where = f"step {batch.step} (image ids {images})"
+    look = f"look at them: python -m data_server replay --config {config_file} --step {batch.step} --draw replay"
     for name, value in terms.items():
         if not math.isfinite(value):
-            raise TrainingFault(
-                f"{name} is {value} at {where}; lower the learning rate, or look at these images' boxes"
-            )
+            raise TrainingFault(f"{name} is {value} at {where}; lower the learning rate, or {look}")
     losses = {name: terms[name] for name in minimised(terms)}
     if sum(losses.values()) == 0.0 and batch.host["box_counts"].any():
-        raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing would be learnt from it")
+        raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing is learnt from it; {look}")
 
 
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:

@@ -72,15 +72,15 @@ def test_a_frozen_parameter_that_moves_is_named(model, batch) -> None:
 
 
 def test_finite_losses_pass_even_when_one_of_them_is_zero(batch) -> None:
-    check_losses(HEALTHY, batch)
+    check_losses(HEALTHY, batch, "run/cln.py")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_with_the_images(batch, value) -> None:
     with pytest.raises(TrainingFault, match=r"loss_cls is (nan|inf) at step 41 \(image ids \[7, 8\]\)"):
-        check_losses(HEALTHY | {"loss_cls": value}, batch)
+        check_losses(HEALTHY | {"loss_cls": value}, batch, "run/cln.py")
 
 
 def test_a_loss_of_exactly_zero_stops_where_there_are_boxes(batch) -> None:
-    with pytest.raises(TrainingFault, match=r"exactly 0.0 at step 41"):
-        check_losses({"loss_cls": 0.0, "loss_bbox": 0.0, "acc": 50.0}, batch)
+    with pytest.raises(TrainingFault, match=r"exactly 0.0 at step 41 .* replay --config run/cln.py --step 41"):
+        check_losses({"loss_cls": 0.0, "loss_bbox": 0.0, "acc": 50.0}, batch, "run/cln.py")

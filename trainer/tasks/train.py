@@ -43,6 +43,9 @@ class Trainer:
         self, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None], resume_from: Path | None
     ) -> None:
         self.config, self.server, self.work_dir, self.say = config, server, work_dir, say
+        self.config_file = str(
+            work_dir / Path(config.filename).name
+        )  # with all overrides, written when training starts
         self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
         self.seed = (config.get("randomness") or {}).get("seed") or 0
         hooks = config.get("default_hooks") or {}
@@ -105,7 +108,7 @@ class Trainer:
             self.optimizer.step(total_loss(terms))
             jt.sync_all()
             numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
-            check_losses(numbers, batch)
+            check_losses(numbers, batch, self.config_file)
             self.step += 1
             progress.train(
                 self.step,
@@ -199,6 +202,6 @@ def run(
     interrupt = Interrupt()
     trainer = Trainer(config, server, work_dir, say, resume_from)
     occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
-    config.dump(str(work_dir / Path(config.filename).name))
+    config.dump(trainer.config_file)
     trainer.run(interrupt)
     return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
