@@ -8,9 +8,9 @@ first_eight = dict(indices=8, test_mode=False, filter_cfg=dict(filter_empty_gt=T
 train_dataloader = dict(batch_size=2, dataset=first_eight)
 val_dataloader = dict(batch_size=2, dataset=dict(ann_file='instances_train.json', **first_eight))
 
-train_cfg = dict(max_epochs=300, val_interval=100)
-default_hooks = dict(checkpoint=dict(interval=100))
+train_cfg = dict(max_epochs=240, val_interval=80)
+default_hooks = dict(checkpoint=dict(interval=80))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=300, milestones=[210, 270], gamma=0.2),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=240, milestones=[170, 215], gamma=0.2),
 ]
