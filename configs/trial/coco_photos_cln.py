@@ -5,8 +5,8 @@
 _base_ = ['../_base_/default_runtime.py', '../_base_/models/cln_small.py']
 
 data_root = 'data/coco_photos'
-# Half the size that the full model is made for, hence anchors of half the size. Long, thin objects reach no IoU of 0.3 with
-# a square anchor; with few photos each of them counts, so their best anchors are taken from 0.1 on.
+# Half the size that the full model is made for, hence anchors of half the size. Long, thin objects reach no IoU of 0.3
+# with a square anchor; with few photos each of them counts, so their best anchors are taken from 0.1 on.
 scale = (448, 336)
 model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[4])),
