@@ -10,7 +10,7 @@ from shared.errors import UserError
 def test_a_plan_says_what_it_is_made_of():
     plan = MemoryPlan(slots=5, slot_bytes=6 * MIB, workers=2)
     assert plan.total == 5 * 6 * MIB + 2 * WORKER_BYTES
-    assert str(plan) == "5 slots x 6.0 MiB + 2 workers x 160 MiB = 350 MiB"
+    assert str(plan) == "5 slots x 6.0 MiB + 2 workers x 64 MiB = 158 MiB"
 
 
 def test_a_plan_beyond_the_machines_memory_is_refused_and_shown():
