@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,13 @@ class Plan:
         self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
         global_batches = sum(-(-len(group) // batch_size) for group in self._groups(np.arange(len(wide))))
         self.steps_per_epoch = -(-global_batches // world_size)
+
+    @classmethod
+    def of(cls, config: dict[str, Any], wide: np.ndarray, seed: int, rank: int = 0, world_size: int = 1) -> Plan:
+        """The plan of a stream with this data part of a trainer's config."""
+        keys = ("batch_size", "shuffle", "group_by_aspect_ratio")
+        settings = {key: config[key] for key in keys}
+        return cls(wide, **settings, seed=seed, rank=rank, world_size=world_size)
 
     def batch(self, step: int) -> BatchPlan:
         """The recipe of global step `step`, counted from the start of epoch 0."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from data_server.plan import BatchPlan, Plan
 from shared.arena import Arena, create_memory, slot_bytes_for
-from shared.config import add_arguments, data_part, from_plain, load_config
+from shared.config import add_arguments, data_part, from_plain, load_config, seed_of
 from shared.errors import UserError
 from shared.layout import Layout
 from shared.messages import Assign, Wrote
@@ -40,10 +40,9 @@ def main(arguments: list[str]) -> None:
     if options.step < 0:
         raise UserError(f"--step {options.step}: expected 0 or more")
     config = load_config(options.config, options.cfg_options)
-    seed = (config.get("randomness") or {}).get("seed") or 0
     with contextlib.redirect_stdout(None), warnings.catch_warnings():  # MMDetection and pycocotools chat
         warnings.simplefilter("ignore")
-        plan, wrote, arrays = rebuild(from_plain(data_part(config, options.split)), seed, options.step)
+        plan, wrote, arrays = rebuild(from_plain(data_part(config, options.split)), seed_of(config), options.step)
     print(describe(plan, wrote, arrays))
     if options.draw:
         draw(arrays, options.draw, options.step)
@@ -66,13 +65,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
 
     datasets = Datasets(config)
     facts = gather(datasets, config)
-    plan = Plan(
-        facts.wide,
-        batch_size=config["batch_size"],
-        shuffle=config["shuffle"],
-        group_by_aspect_ratio=config["group_by_aspect_ratio"],
-        seed=seed,
-    ).batch(step)
+    plan = Plan.of(config, facts.wide, seed).batch(step)
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)

@@ -187,6 +187,11 @@ def feed_settings(config: Config) -> dict[str, Any]:
     return {**FEED_DEFAULTS, **config.get("feed", {})}
 
 
+def seed_of(config: Config) -> int:
+    """``randomness.seed``, 0 where none is set."""
+    return (config.get("randomness") or {}).get("seed") or 0
+
+
 def section(config: Config, key: str) -> Any:
     """``config[key]``; raises UserError when the config has none."""
     if config.get(key) is None:

@@ -18,6 +18,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 DEADLINE = 420.0  # a cold machine compiles kernels for minutes before the first step
 GONE_SECONDS = 2.0
+END_SECONDS = 5.0  # from a signal to the trainer's end: under 2 on a machine of its own, which a test cannot count on
 
 
 class Run:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_server import scenes
-from tests.trainer.runs import GONE_SECONDS, ROOT, Run, cmdline
+from tests.trainer.runs import END_SECONDS, GONE_SECONDS, ROOT, Run, cmdline
 from trainer import checkpoint
 
 
@@ -106,7 +106,7 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
         worker.kill()
     run.until_step(run.steps()[-1] + 6)  # more than had been made when the workers died
     seconds = run.signal(signal.SIGTERM)
-    assert run.process.returncode == 0 and seconds < GONE_SECONDS, (run.process.returncode, seconds)
+    assert run.process.returncode == 0 and seconds < END_SECONDS, (run.process.returncode, seconds)
     run.assert_nothing_left()
     cursor = checkpoint.load(checkpoint.latest(run.work_dir)).cursor
     done, steps_per_epoch = run.steps()[-1], len(finished.steps()) // 2
@@ -157,7 +157,7 @@ def test_a_trainer_waits_for_an_external_server_that_died_and_goes_on(start, tmp
         server = serve(address)
         run.until_step(reached + 5)
         assert run.steps() == list(range(1, run.steps()[-1] + 1))
-        assert run.signal(signal.SIGTERM) < GONE_SECONDS
+        assert run.signal(signal.SIGTERM) < END_SECONDS
         run.assert_nothing_left()
     finally:
         server.terminate()
@@ -181,6 +181,15 @@ def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, 
     assert "error: " in last and says in last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "w").exists()
+
+
+def test_weights_that_do_not_fit_are_listed_and_leave_no_work_dir(finished: Run, start) -> None:
+    saved = checkpoint.latest(finished.work_dir)
+    run = start("--checkpoint", str(saved), **{"model.neck.out_channels": 32})
+    assert run.end() == 2
+    last = run.text.splitlines()[-1]
+    assert "does not fit the model" in last and "neck.fpn_convs.0.conv.weight" in last
+    assert not (run.work_dir / "cln.py").exists()
 
 
 def mapped(pid: int, name: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from shared.config import section
+from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer import checkpoint
 from trainer.batch import Batch
@@ -43,11 +43,10 @@ class Trainer:
         self, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None], resume_from: Path | None
     ) -> None:
         self.config, self.server, self.work_dir, self.say = config, server, work_dir, say
-        self.config_file = str(
-            work_dir / Path(config.filename).name
-        )  # with all overrides, written when training starts
+        # With all overrides; written when training starts.
+        self.config_file = str(work_dir / Path(config.filename).name)
         self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
-        self.seed = (config.get("randomness") or {}).get("seed") or 0
+        self.seed = seed_of(config)
         hooks = config.get("default_hooks") or {}
         self.log_interval = hooks.get("logger", {}).get("interval", 50)
         self.checkpoint_interval = hooks.get("checkpoint", {}).get("interval", 1)
@@ -55,12 +54,17 @@ class Trainer:
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
         self.model.train()
-        self.resumed = checkpoint.load(resume_from) if resume_from else None
-        cursor = self.resumed.cursor if self.resumed else {"epoch": 0, "step": 0}
+        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
+        cursor = self._restore(resume_from)
         self.feed = Feed(server, config, "train", say, seed=self.seed, **cursor)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.max_epochs
+        self.schedule = Schedule(
+            config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
+        )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
+        if resume_from is not None:
+            say(f"resumed from {resume_from} at step {self.step}")
 
     def run(self, interrupt: Interrupt) -> None:
         """Trains to the end, or until `interrupt`.
@@ -74,7 +78,6 @@ class Trainer:
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
-        self._load()
         batches = itertools.chain([first], self.feed)
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
         try:
@@ -141,17 +144,15 @@ class Trainer:
         if self.step == self.total_steps:
             print(results_table(results), flush=True)
 
-    def _load(self) -> None:
-        """Makes the optimizer and schedule, and takes over what a checkpoint holds."""
-        self.optimizer = build_optimizer(section(self.config, "optim_wrapper"), self.model)
-        self.schedule = Schedule(
-            self.config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
-        )
-        if self.resumed is not None:
-            checkpoint.restore(self.resumed, self.model, self.optimizer)
-            self.say(f"resumed from {self.resumed.path} at step {self.step}")
-        elif self.config.get("load_from"):
+    def _restore(self, resume_from: Path | None) -> dict[str, int]:
+        """Takes over what a checkpoint holds; returns where the stream goes on."""
+        if resume_from is not None:
+            resumed = checkpoint.load(resume_from)
+            checkpoint.restore(resumed, self.model, self.optimizer)
+            return resumed.cursor
+        if self.config.get("load_from"):
             checkpoint.restore(checkpoint.load(self.config.load_from), self.model)
+        return {"epoch": 0, "step": 0}
 
     def _save(self) -> None:
         epoch, step = divmod(self.step, self.steps_per_epoch)
