@@ -1,5 +1,6 @@
 """What several tests share: a small data set and a running data server."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.photos import draw
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: tests send SIGINT to theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
