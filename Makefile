@@ -1,5 +1,6 @@
 # make demo   trains stage 1 on generated pictures and shows what it found (the first time it sets everything up)
 # make test   the test suite, with short forms of everything slow
+# make mutate breaks the ledger in every small way there is and lists what the tests overlook
 # make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
 
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
@@ -8,7 +9,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo test bench docker-test lint clean
+.PHONY: demo test mutate bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --config configs/demo/cln.py --work-dir work_dirs/demo_cln
@@ -16,6 +17,11 @@ demo: $(READY) data/demo/scenes.json
 
 test: $(READY)
 	$(RUN) -m pytest
+
+mutate: $(READY)
+	rm -rf mutants
+	$(VENV)/bin/mutmut run
+	$(VENV)/bin/mutmut results
 
 bench: $(READY)
 	$(RUN) -m benchmarks.pipeline
@@ -39,4 +45,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) data/demo work_dirs
+	rm -rf $(VENV) data/demo work_dirs mutants

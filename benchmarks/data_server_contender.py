@@ -29,7 +29,7 @@ def main(settings: dict[str, Any]) -> None:
         command = [sys.executable, "-m", "data_server", "--workers", str(settings["workers"]), "--listen", address.text]
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            stream = _open(address, server, Hello("train", config, 0, 0, 1, 0, 0, 0, CREDITS))
+            stream = open_stream(address, server, Hello("train", config, 0, 0, 1, 0, 0, 0, CREDITS, ""))
             buffer = np.ones(stream.welcome.slot_bytes, np.uint8)
             answer_rounds(lambda images: _consume(stream, buffer, images))
             stream.close()
@@ -38,7 +38,8 @@ def main(settings: dict[str, Any]) -> None:
             server.wait()
 
 
-def _open(address: Address, server: subprocess.Popen, hello: Hello) -> StreamClient:
+def open_stream(address: Address, server: subprocess.Popen, hello: Hello) -> StreamClient:
+    """A stream from `server`, as soon as it listens at `address`."""
     while server.poll() is None:
         with contextlib.suppress(ServerGone):  # not listening yet
             return StreamClient(address, hello)

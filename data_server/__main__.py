@@ -2,8 +2,10 @@
 
 python -m data_server --workers 4                           listen at this user's default address
 python -m data_server --workers 4 --listen ipc:///tmp/feed  listen in a directory of your choice
+python -m data_server --workers 4 --metrics 9464            tell Prometheus how the streams fare
 python -m data_server scenes --out data/demo                make the demo data set
 python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
+python -m data_server doctor                                whether this machine has what a data server needs
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import argparse
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-from data_server.lifetime import die_with_parent
-from data_server.server import DataServer
+from data_server.lifetime import STOP_SIGNALS, die_with_parent
 from shared.errors import UserError
 from shared.link import Address, default_address
+
+if TYPE_CHECKING:
+    from data_server.metrics import Exporter
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
             from data_server import replay
 
             replay.main(arguments[1:])
+        elif arguments[:1] == ["doctor"]:
+            from data_server import doctor
+
+            return doctor.main(arguments[1:])
         else:
             serve(arguments)
     except UserError as error:
@@ -46,19 +55,45 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument(
         "--listen", default=default_address(), metavar="ipc:///DIR", help="address to serve (default: %(default)s)"
     )
+    parser.add_argument(
+        "--metrics",
+        type=_host_and_port,
+        metavar="[HOST:]PORT",
+        help="serve metrics for Prometheus there (default 0: off; HOST is 127.0.0.1 unless named)",
+    )
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    # Who asks us to end before there is a loop to be ended is heard as soon as there is one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     _hide_gpus()
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
-    DataServer(Address(options.listen), options.workers, quiet=bool(options.embedded_in)).run()
+    from data_server.server import DataServer
+
+    exporter = _exporter(*options.metrics) if options.metrics else None
+    DataServer(Address(options.listen), options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
 
 
 def _hide_gpus() -> None:
     """Only the trainer touches a GPU. Starts over where one is visible, so that even /proc shows that none is."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+
+def _exporter(host: str, port: int) -> Exporter:
+    try:
+        from data_server.metrics import Exporter
+    except ModuleNotFoundError as error:
+        raise UserError(f"--metrics needs {error.name}; pip install prometheus-client") from None
+    return Exporter(host, port)
+
+
+def _host_and_port(text: str) -> tuple[str, int] | None:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"expected [HOST:]PORT with a port below {1 << 16}, or 0 for none")
+    return (host or "127.0.0.1", int(port)) if int(port) else None
 
 
 def _positive(text: str) -> int:

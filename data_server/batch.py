@@ -53,13 +53,14 @@ class DatasetFacts:
     """What bounds a stream's batches.
 
     `wide` uint8 (images,), 1 where an image is wider than high; the most boxes an image has; `height` x `width` pixels
-    is the largest area of a padded image.
+    is the largest area of a padded image; the annotations' `fingerprint`.
     """
 
     wide: np.ndarray
     max_boxes: int
     height: int
     width: int
+    fingerprint: str
 
     def to_memory(self) -> int:
         """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
@@ -72,7 +73,7 @@ class DatasetFacts:
         """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
         wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
         os.close(descriptor)
-        return cls(wide, facts.max_boxes, facts.batch_height, facts.batch_width)
+        return cls(wide, facts.max_boxes, facts.batch_height, facts.batch_width, facts.fingerprint)
 
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
 import numpy as np
+import xxhash
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
@@ -66,10 +67,13 @@ class Part:
         """The file of image `index`, for messages."""
         return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
 
-    def facts(self, index: int) -> tuple[bool, int]:
-        """Whether image `index` is wider than high, and how many boxes it has."""
+    def facts(self, index: int) -> tuple[int, int, int, bytes]:
+        """Width and height of image `index` (0 where the annotations do not say), how many boxes it has, and all that
+        is annotated about it."""
         info = self.dataset.get_data_info(index)
-        return info.get("width", 0) > info.get("height", 0), len(info.get("instances", ()))
+        width, height, instances = info.get("width", 0), info.get("height", 0), info.get("instances", ())
+        boxes = [(box.get("bbox"), box.get("bbox_label"), box.get("ignore_flag")) for box in instances]
+        return width, height, len(boxes), repr((info.get("img_id"), width, height, boxes)).encode()
 
 
 class Datasets:
@@ -101,10 +105,16 @@ class Datasets:
         """The classes of the first data set; of all of them in order, each once, when there are several."""
         return list(dict.fromkeys(name for part in self.parts for name in part.classes))
 
-    def facts(self) -> tuple[np.ndarray, int]:
-        """uint8 (images,), 1 for wide images; and the most boxes that one image has."""
-        pairs = [part.facts(index) for part in self.parts for index in range(len(part.dataset))]
-        return np.array([wide for wide, _ in pairs], np.uint8), max(boxes for _, boxes in pairs)
+    def facts(self) -> tuple[np.ndarray, int, str]:
+        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations,
+        which does not depend on where the files are."""
+        sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
+        places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
+        for row, (part, index) in enumerate(places):
+            *sizes[row], boxes, annotated = part.facts(index)
+            most = max(most, boxes)
+            digest.update(annotated)
+        return sizes, most, digest.hexdigest()
 
 
 def category_names(annotation_file: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def evaluate(
     MMLogger.get_instance("unidetector", logger_name="unidetector", log_level=logging.ERROR)
     values: dict[str, float] = {}
     for config in evaluator:
+        if not isinstance(config, dict) or not isinstance(config.get("type"), str):
+            raise UserError(f"metric {short(config)}: expected a dict with 'type'")
         try:
             metric = _build(config, datasets)
             for sample in _samples(predictions):

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from data_server.batch import DatasetFacts, padded
 from data_server.datasets import Datasets
 from shared.errors import UserError
@@ -27,14 +29,15 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
     Raises:
         UserError: a training set without a single box, or images of unknown size.
     """
-    wide, max_boxes = datasets.facts()
+    sizes, max_boxes, fingerprint = datasets.facts()
     if config["training"] and max_boxes == 0:
         files = ", ".join(repr(part.annotation_file) for part in datasets.parts)
         raise UserError(
             f"annotation file {files}: no annotated box is left after filtering; there is nothing to train on"
         )
     height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
-    return DatasetFacts(wide, max_boxes, height, width)
+    wide = (sizes[:, 0] > sizes[:, 1]).astype(np.uint8)
+    return DatasetFacts(wide, max_boxes, height, width, fingerprint)
 
 
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:

@@ -3,22 +3,37 @@ library only.
 
 One ledger per stream. It alone owns the state of the stream's slots; everybody else asks it and does what it says.
 
-    slot:   FREE ──assign──► WRITING ──wrote──► READY ──lease──► LEASED ──release──► FREE
-                                │
-                                └──worker_died──► FREE
+    slot:   FREE ──assign──► WRITING ──wrote──► READY ──lease──► LEASED
+              ▲                 │  │              │                │
+              ├──worker_died────┘  │ rewind       │ rewind         │ release, rewind
+              │                    ▼              │                │
+              ├── wrote, ──── QUARANTINED         │                │
+              │   worker_died                     │                │
+              └───────────────────────────────────┴────────────────┘
 
-    step:   todo ──assign──► being written ──wrote──► ready ──lease──► delivered
-              ▲                    │
-              └────worker_died─────┘
+    transition    from          to            said by
+    assign        FREE          WRITING       the stream, for an idle worker
+    wrote         WRITING       READY         the worker that was assigned
+                  QUARANTINED   FREE          the same: what it wrote is wanted no longer
+    worker_died   WRITING       FREE          the kernel, about the worker
+                  QUARANTINED   FREE          the same
+    lease         READY         LEASED        the stream, in step order
+    release       LEASED        FREE          the client
+    rewind        LEASED        FREE          the kernel, about the client; or a client that takes its place
+                  READY         FREE          the same; it stays READY when its step is among the next ones
+                  WRITING       QUARANTINED   the same; it stays WRITING when its step is among the next ones
 
-Rules: the lowest step that is to do is always given out first, so the step that the client waits for can never be
-crowded out by later ones; batches are leased in step order; at most `credits` are leased at a time. A slot's generation
-grows by one at every assignment, so that a late message about an earlier use of the slot is recognised.
+A slot leaves WRITING, QUARANTINED and LEASED only when whoever used it has said so or is known to be dead; no time-out
+frees anything. Work that is not wanted while its worker lives is waited for in QUARANTINED.
+
+The step to be written next is always the first one, from the next delivery on, that is neither WRITING nor READY. So
+every step that is lies among the next `len(slots)` ones, and the step that the client waits for can never be crowded out
+by later ones. Batches are leased in step order; at most `credits` are leased at a time. A slot's generation grows by one
+at every assignment, so that a late message about an earlier use of the slot is recognised.
 """
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,6 +43,7 @@ class SlotState(Enum):
     WRITING = "writing"
     READY = "ready"
     LEASED = "leased"
+    QUARANTINED = "quarantined"
 
 
 class ProtocolError(Exception):
@@ -36,7 +52,7 @@ class ProtocolError(Exception):
 
 @dataclass
 class Slot:
-    """One slot: its state, generation, and, unless FREE, its step; while WRITING the worker."""
+    """One slot: its state, generation, unless FREE its step, while WRITING or QUARANTINED its worker; -1 for none."""
 
     state: SlotState = SlotState.FREE
     generation: int = 0
@@ -63,55 +79,57 @@ class Lease:
 
 
 class Ledger:
-    """The slots of one stream and the steps ``first_step <= step < end_step`` (`end_step` None: endless).
-
-    It ends with its stream: a client's death closes both.
-    """
+    """The slots of one stream and the steps ``first_step <= step < end_step`` (`end_step` None: endless)."""
 
     def __init__(self, slots: int, first_step: int, end_step: int | None, credits: int) -> None:
         self.slots = [Slot() for _ in range(slots)]
         self.credits = credits
         self.end_step = end_step
         self.next_delivery = first_step
-        self._next_new = first_step
-        self._redo: list[int] = []  # a heap
 
     def assign(self, worker: int) -> Assignment | None:
-        """The next piece of work for an idle worker, or None when there is no free slot or no step left."""
-        slot = self._first(SlotState.FREE)
-        step = self._redo[0] if self._redo else self._next_new
-        if slot is None or (not self._redo and self._ended(step)):
+        """FREE -> WRITING: the next piece of work for an idle worker, or None when there is no free slot or no step
+        left."""
+        step = self._next_missing()
+        if self._ended(step):
             return None
-        if self._redo:
-            heapq.heappop(self._redo)
-        else:
-            self._next_new += 1
-        entry = self.slots[slot]
-        entry.state, entry.step, entry.worker = SlotState.WRITING, step, worker
-        entry.generation += 1
-        return Assignment(step, slot, entry.generation)
+        for index, entry in enumerate(self.slots):
+            if entry.state is SlotState.FREE:
+                entry.state, entry.step, entry.worker = SlotState.WRITING, step, worker
+                entry.generation += 1
+                return Assignment(step, index, entry.generation)
+        return None
 
-    def wrote(self, worker: int, slot: int, generation: int) -> None:
-        """WRITING -> READY. Raises ProtocolError unless this worker is writing this generation of the slot."""
-        entry = self._entry(slot, generation, SlotState.WRITING)
+    def wrote(self, worker: int, slot: int, generation: int) -> bool:
+        """WRITING -> READY, QUARANTINED -> FREE. Returns whether the batch is wanted.
+
+        Raises:
+            ProtocolError: this worker is not writing this generation of the slot.
+        """
+        entry = self._entry(slot, generation, SlotState.WRITING, SlotState.QUARANTINED)
         if entry.worker != worker:
             raise ProtocolError(f"worker {worker} reports slot {slot}, which worker {entry.worker} writes")
+        if entry.state is SlotState.QUARANTINED:
+            self._free(entry)
+            return False
         entry.state, entry.worker = SlotState.READY, -1
+        return True
 
-    def worker_died(self, worker: int) -> list[int]:
-        """WRITING -> FREE for all that a dead worker was writing; returns the steps that go back to be done."""
-        steps = []
-        for entry in self.slots:
-            if entry.state is SlotState.WRITING and entry.worker == worker:
-                steps.append(entry.step)
-                heapq.heappush(self._redo, entry.step)
+    def worker_died(self, worker: int) -> Assignment | None:
+        """WRITING, QUARANTINED -> FREE for the slot that a dead worker was writing; returns what it was writing, None
+        when it was idle or the batch was wanted no longer."""
+        for index, entry in enumerate(self.slots):
+            if entry.worker == worker:
+                lost = Assignment(entry.step, index, entry.generation)
+                wanted = entry.state is SlotState.WRITING
                 self._free(entry)
-        return steps
+                return lost if wanted else None
+        return None
 
     def lease(self) -> Lease | None:
         """READY -> LEASED for the next step in order, or None when it is not ready or the client holds all its
         credits."""
-        if self.leased >= self.credits:
+        if self.count(SlotState.LEASED) >= self.credits:
             return None
         for index, entry in enumerate(self.slots):
             if entry.state is SlotState.READY and entry.step == self.next_delivery:
@@ -124,31 +142,48 @@ class Ledger:
         """LEASED -> FREE. Raises ProtocolError unless this generation of the slot is leased."""
         self._free(self._entry(slot, generation, SlotState.LEASED))
 
-    @property
-    def leased(self) -> int:
-        return sum(entry.state is SlotState.LEASED for entry in self.slots)
+    def rewind(self, step: int) -> None:
+        """The client is known to have let go of everything; the next delivery is `step`, earlier or later than it would
+        have been. What has been written, or is being written, of the next steps stays."""
+        self.next_delivery = step
+        for entry in self.slots:
+            if entry.state is SlotState.LEASED:
+                self._free(entry)
+            elif not step <= entry.step < step + len(self.slots):
+                if entry.state is SlotState.READY:
+                    self._free(entry)
+                elif entry.state is SlotState.WRITING:
+                    entry.state = SlotState.QUARANTINED
+
+    def count(self, state: SlotState) -> int:
+        """How many slots are in `state`."""
+        return sum(entry.state is state for entry in self.slots)
 
     @property
     def finished(self) -> bool:
         """All steps have been handed to the client."""
         return self._ended(self.next_delivery)
 
+    def _next_missing(self) -> int:
+        held = {entry.step for entry in self.slots if entry.state in (SlotState.WRITING, SlotState.READY)}
+        step = self.next_delivery
+        while step in held:
+            step += 1
+        return step
+
     def _ended(self, step: int) -> bool:
         return self.end_step is not None and step >= self.end_step
 
-    def _entry(self, slot: int, generation: int, state: SlotState) -> Slot:
+    def _entry(self, slot: int, generation: int, *states: SlotState) -> Slot:
         if not 0 <= slot < len(self.slots):
             raise ProtocolError(f"there is no slot {slot}")
         entry = self.slots[slot]
-        if entry.state is not state or entry.generation != generation:
+        if entry.state not in states or entry.generation != generation:
             raise ProtocolError(
                 f"slot {slot} is {entry.state.value} in generation {entry.generation}, "
-                f"not {state.value} in generation {generation}"
+                f"not {states[0].value} in generation {generation}"
             )
         return entry
-
-    def _first(self, state: SlotState) -> int | None:
-        return next((index for index, entry in enumerate(self.slots) if entry.state is state), None)
 
     @staticmethod
     def _free(entry: Slot) -> None:

@@ -1,10 +1,12 @@
-"""How much memory a stream will take, said and checked before any is taken.
+"""How much memory a stream will take, said and checked before it is taken, and what a process holds for itself.
 
-plan = slots x slot bytes (shared, allocated at once) + workers x what one needs for itself
+plan = slots x slot bytes (shared, allocated at once) + the data set (once, shared by all workers)
+       + workers x what one needs for itself (measured by `data_server.rehearsal`)
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from shared.errors import UserError
 
 MIB = 1 << 20
 CONTROL_GROUP = Path("/sys/fs/cgroup")
-WORKER_BYTES = 64 * MIB  # of its own; 16 MiB measured at 1333x800, the rest is for pipelines that hold several images
+_PAGE = os.sysconf("SC_PAGESIZE")
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,18 @@ class MemoryPlan:
 
     slots: int
     slot_bytes: int
+    dataset_bytes: int
     workers: int
+    worker_bytes: int
 
     @property
     def total(self) -> int:
-        return self.slots * self.slot_bytes + self.workers * WORKER_BYTES
+        return self.slots * self.slot_bytes + self.dataset_bytes + self.workers * self.worker_bytes
 
     def __str__(self) -> str:
         return (
-            f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + "
-            f"{self.workers} workers x {WORKER_BYTES / MIB:.0f} MiB = {self.total / MIB:.0f} MiB"
+            f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + data set {self.dataset_bytes / MIB:.1f} MiB + "
+            f"{self.workers} workers x {self.worker_bytes / MIB:.1f} MiB = {self.total / MIB:.1f} MiB"
         )
 
     def check(self) -> None:
@@ -50,6 +54,22 @@ def available() -> int:
     if limit is not None and used is not None:
         left = min(left, max(0, limit - used + _inactive_file()))
     return left
+
+
+def private_bytes() -> int:
+    """Memory that this process shares with no other."""
+    total = 0
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith(("Private_Clean:", "Private_Dirty:")):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is neither a file's nor an arena's. Quick, but counts what it shares with the
+    process it was forked from."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * _PAGE
 
 
 def _meminfo_available() -> int:

@@ -10,11 +10,14 @@
 
 Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a
 pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one
-it was forked from.
+it was forked from. Being its workers' parent, a stream's nursery alone learns what they die of, and tells the server
+(EXITED).
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import signal
 import socket
@@ -24,8 +27,9 @@ from collections.abc import Callable
 from data_server.lifetime import announce, die_with_parent
 from shared.config import from_plain
 from shared.errors import UserError
+from shared.faults import reach
 from shared.link import Channel, ChannelClosed
-from shared.messages import Build, Facts, Failure, Fork, Spawn, SpawnEvaluator
+from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
 
 
 def main() -> None:
@@ -38,12 +42,20 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     import data_server.evaluator
     import data_server.facts
-    import data_server.worker  # noqa: F401 - importing is what the root nursery is for
+    import data_server.rehearsal  # noqa: F401 - importing is what the root nursery is for
 
     _serve_root(Channel(socket.socket(fileno=descriptor)))
 
 
+def _share_memory() -> None:
+    """Keeps the garbage collector off everything that is there now: in a fork it would write to each object, and thereby
+    copy a hundred megabytes (0.5 s) that are shared otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
 def _serve_root(channel: Channel) -> None:
+    _share_memory()
     try:
         while True:
             channel.receive(Fork)
@@ -57,8 +69,11 @@ def _serve_stream(channel: Channel) -> None:
     """The life of a stream's nursery."""
     from data_server.datasets import Datasets
     from data_server.facts import gather
+    from data_server.memory import private_bytes
+    from data_server.rehearsal import worker_bytes
 
     announce(channel)
+    before = private_bytes()
     config = from_plain(channel.receive(Build).config)
     try:
         datasets = Datasets(config)
@@ -66,8 +81,20 @@ def _serve_stream(channel: Channel) -> None:
     except UserError as error:
         channel.send(Failure(str(error), True))
         return
+    _share_memory()
+    reach("nursery.built")
     memory = facts.to_memory()
-    channel.send(Facts(datasets.classes, len(datasets), facts.max_boxes, facts.height, facts.width), memory)
+    message = Facts(
+        classes=datasets.classes,
+        images=len(datasets),
+        fingerprint=facts.fingerprint,
+        max_boxes=facts.max_boxes,
+        batch_height=facts.height,
+        batch_width=facts.width,
+        nursery_bytes=max(0, private_bytes() - before),
+        worker_bytes=worker_bytes(datasets, config, facts),
+    )
+    channel.send(message, memory)
     os.close(memory)
     _serve_spawns(channel, datasets, config)
 
@@ -76,11 +103,17 @@ def _serve_spawns(channel: Channel, datasets: object, config: dict) -> None:
     from data_server import evaluator, worker
     from data_server.predictions import read
 
+    workers: dict[int, int] = {}  # process id -> number
+    signal.signal(signal.SIGCHLD, lambda *_: _report_the_dead(channel, workers))
     while True:
         order = channel.receive(Spawn, SpawnEvaluator)
         descriptor, memory = channel.take_descriptors(2)
         if isinstance(order, Spawn):
-            _fork(channel, descriptor, lambda own, o=order, m=memory: worker.run(own, datasets, config, o, m))
+            # Until its number is noted, the worker must not die unknown.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            pid = _fork(channel, descriptor, lambda own, o=order, m=memory: worker.run(own, datasets, config, o, m))
+            workers[pid] = order.worker
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         else:
             _fork(
                 channel,
@@ -90,14 +123,28 @@ def _serve_spawns(channel: Channel, datasets: object, config: dict) -> None:
         os.close(memory)
 
 
-def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> None:
-    """Forks a child that runs `run` on the socket `descriptor` and nothing else of ours. The parent closes its copy."""
+def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:
+    with contextlib.suppress(ChildProcessError):  # no child is left
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            if (worker := workers.pop(pid, None)) is not None:
+                code = os.waitstatus_to_exitcode(status)
+                channel.send(Exited(worker, signal=max(0, -code), code=max(0, code)))
+
+
+def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> int:
+    """Forks a child that runs `run` on the socket `descriptor` and nothing else of ours. The parent closes its copy and
+    gets the child's process id."""
     parent = os.getpid()
-    if os.fork():
+    if pid := os.fork():
         os.close(descriptor)
-        return
+        return pid
     status = 1
     try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         die_with_parent(parent)
         channel.close()
         run(Channel(socket.socket(fileno=descriptor)))

@@ -63,6 +63,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     from data_server.samples import BadSample
     from data_server.worker import make_batch
 
+    config = {**config, "feed": {**config["feed"], "checksum": True}}  # printed, whether the stream has one or not
     datasets = Datasets(config)
     facts = gather(datasets, config)
     plan = Plan.of(config, facts.wide, seed).batch(step)
@@ -72,7 +73,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     os.close(memory)
     samples = [list(pair) for pair in zip(plan.indices, plan.seeds, strict=True)]
     try:
-        wrote = make_batch(arena, datasets, config, Assign(step, 0, 1, samples))
+        wrote = make_batch(arena, datasets, config, Assign(step, 0, 1, samples, 0))
     except BadSample as error:
         raise UserError(str(error)) from None
     return plan, wrote, Layout.from_wire(wrote.layout, arena.capacity).views(arena.payload(0))

@@ -1,7 +1,9 @@
 """The data server: one process, one poll loop, many streams. Imports neither torch nor mmdet; those live in the
 nursery.
 
-    lifeline socket ──HAIL──► client known ──HELLO on the control channel──► stream ──EOF, GOODBYE, failure──► gone
+    lifeline socket ──HAIL──► client known ──HELLO on the control channel──► stream ──GOODBYE, failure──► gone
+                                                              ▲                 └──EOF──► dormant ──time──► gone
+                                                              └────HELLO of the same stream──┘
 
 All it does itself is to route: what a client says to its stream, what a stream says to its client. A client that breaks
 the protocol loses its stream, nobody else notices.
@@ -16,18 +18,25 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import zmq
 
+from data_server.client import Client
+from data_server.descriptors import GUESTS, DescriptorPlan
 from data_server.ledger import ProtocolError
+from data_server.lifetime import STOP_SIGNALS
 from data_server.loop import Loop
 from data_server.pool import Pool
 from data_server.stream import Stream, check
 from shared.errors import UserError
+from shared.faults import reach
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
+    Checkpointed,
     Evaluate,
     Failure,
     Fork,
@@ -43,6 +52,9 @@ from shared.messages import (
     encode,
 )
 
+if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
+    from data_server.metrics import Exporter
+
 _NURSERY_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -54,13 +66,17 @@ _NURSERY_ENVIRONMENT = {
 
 
 class DataServer:
-    """Serves streams on `address` with `workers` worker processes each."""
+    """Serves streams on `address` with `workers` worker processes each; `exporter` tells how they fare."""
 
-    def __init__(self, address: Address, workers: int, *, quiet: bool = False) -> None:
-        """Raises UserError when the address cannot be used."""
+    def __init__(
+        self, address: Address, workers: int, *, quiet: bool = False, exporter: Exporter | None = None
+    ) -> None:
+        """Raises UserError when the address cannot be used, or too few files may be open."""
+        self._descriptors = DescriptorPlan.of_this_process(workers)
         self._address = address
         self._workers = workers
         self._quiet = quiet
+        self._exporter = exporter
         self._lock = address.occupy()
         self._loop = Loop()
         self._context = zmq.Context()
@@ -77,8 +93,10 @@ class DataServer:
         except (zmq.ZMQError, OSError) as error:
             raise UserError(f"data server address {address.text!r}: cannot make sockets there: {error}") from None
         self._listener.listen()
-        self._lifelines: dict[bytes, Channel] = {}  # clients that have said HAIL and not yet HELLO
+        self._guests: dict[Channel, bytes] = {}  # clients that have not said HELLO yet; b"" before their HAIL
+        self._lifelines: dict[bytes, Channel] = {}  # those of them that have said HAIL
         self._streams: dict[bytes, Stream] = {}
+        self._dormant: dict[Stream, Callable[[], None]] = {}  # with the timer that ends it
         self._root: tuple[subprocess.Popen, Channel] | None = None
 
     def run(self) -> None:
@@ -87,6 +105,9 @@ class DataServer:
         self._start_root()
         self._loop.watch(self._control, self._client_speaks)
         self._loop.watch(self._listener.fileno(), self._client_connects)
+        if self._exporter is not None:
+            self._exporter.attach(self._loop, self._streams, self._dormant)
+            self.log(f"metrics on {self._exporter.url}")
         self.log(f"listening on {self._address.text}, {self._workers} workers per stream")
         try:
             self._loop.run()
@@ -95,17 +116,26 @@ class DataServer:
 
     # What a stream needs ----------------------------------------------------------------------------------------------
 
-    def send(self, stream: Stream, message: Message) -> None:
-        # A client that is gone cannot be routed to; the EOF of its lifeline closes the stream.
+    def send(self, identity: bytes, message: Message) -> None:
+        # A client that is gone cannot be routed to; the EOF of its lifeline tells its stream.
         with contextlib.suppress(zmq.ZMQError):
-            self._control.send_multipart([stream.identity, encode(message)], zmq.DONTWAIT)
+            self._control.send_multipart([identity, encode(message)], zmq.DONTWAIT)
 
     def close(self, stream: Stream) -> None:
-        if self._streams.pop(stream.identity, None) is None:
+        if stream in self._dormant:
+            self._loop.cancel(self._dormant.pop(stream))
+        elif self._streams.pop(stream.client.identity, None) is not None:
+            self._loop.forget(stream.client.lifeline.fileno())
+        else:
             return
-        self._loop.forget(stream.lifeline.fileno())
         stream.close()
         self.log(f"stream {stream.name}: closed")
+
+    def make_room(self) -> bool:
+        for stream in list(self._dormant):
+            self.close(stream)
+            return True
+        return False
 
     def log(self, text: str) -> None:
         if not self._quiet:
@@ -115,7 +145,10 @@ class DataServer:
 
     def _client_connects(self) -> None:
         connection, _ = self._listener.accept()
+        if len(self._guests) == GUESTS:
+            self._turn_away(next(iter(self._guests)))
         lifeline = Channel(connection)
+        self._guests[lifeline] = b""
         self._loop.watch(lifeline.fileno(), lambda: self._client_hails(lifeline))
 
     def _client_hails(self, lifeline: Channel) -> None:
@@ -134,22 +167,40 @@ class DataServer:
                 raise ChannelClosed
             if hail.identity in self._lifelines or hail.identity in self._streams:
                 raise MessageError("an identity twice")
+            reach("server.hailed")
             lifeline.send(Ready(PROTOCOL_VERSION))
         except (ChannelClosed, MessageError, ValueError):
-            self._loop.forget(lifeline.fileno())
-            lifeline.close()
+            self._turn_away(lifeline)
             return
+        self._guests[lifeline] = hail.identity
         self._lifelines[hail.identity] = lifeline
         self._loop.watch(lifeline.fileno(), lambda: self._lifeline_ends(hail.identity))
 
     def _lifeline_ends(self, identity: bytes) -> None:
         stream = self._streams.get(identity)
         if stream is not None:
-            self.log(f"stream {stream.name}: the trainer is gone")
+            self._trainer_died(stream)
+        elif lifeline := self._lifelines.get(identity):
+            self._turn_away(lifeline)
+
+    def _turn_away(self, guest: Channel) -> None:
+        self._lifelines.pop(self._guests.pop(guest), None)
+        self._loop.forget(guest.fileno())
+        guest.close()
+
+    def _trainer_died(self, stream: Stream) -> None:
+        self.log(f"stream {stream.name}: the trainer is gone")
+        client = stream.client
+        self._loop.forget(client.lifeline.fileno())
+        del self._streams[client.identity]
+
+        def end() -> None:
             self.close(stream)
-        elif lifeline := self._lifelines.pop(identity, None):
-            self._loop.forget(lifeline.fileno())
-            lifeline.close()
+
+        self._dormant[stream] = end
+        self._loop.after(stream.linger_seconds, end)
+        if not stream.detach():
+            end()
 
     # The control channel ----------------------------------------------------------------------------------------------
 
@@ -167,7 +218,7 @@ class DataServer:
         stream = self._streams.get(identity)
         try:
             if stream is not None:
-                stream.on_message(decode(data, Release, Predictions, Evaluate, Goodbye), frames)
+                stream.on_message(decode(data, Release, Checkpointed, Predictions, Evaluate, Goodbye), frames)
             elif identity in self._lifelines:
                 self._open(identity, decode(data, Hello))
         except (MessageError, ProtocolError) as error:
@@ -179,13 +230,31 @@ class DataServer:
     def _open(self, identity: bytes, hello: Hello) -> None:
         try:
             check(hello)
+            self._find_room(hello)
         except UserError as error:
             with contextlib.suppress(ChannelClosed):
                 self._lifelines[identity].send(Failure(str(error), True))
             self._lifeline_ends(identity)
             return
         lifeline = self._lifelines.pop(identity)
-        self._streams[identity] = Stream(self, identity, lifeline, hello, self._workers, self._make_pool)
+        del self._guests[lifeline]
+        client = Client(identity, lifeline, hello.digest)
+        reach("server.hello")
+        for stream in self._dormant:
+            if stream.fits(hello):
+                self._loop.cancel(self._dormant.pop(stream))
+                self._streams[identity] = stream
+                stream.attach(client, hello)
+                return
+        self._streams[identity] = Stream(self, client, hello, self._workers, self._make_pool)
+
+    def _find_room(self, hello: Hello) -> None:
+        """Raises UserError when there are as many streams as there may be, and this would be another."""
+        full = len(self._streams) + len(self._dormant) >= self._descriptors.streams
+        if full and not any(stream.fits(hello) for stream in self._dormant) and not self.make_room():
+            raise UserError(
+                f"the data server serves {self._descriptors}; end one of them, or raise the limit (ulimit -Hn)"
+            )
 
     def _make_pool(self, stream: Stream, config: dict) -> Pool:
         return Pool(self._loop, stream, config, self._workers, self._fork_nursery)
@@ -229,12 +298,13 @@ class DataServer:
         reader, self._wakeup = socket.socketpair()
         self._wakeup.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: setattr(self._loop, "running", False))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._loop.watch(reader.fileno(), lambda: reader.recv(64))
 
     def _shut_down(self) -> None:
-        for stream in list(self._streams.values()):
+        for stream in [*self._streams.values(), *self._dormant]:
             self.close(stream)
         self._kill_root()
         self._control.close()

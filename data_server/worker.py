@@ -3,7 +3,8 @@
     ASSIGN (step, slot, generation, samples) ──► run each sample's pipeline ──► lay the arrays out ──►
     one copy per image into the slot, padded with zeros ──► header and checksum ──► WROTE
 
-It is forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state
+Before each sample it leaves word in the slot which one it has in hand, so that a sample that kills it is known. It is
+forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state
 between batches: killing it at any moment loses nothing but the batch in hand, which another worker makes again, with
 the same bytes.
 """
@@ -11,6 +12,7 @@ the same bytes.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -20,9 +22,11 @@ import torch
 from data_server.batch import BOX_MULTIPLE, layout_of, padded
 from data_server.datasets import Datasets
 from data_server.lifetime import announce
+from data_server.memory import anonymous_bytes
 from data_server.samples import BadSample, Sample, load
 from shared.arena import Arena
 from shared.errors import UserError
+from shared.faults import reach
 from shared.layout import Layout
 from shared.link import Channel
 from shared.messages import Assign, Failure, Spawn, Wrote
@@ -32,17 +36,26 @@ MAX_REPLACED_IN_A_ROW = 100
 
 def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spawn, memory: int) -> None:
     """Serves assignments. `memory` is the arena's descriptor. Raises ChannelClosed when the server is gone."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    prepare()
     arena = Arena(memory, spawn.slots, spawn.slot_bytes, writable=True)
     os.close(memory)
+    inherited = anonymous_bytes()
     announce(channel)
     while True:
         assignment = channel.receive(Assign)
+        reach("worker.assigned")
         try:
-            channel.send(make_batch(arena, datasets, config, assignment))
+            wrote = make_batch(arena, datasets, config, assignment)
+            channel.send(replace(wrote, memory=max(0, anonymous_bytes() - inherited)))
+            reach("worker.wrote")
         except (UserError, BadSample) as error:
             channel.send(Failure(str(error), True))
+
+
+def prepare() -> None:
+    """One thread for each worker: the machine's cores are for several."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
 
 
 def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign) -> Wrote:
@@ -53,13 +66,17 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
         UserError: the batch does not fit the slot.
     """
     replaced: list[str] = []
-    samples = [_load(datasets, index, seed, config["feed"], replaced) for index, seed in assignment.samples]
+    samples = _load_all(arena, datasets, config["feed"], assignment, replaced)
+    reach("worker.loaded")
     layout = lay_out(samples, config)
     if layout.nbytes > arena.capacity:
         raise UserError(_does_not_fit(layout, arena.capacity, assignment.step))
     write(samples, layout.views(arena.payload(assignment.slot)))
-    digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout)
-    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.to_wire(), digest, replaced)
+    reach("worker.written")
+    checksum = config["feed"]["checksum"]
+    digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum=checksum)
+    reach("worker.sealed")
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.to_wire(), digest, replaced, 0)
 
 
 def lay_out(samples: list[Sample], config: dict[str, Any]) -> Layout:
@@ -118,6 +135,22 @@ def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
         f"the batch of step {step} ({batch} images padded to {height}x{width}, {boxes} boxes each) "
         f"needs {layout.nbytes} bytes, a slot holds {capacity}; {remedy}"
     )
+
+
+def _load_all(
+    arena: Arena, datasets: Datasets, feed: dict[str, Any], assignment: Assign, replaced: list[str]
+) -> list[Sample]:
+    """The samples of a batch, in order; a suspect is made first, when nothing else can be to blame."""
+    samples: dict[int, Sample] = {}
+    places = range(1, len(assignment.samples) + 1)
+    for place in sorted(places, key=lambda place: place != assignment.suspect):
+        index, seed = assignment.samples[place - 1]
+        part, row = datasets.locate(index)
+        arena.take_in_hand(assignment.slot, place, part.image_path(row) if place == assignment.suspect else "")
+        reach("worker.sample")
+        samples[place] = _load(datasets, index, seed, feed, replaced)
+    arena.take_in_hand(assignment.slot, 0)
+    return [samples[place] for place in places]
 
 
 def _load(datasets: Datasets, index: int, seed: int, feed: dict[str, Any], replaced: list[str]) -> Sample:

@@ -2,7 +2,9 @@
 
     memfd │ slot 0: header 64 B, payload │ slot 1 │ ... │ slot N-1 │      sealed: can neither grow nor shrink
 
-    header │ magic 8 │ generation 8 │ step 8 │ payload bytes 8 │ payload xxh3 8 │ layout xxh3 8 │ 0 │ header xxh3 8 │
+    header │ magic 8 │ generation 8 │ step 8 │ payload bytes 8 │ payload xxh3 8 │ layout xxh3 8 │ hand 8 │ header xxh3 8 │
+
+    hand: while a batch is written, which of its samples is in hand, counted from 1; 0 in a finished slot
 
 The server creates it once per stream: memory is allocated and touched then, so a machine that has too little says so at
 the start, and no batch ever pays for a page fault. Workers map it writable. The client is handed a descriptor that the
@@ -11,7 +13,8 @@ is.
 
 A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the
 payload's checksum, as its last act; the reader compares both with the BATCH message before it uses a byte. So a torn,
-stale or flipped slot is an error that is noticed, never a wrong picture.
+stale or flipped slot is an error that is noticed, never a wrong picture. Where the payload's checksum is not wanted,
+0 stands in its place and a flipped bit goes unnoticed; a stale slot does not.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ HEADER_BYTES = 64
 _MAGIC = b"UDSLOT\x00\x01"
 _HEADER = struct.Struct("<8sQQQQQQ")
 _HEADER_CHECK = struct.Struct("<Q")
+_HAND = struct.Struct("<Q")
+_HAND_OFFSET = 48
+_NOTE = struct.Struct("<H")
+_MAX_NOTE = 4096
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -72,23 +79,32 @@ class Arena:
         start = slot * self.slot_bytes
         return self._bytes[start : start + HEADER_BYTES]
 
-    def seal(self, slot: int, generation: int, step: int, layout: Layout) -> int:
-        """Writes the header over a finished payload; returns the payload's xxh3_64."""
+    def seal(self, slot: int, generation: int, step: int, layout: Layout, *, checksum: bool = True) -> int:
+        """Writes the header over a finished payload; returns the payload's xxh3_64, or 0 without `checksum`."""
         payload = self.payload(slot)
         layout.clear_gaps(payload)
-        digest = xxhash.xxh3_64_intdigest(payload[: layout.nbytes])
+        digest = xxhash.xxh3_64_intdigest(payload[: layout.nbytes]) if checksum else 0
         self.header(slot)[:] = np.frombuffer(_header(generation, step, layout, digest), np.uint8)
         return digest
 
-    def verify(self, slot: int, generation: int, step: int, layout: Layout, digest: int) -> None:
+    def take_in_hand(self, slot: int, place: int, note: str = "") -> None:
+        """Leaves word, for the case that this process dies over it, that the sample at `place`, counted from 1 (0:
+        none), is in hand; `note` goes where the payload will be."""
+        self.header(slot)[_HAND_OFFSET : _HAND_OFFSET + _HAND.size] = np.frombuffer(_HAND.pack(place), np.uint8)
+        text = note.encode()[: min(_MAX_NOTE, self.capacity - _NOTE.size)]
+        self.payload(slot)[: _NOTE.size + len(text)] = np.frombuffer(_NOTE.pack(len(text)) + text, np.uint8)
+
+    def verify(
+        self, slot: int, generation: int, step: int, layout: Layout, digest: int, *, checksum: bool = True
+    ) -> None:
         """Compares the slot with what a BATCH message said of it.
 
         Raises:
-            SlotCorrupted: generation, step, layout or a byte of the payload is another.
+            SlotCorrupted: generation, step, layout or, with `checksum`, a byte of the payload is another.
         """
         if self.header(slot).tobytes() != _header(generation, step, layout, digest):
             raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
-        if xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
+        if checksum and xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
             raise SlotCorrupted(f"the payload of step {step} in slot {slot} does not have its checksum")
 
 
@@ -106,6 +122,15 @@ def create_memory(slots: int, slot_bytes: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def in_hand(descriptor: int, slot: int, slot_bytes: int) -> tuple[int, str]:
+    """What the writer of an unfinished slot said last: the place of the sample in hand (0: none) and its note."""
+    start = slot * slot_bytes
+    (place,) = _HAND.unpack(os.pread(descriptor, _HAND.size, start + _HAND_OFFSET))
+    note = os.pread(descriptor, _NOTE.size + _MAX_NOTE, start + HEADER_BYTES)
+    (length,) = _NOTE.unpack_from(note)
+    return place, note[_NOTE.size : _NOTE.size + length].decode(errors="replace")
 
 
 def read_only(descriptor: int) -> int:

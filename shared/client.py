@@ -20,7 +20,9 @@ import numpy as np
 import zmq
 
 from shared.arena import Arena, SlotCorrupted
+from shared.digest import rolled
 from shared.errors import UserError
+from shared.faults import reach
 from shared.layout import Layout, LayoutError
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
@@ -28,6 +30,7 @@ from shared.messages import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
     Batch,
+    Checkpointed,
     EndOfStream,
     Evaluate,
     Failure,
@@ -39,6 +42,7 @@ from shared.messages import (
     Metrics,
     Notice,
     Predictions,
+    Quarantined,
     Ready,
     Release,
     Welcome,
@@ -82,7 +86,9 @@ class Lease:
         """Gives the slot back, once. Whatever is still needed must have been copied."""
         self.arrays.clear()
         self._arrays = None
+        reach("client.release")
         self._stream.send(Release(self._message.slot, self._message.generation))
+        reach("client.released")
 
 
 class StreamClient:
@@ -90,9 +96,20 @@ class StreamClient:
 
     Args:
         on_notice: called with each line that the server wants logged.
+        on_quarantined: called for each sample that is found to kill workers.
+
+    Attributes:
+        welcome: what the server said of the stream.
+        digest: the rolling digest of the stream up to the last batch that `next` returned.
     """
 
-    def __init__(self, address: Address, hello: Hello, on_notice: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        hello: Hello,
+        on_notice: Callable[[str], None] = lambda _: None,
+        on_quarantined: Callable[[Quarantined], None] = lambda _: None,
+    ) -> None:
         """Connects and opens the stream; waits as long as the server needs to build the data set.
 
         Raises:
@@ -101,6 +118,8 @@ class StreamClient:
         """
         self._address = address
         self._on_notice = on_notice
+        self._on_quarantined = on_quarantined
+        self.digest = hello.digest
         # ZeroMQ keeps identities that begin with a zero byte for itself.
         self._identity = b"\x01" + os.urandom(IDENTITY_BYTES - 1)
         self._waiting: deque[Message] = deque()  # what came while something else was waited for
@@ -121,17 +140,34 @@ class StreamClient:
 
         Raises:
             ServerGone, StreamFailed, UserError: the stream is over.
-            SlotCorrupted: the batch's bytes are not what the server announced.
+            SlotCorrupted: the batch's bytes are not what the server announced, or the stream's digest is not what the
+                server has.
         """
         message = self._wait(Batch, EndOfStream)
+        reach("client.batch")
         if isinstance(message, EndOfStream):
+            if message.digest != self.digest:
+                raise SlotCorrupted(f"the stream's digest is {self.digest}, the server has {message.digest}")
             return None
         try:
             layout = Layout.from_wire(message.layout, self._arena.capacity)
         except LayoutError as error:
             raise SlotCorrupted(f"step {message.step}: {error}") from None
-        self._arena.verify(message.slot, message.generation, message.step, layout, message.digest)
+        self._arena.verify(
+            message.slot, message.generation, message.step, layout, message.digest, checksum=self._checksum
+        )
+        self.digest = rolled(self.digest, message.step, message.digest, message.valid)
+        reach("client.lease")
         return Lease(self, message, layout.views(self._arena.payload(message.slot)))
+
+    def checkpointed(self, epoch: int, step: int) -> None:
+        """Tells the server where this trainer would go on if it were killed now.
+
+        Raises:
+            ServerGone, StreamFailed, UserError: the stream is over.
+        """
+        self.send(Checkpointed(epoch, step))
+        reach("client.checkpointed")
 
     def evaluate(
         self, predictions: Iterable[dict[str, np.ndarray]], evaluator: list[dict[str, Any]]
@@ -150,8 +186,12 @@ class StreamClient:
             for name, view in layout.views(payload).items():
                 view[:] = arrays[name]
             self.send(Predictions(layout.to_wire()), payload)
+            reach("client.predictions")
         self.send(Evaluate(evaluator))
-        return self._wait(Metrics).values
+        reach("client.evaluate")
+        values = self._wait(Metrics).values
+        reach("client.metrics")
+        return values
 
     def send(self, message: Message, *frames: np.ndarray) -> None:
         """Queues a message. While the queue is full, the lifeline is watched: a dead server empties none.
@@ -174,8 +214,9 @@ class StreamClient:
             self._lifeline.socket.settimeout(_GOODBYE_SECONDS)
             with contextlib.suppress(zmq.Again, ChannelClosed, MessageError):
                 self._control.send(encode(Goodbye()), zmq.DONTWAIT)
+                reach("client.goodbye")
                 while True:
-                    self._lifeline.receive(Failure)
+                    self._lifeline.receive(Failure, Quarantined)
         self._destroy()
 
     def _open(self, hello: Hello) -> None:
@@ -186,8 +227,10 @@ class StreamClient:
             connection.close()
             raise ServerGone(f"no data server answers at {self._address.text}: {error.strerror}") from None
         self._lifeline = Channel(connection)
+        reach("client.connected")
         try:
             self._lifeline.send(Hail(PROTOCOL_VERSION, self._identity))
+            reach("client.hailed")
             answer = self._lifeline.receive(Ready, Failure)
         except ChannelClosed:
             raise self._gone() from None
@@ -199,8 +242,12 @@ class StreamClient:
         self._sending.register(self._control, zmq.POLLOUT)
         for poller in (self._receiving, self._sending):
             poller.register(self._lifeline.fileno(), zmq.POLLIN)
+        reach("client.ready")
         self.send(hello)
+        reach("client.hello")
         self.welcome: Welcome = self._wait(Welcome)
+        reach("client.welcome")
+        self._checksum: bool = hello.config["feed"]["checksum"]
         (memory,) = self._lifeline.take_descriptors(1)
         self._arena = Arena(memory, self.welcome.slots, self.welcome.slot_bytes, writable=False)
         os.close(memory)
@@ -224,13 +271,18 @@ class StreamClient:
 
     def _read_lifeline(self) -> list[Welcome]:
         try:
-            messages = self._lifeline.read(Welcome, Failure)
+            messages = self._lifeline.read(Welcome, Quarantined, Failure)
         except ChannelClosed:
             raise self._gone() from None
+        welcomes = []
         for message in messages:
             if isinstance(message, Failure):
                 raise _failure(message)
-        return messages
+            if isinstance(message, Quarantined):
+                self._on_quarantined(message)
+            else:
+                welcomes.append(message)
+        return welcomes
 
     def _gone(self) -> ServerGone:
         return ServerGone(

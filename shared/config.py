@@ -8,8 +8,13 @@ meaning are kept; what is ours alone is the `feed` section:
     feed.credits           batches the trainer may hold at a time (default 2)
     feed.max_image_size    (height, width) in pixels of the largest padded batch (default: from the pipeline's Resize)
     feed.max_boxes         boxes an image may have (default: the most that an annotated image has)
-    feed.on_bad_sample     'stop' the stream at an unreadable image (default), or 'replace' it by the next sample
+    feed.checksum          whether every batch's payload is checksummed and checked (default True)
+    feed.on_bad_sample     'stop' the stream at an image that is unreadable or kills workers (default), or 'replace' it
+                           by the next sample
+    feed.worker_memory     MiB that a worker may hold between two batches; one that holds more is replaced (default 1024)
     feed.reconnect_seconds how long a trainer waits for an external data server that went away (default 600)
+    feed.linger_seconds    how long an external data server keeps the stream of a trainer that was killed, so that the
+                           next one is served at once (default 60)
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -28,8 +34,11 @@ FEED_DEFAULTS: dict[str, Any] = {
     "credits": 2,
     "max_image_size": None,
     "max_boxes": None,
+    "checksum": True,
     "on_bad_sample": "stop",
+    "worker_memory": 1024,
     "reconnect_seconds": 600,
+    "linger_seconds": 60,
 }
 TUPLE = "(tuple)"
 _DATALOADER_KEYS = (
@@ -139,19 +148,21 @@ def check_data_part(part: dict[str, Any]) -> None:
     """Raises UserError unless `part`, which came over the wire, is what `data_part` makes."""
     for key, (kind, expected) in _DATA_PART.items():
         if not isinstance(part.get(key), kind):
-            raise UserError(f"data part of the config: {key!r} is {part.get(key)!r}; expected {expected}")
+            raise UserError(f"data part of the config: {key!r} is {short(part.get(key))}; expected {expected}")
     for key in ("batch_size", "size_divisor"):
         if not _is_count(part[key]):
-            raise UserError(f"config key {key!r} is {part[key]!r}; expected 1 or more")
+            raise UserError(f"config key {key!r} is {short(part[key])}; expected 1 or more")
     if part["feed"].keys() != FEED_DEFAULTS.keys():
-        raise UserError(f"data part of the config: 'feed' has keys {list(part['feed'])}; expected {_SECTIONS['feed']}")
+        raise UserError(
+            f"data part of the config: 'feed' has keys {short(list(part['feed']))}; expected {_SECTIONS['feed']}"
+        )
     _check_feed(from_plain(part["feed"]))
 
 
 def _check_feed(feed: dict[str, Any]) -> None:
     for key, (is_valid, expected) in _FEED_VALUES.items():
         if not is_valid(feed[key]):
-            raise UserError(f"config key 'feed.{key}' is {feed[key]!r}; expected {expected}")
+            raise UserError(f"config key 'feed.{key}' is {short(feed[key])}; expected {expected}")
 
 
 def _is_count(value: Any) -> bool:
@@ -166,13 +177,20 @@ def _is_size_or_none(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value)))
 
 
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e9
+
+
 _FEED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "slots": (_is_count_or_none, "1 or more, or None"),
     "credits": (_is_count, "1 or more"),
     "max_image_size": (_is_size_or_none, "(height, width) in pixels, or None"),
     "max_boxes": (_is_count_or_none, "1 or more, or None"),
+    "checksum": (lambda value: isinstance(value, bool), "True or False"),
     "on_bad_sample": (lambda value: value in ("stop", "replace"), "'stop' or 'replace'"),
-    "reconnect_seconds": (lambda value: isinstance(value, int | float) and value >= 0, "a number of seconds"),
+    "worker_memory": (_is_count, "a number of MiB"),
+    "reconnect_seconds": (_is_seconds, "a number of seconds"),
+    "linger_seconds": (_is_seconds, "a number of seconds"),
 }
 
 
@@ -268,7 +286,7 @@ def _plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Undoes what `data_part` and `evaluator_part` did to tuples."""
     if isinstance(value, dict):
-        if value.keys() == {TUPLE}:
+        if value.keys() == {TUPLE} and isinstance(value[TUPLE], list):
             return tuple(from_plain(item) for item in value[TUPLE])
         return {key: from_plain(item) for key, item in value.items()}
     if isinstance(value, list):

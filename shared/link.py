@@ -151,7 +151,8 @@ class Channel:
         return message
 
     def read(self, *expected: type) -> list[Message]:
-        """What can be had without waiting; call it when the socket is readable. Raises ChannelClosed at EOF."""
+        """What can be had without waiting; call it when the socket is readable. Raises ChannelClosed at EOF,
+        MessageError for garbage."""
         self._fill()
         messages = []
         while (message := self.poll(*expected)) is not None:
@@ -199,4 +200,6 @@ class Channel:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
+        if len(self._descriptors) > _MAX_DESCRIPTORS:
+            raise MessageError(f"more than {_MAX_DESCRIPTORS} descriptors that no message has asked for")
         self._buffer += data

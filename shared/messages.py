@@ -10,17 +10,20 @@ A stream, step by step:
      2  server answers on the lifeline             READY    (or FAILURE: another protocol version)
      3  trainer sends on the control channel       HELLO    the data part of its config, seed, rank, where to start
      4  server has a nursery build the data set    BUILD →, ← FACTS (with a memfd of per-image facts)
+        (a stream that has outlived its trainer is taken over as it is: on to 6)
      5  server makes the arena, has workers forked SPAWN →, each worker says ← STARTED (with its pidfd)
      6  server answers on the lifeline             WELCOME  classes, epoch length, memory plan; with the arena's memfd
      7  server gives work to idle workers          ASSIGN → step, slot, generation, samples; ← WROTE
      8  server hands out batches in step order     BATCH    slot, generation, layout, checksum (≤ credits outstanding)
      9  trainer copies to the device and says      RELEASE  slot, generation
+        after each checkpoint it says              CHECKPOINTED where it would go on if it were killed
     10  in evaluation the trainer sends            PREDICTIONS (arrays as raw frames), then EVALUATE
     11  server forks an evaluator, answers         METRICS
     12  trainer ends with                          GOODBYE
 
-EOF on a lifeline or socket pair means: that process is dead. FAILURE ends a stream and carries one line for the user;
-NOTICE is a line for the log.
+EOF on a lifeline or socket pair means: that process is dead; what a worker died of its nursery says (EXITED). FAILURE
+ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
+workers; NOTICE is a line for the log.
 
 A message is msgpack ``[tag, field, field, ...]``. `decode` refuses an unknown tag, a wrong number of fields, a wrong
 type, a number out of range, too deep a nesting and anything above the limits, before it allocates. Nothing is ever
@@ -34,7 +37,7 @@ from typing import ClassVar, get_type_hints
 
 import msgpack
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_TEXT = 1 << 16
 MAX_ITEMS = 1 << 17
@@ -73,7 +76,8 @@ class Hello(Message):
 
     `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at
     (`epoch`, `step`) and ends after epoch `epochs` - 1 (0: never); of every global batch, rank `rank` of `world_size`
-    gets its own; at most `credits` batches are leased at a time.
+    gets its own; at most `credits` batches are leased at a time. `digest` is the rolling digest of what the trainer has
+    had of the stream so far ("" at its beginning).
     """
 
     stream: str
@@ -85,6 +89,7 @@ class Hello(Message):
     step: int
     epochs: int
     credits: int
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,14 @@ class Release(Message):
 
     slot: int
     generation: int
+
+
+@dataclass(frozen=True)
+class Checkpointed(Message):
+    """Everything before (`epoch`, `step`) is in a checkpoint: where this trainer would go on after a crash."""
+
+    epoch: int
+    step: int
 
 
 @dataclass(frozen=True)
@@ -131,10 +144,11 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Welcome(Message):
-    """The stream is open; the arena's memfd comes with this message."""
+    """The stream is open; the arena's memfd comes with this message. `fingerprint` is that of the annotations."""
 
     classes: list
     images: int
+    fingerprint: str
     steps_per_epoch: int
     slots: int
     slot_bytes: int
@@ -157,7 +171,9 @@ class Batch(Message):
 
 @dataclass(frozen=True)
 class EndOfStream(Message):
-    """All epochs asked for have been delivered."""
+    """All epochs asked for have been delivered. `digest` is the rolling digest of the whole stream."""
+
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -173,6 +189,18 @@ class Failure(Message):
 
     text: str
     user_error: bool
+
+
+@dataclass(frozen=True)
+class Quarantined(Message):
+    """Sample `index` of the data set, the file `image`, kills the worker that makes batch `step`, `reason` says how.
+    `replaced`: the next sample takes its place; else the stream ends."""
+
+    step: int
+    index: int
+    image: str
+    reason: str
+    replaced: bool
 
 
 @dataclass(frozen=True)
@@ -199,8 +227,9 @@ class Build(Message):
 
 @dataclass(frozen=True)
 class Spawn(Message):
-    """To a stream's nursery: fork a worker. Its socket and the arena's memfd come with this message."""
+    """To a stream's nursery: fork worker `worker`. Its socket and the arena's memfd come with this message."""
 
+    worker: int
     slots: int
     slot_bytes: int
 
@@ -214,12 +243,14 @@ class SpawnEvaluator(Message):
 
 @dataclass(frozen=True)
 class Assign(Message):
-    """To a worker: make batch `step` into `slot`. `samples` are [index, seed] pairs; `epoch` is for the log."""
+    """To a worker: make batch `step` into `slot`. `samples` are [index, seed] pairs; the sample at place `suspect` - 1
+    of them, on which a worker has died before, is made before any other (0: none)."""
 
     step: int
     slot: int
     generation: int
     samples: list
+    suspect: int
 
 
 # nursery, workers -> server -------------------------------------------------------------------------------------------
@@ -227,13 +258,20 @@ class Assign(Message):
 
 @dataclass(frozen=True)
 class Facts(Message):
-    """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high."""
+    """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high.
+
+    `nursery_bytes` is what the data set takes in memory, `worker_bytes` what a worker needs beyond that (both
+    measured).
+    """
 
     classes: list
     images: int
+    fingerprint: str
     max_boxes: int
     batch_height: int
     batch_width: int
+    nursery_bytes: int
+    worker_bytes: int
 
 
 @dataclass(frozen=True)
@@ -242,8 +280,18 @@ class Started(Message):
 
 
 @dataclass(frozen=True)
+class Exited(Message):
+    """From a nursery: its worker `worker` has ended, by signal `signal` or with exit code `code`."""
+
+    worker: int
+    signal: int
+    code: int
+
+
+@dataclass(frozen=True)
 class Wrote(Message):
-    """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced."""
+    """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced; `memory` is what the
+    worker holds for itself now, in bytes."""
 
     step: int
     slot: int
@@ -251,6 +299,7 @@ class Wrote(Message):
     layout: list
     digest: int
     replaced: list
+    memory: int
 
 
 _TYPES = {cls: tuple(get_type_hints(cls)[field.name] for field in fields(cls)) for cls in Message.tags.values()}

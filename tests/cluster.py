@@ -18,7 +18,7 @@ import psutil
 from data_server.lifetime import die_with_parent
 from shared.client import StreamClient
 from shared.link import Address
-from shared.messages import Hello
+from shared.messages import Hello, Quarantined
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 20
@@ -28,16 +28,22 @@ STOP_SECONDS = 2
 class Cluster:
     """``python -m data_server`` on an address of its own.
 
+    Args:
+        launcher: words before that command, such as ``("prlimit", "--nofile=100")``; must end in an exec.
+
     Attributes:
         notices: all lines that the server sent to the streams opened here.
+        quarantined: the samples of theirs that were found to kill workers.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, launcher: tuple[str, ...] = ()) -> None:
+        self._launcher = launcher
         self._shared_memory = set(os.listdir("/dev/shm"))
         self._directory = tempfile.TemporaryDirectory(prefix="feed")
         self.address = Address(f"ipc://{self._directory.name}/d")
         self.log_file = Path(self._directory.name) / "log"
         self.notices: list[str] = []
+        self.quarantined: list[Quarantined] = []
         self._clients: list[StreamClient] = []
         self._seen: set[psutil.Process] = set()
         self.start(workers)
@@ -47,7 +53,11 @@ class Cluster:
         pytest_process = os.getpid()
         with self.log_file.open("a") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", self.address.text],
+                [
+                    *self._launcher,
+                    *(sys.executable, "-m", "data_server"),
+                    *("--workers", str(workers), "--listen", self.address.text),
+                ],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -58,7 +68,9 @@ class Cluster:
     def open(self, config: dict[str, Any], **hello: Any) -> StreamClient:
         """A stream of the data part `config`; `hello` overrides fields of HELLO."""
         hello = {"seed": 7, "rank": 0, "world_size": 1, "epoch": 0, "step": 0, "epochs": 0, "credits": 2} | hello
-        client = StreamClient(self.address, Hello("test", config, **hello), self.notices.append)
+        client = StreamClient(
+            self.address, Hello("test", config, **hello), self.notices.append, self.quarantined.append
+        )
         self._clients.append(client)
         return client
 
@@ -67,6 +79,7 @@ class Cluster:
             client.close()
         self._clients.clear()
         self.notices.clear()
+        self.quarantined.clear()
 
     @property
     def log(self) -> str:

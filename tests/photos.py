@@ -84,7 +84,10 @@ def config_of(
     custom_imports: dict[str, Any] | None = None,
     **dataset: Any,
 ) -> dict[str, Any]:
-    """The data part of a trainer's config for the data set in `folder`; `dataset` overrides keys of the data set."""
+    """The data part of a trainer's config for the data set in `folder`; `dataset` overrides keys of the data set.
+
+    A stream of it ends with its client, unless `feed` says otherwise, so that no test meets another's processes.
+    """
     train = split == "train"
     settings = {
         "type": "CocoDataset",
@@ -100,5 +103,6 @@ def config_of(
     batch_sampler = {"type": "AspectRatioBatchSampler"} if train else None
     dataloader = {"batch_size": batch_size, "sampler": sampler, "batch_sampler": batch_sampler, "dataset": settings}
     model = {"data_preprocessor": {"pad_size_divisor": 32}}
-    config = {f"{split}_dataloader": dataloader, "model": model, "feed": feed or {}, "custom_imports": custom_imports}
+    feed = {"linger_seconds": 0, **(feed or {})}
+    config = {f"{split}_dataloader": dataloader, "model": model, "feed": feed, "custom_imports": custom_imports}
     return data_part(Config(config), split)

@@ -3,6 +3,7 @@
 python -m trainer --config configs/demo/cln.py                          train; a data server is started along with it
 python -m trainer --config C --resume                                   go on where the last run of this config stopped
 python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
+python -m trainer --config C --task export --checkpoint F --out X.pth   the weights for PyTorch and MMDetection
 python -m trainer --config C --data-server ipc:///tmp/feed              join a running data server
 python -m trainer --config C --cfg-options data_root=/data/mine         train on your own COCO-format data
 """
@@ -22,6 +23,7 @@ from shared.client import StreamFailed
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
 from trainer.data_server import DataServer, DataServerLost
+from trainer.interrupt import Interrupt
 
 
 def main() -> int:
@@ -29,12 +31,13 @@ def main() -> int:
         prog="python -m trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--task", choices=("train", "evaluate"), default="train")
+    parser.add_argument("--task", choices=("train", "evaluate", "export"), default="train")
     parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
     )
-    parser.add_argument("--checkpoint", help="weights to start from or to evaluate")
+    parser.add_argument("--checkpoint", help="weights to start from, to evaluate or to export")
+    parser.add_argument("--out", type=Path, help="the .pth file that --task export writes")
     parser.add_argument(
         "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
     )
@@ -42,6 +45,8 @@ def main() -> int:
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
     options = parser.parse_args()
+    if (options.task == "export") != (options.out is not None):
+        parser.error("--task export and --out FILE go together")
     try:
         return run(options)
     except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
@@ -51,16 +56,23 @@ def main() -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the task; returns the exit code."""
+    interrupt = Interrupt()
     config = load_config(options.config, options.cfg_options)
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
+    if options.task == "export":
+        from trainer.tasks import export
+
+        export.run(config, work_dir, options.checkpoint, options.out, say)
+        return 0
     with DataServer(options.data_server, options.workers, say) as server:
         from trainer.device import describe  # Jittor comes in here, while the data server starts up
 
+        interrupt.end_at_once()  # importing Jittor has changed the handlers
         say(describe())
         if options.task == "train":
             from trainer.tasks import train
 
-            return train.run(config, server, work_dir, options.resume, options.checkpoint, say)
+            return train.run(config, server, work_dir, options.resume, options.checkpoint, interrupt, say)
         from trainer.tasks import evaluate
 
         evaluate.run(config, server, work_dir, options.checkpoint, say)

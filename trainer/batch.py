@@ -24,6 +24,8 @@ class Batch:
         boxes: f32 (B,G,4), x1,y1,x2,y2 in pixels of the resized image.
         box_counts: i32 (B,).
         labels: i32 (B,G).
+        proposals: f32 (B,P,5), x1,y1,x2,y2,score in pixels of the resized image; None where the config asks for none.
+        proposal_counts: i32 (B,), how many rows of `proposals` count; None with them.
         host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32
         (B,4) as
             (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored
@@ -37,6 +39,8 @@ class Batch:
     boxes: jt.Var
     box_counts: jt.Var
     labels: jt.Var
+    proposals: jt.Var | None = None
+    proposal_counts: jt.Var | None = None
     host: dict[str, np.ndarray] = field(default_factory=dict)
     step: int = 0
     valid: int = 0

@@ -4,6 +4,7 @@
     optimizer.backbone.conv1.weight.momentum_buffer the optimizer's state, under `Optimizer.state_dict`'s names
     metadata                                        format_version, cursor, meta: strings, the last two JSON
 
+Text embeddings (``zs_weights*``) are saved and never read: a run has those of its config's vocabulary.
 ``cursor`` is the stream's position ``{"epoch": e, "step": s}`` of the next step; ``meta`` is what else the caller keeps
 (seed, config text, ...). Loading reads numbers and JSON only, so a file from elsewhere can execute nothing.
 
@@ -27,6 +28,8 @@ from safetensors import numpy as safetensors
 
 from shared.errors import UserError
 from trainer.device import jt, nn, var
+from trainer.weights.file import is_safetensors
+from trainer.weights.names import is_bookkeeping
 
 if TYPE_CHECKING:
     from trainer.optim import Optimizer
@@ -70,8 +73,8 @@ def save(
     metadata = {"format_version": FORMAT_VERSION, "cursor": json.dumps(cursor), "meta": json.dumps(meta)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, safetensors.save(tensors, metadata))
-        _replace(path.parent / LAST_CHECKPOINT, path.name.encode())
+        replace(path, safetensors.save(tensors, metadata))
+        replace(path.parent / LAST_CHECKPOINT, path.name.encode())
         if max_keep is not None:
             _prune(path, max_keep)
     except OSError as error:
@@ -107,21 +110,43 @@ def load(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(path, own, state, json.loads(metadata["cursor"]), json.loads(metadata["meta"]))
 
 
+def is_own(path: str | os.PathLike) -> bool:
+    """Whether `path` is a file that `save` wrote, in this or another format version, and complete."""
+    try:
+        with open(path, "rb") as file:
+            if not is_safetensors(file.read(16)):
+                return False
+        with safe_open(path, framework="numpy") as file:
+            return "format_version" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: "Optimizer | None" = None) -> None:
     """Puts the checkpoint's arrays into the model and, where given, the optimizer; frozen parameters stay frozen.
 
     Raises:
         UserError: names, dtypes or shapes differ; lists all (Jittor's own loading ignores them), changes nothing.
     """
-    parameters = dict(model.named_parameters())
-    expected = {name: (str(parameter.dtype), tuple(parameter.shape)) for name, parameter in parameters.items()}
-    mismatch = describe_mismatch(expected, checkpoint.model)
+    expected = {
+        name: (str(parameter.dtype), tuple(parameter.shape))
+        for name, parameter in model.named_parameters()
+        if not is_bookkeeping(name)
+    }
+    weights = {name: array for name, array in checkpoint.model.items() if not is_bookkeeping(name)}
+    mismatch = describe_mismatch(expected, weights)
     if mismatch:
         raise UserError(f"checkpoint {checkpoint.path} does not fit the model: {mismatch}")
     if optimizer is not None:
         optimizer.load_state_dict(checkpoint.optimizer)
-    for name, parameter in parameters.items():
-        parameter.update(var(checkpoint.model[name]))
+    put(weights, model)
+
+
+def put(weights: dict[str, np.ndarray], model: nn.Module) -> None:
+    """Uploads the parameters named; frozen ones stay frozen."""
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            parameter.update(var(weights[name]))
     jt.sync_all()
 
 
@@ -158,7 +183,7 @@ def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: 
     return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Writes a file so that `path` has either its old content or all of the new one, also after a power cut."""
     # one name for all: what a kill leaves behind is overwritten by the next save
     partial = path.parent / f".{LAST_CHECKPOINT}.partial"

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from shared.client import ServerGone, StreamClient
 from shared.errors import UserError
 from shared.link import Address, default_address
-from shared.messages import Hello
+from shared.messages import Hello, Quarantined
 
 START_SECONDS = 30.0
 STOP_SECONDS = 1.5
@@ -56,7 +56,7 @@ class DataServer:
     def embedded(self) -> bool:
         return self._process is not None
 
-    def open(self, hello: Hello, patience: float) -> StreamClient:
+    def open(self, hello: Hello, patience: float, on_quarantined: Callable[[Quarantined], None]) -> StreamClient:
         """Opens a stream; waits up to `patience` seconds for a server that is not (yet, or no longer) there.
 
         Raises:
@@ -71,7 +71,7 @@ class DataServer:
             if self.address.is_served():
                 # It may not listen yet, or die before it answers; both look like an address that is not served.
                 with contextlib.suppress(ServerGone):
-                    return StreamClient(self.address, hello, self._say)
+                    return StreamClient(self.address, hello, self._say, on_quarantined)
             elif not told:
                 self._say(f"waiting up to {patience:.0f} s for a data server at {self.address.text}")
                 told = True

@@ -1,8 +1,10 @@
 """Ctrl-C and SIGTERM: end after the step in hand, with a checkpoint, or at once while there is nothing to save.
 
-Python runs a signal handler only between two of its own instructions, and Jittor may compile for minutes inside one. So
-signals are deferred only while a step takes less than a moment; while kernels are compiled, with nothing yet to save,
-the kernel's own default ends the process at once.
+    at once    start-up, compiling, evaluation      everything that matters is on disk: the process just ends
+    deferred   training steps                       the step in hand is finished, a checkpoint written
+    waiting    for a batch, inside the deferred     nothing is in hand: the wait is broken off, a checkpoint written
+
+The exit code is 0 after SIGTERM and 130 after Ctrl-C, whatever was going on.
 """
 
 from __future__ import annotations
@@ -11,24 +13,31 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
+from trainer.signal_exit import leave_at
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(Exception):
+    """A signal came while nothing was in hand."""
+
+
 class Interrupt:
-    """Which signal, if any, has asked the training to end."""
+    """Which signal, if any, has asked the training to end. Create it first of all."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._waiting = False
         self.end_at_once()
 
     def end_at_once(self) -> None:
-        """From now on a signal kills."""
+        """From now on a signal ends the process."""
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            leave_at(number)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is only noted in `signal`; a second one kills."""
+        """Inside, a signal is only noted in `signal`; a second one ends the process."""
         for number in _SIGNALS:
             signal.signal(number, self._note)
         try:
@@ -36,6 +45,19 @@ class Interrupt:
         finally:
             self.end_at_once()
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, within `deferred`, a signal, or one noted before, raises Interrupted."""
+        self._waiting = True
+        try:
+            if self.signal is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._waiting = False
+
     def _note(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number)
         self.end_at_once()
+        if self._waiting:
+            raise Interrupted

@@ -44,7 +44,7 @@ def kill_and_go_on(cluster, config, victim, times=1) -> list[str]:
 def test_the_death_of_a_worker_changes_no_byte(cluster, slow, undisturbed):
     assert kill_and_go_on(cluster, slow, lambda: wait_for(cluster.workers, 5)[0], times=4) == undisturbed
     wait_for(lambda: len(cluster.workers()) == 2, 5)
-    assert any(" died; the batch of step " in notice for notice in cluster.notices)
+    assert any(" was killed by SIGKILL; the batch of step " in notice for notice in cluster.notices)
 
 
 def test_the_death_of_all_workers_at_once_changes_no_byte(cluster, slow, undisturbed):

@@ -210,12 +210,3 @@ def test_a_data_set_without_one_usable_image_ends_the_stream(cluster, folder):
         empty(path)
     text = refusal(cluster, config_of(folder, feed={"on_bad_sample": "replace"}))
     assert "images in a row cannot be used; the last: image '" in text
-
-
-def test_a_pipeline_that_kills_its_workers_ends_its_stream_and_no_other(cluster, photos):
-    other = cluster.open(config_of(photos))
-    pipeline = (LOAD, BOXES, RESIZE, {"type": "Deadly"}, PACK)
-    config = config_of(photos, pipeline=pipeline, custom_imports={"imports": ["tests.data_server.transforms"]})
-    with pytest.raises(StreamFailed, match=r"the batch of step \d killed 3 workers; one of its images does \(indices"):
-        digests(cluster.open(config), 12)
-    assert digests(other, 3)

@@ -3,21 +3,21 @@ from pathlib import Path
 import pytest
 
 from data_server import memory
-from data_server.memory import MIB, WORKER_BYTES, MemoryPlan
+from data_server.memory import MIB, MemoryPlan
 from shared.errors import UserError
 
 
 def test_a_plan_says_what_it_is_made_of():
-    plan = MemoryPlan(slots=5, slot_bytes=6 * MIB, workers=2)
-    assert plan.total == 5 * 6 * MIB + 2 * WORKER_BYTES
-    assert str(plan) == "5 slots x 6.0 MiB + 2 workers x 64 MiB = 158 MiB"
+    plan = MemoryPlan(slots=5, slot_bytes=6 * MIB, dataset_bytes=3 * MIB, workers=2, worker_bytes=12 * MIB)
+    assert plan.total == 57 * MIB
+    assert str(plan) == "5 slots x 6.0 MiB + data set 3.0 MiB + 2 workers x 12.0 MiB = 57.0 MiB"
 
 
 def test_a_plan_beyond_the_machines_memory_is_refused_and_shown():
-    plan = MemoryPlan(slots=10**6, slot_bytes=6 * MIB, workers=2)
+    plan = MemoryPlan(slots=10**6, slot_bytes=6 * MIB, dataset_bytes=0, workers=2, worker_bytes=0)
     with pytest.raises(UserError, match=r"too little memory: the plan is 1000000 slots x 6.0 MiB .* lower feed.slots"):
         plan.check()
-    MemoryPlan(slots=1, slot_bytes=MIB, workers=1).check()
+    MemoryPlan(slots=1, slot_bytes=MIB, dataset_bytes=0, workers=1, worker_bytes=MIB).check()
 
 
 def control_group(folder: Path, **files: str) -> Path:

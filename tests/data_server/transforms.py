@@ -13,11 +13,29 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Deadly(BaseTransform):
-    """Kills the worker at one image."""
+    """Kills the worker at some images: by a signal, or by leaving with an exit code."""
+
+    def __init__(self, images: tuple[int, ...] = (103,), signal_name: str = "SIGSEGV", code: int = 0) -> None:
+        self.images, self.signal_name, self.code = images, signal_name, code
 
     def transform(self, results: dict) -> dict:
-        if results["img_id"] == 103:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if results["img_id"] in self.images:
+            if self.code:
+                os._exit(self.code)
+            os.kill(os.getpid(), signal.Signals[self.signal_name])
+        return results
+
+
+@TRANSFORMS.register_module()
+class Hoarding(BaseTransform):
+    """Keeps some memory of every image for itself."""
+
+    def __init__(self, mib: int) -> None:
+        self.mib = mib
+        self.hoard: list[np.ndarray] = []
+
+    def transform(self, results: dict) -> dict:
+        self.hoard.append(np.ones(self.mib << 20, np.uint8))
         return results
 
 

@@ -201,15 +201,20 @@ class Case:
             assert norm_error <= GRADIENT_NORM, f"{name}: gradient norm off by {norm_error:.3g}"
             assert projection_error <= GRADIENT_PROJECTION, f"{name}: gradient projection off by {projection_error:.3g}"
 
-    def table_agrees(self, key: str, actual: np.ndarray) -> None:
+    def table_agrees(
+        self, key: str, actual: np.ndarray, labels_key: str | None = None, labels: np.ndarray | None = None
+    ) -> None:
         """Assert that a table of boxes and scores (n,5) has the stored rows, in any order.
 
-        The count within 1 %; every stored row has a partner within 0.02 px and 2e-4 in score, except 2 % of them.
+        The count within 1 %; every stored row has a partner within 0.02 px and 2e-4 in score, and of the same label
+        where there are labels (n,), except 2 % of them.
         """
         expected = self[key]
         assert abs(len(actual) - len(expected)) <= 0.01 * len(expected), key
         near = np.abs(actual[None, :, :4] - expected[:, None, :4]).max(-1) <= 0.02
         near &= np.abs(actual[None, :, 4] - expected[:, None, 4]) <= 2e-4
+        if labels_key:
+            near &= labels[None] == self[labels_key][:, None]
         alone = 1 - near.any(1).mean()
         record(self.name, key, alone, 0.02)
         assert alone <= 0.02, f"{key}: {alone:.1%} of the rows have no partner"

@@ -10,6 +10,8 @@ from tests.parity import golden
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
 
+EVERYTHING = 1_000_000  # as a number of samples: nothing is left to choose
+
 STAGE_1 = {
     "type": "FasterRCNN",
     "data_preprocessor": {
@@ -44,6 +46,7 @@ STAGE_1 = {
         "bbox_coder": {"type": "TBLRBBoxCoder", "normalizer": 1.0},
         "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 0.0},
         "reg_decoded_bbox": True,
+        "skip_border_boxes": True,
         "loss_bbox": {"type": "IoULoss", "linear": True, "loss_weight": 10.0},
         "objectness_type": "Centerness",
         "loss_objectness": {"type": "L1Loss", "loss_weight": 1.0},
@@ -110,19 +113,29 @@ STAGE_1 = {
 
 def stage_1(**changes: object) -> dict:
     """A copy of the stage-1 model config with values replaced by dotted path, ``**{'rpn_head.feat_channels': 8}``."""
-    model = copy.deepcopy(STAGE_1)
+    return changed(STAGE_1, **changes)
+
+
+def changed(config: dict, **changes: object) -> dict:
+    """A copy of `config` with values replaced or added by dotted path."""
+    config = copy.deepcopy(config)
     for path, value in changes.items():
         *parents, leaf = path.split(".")
-        place = model
+        place = config
         for parent in parents:
             place = place[parent]
         place[leaf] = value
-    return model
+    return config
 
 
 def fill(module: nn.Module, prefix: str, seed: int) -> None:
-    """Give every parameter and buffer its golden value; `prefix` is the module's name in the detector, with a dot."""
+    """Give every parameter and buffer its golden value; `prefix` is the module's name in the detector, with a dot.
+
+    Vocabularies stay: they come from the config's files.
+    """
     for name, value in module.named_parameters():
+        if "zs_weights" in name:
+            continue
         value.assign(var(golden.parameter(prefix + name, value.shape, seed)))
 
 
@@ -153,7 +166,10 @@ def batch_of(case: golden.Case) -> Batch:
         boxes=var(boxes),
         box_counts=var(counts, "int32"),
         labels=var(labels),
-        host={"scale_factors": case["in.scale_factor"]},
+        host={
+            "scale_factors": case["in.scale_factor"],
+            "dataset_ids": case.values.get("in.dataset_id", np.zeros(images, np.int32)),
+        },
     )
 
 

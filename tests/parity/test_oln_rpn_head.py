@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from tests.parity import golden
-from tests.parity.models import batch_of, features_of, fill, first_k_keys, gradients, scatter, stage_1
+from tests.parity.models import EVERYTHING, batch_of, features_of, fill, first_k_keys, gradients, scatter, stage_1
 from trainer.device import jt
 from trainer.models.heads.oln_rpn_head import OlnRPNHead
 from trainer.models.registry import build
-
-EVERYTHING = 1_000_000  # as a number of samples: nothing is left to choose
 
 
 def make_head(case: golden.Case, tag: str = "firstk", objectness: str = "Centerness") -> OlnRPNHead:

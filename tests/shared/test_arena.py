@@ -62,6 +62,16 @@ def test_a_flipped_bit_in_the_header_is_noticed(writer, reader, place):
         reader.verify(1, 5, 9, LAYOUT, digest)
 
 
+def test_without_the_payloads_checksum_a_stale_header_is_still_noticed(writer, reader):
+    write(writer)
+    assert writer.seal(1, 5, 9, LAYOUT, checksum=False) == 0
+    writer.payload(1)[150] ^= 1
+    reader.verify(1, 5, 9, LAYOUT, 0, checksum=False)
+    for generation, step in ((4, 9), (5, 8)):
+        with pytest.raises(SlotCorrupted, match="header of slot 1"):
+            reader.verify(1, generation, step, LAYOUT, 0, checksum=False)
+
+
 def test_an_older_generation_another_step_or_another_layout_is_noticed(writer, reader):
     digest = write(writer)
     other = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (4,))])

@@ -80,6 +80,17 @@ def test_a_batch_that_is_not_what_its_message_says_is_noticed(client):
         client.next()
 
 
+def test_without_checksums_batches_have_the_same_bytes_and_stale_slots_are_noticed(cluster, photos):
+    checked, unchecked = (cluster.open(config_of(photos, feed={"checksum": checksum})) for checksum in (True, False))
+    assert digests(unchecked, 3) == digests(checked, 3)
+    lease = unchecked.next()
+    assert lease.digest == 0 and checked.next().digest != 0
+    batch = lease._message
+    unchecked._waiting.append(replace(batch, generation=batch.generation + 1))
+    with pytest.raises(SlotCorrupted, match="the header of slot"):
+        unchecked.next()
+
+
 def test_a_validation_stream_is_in_order_marks_padding_and_ends(cluster, photos):
     client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
     seen, valid = [], []
@@ -126,7 +137,7 @@ def test_predictions_too_large_for_a_frame_are_refused_at_once(client):
 
 def test_a_server_of_another_protocol_version_is_a_users_error(cluster, photos, monkeypatch):
     monkeypatch.setattr("shared.client.PROTOCOL_VERSION", 99)
-    with pytest.raises(UserError, match="speaks protocol 1, the trainer 99; install the same version on both sides"):
+    with pytest.raises(UserError, match="speaks protocol 2, the trainer 99; install the same version on both sides"):
         cluster.open(config_of(photos))
 
 

@@ -57,6 +57,7 @@ def test_options_override_the_file_and_are_checked_like_it(tmp_path):
         ("feed = dict(max_image_size=800)", r"'feed.max_image_size' is 800; expected \(height, width\) in pixels"),
         ("feed = dict(max_image_size=(800, 0))", r"'feed.max_image_size' is \(800, 0\); expected"),
         ("feed = dict(on_bad_sample='skip')", r"'feed.on_bad_sample' is 'skip'; expected 'stop' or 'replace'"),
+        ("feed = dict(checksum=1)", r"'feed.checksum' is 1; expected True or False"),
         ("feed = dict(reconnect_seconds='long')", r"'feed.reconnect_seconds' is 'long'; expected a number of seconds"),
     ],
 )

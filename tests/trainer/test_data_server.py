@@ -56,7 +56,7 @@ def test_an_address_that_nobody_serves_is_waited_for_and_then_named(tmp_path: Pa
     said: list[str] = []
     lost = pytest.raises(DataServerLost, match=f"no data server answers at ipc://{tmp_path}/feed")
     with DataServer(f"ipc://{tmp_path}/feed", None, said.append) as server, lost:
-        server.open(NOTHING, patience=0.2)
+        server.open(NOTHING, 0.2, print)
     assert any("waiting up to" in line for line in said)
 
 
@@ -66,7 +66,7 @@ def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
         server._process.kill()
         server._process.wait()
         with pytest.raises(DataServerLost, match="ended with code -9"):
-            server.open(NOTHING, patience=60)
+            server.open(NOTHING, 60, print)
 
 
 def test_an_address_of_another_form_is_refused() -> None:

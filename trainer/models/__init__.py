@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from trainer.device import nn
 from trainer.models import losses
-from trainer.models.backbones import resnet
+from trainer.models.backbones import clip_backbone, resnet
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
-from trainer.models.detectors import faster_rcnn, preprocessor
-from trainer.models.heads import oln_rpn_head
+from trainer.models.detectors import fast_rcnn, faster_rcnn, preprocessor
+from trainer.models.heads import oln_rpn_head, rpn_head
 from trainer.models.necks import fpn
 from trainer.models.registry import build
 from trainer.models.roi_heads import oln_roi_head, single_roi_extractor, standard_roi_head
-from trainer.models.roi_heads.bbox_heads import shared2fc_bbox_score_head
+from trainer.models.roi_heads.bbox_heads import (
+    bbox_head_clip_inference,
+    bbox_head_clip_partitioned,
+    clip_bbox_head,
+    shared2fc_bbox_score_head,
+)
+from trainer.models.roi_heads.shared_heads import clip_res_layer
 
 __all__ = ["Detections", "build_detector"]
 
@@ -24,7 +30,13 @@ __all__ = ["Detections", "build_detector"]
 REGISTERED = (
     anchors,
     assign,
+    bbox_head_clip_inference,
+    bbox_head_clip_partitioned,
+    clip_backbone,
+    clip_bbox_head,
+    clip_res_layer,
     coders,
+    fast_rcnn,
     faster_rcnn,
     fpn,
     losses,
@@ -32,6 +44,7 @@ REGISTERED = (
     oln_rpn_head,
     preprocessor,
     resnet,
+    rpn_head,
     sample,
     shared2fc_bbox_score_head,
     single_roi_extractor,

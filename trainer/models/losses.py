@@ -9,6 +9,7 @@ from __future__ import annotations
 from shared.errors import UserError
 from trainer.device import jt
 from trainer.models.boxes.overlaps import aligned_iou
+from trainer.models.ops.top_k import top_k
 from trainer.models.registry import register, require
 
 
@@ -16,6 +17,29 @@ def log_sum_exp(logits: jt.Var) -> jt.Var:
     """Over the last axis, (..., C) -> (...), with the maximum taken out (Jittor's own overflows at 88)."""
     peak = logits.detach().max(-1, keepdims=True)
     return (logits - peak).exp().sum(-1).log() + peak.squeeze(-1)
+
+
+def federated_columns(labels: jt.Var, weights: jt.Var, drawable: jt.Var, keys: jt.Var, number: int) -> jt.Var:
+    """The classes that take part in a federated loss: those that appear, filled up to `number` by a random draw.
+
+    Where more appear than `number`, all of them take part; where fewer can be drawn than are missing, all of these.
+
+    Args:
+        labels: i32 (G,R), the class of each RoI of each group, in [0, C).
+        weights: f32 (G,R), 0 for RoIs that do not count.
+        drawable: f32 (G,C), 1 for classes that may be drawn.
+        keys: f32 (G,C) in [0, 1), the highest are drawn first.
+
+    Returns:
+        f32 (G,C), 1 for the classes that take part; no gradient.
+    """
+    groups, classes = drawable.shape
+    one_hot = (jt.index((*labels.shape, classes), 2) == labels.unsqueeze(-1)).float32()
+    appeared = (one_hot * weights.unsqueeze(-1)).max(1)
+    priority = jt.ternary(appeared > 0, keys + 1.0, jt.ternary(drawable > 0, keys, -1.0))
+    order = top_k(priority, min(number, classes))
+    first = (jt.index((groups, order.shape[1], classes), 2) == order.unsqueeze(-1)).float32().max(1)
+    return jt.maximum(appeared, first * drawable).stop_grad()
 
 
 @register

@@ -38,7 +38,8 @@ def build(config: dict, where: str, **given: Any) -> Any:
     if name not in CLASSES:
         raise UserError(f"{where}.type: unknown {name!r}{nearest(str(name), list(CLASSES))}")
     cls = CLASSES[name]
-    keywords = {key: value for key, value in config.items() if key != "type"}
+    # trainer.pretrained reads init_cfg, when training starts.
+    keywords = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
     parameters = inspect.signature(cls.__init__).parameters
     known = [key for key in parameters if key not in ("self", "where", *given)]
     for key in keywords:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from shared.client import StreamFailed
 from shared.errors import UserError
-from trainer import checkpoint, contact_sheet
+from trainer import checkpoint, contact_sheet, pretrained
 from trainer.batch import Batch
-from trainer.data_server import DataServer
+from trainer.data_server import DataServer, DataServerLost
 from trainer.device import jt, nn
 from trainer.feed import Feed
 from trainer.models import Detections, build_detector
@@ -33,7 +34,7 @@ def run(
     if path is None:
         raise UserError(f"nothing to evaluate: no checkpoint in {work_dir}; give one with --checkpoint FILE")
     model = build_detector(config.model)
-    checkpoint.restore(checkpoint.load(path), model)
+    pretrained.load(path, model, say, complete=True)
     say(f"evaluating {path}")
     results = evaluate_all(model, config, server, work_dir, say)
     print(results_table(results))
@@ -49,7 +50,7 @@ def evaluate_all(
     results = {}
     for split in splits:
         sheet = work_dir / "contact_sheet.png" if split == splits[0] else None
-        results[display_name(config, split)] = evaluate(model, config, split, server, say, sheet)
+        results[display_name(config, split)] = evaluate(model, config, split, server, work_dir, say, sheet)
     return results
 
 
@@ -58,11 +59,12 @@ def evaluate(
     config: Config,
     split: str,
     server: DataServer,
+    work_dir: Path,
     say: Callable[[str], None],
     sheet: Path | None = None,
 ) -> dict[str, float]:
     """The metrics of one split; with `sheet`, draws its first images there."""
-    feed = Feed(server, config, split, say, epochs=1)
+    feed = Feed(server, config, split, work_dir, say, epochs=1)
     predictions: list[dict[str, np.ndarray]] = []
     shown: list[tuple[np.ndarray, np.ndarray, Detections, str]] = []
     model.eval()
@@ -75,6 +77,10 @@ def evaluate(
                     shown += tiles(batch, detections)
                 jt.sync_all()
         metrics = feed.evaluate(predictions)
+    except (UserError, StreamFailed, DataServerLost) as error:
+        if not predictions:
+            raise
+        raise type(error)(f"{error}; the predictions so far are in {keep(predictions, work_dir, split)}") from None
     finally:
         model.train()
         feed.close()
@@ -82,6 +88,15 @@ def evaluate(
     if sheet is not None:
         draw(sheet, shown[:SHEET_IMAGES])
     return {name.removeprefix("coco/"): value for name, value in metrics.items()}
+
+
+def keep(predictions: list[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:
+    """Writes predictions that could not be judged to ``predictions_<split>.npz``: the arrays of
+    `shared.messages.Predictions`, all batches end to end."""
+    path = work_dir / f"predictions_{split}.npz"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]})
+    return path
 
 
 def as_arrays(batch: Batch, detections: list[Detections]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ writes one after the step in hand; ``--resume`` goes on at the very next batch.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -16,18 +17,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from shared.config import section, seed_of
 from shared.errors import UserError
-from trainer import checkpoint
+from trainer import checkpoint, pretrained
 from trainer.batch import Batch
 from trainer.data_server import DataServer, DataServerLost
 from trainer.device import device_memory, jt, seed
 from trainer.feed import Feed
 from trainer.guards import assert_trains, check_losses
-from trainer.interrupt import Interrupt
+from trainer.interrupt import Interrupt, Interrupted
 from trainer.models import build_detector
 from trainer.optim import build_optimizer
 from trainer.progress import Progress
@@ -55,8 +57,8 @@ class Trainer:
         self.model = build_detector(section(config, "model"))
         self.model.train()
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
-        cursor = self._restore(resume_from)
-        self.feed = Feed(server, config, "train", say, seed=self.seed, **cursor)
+        cursor, record = self._restore(resume_from)
+        self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.max_epochs
         self.schedule = Schedule(
@@ -82,7 +84,7 @@ class Trainer:
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
         try:
             while self.step < self.total_steps and interrupt.signal is None:
-                with interrupt.deferred():
+                with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train_epoch(batches, progress, interrupt)
                 if interrupt.signal is None and self._evaluates_now():
                     self._evaluate(progress)
@@ -103,7 +105,8 @@ class Trainer:
         end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
         while self.step < end and interrupt.signal is None:
             started, waited = time.perf_counter(), self.feed.wait_seconds
-            batch = next(batches)
+            with interrupt.waiting():
+                batch = next(batches)
             seed(self._step_seed())
             terms = self.model.loss(batch)
             values = packed(terms)
@@ -124,6 +127,7 @@ class Trainer:
             )
         if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
             self._save()
+            self.feed.checkpointed()
 
     def _step_seed(self) -> int:
         """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
@@ -144,15 +148,14 @@ class Trainer:
         if self.step == self.total_steps:
             print(results_table(results), flush=True)
 
-    def _restore(self, resume_from: Path | None) -> dict[str, int]:
-        """Takes over what a checkpoint holds; returns where the stream goes on."""
+    def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
+        """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
             checkpoint.restore(resumed, self.model, self.optimizer)
-            return resumed.cursor
-        if self.config.get("load_from"):
-            checkpoint.restore(checkpoint.load(self.config.load_from), self.model)
-        return {"epoch": 0, "step": 0}
+            return resumed.cursor, resumed.meta.get("stream")
+        pretrained.initialise(self.model, self.config, self.say)
+        return {"epoch": 0, "step": 0}, None
 
     def _save(self) -> None:
         epoch, step = divmod(self.step, self.steps_per_epoch)
@@ -162,7 +165,7 @@ class Trainer:
             self.model,
             self.optimizer,
             {"epoch": epoch, "step": step},
-            {"seed": self.seed, "config": self.config.pretty_text},
+            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.feed.record},
             self.max_keep if self.max_keep > 0 else None,
         )
 
@@ -188,6 +191,7 @@ def run(
     work_dir: Path,
     resume: bool,
     checkpoint_file: str | None,
+    interrupt: Interrupt,
     say: Callable[[str], None],
 ) -> int:
     """Trains; returns the exit code."""
@@ -200,7 +204,6 @@ def run(
         resume_from = Path(checkpoint_file) if resume else None
         if checkpoint_file and not resume:
             config.load_from = checkpoint_file
-    interrupt = Interrupt()
     trainer = Trainer(config, server, work_dir, say, resume_from)
     occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
     config.dump(trainer.config_file)

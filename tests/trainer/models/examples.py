@@ -46,7 +46,10 @@ def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (
         boxes=var(boxes),
         box_counts=var(counts, "int32"),
         labels=var(np.zeros((images, slots)), "int32"),
-        host={"scale_factors": np.full((images, 4), 0.5, np.float32)},
+        host={
+            "scale_factors": np.full((images, 4), 0.5, np.float32),
+            "dataset_ids": np.zeros(images, np.int32),
+        },
     )
 
 
@@ -56,9 +59,17 @@ def sequence(shape: tuple[int, ...], amplitude: float = 1.0, step: float = 0.7, 
 
 
 def fill_with_sequences(module: nn.Module) -> None:
-    """Deterministic weights without a random generator; the j-th name in order has phase 0.13 j."""
-    for j, (name, value) in enumerate(sorted(module.named_parameters())):
+    """Deterministic weights without a random generator; the j-th name in order has phase 0.13 j.
+
+    Vocabularies stay as they are.
+    """
+    named = [(name, value) for name, value in module.named_parameters() if "zs_weights" not in name]
+    for j, (name, value) in enumerate(sorted(named)):
         amplitude, shift = 2 / np.sqrt(np.prod(value.shape[1:])), 0.0
-        if len(value.shape) == 1:
+        if name.endswith("running_var"):
+            amplitude, shift = 0.2, 1.0
+        elif len(value.shape) == 1:
             amplitude, shift = 0.1, float(name.endswith("weight"))
+        elif name.endswith("positional_embedding"):
+            amplitude = 0.05
         value.assign(var(shift + sequence(tuple(value.shape), amplitude, phase=0.13 * j)))

@@ -5,7 +5,7 @@ import pytest
 
 from shared.errors import UserError
 from trainer.device import jt, var
-from trainer.models.losses import CrossEntropyLoss, IoULoss, L1Loss
+from trainer.models.losses import CrossEntropyLoss, IoULoss, L1Loss, federated_columns
 
 NORMALISER = var([4.0], "float32")
 WEIGHT = np.array([[1, 0, 1], [1, 1, 0]], np.float32)
@@ -69,3 +69,37 @@ def test_rows_without_weight_add_nothing_and_get_no_gradient() -> None:
 def test_an_unknown_iou_mode_is_refused_by_its_full_name() -> None:
     with pytest.raises(UserError, match=r"rpn_head\.loss_bbox\.mode: .* found 'square'"):
         IoULoss(mode="square", where="rpn_head.loss_bbox")
+
+
+def choose(labels: list[list[int]], weights: list[list[int]], drawable: list[list[int]], number: int) -> np.ndarray:
+    keys = jt.rand(len(drawable), len(drawable[0]))
+    columns = federated_columns(var(labels, "int32"), var(weights, "float32"), var(drawable, "float32"), keys, number)
+    return columns.numpy()
+
+
+def test_classes_that_appear_are_chosen_first_and_weightless_labels_do_not_count() -> None:
+    for number in (1, 2):
+        chosen = choose([[3, 3, 5, 1], [0, 0, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]], [[1] * 8] * 2, number)
+        np.testing.assert_array_equal(chosen[0], [0, 0, 0, 1, 0, 1, 0, 0])
+        assert chosen[1].sum() == number
+        assert chosen[1, 0] == 1
+
+
+def test_what_appears_takes_part_even_if_it_may_not_be_drawn() -> None:
+    chosen = choose([[3, 3]], [[1, 1]], [[1, 1, 0, 0, 0, 1]], 3)
+    assert chosen[0, 3] == 1
+    assert chosen[0, [2, 4]].sum() == 0
+    assert chosen.sum() == 3
+
+
+def test_no_more_is_drawn_than_there_is() -> None:
+    np.testing.assert_array_equal(choose([[3]], [[1]], [[1, 0, 0, 0, 1, 0]], 50)[0], [1, 0, 0, 1, 1, 0])
+
+
+def test_the_draw_is_uniform_over_what_may_be_drawn() -> None:
+    groups = 4000
+    labels, drawable = [[2]] * groups, [[1, 1, 1, 0, 1, 1, 1]] * groups
+    chosen = choose(labels, [[1]] * groups, drawable, 3)
+    assert (chosen.sum(1) == 3).all()
+    # Two of five: 0.4, and five standard deviations of 4000 draws.
+    np.testing.assert_allclose(chosen.mean(0)[[0, 1, 4, 5, 6]], 0.4, atol=5 * np.sqrt(0.24 / groups))

@@ -9,8 +9,9 @@ needs a round trip to the host. The rules, for one image (mmdet's MaxIoUAssigner
     4  with match_low_quality, for each ground truth in order whose best IoU over all boxes is >= min_pos_iou:
        every box with exactly that IoU        ->  1 + its index, whatever it had before
 
-Rule 4 compares floats for equality, so an IoU must come out the same wherever it is computed: the CPU keeps the
-values of one image, the GPU recomputes them with operations that the compiler may not fuse.
+Rule 4 compares floats for equality, and an IoU may lie exactly on a threshold, so every IoU is the one that torch
+computes, to the last bit: each operation is rounded by itself, in torch's order. The CPU keeps the values of one
+image, the GPU recomputes them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,26 @@ from trainer.models.registry import register, require
 CPU_HEADER = r"""
 #include <algorithm>
 #include <vector>
+namespace jittor {
+#define ASSIGN_EXACT __attribute__((noinline, optimize("no-fast-math", "fp-contract=off")))  // Jittor builds with -Ofast
+ASSIGN_EXACT static void assign_areas(const float* boxes, int64 number, float* areas) {
+    for (int64 n = 0; n < number; n++)
+        areas[n] = (boxes[n * 4 + 2] - boxes[n * 4]) * (boxes[n * 4 + 3] - boxes[n * 4 + 1]);
+}
+ASSIGN_EXACT static void assign_overlaps(const float* boxes, const float* areas, int64 number, const float* truth,
+                                         float* iou) {
+    const float left = truth[0], top = truth[1], right = truth[2], bottom = truth[3];
+    const float area = (right - left) * (bottom - top);
+    for (int64 n = 0; n < number; n++) {
+        const float* b = boxes + n * 4;
+        const float width = (b[2] < right ? b[2] : right) - (b[0] > left ? b[0] : left);
+        const float height = (b[3] < bottom ? b[3] : bottom) - (b[1] > top ? b[1] : top);
+        const float common = (width > 0 ? width : 0) * (height > 0 ? height : 0);
+        const float all = area + areas[n] - common;
+        iou[n] = common / (all > 1e-6f ? all : 1e-6f);
+    }
+}
+} // namespace jittor
 """
 CPU_SOURCE = r"""
     const float positive = data["positive"], negative = data["negative"], least = data["least"];
@@ -35,21 +56,16 @@ CPU_SOURCE = r"""
         int32* assigned = out0_p + image * boxes;
         float* best_of_truth = out1_p + image * slots;
         const int64 truths = in3_p[image];
-        std::vector<float> iou(truths * boxes), best(boxes, 0.0f);
+        std::vector<float> iou(truths * boxes), best(boxes, 0.0f), areas(boxes);
         std::vector<int32> owner(boxes, 0);
+        assign_areas(box, boxes, areas.data());
         for (int64 g = 0; g < slots; g++) best_of_truth[g] = 0;
         for (int64 g = 0; g < truths; g++) {
-            const float* truth = in2_p + (image * slots + g) * 4;
-            const float x1 = truth[0], y1 = truth[1], x2 = truth[2], y2 = truth[3], area = (x2 - x1) * (y2 - y1);
             float* row = iou.data() + g * boxes;
+            assign_overlaps(box, areas.data(), boxes, in2_p + (image * slots + g) * 4, row);
             float highest = 0;
             for (int64 n = 0; n < boxes; n++) {
-                const float* b = box + n * 4;
-                const float width = std::max(std::min(b[2], x2) - std::max(b[0], x1), 0.0f);
-                const float height = std::max(std::min(b[3], y2) - std::max(b[1], y1), 0.0f);
-                const float common = width * height;
-                const float value = common / std::max((b[2] - b[0]) * (b[3] - b[1]) + area - common, 1e-6f);
-                row[n] = valid[n] ? value : -1.0f;
+                if (!valid[n]) row[n] = -1.0f;
                 highest = std::max(highest, row[n]);
             }
             best_of_truth[g] = highest;

@@ -8,8 +8,7 @@ Two assignments run side by side: a strict one (IoU 0.7 / 0.3) for boxes and the
 / 0.1) for objectness. Proposals are the `nms_pre` best of each level, without NMS and without a limit over levels.
 
 Kim et al., "Learning Open-World Object Proposals without Learning to Classify"; UniDetector section 3.2; mmdet 2.18's
-RPNHead. Two traits of the reference are kept: a ground truth that touches the left or top border (min(x1, y1) <= 0)
-gives no box supervision, and all terms are divided by the number of samples of the strict assignment.
+RPNHead. All terms are divided by the number of samples of the strict assignment, as in the reference.
 """
 
 from __future__ import annotations
@@ -18,29 +17,16 @@ from dataclasses import dataclass
 
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import jt, nn, var
+from trainer.device import jt, nn
 from trainer.models.boxes.coders import centerness
-from trainer.models.boxes.columns import bounds, clip, gather_rows
+from trainer.models.boxes.columns import gather_rows
 from trainer.models.boxes.overlaps import aligned_iou
 from trainer.models.boxes.sample import Samples
-from trainer.models.layers import convolution, init_normal, relu
-from trainer.models.ops.top_k import top_k
+from trainer.models.heads.rpn_head import Predictions, RPNHead
+from trainer.models.layers import convolution, init_normal
 from trainer.models.registry import build, read, register, require
 
 TINY = 1e-12  # the smallest norm that a feature is divided by
-
-
-@dataclass
-class Predictions:
-    """What the head says about every anchor of every image.
-
-    Attributes:
-        columns: f32 (B,A,6): class logit, t, b, l, r, objectness logit.
-        sizes: (height, width) of each level; A is the sum of their products.
-    """
-
-    columns: jt.Var
-    sizes: list[tuple[int, int]]
 
 
 @dataclass
@@ -50,7 +36,7 @@ class Targets:
     Attributes:
         strict, wide: the samples for boxes and for objectness.
         boxes: f32 (B,K,4), the ground truth of each strict positive.
-        box_weights: f32 (B,K), 0 for negatives and for boxes that touch the left or top border.
+        box_weights: f32 (B,K), 0 for negatives and for ground truths without box supervision.
         objectness: f32 (B,K) in [0, 1], for the wide samples.
         normaliser: f32 (1,), Σ over images of max(positives, 1) + max(negatives, 1) of the strict samples.
     """
@@ -64,8 +50,14 @@ class Targets:
 
 
 @register
-class OlnRPNHead(nn.Module):
-    """See the module's text. `train_cfg` and `test_cfg` are the detector's; see config for their keys."""
+class OlnRPNHead(RPNHead):
+    """See the module's text. The columns of its predictions: class logit, t, b, l, r, objectness logit.
+
+    Args:
+        skip_border_boxes: give no box supervision to ground truths that touch the left or top border. The reference
+            does so by mistake (its check for positive distances meets absolute coordinates); True reproduces its
+            numbers.
+    """
 
     def __init__(
         self,
@@ -78,6 +70,7 @@ class OlnRPNHead(nn.Module):
         loss_objectness: dict,
         objectness_type: str = "Centerness",
         reg_decoded_bbox: bool = True,
+        skip_border_boxes: bool = False,
         train_cfg: dict | None = None,
         proposal_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -86,85 +79,55 @@ class OlnRPNHead(nn.Module):
         require(reg_decoded_bbox, True, f"{where}.reg_decoded_bbox")
         if objectness_type not in ("Centerness", "BoxIoU"):
             raise UserError(f"{where}.objectness_type: 'Centerness' or 'BoxIoU' is expected, found {objectness_type!r}")
-        self.objectness_type = objectness_type
-        self.anchor_generator = build(anchor_generator, f"{where}.anchor_generator")
-        require(self.anchor_generator.anchors_per_cell, 1, f"{where}.anchor_generator: anchors per cell")
-        self.coder = build(bbox_coder, f"{where}.bbox_coder")
-        self.loss_cls = build(loss_cls, f"{where}.loss_cls")
-        self.loss_bbox = build(loss_bbox, f"{where}.loss_bbox")
-        self.loss_objectness = build(loss_objectness, f"{where}.loss_objectness")
-        self._read_rules(train_cfg, proposal_cfg, test_cfg)
-
-        self.rpn_conv = convolution(in_channels, feat_channels, 3)
-        self.rpn_cls = convolution(feat_channels, 1, 1)
-        self.rpn_reg = convolution(feat_channels, 4, 1)
-        self.rpn_obj = convolution(feat_channels, 1, 1)
-        for layer in (self.rpn_conv, self.rpn_cls, self.rpn_reg, self.rpn_obj):
-            init_normal(layer, 0.01)
-        self.anchors_of: dict[tuple, jt.Var] = {}  # by level sizes; the feed pads images to few sizes
-
-    def _read_rules(self, train_cfg: dict, proposal_cfg: dict, test_cfg: dict) -> None:
-        where = "model.train_cfg.rpn"
-        rules = read(
+        super().__init__(
+            in_channels,
+            feat_channels,
+            anchor_generator,
+            bbox_coder,
+            loss_cls,
+            loss_bbox,
             train_cfg,
+            proposal_cfg,
+            test_cfg,
             where,
-            ("assigner", "sampler", "objectness_assigner", "objectness_sampler"),
-            allowed_border=0,
-            pos_weight=-1,
-            debug=False,
         )
-        require(rules["allowed_border"], 0, f"{where}.allowed_border")
-        require(rules["pos_weight"], -1, f"{where}.pos_weight")
-        self.strict_assigner = build(rules["assigner"], f"{where}.assigner")
-        self.strict_sampler = build(rules["sampler"], f"{where}.sampler")
+        require(self.anchor_generator.anchors_per_cell, 1, f"{where}.anchor_generator: anchors per cell")
+        self.objectness_type = objectness_type
+        self.skip_border_boxes = skip_border_boxes
+        self.loss_objectness = build(loss_objectness, f"{where}.loss_objectness")
+        self.rpn_obj = convolution(feat_channels, 1, 1)
+        init_normal(self.rpn_obj, 0.01)
+
+    def _read_training_rules(self, config: dict, where: str, more: tuple[str, ...] = ()) -> dict:
+        rules = super()._read_training_rules(config, where, (*more, "objectness_assigner", "objectness_sampler"))
         self.wide_assigner = build(rules["objectness_assigner"], f"{where}.objectness_assigner")
         self.wide_sampler = build(rules["objectness_sampler"], f"{where}.objectness_sampler")
-        self.best_of_level = {}
-        for phase, place, config in (
-            ("train", "model.train_cfg.rpn_proposal", proposal_cfg),
-            ("test", "model.test_cfg.rpn", test_cfg),
-        ):
-            rules = read(config, place, ("nms_pre",), min_bbox_size=0)
-            require(rules["min_bbox_size"], 0, f"{place}.min_bbox_size")
-            self.best_of_level[phase] = int(rules["nms_pre"])
+        return rules
 
-    def execute(self, maps: list[jt.Var]) -> Predictions:
-        """Maps f32 (B,C,h,w), one per level, fine to coarse."""
-        # One convolution with six outputs instead of three: a 1x1 convolution with one output is slow.
-        outputs = (self.rpn_cls, self.rpn_reg, self.rpn_obj)
-        weight = jt.concat([layer.weight for layer in outputs])
-        bias = jt.concat([layer.bias for layer in outputs])
-        levels = []
-        for level in maps:
-            x = relu(self.rpn_conv(level))
-            # The maximum is inside the root: the gradient of a root at 0 is not a number.
-            x = x / jt.sqrt(jt.maximum((x * x).sum(1, keepdims=True), TINY**2))
-            x = nn.conv2d(x, weight, bias)
-            levels.append(x.reshape(x.shape[0], 6, -1))
-        columns = jt.concat(levels, 2).transpose(0, 2, 1)
-        return Predictions(columns, [(level.shape[2], level.shape[3]) for level in maps])
+    def _read_proposal_rules(self, config: dict, where: str) -> dict:
+        rules = read(config, where, ("nms_pre",), min_bbox_size=0)
+        require(rules["min_bbox_size"], 0, f"{where}.min_bbox_size")
+        return rules
 
-    def anchors(self, sizes: list[tuple[int, int]], images: int) -> jt.Var:
-        """Anchors f32 (images,A,4) of levels of these sizes, the same for each image."""
-        key = tuple(sizes)
-        if key not in self.anchors_of:
-            self.anchors_of[key] = var(self.anchor_generator.grid(sizes), "float32").stop_grad()
-        anchors = self.anchors_of[key]
-        return anchors.broadcast([images, *anchors.shape], [0])
+    def outputs(self) -> tuple[nn.Conv, ...]:
+        """The 1x1 convolutions, in the order of their columns."""
+        return (*super().outputs(), self.rpn_obj)
+
+    def features(self, level: jt.Var) -> jt.Var:
+        """What the 1x1 convolutions see of a level's map, both f32 (B,C,h,w): of unit length at every cell."""
+        x = super().features(level)
+        # The maximum is inside the root: the gradient of a root at 0 is not a number.
+        return x / jt.sqrt(jt.maximum((x * x).sum(1, keepdims=True), TINY**2))
 
     def targets(self, sizes: list[tuple[int, int]], batch: Batch) -> Targets:
-        """Assign and sample the anchors of a batch."""
-        images = batch.image_shapes.shape[0]
-        anchors = self.anchors(sizes, images)
-        # An anchor inside the content is also inside the padded size: no separate flags for padding cells are needed.
-        content = bounds(batch.image_shapes, anchors.shape[1])
-        inside = ((anchors >= 0) & (anchors < content)).float32().min(-1) > 0
-
-        strict = self.strict_sampler(self.strict_assigner(anchors, inside, batch.boxes, batch.box_counts))
+        """Assign and sample the anchors of a batch, both ways."""
+        anchors = self.anchors(sizes, batch.image_shapes.shape[0])
+        inside = self.inside(anchors, batch)
+        strict, normaliser = self.sample(anchors, inside, batch)
         boxes = gather_rows(batch.boxes, strict.truth)
-        normaliser = (jt.maximum(strict.positives, 1.0) + jt.maximum(strict.negatives, 1.0)).sum()
-        # The reference tests "all distances > 0" on the target, which is the absolute box here.
-        box_weights = strict.positive * (boxes.min(-1) > 0).float32()
+        box_weights = strict.positive
+        if self.skip_border_boxes:
+            box_weights = box_weights * (boxes.min(-1) > 0).float32()
 
         wide = self.wide_sampler(self.wide_assigner(anchors, inside, batch.boxes, batch.box_counts))
         priors = gather_rows(anchors, wide.index)
@@ -189,7 +152,7 @@ class OlnRPNHead(nn.Module):
         }
 
     def proposals(self, predictions: Predictions, image_shapes: jt.Var, phase: str) -> jt.Var:
-        """The best anchors of each level as boxes; no gradient.
+        """The best anchors of each level as boxes, by their objectness; no gradient.
 
         Args:
             image_shapes: f32 (B,2), height and width that boxes are clipped to.
@@ -199,20 +162,4 @@ class OlnRPNHead(nn.Module):
             f32 (B,P,5): x1,y1,x2,y2,score. A level with more than `nms_pre` anchors is sorted by score, others stay
             in grid order.
         """
-        columns = predictions.columns.detach()
-        anchors = self.anchors(predictions.sizes, columns.shape[0])
-        boxes = clip(self.coder.decode(anchors, columns[:, :, 1:5]), image_shapes)
-        logits = columns[:, :, 5]
-        table = jt.concat([boxes, logits.sigmoid().unsqueeze(-1)], -1)
-        best = self.best_of_level[phase]
-        counts = [height * width for height, width in predictions.sizes]
-        if max(counts) <= best:
-            return table
-        parts, first = [], 0
-        for count in counts:
-            level = table[:, first : first + count]
-            if count > best:
-                level = gather_rows(level, top_k(logits[:, first : first + count], best))
-            parts.append(level)
-            first += count
-        return jt.concat(parts, 1)
+        return self.scored_boxes(predictions, 5, image_shapes, self.rules[phase]["nms_pre"])

@@ -3,19 +3,29 @@
 Training, for a batch with P proposals per image:
 
     ground truths (G) ─┐                 ┌─ slots (K per image): positives, then negatives
-    proposals (P) ─────┴─ assign, sample ┴─► RoIs (B·K,5) ─ RoIAlign ─ bbox head ─ losses
+    proposals (P) ─────┴─ assign, sample ┴─► RoIs (B·K,5) ─ RoIAlign ─ (shared head) ─ bbox head ─ losses
 
 Every ground truth is a candidate, assigned to itself. Slots that stay empty hold some candidate with weight 0.
+
+Evaluation, image by image:
+
+    proposals (P) ─ RoIAlign ─ (shared head) ─ bbox head ─ boxes (P,4), scores (P,C) ─ NMS within classes ─ detections
+
+Proposals are f32 (B,P,5); a row with a negative score holds no proposal (ABSENT, see the region proposal head).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from trainer.batch import Batch
 from trainer.device import jt, nn
 from trainer.models.boxes.columns import gather_rows
 from trainer.models.boxes.sample import Samples
+from trainer.models.detections import Detections
+from trainer.models.ops.multiclass_nms import read_multiclass_nms
 from trainer.models.registry import build, read, register, require
 
 
@@ -34,12 +44,14 @@ class SampledRoIs:
         truths: f32 (B,K,4), the ground truth of each positive; elsewhere some ground truth or padding.
         labels: i32 (B,K), the class of each positive; elsewhere `num_classes`, the background.
         samples: positives, weights and counts of the slots.
+        dataset_ids: i32 (B,) on the host, which data set each image is from.
     """
 
     boxes: jt.Var
     truths: jt.Var
     labels: jt.Var
     samples: Samples
+    dataset_ids: np.ndarray
 
 
 @register
@@ -50,6 +62,7 @@ class StandardRoIHead(nn.Module):
         self,
         bbox_roi_extractor: dict,
         bbox_head: dict,
+        shared_head: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         where: str = "roi_head",
@@ -60,16 +73,20 @@ class StandardRoIHead(nn.Module):
         self.sampler = build(rules["sampler"], "model.train_cfg.rcnn.sampler")
         require(self.sampler.add_gt_as_proposals, True, "model.train_cfg.rcnn.sampler.add_gt_as_proposals")
         self.roi_extractor = build(bbox_roi_extractor, f"{where}.bbox_roi_extractor")
+        self.shared_head = build(shared_head, f"{where}.shared_head") if shared_head else nn.Identity()
         self.bbox_head = build(bbox_head, f"{where}.bbox_head")
         self.test_cfg = read(test_cfg, "model.test_cfg.rcnn", ("score_thr", "nms", "max_per_img"))
+        self.multiclass_nms = read_multiclass_nms(self.test_cfg, "model.test_cfg.rcnn")
+
+    def features(self, maps: list[jt.Var], boxes: jt.Var) -> jt.Var:
+        """What the box head sees of `boxes` f32 (B,K,4): f32 (B·K,C,h,w)."""
+        return self.shared_head(self.roi_extractor(maps, to_rois(boxes)))
 
     def sample(self, proposals: jt.Var, batch: Batch) -> SampledRoIs:
-        """Choose the RoIs to train on from `proposals` f32 (B,P,4 or 5)."""
+        """Choose the RoIs to train on from `proposals` f32 (B,P,5)."""
         images, slots = batch.labels.shape
-        proposals = proposals[:, :, :4]
-        assigned = self.assigner(
-            proposals, jt.ones((images, proposals.shape[1]), "bool"), batch.boxes, batch.box_counts
-        )
+        present, proposals = proposals[:, :, 4] >= 0, proposals[:, :, :4]
+        assigned = self.assigner(proposals, present, batch.boxes, batch.box_counts)
         truth = jt.index((images, slots), 1)
         themselves = jt.ternary(truth < batch.box_counts.unsqueeze(1), truth + 1, -1)
         candidates = jt.concat([batch.boxes, proposals], 1)
@@ -81,11 +98,54 @@ class StandardRoIHead(nn.Module):
             truths=gather_rows(batch.boxes, samples.truth),
             labels=jt.ternary(samples.positive > 0, gather_rows(batch.labels, samples.truth), background),
             samples=samples,
+            dataset_ids=batch.host["dataset_ids"],
         )
 
     def loss(self, maps: list[jt.Var], proposals: jt.Var, batch: Batch) -> dict[str, jt.Var]:
         """Loss terms f32 (1,) and monitors."""
         sampled = self.sample(proposals, batch)
-        outputs = self.bbox_head(self.roi_extractor(maps, to_rois(sampled.boxes)))
+        outputs = self.bbox_head(self.features(maps, sampled.boxes))
         terms = self.bbox_head.loss(outputs, sampled)
         return {**terms, "num_positive_rois": sampled.samples.positives.sum()}
+
+    def scored_boxes(self, maps: list[jt.Var], proposals: jt.Var, image_shapes: jt.Var) -> tuple[jt.Var, jt.Var]:
+        """Every proposal refined and scored, before NMS.
+
+        Args:
+            proposals: f32 (B,P,5).
+            image_shapes: f32 (B,2).
+
+        Returns:
+            boxes f32 (B,P,4) in pixels of the resized image, clipped; scores, those of the box head's `detections`.
+        """
+        outputs = self.bbox_head(self.features(maps, proposals[:, :, :4]))
+        return self.bbox_head.detections(outputs.reshape(*proposals.shape[:2]), proposals, image_shapes)
+
+    def predict(
+        self, maps: list[jt.Var], proposals: jt.Var, image_shapes: jt.Var, scale_factors: jt.Var
+    ) -> list[Detections]:
+        """Detections of each image.
+
+        Args:
+            proposals, image_shapes: as of `scored_boxes`.
+            scale_factors: f32 (B,4), what boxes are divided by to be in pixels of the original image.
+        """
+        return [
+            # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once.
+            self._predict_image(*(x[image : image + 1] for x in (proposals, image_shapes, scale_factors, *maps)))
+            for image in range(proposals.shape[0])
+        ]
+
+    def _predict_image(
+        self, proposals: jt.Var, image_shapes: jt.Var, scale_factors: jt.Var, *maps: jt.Var
+    ) -> Detections:
+        boxes, scores = self.scored_boxes(list(maps), proposals, image_shapes)
+        return self.suppress(boxes / scale_factors.unsqueeze(1), scores)
+
+    def suppress(self, boxes: jt.Var, scores: jt.Var) -> Detections:
+        """Detections of one image from all its boxes f32 (1,P,4) and scores f32 (1,P,C)."""
+        boxes = boxes.squeeze(0)
+        picks = self.multiclass_nms(boxes, scores.squeeze(0))
+        count = picks.count.item()
+        rows, labels, kept = (x.numpy()[:count] for x in (picks.rows, picks.labels, picks.scores))
+        return Detections(boxes.numpy()[rows], kept, labels)

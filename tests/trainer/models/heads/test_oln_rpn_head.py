@@ -12,8 +12,9 @@ from trainer.models.heads.oln_rpn_head import OlnRPNHead
 HUGE = 100_000  # as a number of samples: nothing is left to choose
 
 
-def make_head(strides: list[int], channels: int, num: int) -> OlnRPNHead:
+def make_head(strides: list[int], channels: int, num: int, skip_border_boxes: bool = True) -> OlnRPNHead:
     changes = {
+        "rpn_head.skip_border_boxes": skip_border_boxes,
         "rpn_head.in_channels": channels,
         "rpn_head.feat_channels": channels,
         "rpn_head.anchor_generator.strides": strides,
@@ -59,10 +60,18 @@ def test_golden_targets_and_losses_of_a_tiny_head() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "weighted"), [((1, 1, 33, 33), True), ((0, 1, 33, 33), False), ((1, 0, 33, 33), False)]
+    ("box", "skip", "weighted"),
+    [
+        ((1, 1, 33, 33), True, True),
+        ((0, 1, 33, 33), True, False),
+        ((1, 0, 33, 33), True, False),
+        ((0, 0, 33, 33), False, True),
+    ],
 )
-def test_a_border_touching_box_gets_no_box_weight(box: tuple, weighted: bool) -> None:
-    head = make_head([4, 8, 16, 32, 64], 16, HUGE)
+def test_a_border_touching_box_gets_no_box_weight_where_the_reference_is_followed(
+    box: tuple, skip: bool, weighted: bool
+) -> None:
+    head = make_head([4, 8, 16, 32, 64], 16, HUGE, skip)
     batch = batch_of([[list(box)], [[40, 40, 80, 80]]], 96, 128)
     targets = head.targets([(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)], batch)
     assert targets.strict.positives.numpy()[0] > 0
@@ -97,7 +106,7 @@ def test_images_without_boxes_have_only_negatives_and_a_finite_gradient() -> Non
 
 def test_proposals_are_the_best_of_each_level_clipped_to_the_content() -> None:
     head = make_head([4, 8, 16, 32, 64], 16, 64)
-    head.best_of_level["train"] = 100
+    head.rules["train"]["nms_pre"] = 100
     maps = [jt.rand(2, 16, 24 // 2**i, 32 // 2**i) for i in range(4)] + [jt.rand(2, 16, 2, 2)]
     predictions = head(maps)
     proposals = head.proposals(predictions, var([[80, 100], [96, 128]], "float32"), "train").numpy()

@@ -26,51 +26,62 @@ def random_boxes(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return boxes.astype(np.float32), generator.integers(0, 30, count).astype(np.float32) / 30
 
 
-def found(result: tuple) -> list[int]:
-    kept, count = result
-    return kept.numpy()[: count.item()].tolist()
+def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, least: float, most: int) -> list[int]:
+    """What `nms` keeps of one image."""
+    kept, count = nms(var(boxes[None]), var(scores[None]), threshold, least, most)
+    return kept.numpy()[0, : count.item()].tolist()
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.7, 0.9])
 def test_the_same_boxes_survive_in_the_same_order(threshold: float) -> None:
     boxes, scores = random_boxes(400)
-    assert found(nms(var(boxes), var(scores), threshold, -1.0, 400)) == kept_by_loop(boxes, scores, threshold)
+    assert suppress(boxes, scores, threshold, -1.0, 400) == kept_by_loop(boxes, scores, threshold)
 
 
-def test_only_the_best_are_kept_and_the_rest_is_marked() -> None:
-    boxes, scores = random_boxes(300)
-    expected = kept_by_loop(boxes, scores, 0.5)
-    kept, count = nms(var(boxes), var(scores), 0.5, -1.0, 20)
-    assert kept.shape == [20]
-    assert found((kept, count)) == expected[:20]
+def test_each_image_is_on_its_own_and_unused_rows_are_marked() -> None:
+    images = [random_boxes(300, seed) for seed in range(3)]
+    boxes, scores = (np.stack(part) for part in zip(*images, strict=True))
     kept, count = nms(var(boxes), var(scores), 0.5, -1.0, 250)
-    assert (kept.numpy()[count.item() :] == -1).all()
+    assert kept.shape == [3, 250]
+    for i in range(3):
+        expected = kept_by_loop(boxes[i], scores[i], 0.5)
+        assert kept.numpy()[i].tolist() == expected + [-1] * (250 - len(expected))
+        assert count.numpy()[i] == len(expected)
+
+
+def test_only_the_best_are_kept() -> None:
+    boxes, scores = random_boxes(300)
+    assert suppress(boxes, scores, 0.5, -1.0, 20) == kept_by_loop(boxes, scores, 0.5)[:20]
 
 
 def test_boxes_at_or_below_the_score_threshold_take_no_part() -> None:
     boxes, scores = random_boxes(100)
     part = np.flatnonzero(scores > 0.5)
     expected = part[kept_by_loop(boxes[part], scores[part], 0.5)].tolist()
-    assert found(nms(var(boxes), var(scores), 0.5, 0.5, 100)) == expected
+    assert suppress(boxes, scores, 0.5, 0.5, 100) == expected
 
 
 def test_an_overlap_of_exactly_the_threshold_does_not_suppress() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 5]], np.float32)
-    assert found(nms(var(boxes), var(np.array([0.9, 0.8], np.float32)), 0.5, 0.0, 2)) == [0, 1]
+    assert suppress(boxes, np.array([0.9, 0.8], np.float32), 0.5, 0.0, 2) == [0, 1]
 
 
 def test_boxes_without_area_do_not_suppress_each_other() -> None:
     boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [0, 0, 9, 9]], np.float32)
-    assert found(nms(var(boxes), var(np.array([0.5, 0.6, 0.7], np.float32)), 0.5, 0.0, 3)) == [2, 1, 0]
+    assert suppress(boxes, np.array([0.5, 0.6, 0.7], np.float32), 0.5, 0.0, 3) == [2, 1, 0]
 
 
 def test_classes_do_not_suppress_each_other() -> None:
-    boxes, scores = random_boxes(200)
-    labels = np.random.default_rng(1).integers(0, 3, 200).astype(np.int32)
-    kept = []
-    for label in range(3):
-        part = np.flatnonzero(labels == label)
-        kept += part[kept_by_loop(boxes[part], scores[part], 0.5)].tolist()
-    result = found(batched_nms(var(boxes), var(scores), var(labels), 0.5, -1.0, 200))
-    assert sorted(result) == sorted(kept)
-    assert (np.diff(scores[result]) <= 0).all()
+    # Two images of other sizes: each is moved apart by its own largest coordinate.
+    boxes, scores = (np.stack(part) for part in zip(random_boxes(200), random_boxes(200, 5), strict=True))
+    boxes[1] *= 10
+    labels = np.random.default_rng(1).integers(0, 3, (2, 200)).astype(np.int32)
+    kept, counts = batched_nms(var(boxes), var(scores), var(labels), 0.5, -1.0, 200)
+    for i in range(2):
+        expected = []
+        for label in range(3):
+            part = np.flatnonzero(labels[i] == label)
+            expected += part[kept_by_loop(boxes[i, part], scores[i, part], 0.5)].tolist()
+        found = kept.numpy()[i, : counts.numpy()[i]]
+        assert sorted(found) == sorted(expected)
+        assert (np.diff(scores[i, found]) <= 0).all()

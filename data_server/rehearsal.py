@@ -1,0 +1,77 @@
+"""What a worker will need for itself, measured before any memory is promised: one batch, made in a process forked for
+that, as a worker would make it.
+
+The batch is of the images with the largest files, which are the ones that take the most memory to decode. A batch that
+kills its maker, or cannot be made, is not the rehearsal's to judge: the stream will name it, and the plan falls back
+on a guess.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from data_server.batch import DatasetFacts
+from data_server.datasets import Datasets
+from data_server.lifetime import die_with_parent
+from data_server.memory import MIB, private_bytes
+from data_server.samples import BadSample
+from data_server.worker import make_batch, prepare
+from shared.arena import Arena, create_memory, slot_bytes_for
+from shared.errors import UserError
+from shared.messages import Assign
+
+GUESS = 64 * MIB
+_CANDIDATES = 2000
+
+
+def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
+    """Bytes that a worker holds for itself at most while it makes a batch; `GUESS` when that cannot be found out."""
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            die_with_parent(parent)
+            os.write(writer, str(_rehearse(datasets, config, facts)).encode())
+        except (UserError, BadSample, OSError):
+            pass
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return int(text or GUESS)
+
+
+def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
+    prepare()
+    slot_bytes = slot_bytes_for(facts.payload_bytes(config))
+    memory = create_memory(1, slot_bytes)
+    arena = Arena(memory, 1, slot_bytes, writable=True)
+    samples = [[index, 0] for index in _largest(datasets, config["batch_size"])]
+    for _ in range(2):
+        make_batch(arena, datasets, config, Assign(0, 0, 1, samples, 0))
+    # The peak lies above what is held now by what the allocator has given back.
+    return private_bytes() - slot_bytes + max(0, _status("VmHWM") - _status("VmRSS"))
+
+
+def _largest(datasets: Datasets, count: int) -> list[int]:
+    """The indices of the images with the largest files, among some that are spread over the data set."""
+    step = max(1, len(datasets) // _CANDIDATES)
+    by_size = []
+    for index in range(0, len(datasets), step):
+        part, place = datasets.locate(index)
+        path = Path(part.image_path(place))
+        by_size.append((path.stat().st_size if path.exists() else 0, index))
+    largest = [index for _, index in sorted(by_size, reverse=True)[:count]]
+    return (largest * count)[:count]
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}")

@@ -1,0 +1,20 @@
+"""The rolling digest of a stream: one short text that two streams share only if they delivered the same batches.
+
+    digest 0 = ""        digest k = blake2b(digest k-1 │ step │ payload xxh3 │ valid)
+
+The server keeps one for what it hands out, the client one for what it has verified; checkpoints store it. It can be
+taken up at any batch from its text alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+_BATCH = struct.Struct("<QQQ")
+
+
+def rolled(digest: str, step: int, payload_digest: int, valid: int) -> str:
+    """`digest`, 32 hexadecimal digits or "" before the first batch, and one batch more."""
+    batch = _BATCH.pack(step, payload_digest, valid)
+    return hashlib.blake2b(digest.encode() + batch, digest_size=16).hexdigest()

@@ -1,0 +1,209 @@
+"""Clients of a running data server that do everything wrong, one way each; all of them leave in the end.
+
+A stranger comes with both sockets of a client, speaks as it likes and never waits long for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from shared.link import Address, Channel, ChannelClosed
+from shared.messages import (
+    PROTOCOL_VERSION,
+    Evaluate,
+    Failure,
+    Hail,
+    Hello,
+    MessageError,
+    Predictions,
+    Ready,
+    Release,
+    Welcome,
+    encode,
+)
+from tests.fuzz.targets import TARGETS, example
+
+_NUMBERS = (0, 1, 2, 2**32, 2**40, 2**63, 2**64 - 1)  # nothing that could be had and would take long to allocate
+_PATIENCE = 5.0
+
+
+class Stranger:
+    """Both sockets of a client of the server at `address`."""
+
+    def __init__(self, address: Address) -> None:
+        self.identity = b"\x01" + os.urandom(15)
+        self.lifeline = Channel(socket.socket(socket.AF_UNIX))
+        self.lifeline.socket.connect(address.lifeline)
+        self.lifeline.socket.settimeout(_PATIENCE)
+        self.control = zmq.Context.instance().socket(zmq.DEALER)
+        self.control.setsockopt(zmq.LINGER, 100)
+        self.control.setsockopt(zmq.IDENTITY, self.identity)
+        self.control.connect(address.control)
+
+    def hail(self) -> None:
+        self.lifeline.send(Hail(PROTOCOL_VERSION, self.identity))
+        self.lifeline.receive(Ready)
+
+    def say(self, *frames: bytes) -> None:
+        self.control.send_multipart(frames)
+
+    def shout(self, data: bytes, *descriptors: int) -> None:
+        """Bytes as they are, on the lifeline."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self.lifeline.socket, [data], list(descriptors))
+
+    def hear(self) -> Welcome | Failure | None:
+        """What the server says on the lifeline; None when it closes it."""
+        with contextlib.suppress(ChannelClosed):
+            return self.lifeline.receive(Welcome, Failure)
+
+    def leave(self) -> None:
+        self.control.close()
+        self.lifeline.close()
+
+
+def misbehave(chance: random.Random, address: Address, config: dict[str, Any]) -> str:
+    """One stranger's visit; `config` is the data part of a good HELLO. Returns what it did."""
+    stranger = Stranger(address)
+    way = chance.choice(WAYS)
+    try:
+        way(chance, stranger, config)
+    except (ChannelClosed, MessageError):
+        pass  # the server has had enough
+    finally:
+        stranger.leave()
+    return way.__name__
+
+
+def says_nothing(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    pass
+
+
+def shouts_wrong_frames(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    for _ in range(chance.randint(1, 3)):
+        stranger.shout(TARGETS["channel"].draw(chance)[1:])
+
+
+def hails_in_pieces(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    data = encode(Hail(PROTOCOL_VERSION, stranger.identity))
+    data = struct.pack("<I", len(data)) + data
+    cut = chance.randrange(1, len(data))
+    stranger.shout(data[:cut])
+    if chance.random() < 0.5:
+        stranger.shout(data[cut:])
+        stranger.lifeline.receive(Ready)
+        stranger.shout(os.urandom(chance.randint(1, 100)))
+
+
+def sends_descriptors(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    reader, writer = os.pipe()
+    if chance.random() < 0.3:
+        stranger.hail()
+    for _ in range(chance.randint(1, 40)):
+        stranger.shout(b"\x00", *[reader, writer, 0][: chance.randint(1, 3)])
+    os.close(reader)
+    os.close(writer)
+
+
+def takes_anothers_name(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    stranger.hail()
+    double = Stranger(Address(_address_of(stranger)))
+    double.identity = stranger.identity
+    try:
+        double.hail()
+    finally:
+        double.leave()
+
+
+def speaks_without_a_hail(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    for _ in range(chance.randint(1, 5)):
+        stranger.say(*_frames(chance))
+
+
+def speaks_in_the_wrong_order(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    stranger.hail()
+    for _ in range(chance.randint(1, 5)):
+        stranger.say(*_frames(chance))
+    stranger.hear()
+
+
+def asks_for_nonsense(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    stranger.hail()
+    stranger.say(TARGETS["config"].draw(chance))
+    stranger.lifeline.socket.settimeout(0.2)
+    stranger.hear()
+
+
+def asks_for_extremes(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    """A good HELLO but for a few numbers; some are fine, and a batch or a refusal comes."""
+    fields = ("seed", "rank", "world_size", "epoch", "step", "epochs", "credits")
+    values = {name: chance.choice(_NUMBERS) for name in chance.sample(fields, chance.randint(1, 3))}
+    if chance.random() < 0.5:
+        part = chance.choice(("batch_size", "size_divisor", "slots", "max_boxes", "max_image_size"))
+        value = chance.choice(_NUMBERS)
+        if part in config:
+            config = {**config, part: value}
+        else:
+            value = {"(tuple)": [value, 64]} if part == "max_image_size" else value
+            config = {**config, "feed": {**config["feed"], part: value}}
+    stranger.hail()
+    stranger.say(encode(good_hello(config, **values)))
+    if isinstance(stranger.hear(), Welcome):
+        stranger.control.poll(300)
+
+
+def breaks_the_rules_of_a_stream(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+    stranger.hail()
+    stranger.say(encode(good_hello(config)))
+    if chance.random() < 0.7:
+        stranger.hear()
+    for _ in range(chance.randint(1, 10)):
+        match chance.randrange(5):
+            case 0:
+                stranger.say(encode(Release(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
+            case 1:
+                stranger.say(encode(Predictions([])), *[os.urandom(9)] * chance.randrange(4))
+            case 2:
+                predictions = TARGETS["predictions"].draw(chance)
+                stranger.say(predictions[2 : 2 + int.from_bytes(predictions[:2], "little")], os.urandom(512))
+            case 3:
+                stranger.say(encode(Evaluate(chance.choice(([], [3], [{}], [{"type": "os.system"}], [[[]]])))))
+            case _:
+                stranger.say(*_frames(chance))
+    stranger.lifeline.socket.settimeout(0.2)
+    stranger.hear()
+
+
+WAYS: tuple[Callable[[random.Random, Stranger, dict[str, Any]], None], ...] = (
+    says_nothing,
+    shouts_wrong_frames,
+    hails_in_pieces,
+    sends_descriptors,
+    takes_anothers_name,
+    speaks_without_a_hail,
+    speaks_in_the_wrong_order,
+    asks_for_nonsense,
+    asks_for_extremes,
+    breaks_the_rules_of_a_stream,
+)
+
+
+def good_hello(config: dict[str, Any], **fields: Any) -> Hello:
+    fields = {"seed": 7, "rank": 0, "world_size": 1, "epoch": 0, "step": 0, "epochs": 0, "credits": 2} | fields
+    return example(Hello, config=config, **fields)
+
+
+def _frames(chance: random.Random) -> list[bytes]:
+    return [TARGETS["messages"].draw(chance), *[os.urandom(20)] * chance.choice((0, 0, 1, 3))]
+
+
+def _address_of(stranger: Stranger) -> str:
+    return "ipc://" + os.path.dirname(stranger.lifeline.socket.getpeername())

@@ -1,0 +1,77 @@
+"""Fusion with proposal scores and calibration: golden values of the authors' code, extreme logits, wrong files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import UserError
+from tests.trainer.models.clip_examples import make_head, write_vocabulary
+from trainer.device import var
+from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference, calibration
+
+LOGITS = var([[[2, -1, 0.5], [-3, 1, -2]]], "float32")
+OBJECTNESS = var([[0.64, 0.25]], "float32")
+
+
+def make_inference(folder: Path, counts: list[float] | None = None, **changes: object) -> BBoxHeadCLIPInference:
+    if counts is not None:
+        np.save(folder / "counts.npy", np.array(counts))
+        changes = {"detection_counts": str(folder / "counts.npy"), "gamma": 0.6, **changes}
+    three = {"type": "BBoxHeadCLIPInference", "num_classes": 3, "zeroshot_path": write_vocabulary(folder, 3)}
+    return make_head(folder, **three, **{"beta": 0.3, **changes})
+
+
+def test_golden_scores_without_calibration(tmp_path: Path) -> None:
+    scores = make_inference(tmp_path).scores(LOGITS, OBJECTNESS).numpy()
+    expected = [[0.70435, 0.493427, 0.634687], [0.151832, 0.34494, 0.200191]]
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+
+
+def test_golden_scores_with_calibration(tmp_path: Path) -> None:
+    scores = make_inference(tmp_path, [100, 10, 1]).scores(LOGITS, OBJECTNESS).numpy()
+    expected = [[0.393839, 0.417593, 0.812997], [0.084897, 0.291926, 0.256433]]
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-5)
+
+
+def test_a_class_never_detected_counts_as_detected_once(tmp_path: Path) -> None:
+    with_zero = make_inference(tmp_path, [100, 10, 0]).scores(LOGITS, OBJECTNESS).numpy()
+    np.testing.assert_array_equal(with_zero, make_inference(tmp_path, [100, 10, 1]).scores(LOGITS, OBJECTNESS).numpy())
+
+
+def test_the_original_scores_nothing_when_a_class_was_never_detected(tmp_path: Path) -> None:
+    head = make_inference(tmp_path, [100, 10, 0], least_count=0.0)
+    np.testing.assert_array_equal(head.scores(LOGITS, OBJECTNESS).numpy(), np.zeros((1, 2, 3)))
+
+
+def test_weights_average_to_one() -> None:
+    weights = calibration(np.array([1000.0, 3.0, 40.0, 1.0]), 0.6)
+    assert weights.mean() == pytest.approx(1, rel=1e-6)
+    assert (np.argsort(weights) == [0, 2, 1, 3]).all()
+
+
+def test_very_negative_logits_keep_their_small_scores(tmp_path: Path) -> None:
+    # A sigmoid that ends at e^-30 would give 1.2e-4 here, above the usual threshold.
+    scores = make_inference(tmp_path).scores(var([[[-100, 0, 100]]], "float32"), var([[1.0]], "float32")).numpy()
+    np.testing.assert_allclose(scores[0, 0], [np.exp(-30), 0.5**0.3, 1], rtol=1e-4)
+
+
+def test_proposals_without_a_score_score_nothing(tmp_path: Path) -> None:
+    scores = make_inference(tmp_path).scores(LOGITS, var([[0.0, -1.0]], "float32")).numpy()
+    np.testing.assert_array_equal(scores, np.zeros((1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("counts", "changes", "message"),
+    [
+        ([1, 2], {}, r"detection_counts: .*counts\.npy should hold 3 numbers"),
+        ([1, 2, -3], {}, r"detection_counts: .*counts\.npy should hold 3 numbers"),
+        (None, {"gamma": 0.6}, r"bbox_head: gamma and detection_counts go together"),
+        (None, {"gamma": 0.6, "detection_counts": "none.npy"}, r"detection_counts: cannot read 'none\.npy'"),
+    ],
+)
+def test_wrong_values_are_refused_by_their_full_name(
+    counts: list[float] | None, changes: dict, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_inference(tmp_path, counts, **changes)

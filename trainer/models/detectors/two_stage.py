@@ -1,0 +1,62 @@
+"""What all detectors with RoIs share: images become feature maps, maps and proposals become losses or detections.
+
+    Batch ─ preprocessor ─ backbone ─ (neck) ─► maps ─┬───────────► roi_head ─► losses, detections
+                                                      └ (proposals) ───┘
+
+mmdet's TwoStageDetector.
+"""
+
+from __future__ import annotations
+
+from trainer.batch import Batch
+from trainer.device import jt, nn, var
+from trainer.models.detections import Detections
+from trainer.models.registry import build
+
+
+class TwoStageDetector(nn.Module):
+    """Base of FasterRCNN, which makes proposals itself, and of FastRCNN, which gets them with the batch.
+
+    Args:
+        rcnn: the roi head's train_cfg and test_cfg.
+    """
+
+    def __init__(
+        self,
+        data_preprocessor: dict,
+        backbone: dict,
+        neck: dict | None,
+        roi_head: dict,
+        rcnn: tuple[dict, dict],
+        where: str,
+    ) -> None:
+        self.preprocessor = build(data_preprocessor, f"{where}.data_preprocessor")
+        self.backbone = build(backbone, f"{where}.backbone")
+        self.neck = build(neck, f"{where}.neck") if neck else nn.Identity()
+        self.roi_head = build(roi_head, f"{where}.roi_head", train_cfg=rcnn[0], test_cfg=rcnn[1])
+
+    def extract(self, batch: Batch) -> list[jt.Var]:
+        """The feature maps f32 (B,C,H/stride,W/stride), fine to coarse."""
+        return self.neck(self.backbone(self.preprocessor(batch.images, batch.image_shapes)))
+
+    def loss(self, batch: Batch) -> dict[str, jt.Var]:
+        """Terms f32 (1,) of one training step.
+
+        Those whose names contain "loss" are to be added up and minimised; the others are monitors.
+        """
+        raise NotImplementedError
+
+    def proposals(self, maps: list[jt.Var], batch: Batch) -> jt.Var:
+        """What is to be classified when detecting: f32 (B,P,5) boxes with a score, negative where there is none."""
+        raise NotImplementedError
+
+    def predict(self, batch: Batch) -> list[Detections]:
+        """Detections of each image of the batch, boxes in pixels of the original images."""
+        with jt.no_grad():
+            maps = self.extract(batch)
+            return self.roi_head.predict(
+                maps,
+                self.proposals(maps, batch),
+                batch.image_shapes,
+                var(batch.host["scale_factors"], "float32"),
+            )

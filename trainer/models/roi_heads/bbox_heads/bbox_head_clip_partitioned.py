@@ -1,0 +1,88 @@
+"""Box head for training on several data sets at once: one vocabulary for each, everything else shared.
+
+An image is trained on the classes of its own data set only, so what is nameless in one data set is never a negative
+for another's class. Each image draws its own classes for the federated loss, and weighs as much as any other.
+
+UniDetector section 3.2 (partitioned structure); its BBoxHeadCLIPPartitioned.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.errors import UserError
+from trainer.device import jt
+from trainer.models.registry import register
+from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead, Outputs, text_matrix
+from trainer.models.roi_heads.bbox_heads.vocabulary import load_vocabulary
+from trainer.models.roi_heads.standard_roi_head import SampledRoIs
+
+
+@register
+class BBoxHeadCLIPPartitioned(CLIPHead):
+    """See the module's text, and BBoxHeadCLIP for the arguments that are not here.
+
+    Args:
+        num_classes: size of the largest vocabulary; also the background's label in all data sets.
+        zeroshot_path: one file for each data set, in the order of the batch's dataset ids.
+        cat_freq_path: one file or None for each data set.
+        test_vocabulary: the data set whose classes are detected (the original: always the first).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        roi_feat_size: int,
+        num_classes: int,
+        bbox_coder: dict,
+        loss_cls: dict,
+        loss_bbox: dict,
+        zeroshot_path: list[str],
+        cat_freq_path: list[str | None] | None = None,
+        fed_loss_num_cat: int = 50,
+        test_vocabulary: int = 0,
+        where: str = "bbox_head",
+    ) -> None:
+        counts = cat_freq_path or [None] * len(zeroshot_path)
+        if isinstance(zeroshot_path, str) or len(counts) != len(zeroshot_path):
+            raise UserError(f"{where}: zeroshot_path and cat_freq_path should be lists with an entry for each data set")
+        if test_vocabulary not in range(len(zeroshot_path)):
+            raise UserError(
+                f"{where}.test_vocabulary: 0 to {len(zeroshot_path) - 1} is expected, found {test_vocabulary!r}"
+            )
+        vocabularies = [load_vocabulary(*paths, where) for paths in zip(zeroshot_path, counts, strict=True)]
+        super().__init__(
+            vocabularies,
+            in_channels,
+            roi_feat_size,
+            num_classes,
+            bbox_coder,
+            loss_cls,
+            loss_bbox,
+            fed_loss_num_cat,
+            where,
+        )
+        self.test_vocabulary = test_vocabulary
+        for i, vocabulary in enumerate(vocabularies):
+            setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
+
+    def text(self) -> jt.Var:
+        matrices = [getattr(self, f"zs_weights_{i}") for i in range(len(self.sizes))]
+        return jt.concat([*(matrix[:, :-1] for matrix in matrices[:-1]), matrices[-1]], 1)
+
+    def vocabulary_ids(self, sampled: SampledRoIs) -> np.ndarray:
+        """The images' dataset ids.
+
+        Raises:
+            UserError: a data set without a vocabulary.
+        """
+        ids = sampled.dataset_ids
+        if ids.max(initial=0) >= len(self.sizes):
+            raise UserError(
+                f"model.roi_head.bbox_head.zeroshot_path: {len(self.sizes)} vocabularies, but the batch has an image "
+                f"of data set {ids.max()} (counted from 0)"
+            )
+        return ids
+
+    def detections(self, outputs: Outputs, proposals: jt.Var, image_shapes: jt.Var) -> tuple[jt.Var, jt.Var]:
+        return super().detections(outputs, proposals, image_shapes, self.test_vocabulary)

@@ -1,0 +1,24 @@
+"""layer4 of CLIP's ResNet, applied to the features of every RoI: (R,16·width,14,14) -> (R,32·width,7,7)."""
+
+from __future__ import annotations
+
+from trainer.device import jt, nn
+from trainer.models.backbones.clip_backbone import residual_stage
+from trainer.models.registry import register
+
+
+@register
+class CLIPResLayer(nn.Module):
+    """UniDetector's CLIPResLayer; all of it trains, batch norms with fixed statistics.
+
+    Args:
+        layers: blocks of CLIP's four stages, of which the last counts here.
+        width: as CLIPResNet's.
+    """
+
+    def __init__(self, layers: list[int] = (3, 4, 6, 3), width: int = 64) -> None:
+        self.layer4 = residual_stage(16 * width, 8 * width, layers[3], halve=True)
+
+    def execute(self, features: jt.Var) -> jt.Var:
+        """RoI features f32 (R,16·width,h,w) -> f32 (R,32·width,h/2,w/2)."""
+        return self.layer4(features)

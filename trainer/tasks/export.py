@@ -1,0 +1,39 @@
+"""``--task export``: a checkpoint as a ``.pth`` file that PyTorch, MMDetection and the PyTorch UniDetector load.
+
+The config's model is built first, so what is written is complete, has that model's names and shapes, and carries the text
+embeddings of the config's vocabulary. Needs no data server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config
+
+from shared.config import section
+from shared.errors import UserError
+from trainer import checkpoint, pretrained
+from trainer.models import build_detector
+from trainer.weights import torch_writer
+
+
+def run(config: Config, work_dir: Path, checkpoint_file: str | None, out: Path, say: Callable[[str], None]) -> None:
+    """Writes the weights of a checkpoint, by default the work dir's latest, to `out`.
+
+    Raises:
+        UserError: there is no checkpoint, it does not fit the config's model, or `out` cannot be written.
+    """
+    path = checkpoint_file or checkpoint.latest(work_dir)
+    if path is None:
+        raise UserError(f"nothing to export: no checkpoint in {work_dir}; give one with --checkpoint FILE")
+    model = build_detector(section(config, "model"))
+    pretrained.load(path, model, say, complete=True)
+    arrays = model.state_dict(to="numpy")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.replace(out, torch_writer.dumps(arrays))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
+    total = sum(array.size for array in arrays.values())
+    say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")

@@ -1,0 +1,121 @@
+"""The names of weights: whose file it is, what its names are in our models, and what of it fits a model.
+
+Our models have the parameter names of MMDetection and UniDetector, so their files need no table. This one holds for the
+rest (`SOURCES`); a source is recognised by a prefix that only its names have::
+
+    OpenAI CLIP, open_clip            RegionCLIP                     ours
+    visual.layer4.*                   backbone.layer4.*              roi_head.shared_head.layer4.*
+    visual.attnpool.*                 backbone.attnpool.*            roi_head.bbox_head.attnpool.*
+    visual.*                          backbone.*                     backbone.*
+    anything else                     anything else                  (not used: text encoder, teacher, RPN)
+
+Two kinds of buffers are of no account on either side, neither missing nor unexpected: ``num_batches_tracked``, a
+counter of batch norms that train, and ``zs_weights*``, the text embeddings: those of the config's vocabulary hold, and
+a file's never replace them, not even when their shapes agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+_SHARED_HEAD = "roi_head.shared_head.layer4."
+_ATTENTION_POOL = "roi_head.bbox_head.attnpool."
+
+
+class Source(NamedTuple):
+    """A program whose names differ from ours; of `renames`, (its prefix, ours), the first that fits counts."""
+
+    title: str
+    sign: str
+    renames: tuple[tuple[str, str], ...]
+
+
+SOURCES = (
+    Source(
+        "CLIP",
+        "visual.",
+        (("visual.layer4.", _SHARED_HEAD), ("visual.attnpool.", _ATTENTION_POOL), ("visual.", "backbone.")),
+    ),
+    Source(
+        "RegionCLIP",
+        "backbone.attnpool.",
+        (("backbone.layer4.", _SHARED_HEAD), ("backbone.attnpool.", _ATTENTION_POOL), ("backbone.", "backbone.")),
+    ),
+)
+
+
+class Fit(NamedTuple):
+    """What of a file fits a model. Each entry of the three lists is a name with its shape or shapes."""
+
+    weights: dict[str, np.ndarray]
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: list[str]
+
+    @property
+    def report(self) -> str:
+        """One line that says how much fits and lists all that does not."""
+        lists = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshapen}
+        parts = [f"{len(names)} {what}: {', '.join(names)}" for what, names in lists.items() if names]
+        return "; ".join([f"{len(self.weights)} tensors fit", *parts])
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a tensor is one of the two kinds that files and models need not agree on."""
+    last = name.rpartition(".")[2]
+    return last == "num_batches_tracked" or last.startswith("zs_weights")
+
+
+def ours(arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
+    """Whose weights these are, and those that our models have, under our names.
+
+    Returns:
+        the title of the one in `SOURCES`, or ``""`` where the names are ours already; and the weights.
+    """
+    for source in SOURCES:
+        if any(name.startswith(source.sign) for name in arrays):
+            return source.title, {
+                mapped: array
+                for name, array in arrays.items()
+                if (mapped := _renamed(name, source.renames)) is not None
+            }
+    return "", arrays
+
+
+def _renamed(name: str, renames: Iterable[tuple[str, str]]) -> str | None:
+    for theirs, our in renames:
+        if name.startswith(theirs):
+            return our + name.removeprefix(theirs)
+    return None
+
+
+def fit(arrays: dict[str, np.ndarray], parameters: Iterable[tuple[str, tuple[int, ...]]]) -> Fit:
+    """Compares weights under our names with a model.
+
+    Args:
+        arrays: of any shape and dtype.
+        parameters: (name, shape) of everything that the model keeps, buffers included.
+
+    Returns:
+        the weights that fit, floating point numbers as float32, and the lists of what does not.
+    """
+    expected = {name: tuple(shape) for name, shape in parameters if not is_bookkeeping(name)}
+    found = {name: array for name, array in arrays.items() if not is_bookkeeping(name)}
+    both = sorted(expected.keys() & found.keys())
+    return Fit(
+        {name: _as_float32(found[name]) for name in both if found[name].shape == expected[name]},
+        [f"{name} {list(expected[name])}" for name in sorted(expected.keys() - found.keys())],
+        [f"{name} {list(found[name].shape)}" for name in sorted(found.keys() - expected.keys())],
+        [
+            f"{name} {list(found[name].shape)}, expected {list(expected[name])}"
+            for name in both
+            if found[name].shape != expected[name]
+        ],
+    )
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else np.ascontiguousarray(array)
