@@ -1,6 +1,7 @@
 # make demo   trains stage 1 on generated pictures and shows what it found (the first time it sets everything up)
 # make test   the test suite, with short forms of everything slow
 # make mutate breaks the ledger in every small way there is and lists what the tests overlook
+# make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
 
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
@@ -9,7 +10,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo test mutate bench docker-test lint clean
+.PHONY: demo test mutate fuzz bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --config configs/demo/cln.py --work-dir work_dirs/demo_cln
@@ -22,6 +23,15 @@ mutate: $(READY)
 	rm -rf mutants
 	$(VENV)/bin/mutmut run
 	$(VENV)/bin/mutmut results
+
+ITERATIONS ?= 1000000
+ROUNDS     ?= 1000
+
+# Atheris, which is guided by coverage, is not to be had for every Python; without it there is the other engine.
+fuzz: $(READY)
+	-$(VENV)/bin/pip install --quiet --only-binary atheris --editable '.[fuzz]'
+	$(RUN) -m tests.fuzz --iterations $(ITERATIONS)
+	FUZZ_ROUNDS=$(ROUNDS) $(RUN) -m pytest tests/fuzz/test_server.py
 
 bench: $(READY)
 	$(RUN) -m benchmarks.pipeline

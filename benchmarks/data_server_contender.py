@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.rounds import answer_rounds
 from benchmarks.standard_data import standard_config
-from shared.client import ServerGone, StreamClient
+from shared.client import Lease, ServerGone, StreamClient
 from shared.config import data_part
 from shared.link import Address
 from shared.messages import Hello
@@ -47,15 +47,20 @@ def open_stream(address: Address, server: subprocess.Popen, hello: Hello) -> Str
     raise SystemExit(f"the data server ended with code {server.returncode}")
 
 
+def copy_out(lease: Lease, buffer: np.ndarray) -> None:
+    """Copies every array of a batch into `buffer`, uint8, as an upload to a device does."""
+    end = 0
+    for array in lease.arrays.values():
+        begin, end = end, end + array.nbytes
+        buffer[begin:end] = array.reshape(-1).view(np.uint8)
+
+
 def _consume(stream: StreamClient, buffer: np.ndarray, images: int) -> float:
-    """Seconds that `images` images take. Every array of a batch is copied into `buffer`, uint8 and already touched."""
+    """Seconds that `images` images take. Every batch is copied into `buffer`, already touched."""
     start = time.perf_counter()
     while images > 0:
         lease = stream.next()
-        end = 0
-        for array in lease.arrays.values():
-            begin, end = end, end + array.nbytes
-            buffer[begin:end] = array.reshape(-1).view(np.uint8)
+        copy_out(lease, buffer)
         images -= lease.valid
         lease.release()
     return time.perf_counter() - start

@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,12 @@ class Contender:
 
     Args:
         module: run as ``python -m module``, with `settings` as JSON in its one argument; prints ``ready`` when it is.
+        environment: variables to set for it.
     """
 
-    def __init__(self, name: str, module: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, module: str, settings: dict[str, Any], environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(settings)],
@@ -66,6 +69,7 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
         while self._read() != READY:  # libraries have their say while they are imported
             pass

@@ -24,13 +24,21 @@ IMAGES = "images/"
 _PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "rocket.jpg")
 
 
-def standard_config(data_root: str, ann_file: str, image_folder: str, batch_size: int) -> Config:
-    """A config with a ``train_dataloader`` over a COCO-format folder; every category of `ann_file` is a class."""
+def standard_config(
+    data_root: str,
+    ann_file: str,
+    image_folder: str,
+    batch_size: int,
+    scale: tuple[int, int] = (1333, 800),
+    checksum: bool = True,
+) -> Config:
+    """A config with a ``train_dataloader`` over a COCO-format folder; every category of `ann_file` is a class. `scale`
+    is the (long, short) edge in pixels that images are resized to at most."""
     categories = json.loads(Path(data_root, ann_file).read_text())["categories"]
     pipeline = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True},
-        {"type": "Resize", "scale": (1333, 800), "keep_ratio": True},
+        {"type": "Resize", "scale": scale, "keep_ratio": True},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PackDetInputs"},
     ]
@@ -49,7 +57,13 @@ def standard_config(data_root: str, ann_file: str, image_folder: str, batch_size
         "batch_sampler": {"type": "AspectRatioBatchSampler"},
         "dataset": dataset,
     }
-    return Config({"train_dataloader": train_dataloader, "model": {"data_preprocessor": {"pad_size_divisor": 32}}})
+    return Config(
+        {
+            "train_dataloader": train_dataloader,
+            "model": {"data_preprocessor": {"pad_size_divisor": 32}},
+            "feed": {"checksum": checksum},
+        }
+    )
 
 
 def make_photographs(root: Path, count: int = 48) -> None:

@@ -8,7 +8,6 @@ run with; with one, the exit code is 1. torch and MMDetection are imported in a 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import importlib.metadata
 import os
 import platform
@@ -34,7 +33,6 @@ OLDEST_KERNEL = (5, 4)
 LITTLE_MEMORY = 2048 * MIB
 ENOUGH_STREAMS = 8  # of one server at a time
 IMPORT_SECONDS = 300
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,6 @@ def examine(check: Callable[[Options], str], options: Options) -> tuple[str, str
         return "fault", f"{described(error)}; the server needs this"
 
 
-# The kernel -----------------------------------------------------------------------------------------------------------
-
-
 def kernel(_: Options) -> str:
     release = platform.release()
     if platform.system() != "Linux":
@@ -93,33 +88,27 @@ def kernel(_: Options) -> str:
     return f"Linux {release}, {platform.machine()}, Python {platform.python_version()}"
 
 
-def sealed_memory(_: Options) -> str:
-    """Memory without a name that can neither grow nor shrink, and that a client is shown read-only."""
-    memory = os.memfd_create("doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    shown = -1
-    try:
-        os.posix_fallocate(memory, 0, MIB)
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
-        shown = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.ftruncate(memory, 2 * MIB)
-        except PermissionError:
-            return "memfd_create, sealing and read-only sharing work"
-        raise Faulty("memfd_create works, its seals do not hold; use a kernel that implements them")
-    finally:
-        for descriptor in {memory, shown} - {-1}:
-            os.close(descriptor)
+def shared_memory(_: Options) -> str:
+    """Memory without a name that can neither grow nor shrink; a client is handed it and can only read."""
+    from shared.arena import create_memory, read_only
 
-
-def descriptor_passing(_: Options) -> str:
+    memory = create_memory(1, MIB)
+    shown = read_only(memory)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        socket.send_fds(ours, [b"x"], [0])
+        socket.send_fds(ours, [b"x"], [shown])
         _, received, _, _ = socket.recv_fds(theirs, 1, 1)
+    try:
+        os.ftruncate(memory, 2 * MIB)
+        raise Faulty("memfd_create works, its seals do not hold; use a newer kernel or another sandbox")
+    except PermissionError:
+        pass
+    finally:
+        for descriptor in (memory, shown, *received):
+            os.close(descriptor)
     if not received:
-        raise Faulty("a descriptor sent over a Unix socket did not arrive; a sandbox forbids it")
-    os.close(received[0])
-    return "descriptors pass over Unix sockets"
+        raise Faulty("a descriptor sent over a Unix socket did not arrive; use another sandbox")
+    return "memfd_create and sealing work, descriptors pass over Unix sockets"
 
 
 def processes(_: Options) -> str:
@@ -152,9 +141,6 @@ def processes(_: Options) -> str:
     return f"fork, pidfd_open and PR_SET_PDEATHSIG work; two forks took {1000 * forked:.1f} ms"
 
 
-# Limits ---------------------------------------------------------------------------------------------------------------
-
-
 def open_files(options: Options) -> str:
     plan = DescriptorPlan.of_this_process(options.workers)
     if plan.streams < ENOUGH_STREAMS:
@@ -165,13 +151,10 @@ def open_files(options: Options) -> str:
 def other_limits(_: Options) -> str:
     """Limits that a data server meets late and that then look like something else."""
     wrong = []
-    for name, limit, why in (
-        ("file size (ulimit -f)", resource.RLIMIT_FSIZE, "shared memory counts as a file; set it to unlimited"),
-        ("address space (ulimit -v)", resource.RLIMIT_AS, "torch and the slots are mapped; set it to unlimited"),
-    ):
-        soft, _ = resource.getrlimit(limit)
-        if soft != resource.RLIM_INFINITY:
-            wrong.append(f"{name} is limited to {soft / MIB:.0f} MiB: {why}")
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        wrong.append("the size of files is limited, shared memory counts as one; ulimit -f unlimited")
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        wrong.append("address space is limited, torch and all slots are mapped; ulimit -v unlimited")
     if resource.getrlimit(resource.RLIMIT_CORE)[0]:
         wrong.append("core files are on (ulimit -c): a worker that crashes may write a large one; ulimit -c 0")
     if wrong:
@@ -181,7 +164,7 @@ def other_limits(_: Options) -> str:
 
 def memory(_: Options) -> str:
     left, total = available(), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _control_group("memory.max").strip()
+    limit = _control_group("memory.max")
     bound = f"the control group allows {int(limit) / MIB:.0f} MiB" if limit.isdigit() else "no control group bounds it"
     text = f"{left / MIB:.0f} MiB left of {total / MIB:.0f} MiB, {bound}"
     if left < LITTLE_MEMORY:
@@ -192,7 +175,7 @@ def memory(_: Options) -> str:
 def processors(options: Options) -> str:
     usable: float = len(os.sched_getaffinity(0))
     text = f"{usable} of {os.cpu_count()} cores may be used"
-    quota, _, period = _control_group("cpu.max").strip().partition(" ")
+    quota, _, period = _control_group("cpu.max").partition(" ")
     if quota.isdigit() and int(quota) / int(period) < usable:
         usable = int(quota) / int(period)
         text += f", the control group allows {usable:g}"
@@ -211,13 +194,8 @@ def dev_shm(_: Options) -> str:
 
 def _control_group(name: str) -> str:
     """A control-group file's text; empty where there is none."""
-    try:
-        return (CONTROL_GROUP / name).read_text()
-    except OSError:
-        return ""
-
-
-# Places ---------------------------------------------------------------------------------------------------------------
+    path = CONTROL_GROUP / name
+    return path.read_text().strip() if path.exists() else ""
 
 
 def address(options: Options) -> str:
@@ -225,35 +203,26 @@ def address(options: Options) -> str:
     if wanted.is_served():
         return f"a data server answers at {wanted.text}"
     place = next(path for path in (wanted.directory, *wanted.directory.parents) if path.exists())
-    try:
-        _try_socket(place)
-    except OSError as error:
-        raise Faulty(
-            f"{wanted.text}: no socket can be made in {place}: {error.strerror}; choose another --listen"
-        ) from None
-    return f"sockets can be made for {wanted.text}"
+    return _try_socket(place, f"sockets for {wanted.text}", "choose another --listen")
 
 
 def temporary_directory(_: Options) -> str:
     """Where a trainer lets its own data server listen."""
     base = os.environ.get("XDG_RUNTIME_DIR")
-    place = base if base and os.access(base, os.W_OK) else tempfile.gettempdir()
+    place = Path(base if base and os.access(base, os.W_OK) else tempfile.gettempdir())
+    return _try_socket(
+        place, "sockets for a trainer's own data server", "set TMPDIR to a shorter path you may write to"
+    )
+
+
+def _try_socket(place: Path, what: str, remedy: str) -> str:
     try:
-        _try_socket(Path(place))
+        folder = tempfile.TemporaryDirectory(prefix="unidetector-", dir=place)
+        with folder, socket.socket(socket.AF_UNIX) as one:
+            one.bind(f"{folder.name}/lifeline")
     except OSError as error:
-        raise Faulty(
-            f"no socket can be made in {place}: {error.strerror or error}; set XDG_RUNTIME_DIR or TMPDIR to a shorter "
-            "path that can be written to"
-        ) from None
-    return f"a trainer's own data server can listen in {place}"
-
-
-def _try_socket(place: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="unidetector-", dir=place) as folder, socket.socket(socket.AF_UNIX) as one:
-        one.bind(f"{folder}/lifeline")
-
-
-# Packages -------------------------------------------------------------------------------------------------------------
+        raise Faulty(f"{what} cannot be made in {place}: {error.strerror or error}; {remedy}") from None
+    return f"{what} can be made in {place}"
 
 
 def versions(_: Options) -> str:
@@ -329,7 +298,7 @@ def graphics_cards(_: Options) -> str:
 CHECKS: dict[str, Callable[[Options], str]] = {
     check.__name__.replace("_", " "): check
     for check in (
-        *(kernel, sealed_memory, descriptor_passing, processes, open_files, other_limits, memory, processors, dev_shm),
+        *(kernel, shared_memory, processes, open_files, other_limits, memory, processors, dev_shm),
         *(address, temporary_directory, versions, worker_imports, image_codecs, graphics_cards),
     )
 }

@@ -27,9 +27,9 @@ A slot leaves WRITING, QUARANTINED and LEASED only when whoever used it has said
 frees anything. Work that is not wanted while its worker lives is waited for in QUARANTINED.
 
 The step to be written next is always the first one, from the next delivery on, that is neither WRITING nor READY. So
-every step that is lies among the next `len(slots)` ones, and the step that the client waits for can never be crowded out
-by later ones. Batches are leased in step order; at most `credits` are leased at a time. A slot's generation grows by one
-at every assignment, so that a late message about an earlier use of the slot is recognised.
+every step in these two states is among the next `len(slots)` ones, and the step that the client waits for can never be
+crowded out by later ones. Batches are leased in step order; at most `credits` are leased at a time. A slot's generation
+grows by one at every assignment, so that a late message about an earlier use of the slot is recognised.
 """
 
 from __future__ import annotations

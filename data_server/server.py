@@ -55,7 +55,7 @@ from shared.messages import (
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
     from data_server.metrics import Exporter
 
-_NURSERY_ENVIRONMENT = {
+NURSERY_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -267,7 +267,7 @@ class DataServer:
             [sys.executable, "-W", "ignore", "-m", "data_server.nursery", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **_NURSERY_ENVIRONMENT},
+            env={**os.environ, **NURSERY_ENVIRONMENT},
         )
         theirs.close()
         self._root = (process, channel)

@@ -1,7 +1,7 @@
 """Ends the process at a signal even while Jittor compiles: a signal handler in C.
 
 Python runs a handler only between two of its own instructions, and Jittor may compile for minutes inside one. So this
-handler is a dozen lines of C, built once by the compiler that Jittor needs anyway:
+handler is a page of C, built once by the compiler that Jittor needs anyway:
 
     signal ──► SIGTERM to every descendant (compilers, the embedded data server) ──► _exit(0), for SIGINT _exit(130)
 
@@ -21,6 +21,7 @@ from pathlib import Path
 _SOURCE = r"""
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char *append(char *end, const char *text) {
@@ -38,10 +39,11 @@ static char *append_number(char *end, int number) {
     return end;
 }
 
-static void end_children(int process) {
-    char path[64], list[4096];
-    char *end = append_number(append(path, "/proc/"), process);
-    append(append_number(append(end, "/task/"), process), "/children");
+static void end_children(int process);
+
+static void end_children_of_thread(char *path, char *end, const char *thread) {
+    char list[4096];
+    append(append(end, thread), "/children");
     int file = open(path, O_RDONLY);
     if (file < 0) return;
     int length = read(file, list, sizeof list);
@@ -56,6 +58,21 @@ static void end_children(int process) {
             child = 0;
         }
     }
+}
+
+/* Children are listed by the thread that made them. */
+static void end_children(int process) {
+    char path[96], entries[2048];
+    char *end = append(append_number(append(path, "/proc/"), process), "/task/");
+    int folder = open(path, O_RDONLY | O_DIRECTORY);
+    if (folder < 0) return;
+    for (long length; (length = syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;) {
+        for (char *entry = entries; entry < entries + length; entry += *(unsigned short *)(entry + 16)) {
+            const char *name = entry + 19; /* struct linux_dirent64: inode 8, offset 8, length 2, type 1, name */
+            if (*name >= '0' && *name <= '9') end_children_of_thread(path, end, name);
+        }
+    }
+    close(folder);
 }
 
 static void leave(int number) {

@@ -17,6 +17,7 @@ from tests.cluster import ROOT, Cluster, wait_for
 from tests.data_server.test_evaluator import METRIC
 
 MARK = "CHAOS_MARK"
+CHECKPOINT_EVERY = 4
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,21 @@ class Trainer:
             "steps_per_epoch": known.steps_per_epoch,
             "epochs": len(known.digests) // known.steps_per_epoch,
             "checkpoint": str(self.checkpoint),
-            "checkpoint_every": 4,
+            "checkpoint_every": CHECKPOINT_EVERY,
             "pace": pace,
             "patience": patience,
             "evaluator": [METRIC],
         }
-        self._lives = 0
+        self._words: list[list[dict[str, Any]]] = []
+        self._read = 0  # bytes of what the current life has said
 
     def start(self, server: str, fault: str = "", **environment: str) -> subprocess.Popen:
         """Begins a life with the data server at `server`."""
-        self._lives += 1
+        self._listen()
+        self._words.append([])
+        self._read = 0
         environment = {**os.environ, **environment, **({"FAULT": fault} if fault else {})}
-        with (self._said(self._lives).open("w") as said, self._errors(self._lives).open("w") as errors):
+        with self._file("said").open("w") as said, self._file("errors").open("w") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.reader"],
                 cwd=ROOT,
@@ -88,15 +92,20 @@ class Trainer:
 
     @property
     def lives(self) -> list[list[dict[str, Any]]]:
-        return [self.words(life) for life in range(1, self._lives + 1)]
+        self._listen()
+        return self._words
 
-    def words(self, life: int) -> list[dict[str, Any]]:
-        """What life number `life` has said; a line that was cut short by its death is left out."""
-        return [json.loads(line) for line in self._said(life).read_text().split("\n")[:-1]]
+    @property
+    def batches(self) -> int:
+        """How many the current life has been given."""
+        return sum("step" in word for word in self.lives[-1])
 
     @property
     def errors(self) -> str:
-        return "".join(self._errors(life).read_text() for life in range(1, self._lives + 1))
+        return "".join(path.read_text() for path in sorted(self._folder.glob("errors_*")))
+
+    def last_error(self) -> str:
+        return self._file("errors").read_text()
 
     def assert_undisturbed(self) -> None:
         """Every batch of every life was the right one, and the last life came to the end and had the right metrics."""
@@ -107,11 +116,18 @@ class Trainer:
         assert self.lives[-1][-1] == {"metrics": self.known.metrics}, self.errors
         assert "Traceback" not in self.errors, self.errors
 
-    def _said(self, life: int) -> Path:
-        return self._folder / f"said_{life}"
+    def _listen(self) -> None:
+        """Reads what the current life has said since; a line that was cut short by its death is left out."""
+        if not self._words:
+            return
+        with self._file("said").open("rb") as said:
+            said.seek(self._read)
+            fresh, newline, _ = said.read().rpartition(b"\n")
+        self._read += len(fresh) + len(newline)
+        self._words[-1] += [json.loads(line) for line in fresh.splitlines()]
 
-    def _errors(self, life: int) -> Path:
-        return self._folder / f"errors_{life}"
+    def _file(self, kind: str) -> Path:
+        return self._folder / f"{kind}_{len(self._words):04}"
 
 
 class Trace:
@@ -140,8 +156,11 @@ class Trace:
     def assert_nothing_left(self, seconds: float = 2.0) -> None:
         """Within `seconds` no process is left, and nothing in /dev/shm."""
         wait_for(lambda: not self.processes(), seconds)
-        left = set(os.listdir("/dev/shm")) - self._shared_memory
+        left = self.left_in_shared_memory()
         assert not left, f"left in /dev/shm: {left}"
+
+    def left_in_shared_memory(self) -> set[str]:
+        return set(os.listdir("/dev/shm")) - self._shared_memory
 
 
 def _environment(process: Path) -> bytes:

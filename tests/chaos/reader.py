@@ -10,6 +10,7 @@ a JSON object a line:
     {"alive": process id}                                           an embedded server has been started
     {"opened": step, "hello": s, "welcome": s, "identity": hex}     times are those of time.monotonic()
     {"step": k, "digest": the rolling digest after step k, "time": s}
+    {"quarantined": image}
     {"metrics": {...}}
 """
 
@@ -76,7 +77,7 @@ class Reader:
         epoch, step = divmod(self._step, steps_per_epoch)
         said = time.monotonic()
         hello = Hello("chaos", order["config"], 7, 0, 1, epoch, step, order["epochs"], 2, self._digest)
-        client = self._server.open(hello, order["patience"])
+        client = self._server.open(hello, order["patience"], lambda found: tell(quarantined=found.image))
         identity = client._identity.hex()[:6]
         tell(opened=self._step, hello=said, welcome=time.monotonic(), identity=identity)
         return client

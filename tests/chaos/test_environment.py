@@ -91,7 +91,7 @@ def test_a_stream_too_many_is_refused_in_one_line_and_the_others_go_on(
     clients = [narrow.open(config) for _ in range(2)]
     found = [digests(client, 3) for client in clients]
     for _ in range(20):
-        with pytest.raises(UserError, match="serves 2 streams of 2 workers at a time with at most .* open files; end"):
+        with pytest.raises(UserError, match=r"serves 2 streams of 2 workers at a time with at most .* open files; end"):
             narrow.open(config)
     assert [first + digests(client, STEPS - 3) for first, client in zip(found, clients, strict=True)] == 2 * [
         undisturbed

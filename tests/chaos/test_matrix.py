@@ -126,7 +126,7 @@ def test_a_trainer_that_dies_is_followed_by_one_that_gets_the_same_batches(clust
     wait_for(cluster.is_idle, 2)
     assert trainer.live(cluster.address.text) == 0
     trainer.assert_undisturbed()
-    wait_for(lambda: cluster.is_idle() and descriptors(cluster.server.pid) == before, 2)
+    wait_for(lambda: cluster.is_idle() and descriptors(cluster.server.pid) <= before, 2)
     assert_clean(cluster.log)
 
 
@@ -156,9 +156,7 @@ def test_a_server_that_dies_is_followed_by_one_that_goes_on_with_the_same_batche
 
 
 @pytest.mark.parametrize("fault", cells(SERVER, usual=("server.hello", "server.built", "server.batch")))
-def test_a_server_that_is_told_to_end_at_any_step_ends_with_nothing_left(
-    cluster, trainer, trace, monkeypatch, fault
-):
+def test_a_server_that_is_told_to_end_at_any_step_ends_with_nothing_left(cluster, trainer, trace, monkeypatch, fault):
     victim = mortal(f"{fault}:SIGTERM", monkeypatch)
     assert trainer.live(victim.address.text) == (0 if "goodbye" in fault else 1)
     assert victim.server.wait(STOP_SECONDS) == 0
@@ -184,9 +182,7 @@ def test_workers_that_die_at_one_step_again_and_again_change_no_byte(trainer, tr
 def test_nurseries_that_die_with_the_data_set_just_built_end_the_stream_with_a_reason(trainer, trace, monkeypatch):
     server = mortal("nursery.built:1", monkeypatch)
     assert trainer.live(server.address.text) == 1
-    assert trainer.errors == (
-        "error: the process that builds the data set died 3 times; see the data server's log\n"
-    )
+    assert trainer.errors == ("error: the process that builds the data set died 3 times; see the data server's log\n")
     assert_clean(server.log)
     server.stop()
     trace.assert_nothing_left()
@@ -213,7 +209,7 @@ def test_a_trainer_that_dies_takes_its_embedded_server_with_it(cluster, trainer,
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.4])
 def test_a_trainer_that_dies_while_its_embedded_server_starts_leaves_nothing(trainer, trace, directory, seconds):
     process = trainer.start("embedded", XDG_RUNTIME_DIR=str(directory))
-    wait_for(lambda: trainer.words(1), 20)
+    wait_for(lambda: trainer.lives[0], 20)
     time.sleep(seconds)
     process.kill()
     process.wait()
@@ -248,7 +244,5 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends_cleanly(trace, direct
 
 def blocks(process: int, number: int) -> bool:
     """Whether a process has put off hearing signal `number`."""
-    (mask,) = (
-        line.split()[1] for line in Path(f"/proc/{process}/status").read_text().splitlines() if "SigBlk" in line
-    )
+    (mask,) = (line.split()[1] for line in Path(f"/proc/{process}/status").read_text().splitlines() if "SigBlk" in line)
     return bool(int(mask, 16) >> (number - 1) & 1)

@@ -1,9 +1,13 @@
 """MMDetection's own metrics over predictions that a client sent."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from shared.client import StreamFailed
 from shared.errors import UserError
+from tests.cluster import wait_for
 from tests.photos import config_of
 
 
@@ -80,3 +84,39 @@ def test_no_predictions_at_all_are_an_error_and_not_a_zero(cluster, photos):
     client = cluster.open(config_of(photos, "val"), epochs=1)
     with pytest.raises(UserError, match="metric 'CocoMetric': "):
         client.evaluate([], [METRIC])
+
+
+@pytest.fixture
+def at_work(cluster, photos):
+    """A function that evaluates 12 images with a slow metric and calls its argument on each evaluator it meets; and
+    returns the metrics."""
+
+    def evaluate(meet, times):
+        config = config_of(photos, "val", batch_size=12, custom_imports={"imports": ["tests.data_server.transforms"]})
+        client = cluster.open(config, epochs=1)
+        predictions = list(predictions_for(list(validation_batches(client, 1))))
+        workers = wait_for(lambda: len(cluster.workers()) == 2 and cluster.workers(), 5)
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(client.evaluate, predictions, [{"type": "SlowMetric"}])
+            met = set(workers)
+            for _ in range(times):
+                evaluator = wait_for(lambda: set(cluster.workers()) - met, 5).pop()
+                met.add(evaluator)
+                meet(evaluator)
+            return answer.result()
+
+    return evaluate
+
+
+def test_the_death_of_an_evaluator_costs_a_second_attempt_and_no_prediction(cluster, at_work):
+    assert at_work(lambda evaluator: evaluator.kill(), 1) == {"images": 12.0}
+    assert "the evaluator died; evaluating again" in cluster.notices
+
+
+def test_the_death_of_the_process_that_holds_the_data_set_loses_no_prediction(at_work):
+    assert at_work(lambda evaluator: evaluator.parent().kill(), 1) == {"images": 12.0}
+
+
+def test_an_evaluator_that_dies_again_ends_the_stream(at_work):
+    with pytest.raises(StreamFailed, match="the evaluator died 2 times; its last words are in the data server's log"):
+        at_work(lambda evaluator: evaluator.kill(), 2)

@@ -37,3 +37,29 @@ def test_a_descriptor_that_another_callback_closed_is_not_mistaken_for_its_succe
     loop.watch(second, lambda: replace(first))
     loop.run()
     assert called == []
+
+
+def test_a_timer_fires_once_when_its_time_has_come_and_not_when_it_is_cancelled():
+    loop, called = Loop(), []
+
+    def first() -> None:
+        called.append("first")
+
+    def never() -> None:
+        called.append("cancelled")
+
+    loop.after(0.01, first)
+    loop.after(0.0, never)
+    loop.cancel(never)
+    loop.after(0.05, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert called == ["first"]
+
+
+def test_sources_are_served_while_a_timer_runs():
+    loop, called = Loop(), []
+    reader = pipe_with_a_byte()
+    loop.watch(reader, lambda: called.append("source") or loop.forget(reader))
+    loop.after(0.05, lambda: called.append("timer") or setattr(loop, "running", False))
+    loop.run()
+    assert called == ["source", "timer"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -97,6 +98,14 @@ def test_a_stream_tells_its_slots_batches_and_memory_under_its_name(measured, ph
     assert values["uptime_seconds"] > 0
     (name,) = measured.stream_names()
     assert f"stream {name}: " in measured.log
+
+
+def test_the_queries_of_the_readme_ask_for_what_there_is(measured, photos):
+    client = measured.open(config_of(photos))
+    digests(client, 1)
+    asked = set(re.findall(r"\bdata_server_(\w+)(?=[{\[])", (ROOT / "README.md").read_text()))
+    assert len(asked) == 3
+    assert asked <= {key if isinstance(key, str) else key[0] for key in measured.scrape()}
 
 
 def test_the_series_of_a_closed_stream_are_gone_and_those_of_the_server_stay(measured, photos):

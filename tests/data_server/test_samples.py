@@ -1,8 +1,10 @@
 """What lies in a slot is, byte for byte, what MMDetection's unmodified pipeline packs for the same image and seed."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,30 +15,58 @@ from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations
 
 SEED = 7
 STEPS = 24
+PHOTOGRAPHS = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data")) / "coco_photos"
+SAMPLES = 200
+
+
+def compare(client, config, wide, steps, folder):
+    """Yields (our arrays of one image, MMDetection's) for the first `steps` batches of a stream of single images."""
+    plan = Plan(wide, batch_size=1, shuffle=True, group_by_aspect_ratio=True, seed=SEED)
+    batches = [plan.batch(step) for step in range(steps)]
+    request = {"dataset": config["dataset"], "samples": [[batch.indices[0], batch.seeds[0]] for batch in batches]}
+    file = folder / "arrays.npz"
+    command = [sys.executable, "-m", "tests.data_server.reference", str(file)]
+    subprocess.run(command, input=json.dumps(request), text=True, cwd=ROOT, check=True)
+    with np.load(file) as theirs:
+        names = {key.split()[0] for key in theirs}
+        for step in range(steps):
+            lease = client.next()
+            ours = {name: array[0].copy() for name, array in lease.arrays.items()}
+            yield ours, {name: theirs[f"{name} {step}"] for name in names}
+            lease.release()
+    file.unlink()
 
 
 @pytest.fixture(scope="module")
 def pairs(photos, long_lived_cluster, tmp_path_factory):
-    """(our arrays of one image, MMDetection's) for two epochs of a training stream of single images."""
+    """For two epochs of a training stream."""
     config = config_of(photos, batch_size=1)
     kept = [number for number in range(IMAGES) if number != EMPTY]
     wide = np.array([not 6 <= number <= 9 for number in kept], np.uint8)
-    plan = Plan(wide, batch_size=1, shuffle=True, group_by_aspect_ratio=True, seed=SEED)
-    batches = [plan.batch(step) for step in range(STEPS)]
-    request = {"dataset": config["dataset"], "samples": [[batch.indices[0], batch.seeds[0]] for batch in batches]}
-    file = str(tmp_path_factory.mktemp("reference") / "arrays.npz")
-    command = [sys.executable, "-m", "tests.data_server.reference", file]
-    subprocess.run(command, input=json.dumps(request), text=True, cwd=ROOT, check=True)
-    theirs = np.load(file)
     client = long_lived_cluster.open(config, seed=SEED)
-    found = []
-    for step in range(STEPS):
-        lease = client.next()
-        ours = {name: array[0].copy() for name, array in lease.arrays.items()}
-        found.append((ours, {key.split()[0]: theirs[key] for key in theirs if key.split()[1] == str(step)}))
-        lease.release()
+    found = list(compare(client, config, wide, STEPS, tmp_path_factory.mktemp("reference")))
     long_lived_cluster.close_streams()
     return found
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs in {PHOTOGRAPHS}; set DATA_DIR")
+def test_every_byte_of_200_photographs_is_that_of_mmdetection(cluster, tmp_path):
+    resize = {"type": "Resize", "scale": (1333, 800), "keep_ratio": True}
+    pipeline = (*TRAIN_PIPELINE[:2], resize, *TRAIN_PIPELINE[3:])
+    config = config_of(
+        PHOTOGRAPHS, batch_size=1, pipeline=pipeline, ann_file="instances_train.json", metainfo=None, filter_cfg=None
+    )
+    content = json.loads((PHOTOGRAPHS / "instances_train.json").read_text())
+    wide = np.array([image["width"] > image["height"] for image in content["images"]], np.uint8)
+    compared = 0
+    for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, SAMPLES, tmp_path):
+        height, width = theirs["image"].shape[:2]
+        np.testing.assert_array_equal(ours["images"][:height, :width], theirs["image"])
+        count = ours["box_counts"]
+        np.testing.assert_array_equal(ours["boxes"][:count], theirs["boxes"])
+        np.testing.assert_array_equal(ours["labels"][:count], theirs["labels"])
+        compared += 1
+    assert compared == SAMPLES
 
 
 def test_the_pictures_are_those_of_mmdetection_and_zero_around(pairs):

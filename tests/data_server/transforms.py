@@ -1,4 +1,4 @@
-"""Pipeline steps for tests, brought in by ``custom_imports`` as a user's own would be."""
+"""Pipeline steps and a metric for tests, brought in by ``custom_imports`` as a user's own would be."""
 
 import os
 import signal
@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.registry import TRANSFORMS
+from mmdet.registry import METRICS, TRANSFORMS
+from mmengine.evaluator import BaseMetric
 
 
 @TRANSFORMS.register_module()
@@ -57,3 +58,15 @@ class LenientLoad(BaseTransform):
         results["img"] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
         return results
+
+
+@METRICS.register_module()
+class SlowMetric(BaseMetric):
+    """Takes its time to count images, so that its evaluator can be met at work."""
+
+    def process(self, data_batch: dict, data_samples: list) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results: list) -> dict:
+        time.sleep(1)
+        return {"images": len(results)}

@@ -26,19 +26,20 @@ WARM_UP = 1000  # frames that pay for imports and caches
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"some of {', '.join(TARGETS)} (default: all)")
-    parser.add_argument("--iterations", type=int, default=1_000_000, help="frames for each engine (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=10**6, help="frames for each engine (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     targets = [TARGETS[name] for name in options.targets or TARGETS]
     share = -(-options.iterations // len(targets))
     guard.install()
     guard.kill_when_hanging()
-    good = all([fuzz(target, share, options.seed) for target in targets])
+    engines = [fuzz]
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed (pip install -e '.[fuzz]'): no coverage-guided round")
     else:
-        good &= all([fuzz_guided_by_coverage(target, share, options.seed) for target in targets])
-    return 0 if good else 1
+        engines.append(fuzz_guided_by_coverage)
+    results = [engine(target, share, options.seed) for engine in engines for target in targets]
+    return 0 if all(results) else 1
 
 
 def fuzz(target: Target, count: int, seed: int) -> bool:
@@ -56,7 +57,8 @@ def fuzz(target: Target, count: int, seed: int) -> bool:
         try:
             answers[target.try_frame(frame, alarm=True)] += 1
         except Exception as error:
-            print(f"{target.name}: {type(error).__name__}: {error}\nTARGETS[{target.name!r}].run({frame!r})", flush=True)
+            print(f"{target.name}: {type(error).__name__}: {error}")
+            print(f"TARGETS[{target.name!r}].run({frame!r})", flush=True)
             return False
         slowest = max(slowest, time.perf_counter() - before)
     tracemalloc.stop()

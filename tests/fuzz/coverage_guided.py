@@ -7,6 +7,7 @@ rule into the current directory's ``crash-...``; it is in the output, too.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import tracemalloc
@@ -43,10 +44,8 @@ def main() -> None:
     limits = [f"-max_len={MAX_BYTES}", f"-timeout={guard.HANG_SECONDS}", "-verbosity=0", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *limits, *sys.argv[1:]], try_frame, custom_mutator=mutated)
     for seed in range(1000):  # imports and caches that the first frames pay for
-        try:
+        with contextlib.suppress(*target.errors):
             target.run(target.draw(random.Random(seed)))
-        except target.errors:
-            pass
     guard.install()
     tracemalloc.start()
     atheris.Fuzz()

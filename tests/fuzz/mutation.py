@@ -27,11 +27,12 @@ _VALUES = (
     *(msgpack.Timestamp(1), msgpack.ExtType(4, b"x")),
 )
 # Heads of msgpack items that claim far more than follows: arrays, maps, text, bytes, extensions; and the unused code.
+_HEADS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4, 0xDA: 2, 0xDB: 4, 0xC5: 2, 0xC6: 4, 0xC9: 4, 0xC1: 0}
 _LIES = tuple(
     bytes([code]) + length
-    for code, size in ((0xDC, 2), (0xDD, 4), (0xDE, 2), (0xDF, 4), (0xDA, 2), (0xDB, 4), (0xC5, 2), (0xC6, 4), (0xC9, 4))
-    for length in (b"\xff" * size, b"\x00\x01\x00\x00"[-size:])
-) + (b"\xc1",)
+    for code, size in _HEADS.items()
+    for length in (b"\xff" * size, b"\x00\x01\x00\x00"[4 - size :])
+)
 _NUMBERS = tuple(
     struct.pack(form, value)
     for form, values in (("<I", (0, 2**22, 2**22 + 1, 2**32 - 1)), ("<Q", (0, 2**40, 2**63, 2**64 - 1)))

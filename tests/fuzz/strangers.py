@@ -18,6 +18,7 @@ import zmq
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     PROTOCOL_VERSION,
+    Checkpointed,
     Evaluate,
     Failure,
     Hail,
@@ -36,9 +37,13 @@ _PATIENCE = 5.0
 
 
 class Stranger:
-    """Both sockets of a client of the server at `address`."""
+    """Both sockets of a client of the server at `address`. `chance` decides what it does, `config` is the data part of
+    a good HELLO."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, chance: random.Random, config: dict[str, Any]) -> None:
+        self.address = address
+        self.chance = chance
+        self.config = config
         self.identity = b"\x01" + os.urandom(15)
         self.lifeline = Channel(socket.socket(socket.AF_UNIX))
         self.lifeline.socket.connect(address.lifeline)
@@ -71,11 +76,11 @@ class Stranger:
 
 
 def misbehave(chance: random.Random, address: Address, config: dict[str, Any]) -> str:
-    """One stranger's visit; `config` is the data part of a good HELLO. Returns what it did."""
-    stranger = Stranger(address)
+    """One stranger's visit. Returns what it did."""
+    stranger = Stranger(address, chance, config)
     way = chance.choice(WAYS)
     try:
-        way(chance, stranger, config)
+        way(stranger)
     except (ChannelClosed, MessageError):
         pass  # the server has had enough
     finally:
@@ -83,16 +88,18 @@ def misbehave(chance: random.Random, address: Address, config: dict[str, Any]) -
     return way.__name__
 
 
-def says_nothing(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def says_nothing(_: Stranger) -> None:
     pass
 
 
-def shouts_wrong_frames(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def shouts_wrong_frames(stranger: Stranger) -> None:
+    chance = stranger.chance
     for _ in range(chance.randint(1, 3)):
         stranger.shout(TARGETS["channel"].draw(chance)[1:])
 
 
-def hails_in_pieces(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def hails_in_pieces(stranger: Stranger) -> None:
+    chance = stranger.chance
     data = encode(Hail(PROTOCOL_VERSION, stranger.identity))
     data = struct.pack("<I", len(data)) + data
     cut = chance.randrange(1, len(data))
@@ -103,7 +110,8 @@ def hails_in_pieces(chance: random.Random, stranger: Stranger, config: dict[str,
         stranger.shout(os.urandom(chance.randint(1, 100)))
 
 
-def sends_descriptors(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def sends_descriptors(stranger: Stranger) -> None:
+    chance = stranger.chance
     reader, writer = os.pipe()
     if chance.random() < 0.3:
         stranger.hail()
@@ -113,9 +121,9 @@ def sends_descriptors(chance: random.Random, stranger: Stranger, config: dict[st
     os.close(writer)
 
 
-def takes_anothers_name(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def takes_anothers_name(stranger: Stranger) -> None:
     stranger.hail()
-    double = Stranger(Address(_address_of(stranger)))
+    double = Stranger(stranger.address, stranger.chance, stranger.config)
     double.identity = stranger.identity
     try:
         double.hail()
@@ -123,27 +131,31 @@ def takes_anothers_name(chance: random.Random, stranger: Stranger, config: dict[
         double.leave()
 
 
-def speaks_without_a_hail(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def speaks_without_a_hail(stranger: Stranger) -> None:
+    chance = stranger.chance
     for _ in range(chance.randint(1, 5)):
         stranger.say(*_frames(chance))
 
 
-def speaks_in_the_wrong_order(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def speaks_in_the_wrong_order(stranger: Stranger) -> None:
+    chance = stranger.chance
     stranger.hail()
     for _ in range(chance.randint(1, 5)):
         stranger.say(*_frames(chance))
     stranger.hear()
 
 
-def asks_for_nonsense(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def asks_for_nonsense(stranger: Stranger) -> None:
+    chance = stranger.chance
     stranger.hail()
     stranger.say(TARGETS["config"].draw(chance))
     stranger.lifeline.socket.settimeout(0.2)
     stranger.hear()
 
 
-def asks_for_extremes(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def asks_for_extremes(stranger: Stranger) -> None:
     """A good HELLO but for a few numbers; some are fine, and a batch or a refusal comes."""
+    chance, config = stranger.chance, stranger.config
     fields = ("seed", "rank", "world_size", "epoch", "step", "epochs", "credits")
     values = {name: chance.choice(_NUMBERS) for name in chance.sample(fields, chance.randint(1, 3))}
     if chance.random() < 0.5:
@@ -160,13 +172,17 @@ def asks_for_extremes(chance: random.Random, stranger: Stranger, config: dict[st
         stranger.control.poll(300)
 
 
-def breaks_the_rules_of_a_stream(chance: random.Random, stranger: Stranger, config: dict[str, Any]) -> None:
+def breaks_the_rules_of_a_stream(stranger: Stranger) -> None:
+    chance, config = stranger.chance, stranger.config
+    config = {**config, "feed": {**config["feed"], "linger_seconds": chance.choice((0, 0.5))}}
     stranger.hail()
     stranger.say(encode(good_hello(config)))
     if chance.random() < 0.7:
         stranger.hear()
     for _ in range(chance.randint(1, 10)):
-        match chance.randrange(5):
+        match chance.randrange(6):
+            case 5:
+                stranger.say(encode(Checkpointed(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
             case 0:
                 stranger.say(encode(Release(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
             case 1:
@@ -182,7 +198,7 @@ def breaks_the_rules_of_a_stream(chance: random.Random, stranger: Stranger, conf
     stranger.hear()
 
 
-WAYS: tuple[Callable[[random.Random, Stranger, dict[str, Any]], None], ...] = (
+WAYS: tuple[Callable[[Stranger], None], ...] = (
     says_nothing,
     shouts_wrong_frames,
     hails_in_pieces,
@@ -203,7 +219,3 @@ def good_hello(config: dict[str, Any], **fields: Any) -> Hello:
 
 def _frames(chance: random.Random) -> list[bytes]:
     return [TARGETS["messages"].draw(chance), *[os.urandom(20)] * chance.choice((0, 0, 1, 3))]
-
-
-def _address_of(stranger: Stranger) -> str:
-    return "ipc://" + os.path.dirname(stranger.lifeline.socket.getpeername())

@@ -4,7 +4,7 @@ frame, and which errors are documented.
     messages      shared.messages.decode           every message type
     channel       shared.link.Channel              frames and descriptors on a Unix socket
     layout        shared.layout.Layout.from_wire   against the bounds of a slot
-    predictions   data_server.predictions          PREDICTIONS and the raw frame that follows, as an evaluator reads them
+    predictions   data_server.predictions          PREDICTIONS and the raw frame that follows, as evaluators read them
     config        shared.config                    the data part of a HELLO; its refusal must fit into a FAILURE
 
 A target returns normally when a frame is good. What it then got must be good as well: it checks that, too.

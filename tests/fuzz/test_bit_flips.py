@@ -72,5 +72,3 @@ def test_a_layout_with_a_flipped_bit_is_noticed(cluster: Cluster, photos: Path) 
         client._waiting.append(replace(batch, layout=rows))
         with pytest.raises(SlotCorrupted):
             client.next()
-
-

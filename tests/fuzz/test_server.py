@@ -51,8 +51,8 @@ def test_strangers_change_no_byte_next_door_and_leave_nothing(own: Cluster, phot
 
 
 @pytest.fixture
-def stranger(cluster: Cluster) -> Iterator[Stranger]:
-    stranger = Stranger(cluster.address)
+def stranger(cluster: Cluster, photos: Path) -> Iterator[Stranger]:
+    stranger = Stranger(cluster.address, random.Random(SEED), config_of(photos))
     stranger.hail()
     yield stranger
     stranger.leave()
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_no_step_number_can_be_counted_from_ends_the_stream(
 
 def test_descriptors_that_nobody_asked_for_do_not_pile_up(cluster: Cluster) -> None:
     before = descriptors(cluster)
-    stranger = Stranger(cluster.address)
+    stranger = Stranger(cluster.address, random.Random(SEED), {})
     for _ in range(100):
         stranger.shout(b"\x00", 0, 0, 0)
         assert descriptors(cluster) < before + 12

@@ -121,6 +121,16 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
     resumed.assert_nothing_left()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
+    run = start("--workers", "1")
+    run.until(lambda: "[trainer " in run.text, "first line")
+    run.look()
+    seconds = run.signal(number)
+    assert run.process.returncode == (130 if number is signal.SIGINT else 0) and seconds < END_SECONDS
+    run.assert_nothing_left()
+
+
 def test_a_killed_embedded_server_is_reported_within_a_second_and_leaves_a_checkpoint(start) -> None:
     run = start(epochs=200)
     run.until_step(2)

@@ -1,7 +1,7 @@
 """``--task export``: a checkpoint as a ``.pth`` file that PyTorch, MMDetection and the PyTorch UniDetector load.
 
-The config's model is built first, so what is written is complete, has that model's names and shapes, and carries the text
-embeddings of the config's vocabulary. Needs no data server.
+The config's model is built first, so what is written is complete, has that model's names and shapes, and carries the
+text embeddings of the config's vocabulary. Needs no data server.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ struct RoiAxis {
     std::vector<RoiBin> bins;
     std::vector<float> weights;
     int low, high;  // cells that any bin touches: [low, high)
+    // Whether a sample falls just inside or just outside of the map, and how many there are, hangs on the last bit:
+    // mmcv's order, every operation rounded (Jittor builds with -Ofast).
+    __attribute__((noinline, optimize("no-fast-math", "fp-contract=off")))
     void build(float begin, float size, int number, int cells) {
         bins.assign(number, RoiBin{0, 0, 0});
         weights.clear();
@@ -59,6 +62,7 @@ struct RoiAxis {
 struct RoiPlan {
     int image, level;
     RoiAxis y, x;
+    __attribute__((noinline, optimize("no-fast-math", "fp-contract=off")))
     bool build(const float* roi, int level_, const RoiMap* maps, int bins_y, int bins_x) {
         level = level_;
         if (level < 0 || !(roi[3] > roi[1]) || !(roi[4] > roi[2])) return false;
