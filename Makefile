@@ -34,7 +34,10 @@ fuzz: $(READY)
 	FUZZ_ROUNDS=$(ROUNDS) $(RUN) -m pytest tests/fuzz/test_server.py
 
 bench: $(READY)
+	$(VENV)/bin/pip install --quiet --editable '.[data-server,trainer,dev,bench]'
+	$(RUN) -m benchmarks.handover
 	$(RUN) -m benchmarks.pipeline
+	$(RUN) -m benchmarks.soak
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker

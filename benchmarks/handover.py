@@ -36,7 +36,7 @@ from benchmarks.transports.data_server import payload_bytes
 
 PACED, SATURATED = "paced", "saturated"
 INTERVALS = {PACED: 0.01, SATURATED: 0.0}
-SECONDS = {PACED: 0.5, SATURATED: 0.1}  # longest visit; two batches are always waited for
+SECONDS = {PACED: 0.5, SATURATED: 0.1}  # longest visit; what is under way is always waited for
 WARM_UP_SECONDS = 0.1
 SATURATED_BATCHES = 200
 JUDGED_MEBIBYTES = 25
@@ -134,17 +134,24 @@ def measure(names: list[str], sizes: list[int], rounds: int, batches: int) -> tu
             if name not in absent:
                 module, settings = TRANSPORTS[name]
                 settings = settings | {"largest": max(sizes)}
-                contenders.append(stack.enter_context(Contender(name, f"benchmarks.transports.{module}", settings)))
+                with _left_out(absent, name):
+                    contenders.append(stack.enter_context(Contender(name, f"benchmarks.transports.{module}", settings)))
         for number in range(rounds):
             for contender in contenders if number % 2 == 0 else contenders[::-1]:
-                if contender.name not in absent:
-                    try:
-                        for pace, size, visit in _round(contender, sizes, batches):
-                            visits[contender.name][pace][size].append(visit)
-                    except ContenderDied as error:
-                        absent[contender.name] = str(error)
-                        visits.pop(contender.name, None)
-    return visits, absent
+                with _left_out(absent, contender.name):
+                    for pace, size, visit in _round(contender, sizes, batches):
+                        visits[contender.name][pace][size].append(visit)
+            contenders = [contender for contender in contenders if contender.name not in absent]
+    return {name: by_pace for name, by_pace in visits.items() if name not in absent}, absent
+
+
+@contextlib.contextmanager
+def _left_out(absent: dict[str, str], name: str) -> Iterator[None]:
+    """A rival that dies, for instance because /dev/shm is too small for it, does not end the benchmark."""
+    try:
+        yield
+    except ContenderDied as error:
+        absent[name] = str(error)
 
 
 def _round(contender: Contender, sizes: list[int], batches: int) -> Iterator[tuple[str, int, Visit]]:

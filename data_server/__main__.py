@@ -4,6 +4,9 @@ python -m data_server --workers 4                           listen at this user'
 python -m data_server --workers 4 --listen ipc:///tmp/feed  listen in a directory of your choice
 python -m data_server --workers 4 --metrics 9464            tell Prometheus how the streams fare
 python -m data_server scenes --out data/demo                make the demo data set
+python -m data_server subset --annotations A --percent P    keep a random part of an annotation file's images
+python -m data_server category-info --annotations A         count its categories
+python -m data_server embed --names F --clip W --out E.npy  text embeddings of class names
 python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
 python -m data_server doctor                                whether this machine has what a data server needs
 """
@@ -31,6 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
             from data_server import scenes
 
             scenes.main(arguments[1:])
+        elif arguments[:1] == ["subset"]:
+            from data_server import subset
+
+            subset.main(arguments[1:])
+        elif arguments[:1] == ["category-info"]:
+            from data_server import category_info
+
+            category_info.main(arguments[1:])
+        elif arguments[:1] == ["embed"]:
+            from data_server import embed
+
+            embed.main(arguments[1:])
         elif arguments[:1] == ["replay"]:
             from data_server import replay
 

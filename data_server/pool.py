@@ -9,8 +9,8 @@
                             EXITED from its nursery; or pidfd readable, when its nursery is dead
                                             └──► its slot goes back, another is spawned
 
-A worker's nursery reaps it and says what it died of; a nursery's own death is the EOF of its socket. A nursery takes its
-workers with it; the pool then has the server fork a new one, builds the data set again and goes on. Decisions about
+A worker's nursery reaps it and says what it died of; a nursery's own death is the EOF of its socket. A nursery takes
+its workers with it; the pool then has the server fork a new one, builds the data set again and goes on. Decisions about
 slots and steps are not made here but in the ledger. What dies again and again before it has done anything ends the
 stream.
 """
@@ -210,6 +210,9 @@ class Pool:
             self._events.failed(Failure(text, False))
             return
         self._nursery.forget(self._loop)
+        if self._evaluation is not None and self._evaluation.channel is not None:
+            self._evaluation.forget(self._loop)
+            self._evaluation.starts -= 1  # the evaluator dies with its nursery, by no doing of its own
         self._events.meter.nursery_restarts += 1
         self._events.notice("the process that holds the data set died; building it again")
         orphans = [number for number, worker in self._workers.items() if worker.nursery is self._nursery]

@@ -63,6 +63,7 @@ NURSERY_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
+_MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, whoever floods the channel
 
 
 class DataServer:
@@ -205,7 +206,7 @@ class DataServer:
     # The control channel ----------------------------------------------------------------------------------------------
 
     def _client_speaks(self) -> None:
-        while True:
+        for _ in range(_MESSAGES_IN_A_ROW):
             try:
                 identity, data, *frames = self._control.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:

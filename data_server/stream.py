@@ -51,7 +51,7 @@ from shared.messages import (
 )
 
 MAX_MOVES = 100
-MAX_CURSOR = 1 << 31  # epochs, and steps in one: the number of a step, counted from the first epoch, fits into a message
+MAX_CURSOR = 1 << 31  # epochs, and steps in one, so that a step counted from the first epoch fits into a message
 _SPARE_SLOTS = 1
 
 
@@ -205,6 +205,8 @@ class Stream:
         self.meter.replaced += len(message.replaced)
         for line in message.replaced:
             self.notice(f"{line}; replaced by the next sample")
+        if self.client is not None:
+            self._deliver(self.client)  # first of all: the worker's next batch can wait, the trainer may be waiting
 
     def worker_died(self, worker: int, death: Death) -> None:
         if worker in self._idle:

@@ -104,7 +104,10 @@ def load(path: str | os.PathLike) -> Checkpoint:
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one") from error
+        raise UserError(
+            f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
+            "or, for weights of another program, leave --resume away"
+        ) from error
     own = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
     state = {name.removeprefix(OPTIMIZER_PREFIX): array for name, array in tensors.items() if name not in own}
     return Checkpoint(path, own, state, json.loads(metadata["cursor"]), json.loads(metadata["meta"]))

@@ -56,11 +56,7 @@ def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> 
         where = f"model.{part}init_cfg"
         check_type(f"{where}.type", init.get("type"), ("Pretrained",))
         check_keys(where, init, ("type", "checkpoint", "prefix"))
-        path = str(init.get("checkpoint"))
-        if "://" in path:
-            raise UserError(
-                f"{where}.checkpoint={path!r}: nothing is downloaded here; fetch the file and give its path"
-            )
+        path = _local(init.get("checkpoint"), f"{where}.checkpoint")
         source, arrays = names.ours(file.read(path))
         if source:  # these have our names already, of the whole model
             arrays = {name: array for name, array in arrays.items() if name.startswith(part)}
@@ -72,7 +68,13 @@ def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> 
             }
         _put(path, source, arrays, model, say, complete=False, part=part)
     if config.get("load_from"):
-        load(config.load_from, model, say, complete=False)
+        load(_local(config.load_from, "load_from"), model, say, complete=False)
+
+
+def _local(path: str | None, key: str) -> str:
+    if not isinstance(path, str) or "://" in path:
+        raise UserError(f"{key}={path!r}: expected the path of a file; nothing is downloaded here, fetch it first")
+    return path
 
 
 def _parts(section: dict, prefix: str) -> Iterator[tuple[str, dict]]:

@@ -4,7 +4,7 @@
                         ◄──answer─── consumer ◄──batch─── producer
 
 A request is {"bytes", "interval", "batches", "seconds"}: hand over payloads of `bytes` bytes until `batches` have come
-or `seconds` have passed, two at least. With an `interval` they are paced: the producer rests that long before each, so
+or `seconds` have passed, one at least. With an `interval` they are paced: the producer rests that long before each, so
 nothing ever queues. With interval 0 they are saturated: as many as the transport takes, a few under way. Without
 "batches" the request is to warm up.
 

@@ -35,12 +35,11 @@ class Permits:
         os.write(self._write, _PERMIT.pack(nbytes))
 
     def end(self) -> None:
-        """No more: the producer's loop ends, and the producer cleans up behind itself."""
+        """This process grants no more; once no process does, the producer's loop ends."""
         os.close(self._write)
 
     def __iter__(self) -> Iterator[int]:
-        """The producer's side: the size of each batch wanted, until the consumer is gone."""
-        os.close(self._write)
+        """The producer's side: the size of each batch wanted, until nobody can grant any more."""
         while permit := os.read(self._read, _PERMIT.size):
             yield _PERMIT.unpack(permit)[0]
 
@@ -78,7 +77,7 @@ class Consumer:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """A request of ``benchmarks.transports``, answered."""
         batches = request.get("batches", WARM_UP_BATCHES)
-        under_way = 1 if request["interval"] else UNDER_WAY
+        under_way = UNDER_WAY if "batches" in request and not request["interval"] else 1
         self._stamps.interval = request["interval"]
         prepared, start = self._stamps.preparation, time.perf_counter()
         latencies: list[float] = []
@@ -92,8 +91,7 @@ class Consumer:
             if incoming.nbytes != request["bytes"]:
                 raise SystemExit(f"asked for {request['bytes']} bytes, {incoming.nbytes} came")
             del incoming
-            late = time.perf_counter() - start > request["seconds"] and granted > 1
-            if granted < batches and not late:
+            if granted < batches and time.perf_counter() - start < request["seconds"]:
                 self._permits.grant(request["bytes"])
                 granted += 1
         seconds = time.perf_counter() - start
@@ -106,7 +104,12 @@ def serve(producer: Callable[[Permits, Stamps], None], connect: Callable[[], Cal
     The fork comes first, so that no library's threads are in it.
     """
     permits, stamps = Permits(), Stamps()
-    child = get_context("fork").Process(target=producer, args=(permits, stamps), daemon=True)
+
+    def run() -> None:
+        permits.end()
+        producer(permits, stamps)
+
+    child = get_context("fork").Process(target=run, daemon=True)
     child.start()
     answer_rounds(Consumer(permits, stamps, connect()).answer)
     permits.end()

@@ -30,7 +30,7 @@ class Copy:
             begin = time.perf_counter()
             np.copyto(target, source)
             latencies.append(time.perf_counter() - begin)
-            if time.perf_counter() - start > request["seconds"] and len(latencies) > 1:
+            if time.perf_counter() - start > request["seconds"]:
                 break
         return {"latencies": latencies, "seconds": time.perf_counter() - start, "preparation": 0.0}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from benchmarks.transports.stamps import Stamps
 
 
 def main(settings: dict[str, Any]) -> None:
+    logging.getLogger("spdl").setLevel(logging.ERROR)  # it warns of every end
     _quiet_tracker()
     permits, stamps = Permits(), Stamps()
     pool = SharedMemorySegmentPool(segment_size=settings["largest"], count=UNDER_WAY)

@@ -29,8 +29,8 @@ class Undisturbed:
     steps_per_epoch: int
 
 
-def undisturbed(cluster: Cluster, config: dict[str, Any], epochs: int) -> Undisturbed:
-    client = cluster.open(config, epochs=epochs)
+def undisturbed(cluster: Cluster, config: dict[str, Any], epochs: int, **hello: Any) -> Undisturbed:
+    client = cluster.open(config, epochs=epochs, **hello)
     digests = []
     while (lease := client.next()) is not None:
         digests.append(client.digest)
@@ -48,7 +48,14 @@ class Trainer:
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], known: Undisturbed, *, pace: float = 0.0, patience: float = 0.0
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        known: Undisturbed,
+        *,
+        pace: float = 0.0,
+        patience: float = 0.0,
+        evaluator: tuple[dict[str, Any], ...] = (METRIC,),
     ) -> None:
         self._folder = folder
         folder.mkdir(exist_ok=True)
@@ -62,7 +69,7 @@ class Trainer:
             "checkpoint_every": CHECKPOINT_EVERY,
             "pace": pace,
             "patience": patience,
-            "evaluator": [METRIC],
+            "evaluator": list(evaluator),
         }
         self._words: list[list[dict[str, Any]]] = []
         self._read = 0  # bytes of what the current life has said

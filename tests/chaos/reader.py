@@ -1,11 +1,11 @@
-"""A trainer without a framework: reads a stream as `trainer.feed` does, keeps a checkpoint, and writes down what it got.
+"""A trainer without a framework: reads a stream as `trainer.feed` does, keeps a checkpoint, and says what it got.
 
     open at the checkpoint's cursor ──► lease, record, release ──► ... ──► evaluate ──► goodbye
          ▲                                  │ every few steps: checkpoint, CHECKPOINTED
          └──── the server is gone ──────────┘
 
-``python -m tests.chaos.reader`` takes an order, one JSON object, on its standard input, and says on its standard output,
-a JSON object a line:
+``python -m tests.chaos.reader`` takes an order, one JSON object, on its standard input, and says on its standard
+output, a JSON object a line:
 
     {"alive": process id}                                           an embedded server has been started
     {"opened": step, "hello": s, "welcome": s, "identity": hex}     times are those of time.monotonic()

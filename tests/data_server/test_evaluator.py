@@ -64,6 +64,7 @@ def test_batches_that_arrive_during_an_evaluation_are_not_lost(cluster, photos):
         ({"type": "CocoMetrik"}, r"metric 'CocoMetrik': .* none of this name \(did you mean 'CocoMetric'\?\)"),
         ({"ann_file": "nowhere.json"}, "metric 'CocoMetric': FileNotFoundError: .*nowhere.json"),
         ({"quality": 3}, "metric 'CocoMetric': TypeError: .*quality"),
+        ({"type": 3}, "metric .*: expected a dict with 'type'"),
     ],
 )
 def test_a_broken_metric_config_is_the_users_error(cluster, photos, change, said):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.parity import golden
-from tests.parity.models import EVERYTHING, batch_of, features_of, fill, first_k_keys, gradients, scatter
+from tests.parity.models import EVERYTHING, batch_of, fill, first_k_keys, gradients, scatter
 from trainer.device import jt, var
 from trainer.models.heads.rpn_head import RPNHead
 from trainer.models.registry import build

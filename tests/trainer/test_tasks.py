@@ -84,6 +84,22 @@ def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(fini
     assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
 
 
+def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
+    weights = tmp_path / "exported.pth"
+    exported = start(
+        "--task", "export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights)
+    )
+    assert exported.end() == 0, exported.text
+    run = start("--task", "evaluate", "--checkpoint", str(weights))
+    assert run.end() == 0, run.text
+    assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
+    another = start("--checkpoint", str(weights))
+    another.until_step(1)
+    assert f"weights {weights}: " in another.text and "missing" not in another.text
+    before, after = finished.losses(1)[0], another.losses(1)[0]
+    assert after["loss_rpn_bbox"] < before["loss_rpn_bbox"]
+
+
 def test_the_frameworks_live_in_different_processes(start) -> None:
     run = start("--workers", "2", epochs=200)
     run.until_step(2)

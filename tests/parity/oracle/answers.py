@@ -85,9 +85,7 @@ def network(config: dict, weights: dict, inputs: list, cotangents: list) -> dict
     return {
         "outputs": [output.detach().numpy() for output in outputs],
         "inputs": [leaf.grad.numpy() for leaf in leaves],
-        "parameters": {
-            name: value.grad.numpy() for name, value in module.named_parameters() if value.grad is not None
-        },
+        "parameters": {name: value.grad.numpy() for name, value in module.named_parameters() if value.grad is not None},
     }
 
 
@@ -158,7 +156,5 @@ def compiled_multiclass_nms(
 
     boxes, scores = tensors([boxes, scores])
     scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], 1)
-    table, labels, pairs = multiclass_nms(
-        boxes, scores, score_threshold, ConfigDict(rules), most, return_inds=True
-    )
+    table, labels, pairs = multiclass_nms(boxes, scores, score_threshold, ConfigDict(rules), most, return_inds=True)
     return {"scores": table[:, 4].numpy(), "labels": labels.int().numpy(), "pairs": pairs.int().numpy()}

@@ -38,9 +38,7 @@ def test_every_box_is_assigned_as_by_mmdet(
 ) -> None:
     valid = np.random.default_rng(seed).random((2, len(candidates))) < 0.8
     table, counts = padded(list(truths))
-    found = MaxIoUAssigner(**RULES[rules])(
-        var(candidates[None]), var(valid), var(table), var(counts)
-    ).numpy()
+    found = MaxIoUAssigner(**RULES[rules])(var(candidates[None]), var(valid), var(table), var(counts)).numpy()
     for i in range(2):
         expected = oracle.ask("assign", boxes=candidates[valid[i]], truths=truths[i], rules=RULES[rules])
         np.testing.assert_array_equal(found[i, valid[i]], expected)

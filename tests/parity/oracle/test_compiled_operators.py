@@ -24,7 +24,7 @@ def distinct_scores(generator: np.random.Generator, shape: tuple) -> np.ndarray:
 def test_features_of_rois_and_their_gradient_are_those_of_mmcv(
     compiled: Oracle, candidates: np.ndarray, stride: int, size: int, seed: int
 ) -> None:
-    # Some boxes also lie partly or wholly outside this map of 128x96 pixels. mmcv's CPU operator refuses negative sides.
+    # The map is one of 128x96 pixels: boxes also lie partly or wholly outside. mmcv's operator refuses negative sides.
     generator = np.random.default_rng(seed)
     feature = generator.standard_normal((2, 3, 96 // stride, 128 // stride)).astype(np.float32)
     rois = np.concatenate([generator.integers(0, 2, (len(candidates), 1)), candidates], 1).astype(np.float32)

@@ -19,7 +19,7 @@ from trainer.models.registry import build
 # where a ReLU whose input is within rounding of 0 may be open in one and closed in the other. That happens now and
 # then, so the examples are always the same ones.
 FORWARD, GRADIENT = 1e-4, 0.05
-few = settings(many, max_examples=10, derandomize=True)
+few = settings(many, max_examples=30, derandomize=True)
 
 
 def fill(module: nn.Module, seed: int) -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ def check_network(oracle: Oracle, config: dict, module: nn.Module, inputs: list[
 @pytest.mark.parametrize(
     ("depth", "style", "frozen"), [(18, "pytorch", 1), (50, "pytorch", 1), (50, "caffe", -1), (50, "pytorch", 2)]
 )
-@few
+@settings(few, max_examples=3)
 @given(height=st.integers(64, 130), width=st.integers(64, 130), seed=st.integers(0, 999))
 def test_resnet_is_that_of_mmdet(
     oracle: Oracle, depth: int, style: str, frozen: int, height: int, width: int, seed: int
@@ -82,7 +82,7 @@ def test_resnet_is_that_of_mmdet(
     check_network(oracle, {"type": "ResNet", "stem_channels": 8, **arguments}, ResNet(**arguments), [images], seed)
 
 
-@few
+@settings(few, max_examples=8)
 @given(height=st.integers(5, 40), width=st.integers(5, 40), seed=st.integers(0, 999))
 def test_fpn_is_that_of_mmdet(oracle: Oracle, height: int, width: int, seed: int) -> None:
     # Sizes as a ResNet gives them: each level half of the finer one, rounded up.
@@ -162,20 +162,16 @@ def test_losses_of_the_rpn_are_those_of_mmdet(oracle: Oracle, truths: tuple, see
     best=st.sampled_from([50, 5000]), most=st.sampled_from([10, 5000]), least=st.sampled_from([0, 30]),
     seed=st.integers(0, 999),
 )  # fmt: skip
-def test_proposals_of_the_rpn_are_those_of_mmdet(
-    compiled: Oracle, best: int, most: int, least: int, seed: int
-) -> None:
+def test_proposals_of_the_rpn_are_those_of_mmdet(compiled: Oracle, best: int, most: int, least: int, seed: int) -> None:
     rules = {**RULES, "nms_pre": best, "max_per_img": most, "min_bbox_size": least}
     head, weights, maps = rpn(rules, seed)
     found = head.proposals(head([var(array) for array in maps]), var(SHAPES, "float32"), "test").numpy()
-    expected = compiled.ask(
-        "rpn_proposals", config=RPN, weights=weights, maps=maps, image_shapes=SHAPES, rules=rules
-    )
+    expected = compiled.ask("rpn_proposals", config=RPN, weights=weights, maps=maps, image_shapes=SHAPES, rules=rules)
     for rows, others in zip(found, expected, strict=True):
         rows = rows[rows[:, 4] >= 0]
         assert len(rows) == len(others)
         np.testing.assert_allclose(rows[:, 4], others[:, 4], rtol=1e-4)
         # Scores within rounding of each other may be in another order: every row has a partner.
-        near = (np.abs(rows[:, None, :4] - others[None, :, :4]).max(-1) < 0.01)
+        near = np.abs(rows[:, None, :4] - others[None, :, :4]).max(-1) < 0.01
         near &= np.abs(rows[:, None, 4] - others[None, :, 4]) < 1e-4
         assert near.any(1).all()

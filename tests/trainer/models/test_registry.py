@@ -30,7 +30,10 @@ from trainer.models import build_detector
             {"train_cfg.rcnn.sampler.neg_pos_ub": 3},
             r"^model\.train_cfg\.rcnn\.sampler\.neg_pos_ub: only -1 is supported",
         ),
-        ({"test_cfg.rcnn.nms.type": "soft_nms"}, r"^model\.test_cfg\.rcnn\.nms\.type: only 'nms' is supported"),
+        (
+            {"test_cfg.rcnn.nms": {"type": "soft_nms", "method": "gaussian"}},
+            r"^model\.test_cfg\.rcnn\.nms\.type: only 'nms' is supported",
+        ),
         ({"roi_head.bbox_head.num_classes": 80}, r"^model\.roi_head\.bbox_head\.num_classes: only 1 is supported"),
     ],
 )

@@ -1,4 +1,4 @@
-"""CLIP's files with random weights: ``python clip_files.py FOLDER``, in a process of its own.
+"""CLIP's files with random weights: ``python -m tests.trainer.weights.clip_files FOLDER``, in a process of its own.
 
 FOLDER/shapes.json names the image tower's tensors (``visual.*``) and their shapes. Made of them:
 
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests import torchscript
+
 TEXT_TOWER = {
     "transformer.resblocks.0.attn.in_proj_weight": [12, 4],
     "token_embedding.weight": [20, 4],
@@ -28,29 +30,6 @@ NUMBERS = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
 OTHERS_OF_REGIONCLIP = ["lang_encoder.positional_embedding", "teacher_backbone.conv1.weight", "roi_heads.fc.weight"]
 
 
-class Node(torch.nn.Module):
-    """A module of a tree that is known by its tensors' names."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-def tree(tensors: dict[str, torch.Tensor]) -> Node:
-    root = Node()
-    for name, tensor in tensors.items():
-        *path, last = name.split(".")
-        node = root
-        for part in path:
-            if not hasattr(node, part):
-                node.add_module(part, Node())
-            node = getattr(node, part)
-        if last.startswith("running") or not tensor.is_floating_point():
-            node.register_buffer(last, tensor)
-        else:
-            node.register_parameter(last, torch.nn.Parameter(tensor))
-    return root
-
-
 def main(folder: Path) -> None:
     torch.manual_seed(0)
     shapes = json.loads((folder / "shapes.json").read_text())
@@ -60,7 +39,7 @@ def main(folder: Path) -> None:
     counters = {
         name.replace("running_var", "num_batches_tracked"): torch.tensor(3) for name in tower if "running_var" in name
     }
-    torch.jit.script(tree({**tower, **counters, **text, **numbers})).save(str(folder / "clip.pt"))
+    torchscript.save({**tower, **counters, **text, **numbers}, folder / "clip.pt")
     theirs = {name.replace("visual.", "backbone.", 1): tensor.float() for name, tensor in tower.items()}
     theirs.update({name: torch.randn(3) for name in OTHERS_OF_REGIONCLIP})
     torch.save({"model": theirs, "iteration": 599999}, folder / "regionclip.pth")

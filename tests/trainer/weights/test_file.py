@@ -37,15 +37,27 @@ def test_views_of_one_storage_share_its_memory(torch_files: Path) -> None:
     assert weights["views.expanded"].strides[1] == 0
 
 
+OLD_HEAD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}."
+OLD_TENSOR = b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x01kU\x03cpu"
+OLD_KEYS = b"\x80\x02]U\x01ka."
+
+
 def test_a_part_of_a_storage_is_read_as_files_of_pytorch_0_4_name_it(tmp_path: Path) -> None:
+    part = b"K\n(U\x01vK\x04K\x03ttQK\x01K\x02\x85K\x01\x85tRs."  # numbers 4, 5, 6 of 10; of these all but the first
     numbers = np.arange(10, dtype="<f4")
     (tmp_path / "old.pth").write_bytes(
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}."
-        b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x01kU\x03cpuK\n"
-        b"(U\x01vK\x04K\x03ttQK\x01K\x02\x85K\x01\x85tRs."  # the storage's numbers 4, 5, 6; of these all but the first
-        b"\x80\x02]U\x01ka." + struct.pack("<q", 10) + numbers.tobytes()
+        OLD_HEAD + OLD_TENSOR + part + OLD_KEYS + struct.pack("<q", 10) + numbers.tobytes()
     )
     np.testing.assert_array_equal(file.read(tmp_path / "old.pth")["w"], [5, 6])
+
+
+def test_an_old_file_that_is_cut_in_the_length_of_an_empty_storage_is_refused(tmp_path: Path) -> None:
+    empty = b"K\x00NtQK\x00K\x00\x85K\x01\x85tRs."
+    (tmp_path / "old.pth").write_bytes(OLD_HEAD + OLD_TENSOR + empty + OLD_KEYS + bytes(8))
+    assert file.read(tmp_path / "old.pth")["w"].shape == (0,)
+    (tmp_path / "old.pth").write_bytes(OLD_HEAD + OLD_TENSOR + empty + OLD_KEYS + bytes(5))
+    with pytest.raises(UserError, match="cut short"):
+        file.read(tmp_path / "old.pth")
 
 
 def test_a_big_endian_file_is_read(tmp_path: Path, torch_files: Path) -> None:

@@ -25,7 +25,8 @@ CPU_HEADER = r"""
 #include <algorithm>
 #include <vector>
 namespace jittor {
-#define ASSIGN_EXACT __attribute__((noinline, optimize("no-fast-math", "fp-contract=off")))  // Jittor builds with -Ofast
+// Jittor builds with -Ofast, which divides approximately and fuses products with sums.
+#define ASSIGN_EXACT __attribute__((noinline, optimize("no-fast-math", "fp-contract=off")))
 ASSIGN_EXACT static void assign_areas(const float* boxes, int64 number, float* areas) {
     for (int64 n = 0; n < number; n++)
         areas[n] = (boxes[n * 4 + 2] - boxes[n * 4]) * (boxes[n * 4 + 3] - boxes[n * 4 + 1]);

@@ -5,7 +5,7 @@
 
 Proposals of an image, without gradient:
 
-    all anchors ─ best `nms_pre` of each level ─ decode, clip ─ drop empty boxes ─ NMS within levels ─ best `max_per_img`
+    anchors ─ best `nms_pre` of each level ─ decode, clip ─ drop empty boxes ─ NMS within levels ─ best `max_per_img`
 
 Each image gets the same number of rows; rows behind its last proposal hold a box of zeros with score -1 (ABSENT).
 

@@ -2,7 +2,8 @@
 
 A box is suppressed when its IoU with a better box that was kept exceeds the threshold; the undefined IoU of two boxes
 without area does not suppress. The CPU compares each candidate with the boxes kept so far and stops when enough are
-kept, with mmcv's CPU operator's arithmetic to the last bit. The GPU, with that of mmcv's CUDA operator, first fills a table of bits, candidate by candidate, and then one block of threads walks through it.
+kept, in the arithmetic of mmcv's CPU operator to the last bit. The GPU (arithmetic of mmcv's CUDA operator) first
+fills a table of bits, candidate by candidate, and then one block of threads per image walks through it.
 """
 
 from __future__ import annotations

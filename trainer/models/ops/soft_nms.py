@@ -46,7 +46,6 @@ struct Candidates {
     std::vector<float> scores, x1, y1, x2, y2, kept;
     float shift;
     int best;
-    bool measured = false;
     void find_best() {
         best = 0;
         for (int i = 1; i < (int)rows.size(); i++) if (scores[i] > scores[best]) best = i;
@@ -59,7 +58,6 @@ struct Candidates {
             const float* box = boxes + (int64)rows[i] * 4;
             x1[i] = box[0] + shift, y1[i] = box[1] + shift, x2[i] = box[2] + shift, y2[i] = box[3] + shift;
         }
-        measured = true;
     }
     // Take the best one out and weaken or drop the others.
     void suppress(bool soft, float iou, float sigma, float least) {
@@ -130,7 +128,7 @@ CPU_SOURCE = r"""
         Candidates& own = of_class[next.label];
         out0_p[picked] = own.rows[own.best], out1_p[picked] = next.label, out2_p[picked] = next.score;
         picked++;
-        if (!own.measured) own.measure(in0_p);
+        if (own.x1.empty()) own.measure(in0_p);
         own.suppress(soft, iou, sigma, least);
         if (!own.rows.empty())
             queue.push({own.scores[own.best], own.rows[own.best] * classes + next.label, next.label});

@@ -7,7 +7,7 @@ import numpy as np
 from trainer.device import jt
 from trainer.models.detections import Detections
 from trainer.models.ops.nms import nms
-from trainer.models.registry import read, register, require
+from trainer.models.registry import register, require
 from trainer.models.roi_heads.standard_roi_head import StandardRoIHead
 
 
@@ -24,9 +24,8 @@ class OlnRoIHead(StandardRoIHead):
         where: str = "roi_head",
     ) -> None:
         super().__init__(bbox_roi_extractor, bbox_head, None, train_cfg, test_cfg, where)
-        suppression = read(self.test_cfg["nms"], "model.test_cfg.rcnn.nms", ("iou_threshold",), type="nms")
-        require(suppression["type"], "nms", "model.test_cfg.rcnn.nms.type")
-        self.iou_threshold = float(suppression["iou_threshold"])
+        require(self.test_cfg["nms"].get("type", "nms"), "nms", "model.test_cfg.rcnn.nms.type")
+        self.iou_threshold = float(self.test_cfg["nms"]["iou_threshold"])
 
     def suppress(self, boxes: jt.Var, scores: jt.Var) -> Detections:
         """Detections of one image from all its boxes f32 (1,P,4) and scores f32 (1,P)."""

@@ -107,9 +107,7 @@ def test_golden_numbers_of_both_regimes() -> None:
 
 @pytest.mark.parametrize(("label", "score"), [(0, 0.2467757), (1229, 0.2473681)])
 def test_far_classes_lose_digits_to_the_shift_as_in_the_reference(label: int, score: float) -> None:
-    table = np.array(
-        [[10.03, 20.04, 90.07, 110.02], [14.41, 23.37, 97.13, 118.91], [600, 400, 640, 480]], np.float32
-    )
+    table = np.array([[10.03, 20.04, 90.07, 110.02], [14.41, 23.37, 97.13, 118.91], [600, 400, 640, 480]], np.float32)
     scores = np.zeros((3, 1230), np.float32)
     scores[:, label] = [0.9, 0.8, 0.7]
     picks = soft_nms(var(table), var(scores), 1e-4, 3)

@@ -1,0 +1,200 @@
+"""A stream that outlives its trainer: who may take it over, where, and until when."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from shared.client import StreamClient
+from shared.errors import UserError
+from tests.chaos.lives import Trainer, undisturbed
+from tests.chaos.reader import PREDICTIONS
+from tests.cluster import Cluster, wait_for
+from tests.photos import TRAIN_PIPELINE, config_of
+
+EPOCHS = 3
+READ, CHECKPOINT = 5, 4
+SEEDS = itertools.count(100)  # each test has streams of its own, so none is offered what another has left behind
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    server = Cluster()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def config(photos):
+    return config_of(photos, feed={"linger_seconds": 30})
+
+
+def read(client: StreamClient, steps: int) -> None:
+    for _ in range(steps):
+        client.next().release()
+
+
+def abandon(client: StreamClient) -> None:
+    """Drops all the client has, as the kernel does for a process that is killed."""
+    client._lifeline.close()
+    client._lifeline = None
+    client._control.close()
+
+
+def left_behind(server: Cluster, config: dict, **hello: int) -> None:
+    """A stream whose trainer died at step READ, with its last checkpoint at step CHECKPOINT."""
+    deaths = server.log.count("the trainer is gone")
+    client = server.open(config, **{"epochs": EPOCHS, **hello})
+    read(client, CHECKPOINT)
+    client.checkpointed(0, CHECKPOINT)
+    read(client, READ - CHECKPOINT)
+    abandon(client)
+    server._clients.remove(client)
+    wait_for(lambda: server.log.count("the trainer is gone") > deaths, 2)
+
+
+def taken_over(server: Cluster, client: StreamClient) -> bool:
+    return f"taken over by {client._identity.hex()[:6]} at step" in server.log
+
+
+def resting(processes: list[psutil.Process]) -> Callable[[], bool]:
+    """Whether they have used no processor since the last time this was asked."""
+    times: list[object] = []
+
+    def rest() -> bool:
+        times.append([process.cpu_times()[:2] for process in processes])
+        time.sleep(0.2)
+        return len(times) > 1 and times[-1] == times[-2]
+
+    return rest
+
+
+def test_the_batches_after_the_last_checkpoint_wait_for_the_next_trainer_although_no_worker_works(server, config):
+    seed = next(SEEDS)
+    whole = undisturbed(server, config, EPOCHS, seed=seed)
+    left_behind(server, config, seed=seed)
+    workers = server.workers()
+    wait_for(resting(workers), 10)
+    for worker in workers:
+        worker.suspend()
+    client = server.open(config, epochs=EPOCHS, seed=seed, step=CHECKPOINT, digest=whole.digests[CHECKPOINT - 1])
+    read(client, client.welcome.slots)
+    for worker in workers:
+        worker.resume()
+    read(client, len(whole.digests) - CHECKPOINT - client.welcome.slots)
+    assert client.digest == whole.digests[-1] and client.next() is None
+    assert taken_over(server, client)
+
+
+@pytest.mark.parametrize("step", [0, 2, READ, READ + 1, CHECKPOINT + 5, 3 * READ])
+def test_a_trainer_with_another_checkpoint_takes_the_stream_over_at_its_own_step(server, config, step):
+    seed = next(SEEDS)
+    whole = undisturbed(server, config, EPOCHS, seed=seed)
+    left_behind(server, config, seed=seed)
+    nurseries = server.nurseries()
+    digest = whole.digests[step - 1] if step else ""
+    client = server.open(config, epochs=EPOCHS, seed=seed, step=step, digest=digest)
+    assert taken_over(server, client) and server.nurseries() == nurseries
+    read(client, len(whole.digests) - step)
+    assert client.digest == whole.digests[-1] and client.next() is None
+
+
+def test_a_stream_is_taken_over_again_and_again(server, config):
+    seed = next(SEEDS)
+    whole = undisturbed(server, config, EPOCHS, seed=seed)
+    left_behind(server, config, seed=seed)
+    nurseries = server.nurseries()
+    for _ in range(5):
+        client = server.open(config, epochs=EPOCHS, seed=seed)
+        read(client, READ)
+        abandon(client)
+        server._clients.remove(client)
+        time.sleep(0.05)
+    client = server.open(config, epochs=EPOCHS, seed=seed)
+    assert server.nurseries() == nurseries
+    read(client, len(whole.digests))
+    assert client.digest == whole.digests[-1] and client.next() is None
+
+
+SMALLER = ({**step, **({"scale": (96, 64)} if step["type"] == "Resize" else {})} for step in TRAIN_PIPELINE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_size": 3}, {}),
+        ({"pipeline": tuple(SMALLER)}, {}),
+        ({}, {"epochs": 2}),
+        ({}, {"seed": 1}),
+        ({}, {"credits": 3}),
+        ({}, {"rank": 1}),
+    ],
+)
+def test_a_trainer_of_another_stream_gets_its_own(server, photos, config, settings, words):
+    hello = {"seed": next(SEEDS), "world_size": 2, "epochs": EPOCHS}
+    left_behind(server, config, **hello)
+    other, words = config_of(photos, feed={"linger_seconds": 30}, **settings), {**hello, **words}
+    client = server.open(other, **words)
+    assert not taken_over(server, client)
+    while (lease := client.next()) is not None:
+        lease.release()
+    client.close()
+    assert client.digest == undisturbed(server, other, **words).digests[-1]
+
+
+def test_nobody_takes_over_a_stream_whose_time_is_over(server, photos):
+    config = config_of(photos, feed={"linger_seconds": 0.5})
+    seed = next(SEEDS)
+    left_behind(server, config, seed=seed)
+    nursery = server.nurseries()[-1]
+    assert nursery.is_running()
+    wait_for(lambda: not nursery.is_running(), 3)
+    client = server.open(config, epochs=EPOCHS, seed=seed)
+    assert not taken_over(server, client)
+    read(client, READ)
+
+
+def test_a_stream_that_was_taken_over_in_time_does_not_end_when_that_time_is_over(server, photos):
+    config = config_of(photos, feed={"linger_seconds": 1.0})
+    seed = next(SEEDS)
+    left_behind(server, config, seed=seed)
+    client = server.open(config, epochs=EPOCHS, seed=seed)
+    assert taken_over(server, client)
+    time.sleep(1.5)
+    read(client, READ)
+
+
+def test_a_stream_that_nobody_reads_gives_its_memory_to_one_that_is_wanted(server, photos, config):
+    reading = server.open(config, seed=next(SEEDS))
+    left_behind(server, config, seed=next(SEEDS))
+    nurseries = server.nurseries()
+    with pytest.raises(UserError, match="too little memory"):
+        server.open(config_of(photos, feed={"slots": 10_000_000}), seed=next(SEEDS))
+    wait_for(lambda: len(server.nurseries()) == 1, 2)
+    assert server.nurseries()[0] in nurseries
+    read(reading, READ)
+
+
+def counting(photos):
+    imports = {"imports": ["tests.chaos.counting_metric"]}
+    return config_of(photos, feed={"linger_seconds": 30}, custom_imports=imports)
+
+
+@pytest.mark.parametrize("point", ["client.predictions", "client.evaluate"])
+def test_a_trainer_gets_the_metrics_of_its_own_predictions_alone(server, photos, tmp_path, point):
+    """Whether the one before died with its predictions on their way or with its evaluation in flight."""
+    config = counting(photos)
+    known = undisturbed(server, config, EPOCHS)
+    slowly = Trainer(tmp_path / "trainer", config, known, evaluator=({"type": "Counting", "seconds": 1.0},))
+    assert slowly.live(server.address.text, f"{point}:1") == -signal.SIGKILL
+    last = len(known.digests)
+    client = server.open(config, epochs=EPOCHS, step=last, digest=known.digests[-1])
+    assert taken_over(server, client) and client.next() is None
+    assert client.evaluate([PREDICTIONS, PREDICTIONS], [{"type": "Counting"}]) == {"images": 2}
+    time.sleep(1.2)  # the metrics that nobody waits for are there by now
+    assert client.evaluate([PREDICTIONS] * 3, [{"type": "Counting"}]) == {"images": 3}

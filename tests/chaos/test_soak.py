@@ -1,0 +1,12 @@
+"""The short form of the soak: fifty kills. The thousand are ``make chaos``."""
+
+from tests.chaos.soak import Soak
+
+KILLS = 50
+
+
+def test_fifty_kills_of_everybody_at_random_change_no_byte_and_leave_nothing(tmp_path):
+    result = Soak(tmp_path, KILLS, seed=1).run()
+    print(result)
+    assert result.flawless, str(result)
+    assert result.kills.total() == KILLS

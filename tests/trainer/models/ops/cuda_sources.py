@@ -1,0 +1,203 @@
+"""The CUDA sources of operators as whole programs, and a GPU of one core that runs them.
+
+An operator is called with a `jt` that says there is a GPU and only records what jt.code was given. Around header and
+source, `program` writes what Jittor would declare (its code_op.cc). `run` replaces the CUDA runtime: the threads of a
+block are coroutines that take turns, each up to the next __syncthreads(), block after block.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trainer.device import jt
+
+TYPES = {"int32": "int", "float32": "float", "bool": "bool"}
+
+DECLARATIONS = """
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+namespace jittor {
+typedef int int32; typedef long long int64; typedef int64 index_t; typedef float float32;
+struct Var { int64 num, size; };
+}
+"""
+
+GPU_OF_ONE_CORE = r"""
+#include <cstring>
+#include <ucontext.h>
+#define __global__
+#define __device__
+#define __shared__ static
+struct dim3 { unsigned x, y, z; dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {} };
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+static ucontext_t scheduler, threads[1024];
+static std::vector<char> stacks(1024 * (64 << 10));
+static bool finished[1024];
+static int current;
+static unsigned long long shuffled[1024];
+static void (*enter)(void*);
+static void* kernel_of_block;
+static void thread_main() { enter(kernel_of_block); finished[current] = true; }
+static void __syncthreads() { swapcontext(&threads[current], &scheduler); }
+struct Launch {
+    dim3 grid, block;
+    Launch(dim3 grid, dim3 block, size_t = 0) : grid(grid), block(block) {}
+    template <typename Kernel> void operator+(Kernel kernel) {
+        gridDim = grid, blockDim = block, kernel_of_block = &kernel;
+        enter = [](void* k) { (*(Kernel*)k)(); };
+        for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
+            for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
+                for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+    }
+    void run_block() {
+        for (int t = 0; t < (int)block.x; t++) {
+            finished[t] = false;
+            getcontext(&threads[t]);
+            threads[t].uc_stack.ss_sp = stacks.data() + t * (64 << 10), threads[t].uc_stack.ss_size = 64 << 10;
+            threads[t].uc_link = &scheduler;
+            makecontext(&threads[t], thread_main, 0);
+        }
+        for (bool any = true; any;) {
+            any = false;
+            for (int t = 0; t < (int)block.x; t++) {
+                if (finished[t]) continue;
+                current = threadIdx.x = t, any = true;
+                swapcontext(&scheduler, &threads[t]);
+            }
+        }
+    }
+};
+template <typename T> T __shfl_down_sync(unsigned, T value, int by) {
+    std::memcpy(&shuffled[threadIdx.x], &value, sizeof(T));
+    __syncthreads();
+    if (threadIdx.x % 32 + by < 32) std::memcpy(&value, &shuffled[threadIdx.x + by], sizeof(T));
+    __syncthreads();
+    return value;
+}
+template <typename T> T atomicAdd(T* at, T value) { const T before = *at; *at += value; return before; }
+template <typename T> T atomicMax(T* at, T value) { const T old = *at; *at = std::max(old, value); return old; }
+template <typename A, typename B> B bits_as(A a) { B b; std::memcpy(&b, &a, 4); return b; }
+#define __float_as_int bits_as<float, int>
+#define __float_as_uint bits_as<float, unsigned>
+#define __int_as_float bits_as<int, float>
+#define __uint_as_float bits_as<unsigned, float>
+static float __fadd_rn(float a, float b) { return a + b; }
+static float __fsub_rn(float a, float b) { return a - b; }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fdiv_rn(float a, float b) { return a / b; }
+using std::max; using std::min;
+static void cudaMemsetAsync(void* at, int value, size_t size, int) { std::memset(at, value, size); }
+"""
+
+
+@dataclass
+class Recorded:
+    """One call of jt.code."""
+
+    inputs: list[np.ndarray]
+    shapes: list[tuple[int, ...]]
+    dtypes: list[str]
+    header: str
+    source: str
+    data: dict[str, float]
+
+
+def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
+    """What `call` gives to jt.code in `module` where there is a GPU; nothing is computed, all outputs are 0."""
+    recorded = []
+
+    def code(shapes: list | tuple, dtypes: list | str, inputs: list, **sources: object) -> object:
+        alone = isinstance(dtypes, str)
+        shapes, dtypes = ([shapes], [dtypes]) if alone else (shapes, dtypes)
+        header, source = sources.get("cuda_header", ""), sources["cuda_src"]
+        arrays = [x.numpy() for x in inputs]
+        recorded.append(Recorded(arrays, [tuple(s) for s in shapes], dtypes, header, source, sources.get("data", {})))
+        outputs = [jt.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        return outputs[0] if alone else outputs
+
+    class WithGpu:
+        flags = SimpleNamespace(use_cuda=1)
+
+        def __getattr__(self, name: str) -> object:
+            return code if name == "code" else getattr(jt, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "jt", WithGpu())
+        call()
+    return recorded
+
+
+def program(operator: Recorded, runtime: str) -> str:
+    """The operator as a program that reads its inputs from ``in0`` … and writes ``out0`` … in a folder."""
+    before, after = [], []
+    inputs = [(x.shape, x.dtype.name) for x in operator.inputs]
+    outputs = zip(operator.shapes, operator.dtypes, strict=True)
+    for name, shape, dtype in [
+        *((f"in{i}", *tensor) for i, tensor in enumerate(inputs)),
+        *((f"out{i}", *tensor) for i, tensor in enumerate(outputs)),
+    ]:
+        number = int(np.prod(shape))
+        size = number * np.dtype(dtype).itemsize
+        before += [
+            f"Var {name}_var{{{number}, {size}}}; Var* {name} = &{name}_var;",
+            # What was in an output's memory before must not matter.
+            f"std::vector<char> {name}_bytes({size}, 0x5b); auto* __restrict__ {name}_p = "
+            f"({TYPES[dtype]}*){name}_bytes.data();",
+            *(f"index_t {name}_shape{axis} = {length};" for axis, length in enumerate(shape)),
+        ]
+        if name.startswith("in"):
+            before += [f'std::ifstream(folder + "/{name}", std::ios::binary).read({name}_bytes.data(), {size});']
+        else:
+            after += [f'std::ofstream(folder + "/{name}", std::ios::binary).write({name}_bytes.data(), {size});']
+    values = ", ".join(f'{{"{key}", {float(value)!r}}}' for key, value in operator.data.items())
+    lines = "\n".join(before)
+    return f"""{DECLARATIONS}{runtime}{operator.header}
+namespace jittor {{
+void run(std::string folder) {{
+std::map<std::string, double> data{{{values}}};
+{lines}
+{operator.source}
+{" ".join(after)}
+}}
+}}
+int main(int, char** arguments) {{ jittor::run(arguments[1]); }}
+"""
+
+
+def run(operator: Recorded, folder: Path) -> list[np.ndarray]:
+    """The operator's outputs by its CUDA source."""
+    text = program(operator, GPU_OF_ONE_CORE)
+    text = re.sub(r"extern __shared__ (\w+) (\w+)\[\]", r"static \1 \2[1 << 14]", text)
+    text = re.sub(r"(\w+(?:<\w+>)?)<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)
+    (folder / "operator.cpp").write_text(text)
+    # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
+    command = [
+        "g++",
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        "-w",
+        "-o",
+        folder / "operator",
+        folder / "operator.cpp",
+    ]
+    subprocess.run(command, check=True)
+    for i, array in enumerate(operator.inputs):
+        (folder / f"in{i}").write_bytes(np.ascontiguousarray(array).tobytes())
+    subprocess.run([folder / "operator", folder], check=True, timeout=120)
+    return [
+        np.fromfile(folder / f"out{i}", dtype).reshape(shape)
+        for i, (shape, dtype) in enumerate(zip(operator.shapes, operator.dtypes, strict=True))
+    ]
