@@ -2,6 +2,7 @@
 # make test   the test suite, with short forms of everything slow
 # make mutate breaks the ledger in every small way there is and lists what the tests overlook
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
+# make chaos  the long crash tests and a thousand kills
 # make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
 
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
@@ -10,7 +11,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo test mutate fuzz bench docker-test lint clean
+.PHONY: demo test mutate fuzz chaos bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --config configs/demo/cln.py --work-dir work_dirs/demo_cln
@@ -38,6 +39,10 @@ bench: $(READY)
 	$(RUN) -m benchmarks.handover
 	$(RUN) -m benchmarks.pipeline
 	$(RUN) -m benchmarks.soak
+
+chaos: $(READY)
+	$(RUN) -m pytest -m chaos tests/chaos
+	$(RUN) -m tests.chaos.soak --kills 1000
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker

@@ -209,12 +209,12 @@ def report(visits: Visits, sizes: list[int], found: list[Verdict], absent: dict[
             lines.append(f"{name:28}" + "".join(_cell(_summary(by_pace[pace][size])) for size in sizes))
         lines.append("")
     lines += [f"{name}: left out, {reason}" for name, reason in absent.items()]
-    lines.append(f"{'paced, 25 MiB or nearest':42}{'value':>8}{'90 %':>18}{'target':>9}{'':10}{'of CPU time':>12}")
+    lines.append(f"{'paced, 25 MiB or nearest':42}{'value':>8}{'90 %':>22}{'target':>9}{'':10}{'of CPU time':>12}")
     for verdict in found:
-        value, low, high = (f"{figure:.3g}" for figure in verdict.value)
+        value, low, high = map(_figure, verdict.value)
         target, word = f"{verdict.sign} {verdict.target:g}", "reached" if verdict.reached else "missed"
-        twin = f"{verdict.twin:.3g}" if verdict.twin is not None else ""
-        lines.append(f"{verdict.what:42}{value:>8}{f'{low} to {high}':>18}{target:>9}  {word:8}{twin:>12}")
+        twin = _figure(verdict.twin) if verdict.twin is not None else ""
+        lines.append(f"{verdict.what:42}{value:>8}{f'{low} to {high}':>22}{target:>9}  {word:8}{twin:>12}")
     return "\n".join(lines)
 
 
@@ -231,8 +231,13 @@ def _summary(rounds: list[Visit]) -> dict[str, float]:
 
 
 def _cell(summary: dict[str, float]) -> str:
-    p50, p99, spent = (f"{summary[key]:.3g}" for key in ("p50", "p99", "processor_milliseconds_per_batch"))
+    p50, p99, spent = (_figure(summary[key]) for key in ("p50", "p99", "processor_milliseconds_per_batch"))
     return f"{p50:>8}{p99:>9}{spent:>7}"
+
+
+def _figure(value: float) -> str:
+    """Three digits; thousands in full."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _is_installed(name: str) -> bool:

@@ -100,9 +100,9 @@ def processes(server: int) -> dict[str, int]:
     """The consumer, which is this process, and the processes of a data server with one stream, by name."""
     (root,) = psutil.Process(server).children()
     (nursery,) = root.children()
-    workers = sorted(worker.pid for worker in nursery.children())
+    workers = {f"{WORKER} {worker.pid}": worker.pid for worker in nursery.children()}  # by pid: it may be replaced
     named = {CONSUMER: os.getpid(), SERVER: server, ROOT: root.pid, NURSERY: nursery.pid}
-    return named | {f"{WORKER} {number}": worker for number, worker in enumerate(workers)}
+    return named | workers
 
 
 def look(batches: int, process: int) -> Sample:
@@ -130,10 +130,13 @@ def summary(samples: Samples, plan: str, arena_bytes: int) -> dict[str, Any]:
             "descriptors": [settled[0].descriptors, settled[-1].descriptors],
             "samples": [list(vars(sample).values()) for sample in all_taken],
         }
-    tree = [taken for name, taken in samples.items() if name.startswith((ROOT, NURSERY, WORKER))]
-    shares = [sum(sample.share_bytes for sample in instant) for instant in zip(*tree, strict=True)]
-    before = [sample.anonymous_bytes for sample in samples[ROOT]]
-    grown = max(share - root for share, root in zip(shares, before, strict=True))
+    without_stream = {sample.batches: sample.anonymous_bytes for sample in samples[ROOT]}
+    shares = dict.fromkeys(without_stream, 0)
+    for name, taken in samples.items():
+        if name.startswith((ROOT, NURSERY, WORKER)):
+            for sample in taken:
+                shares[sample.batches] += sample.share_bytes
+    grown = max(share - without_stream[batches] for batches, share in shares.items())
     workers = [values["peak_mib"] for name, values in found["processes"].items() if name.startswith(WORKER)]
     peak = arena_bytes + grown
     planned = float(re.search(r"= ([\d.]+) MiB$", plan)[1])

@@ -14,6 +14,7 @@ python -m data_server doctor                                whether this machine
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -79,21 +80,35 @@ def serve(arguments: list[str]) -> None:
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    # Who asks us to end before there is a loop to be ended is heard as soon as there is one.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    address = Address(options.listen)
     _hide_gpus()
+    _end_at_once_on_signals(address)
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
     from data_server.server import DataServer
 
     exporter = _exporter(*options.metrics) if options.metrics else None
-    DataServer(Address(options.listen), options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
+    DataServer(address, options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
 
 
 def _hide_gpus() -> None:
     """Only the trainer touches a GPU. Starts over where one is visible, so that even /proc shows that none is."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until we are here again
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+
+def _end_at_once_on_signals(address: Address) -> None:
+    """Before there is a server to be ended in order: nothing needs to be left but what an embedding trainer made."""
+
+    def end(*_: object) -> None:
+        with contextlib.suppress(OSError):
+            address.directory.rmdir()
+        os._exit(0)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _exporter(host: str, port: int) -> Exporter:

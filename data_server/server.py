@@ -78,8 +78,9 @@ class DataServer:
         self._workers = workers
         self._quiet = quiet
         self._exporter = exporter
-        self._lock = address.occupy()
         self._loop = Loop()
+        self._stop_on_signals()
+        self._lock = address.occupy()
         self._context = zmq.Context()
         self._control = self._context.socket(zmq.ROUTER)
         self._control.setsockopt(zmq.LINGER, 0)
@@ -101,8 +102,7 @@ class DataServer:
         self._root: tuple[subprocess.Popen, Channel] | None = None
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT."""
-        self._stop_on_signals()
+        """Serves until SIGTERM or SIGINT, and not at all if one has come already."""
         self._start_root()
         self._loop.watch(self._control, self._client_speaks)
         self._loop.watch(self._listener.fileno(), self._client_connects)
@@ -301,7 +301,6 @@ class DataServer:
         signal.set_wakeup_fd(self._wakeup.fileno())
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: setattr(self._loop, "running", False))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._loop.watch(reader.fileno(), lambda: reader.recv(64))
 
     def _shut_down(self) -> None:

@@ -114,13 +114,30 @@ class Cluster:
             self.server.send_signal(signal.SIGTERM)
         self.server.wait(STOP_SECONDS)
         wait_for(lambda: not self.survivors(), STOP_SECONDS)
-        left = set(os.listdir("/dev/shm")) - self._shared_memory
+        left = left_in_shared_memory(self._shared_memory)
         self._directory.cleanup()
         assert not left, f"left in /dev/shm: {left}"
 
     def survivors(self) -> list[psutil.Process]:
         """Processes of this server that run although it is dead."""
         return [p for p in self._seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """What is in /dev/shm that was not there `before` and that no running process uses: others have theirs there."""
+    left = set(os.listdir("/dev/shm")) - before
+    if not left:
+        return left
+    used = "\n".join(text for process in Path("/proc").glob("[0-9]*") for text in _files_of(process))
+    return {name for name in left & set(os.listdir("/dev/shm")) if f"/dev/shm/{name}" not in used}
+
+
+def _files_of(process: Path) -> list[str]:
+    """What a process has mapped and opened; nothing when it ends meanwhile."""
+    try:
+        return [(process / "maps").read_text(), *(os.readlink(path) for path in (process / "fd").iterdir())]
+    except OSError:
+        return []
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.reader import PREDICTIONS
-from tests.cluster import ROOT, Cluster, wait_for
+from tests.cluster import ROOT, Cluster, left_in_shared_memory, wait_for
 from tests.data_server.test_evaluator import METRIC
 
 MARK = "CHAOS_MARK"
@@ -157,7 +157,7 @@ class Trace:
         return [
             int(path.name)
             for path in Path("/proc").glob("[0-9]*")
-            if mark in _environment(path).split(b"\0") and int(path.name) != os.getpid()
+            if mark in _read(path / "environ").split(b"\0") and int(path.name) != os.getpid()
         ]
 
     def assert_nothing_left(self, seconds: float = 2.0) -> None:
@@ -167,12 +167,12 @@ class Trace:
         assert not left, f"left in /dev/shm: {left}"
 
     def left_in_shared_memory(self) -> set[str]:
-        return set(os.listdir("/dev/shm")) - self._shared_memory
+        return left_in_shared_memory(self._shared_memory)
 
 
-def _environment(process: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        return (process / "environ").read_bytes()  # of a zombie it is empty
+        return path.read_bytes()  # of a zombie there is nothing
     except OSError:
         return b""
 

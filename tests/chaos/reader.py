@@ -76,7 +76,7 @@ class Reader:
         steps_per_epoch = order["steps_per_epoch"]
         epoch, step = divmod(self._step, steps_per_epoch)
         said = time.monotonic()
-        hello = Hello("chaos", order["config"], 7, 0, 1, epoch, step, order["epochs"], 2, self._digest)
+        hello = Hello("test", order["config"], 7, 0, 1, epoch, step, order["epochs"], 2, self._digest)
         client = self._server.open(hello, order["patience"], lambda found: tell(quarantined=found.image))
         identity = client._identity.hex()[:6]
         tell(opened=self._step, hello=said, welcome=time.monotonic(), identity=identity)

@@ -117,6 +117,7 @@ class Soak:
         self._result = Result()
         self._strikes: list[tuple[str, float, bool]] = []  # victim, when, whether before the last blow was overcome
         self._unsettled = False
+        self._whole: set[int] = set()  # lives, counted from 1, that ended by themselves
 
     def run(self) -> Result:
         photos = draw(self._folder / "set")
@@ -161,18 +162,21 @@ class Soak:
         """Whether there was one."""
         try:
             process = self._find(victim)
+            if victim == "server":
+                self._cluster.processes()
+            struck = time.monotonic()
+            process.send_signal(signal.SIGKILL)
         except (psutil.NoSuchProcess, IndexError):
             return False
-        if victim == "server":
-            self._cluster.processes()
-        self._strikes.append((victim, time.monotonic(), self._unsettled))
+        self._strikes.append((victim, struck, self._unsettled))
         self._unsettled = True
-        process.send_signal(signal.SIGKILL)
         if victim == "server":
             self._server_died()
         elif victim == "trainer":
-            self._process.wait()
-            self._begin_life()
+            if self._process.wait() == -signal.SIGKILL:
+                self._begin_life()
+            else:
+                self._end_of_life()
         return True
 
     def _find(self, victim: str) -> psutil.Process | subprocess.Popen:
@@ -214,6 +218,7 @@ class Soak:
         """A whole stream has been read, or something is wrong: the next one begins at its beginning."""
         if self._process.returncode != 0:
             self._result.failures.append(self._trainer.last_error() or f"exit code {self._process.returncode}")
+        self._whole.add(len(self._trainer.lives))
         self._trainer.checkpoint.unlink(missing_ok=True)
         self._begin_life()
 
@@ -241,7 +246,7 @@ class Soak:
         result.lives = len(lives)
         result.tracebacks = (self._log + self._trainer.errors).count("Traceback")
         begin = 0
-        for words in lives:
+        for life, words in enumerate(lives, 1):
             next_step, allowed = None, checkpoints_of(begin)
             for word in words:
                 if "opened" in word:
@@ -257,9 +262,10 @@ class Soak:
                 elif "metrics" in word:
                     result.wrong += word["metrics"] != known.metrics
                     result.passes += 1
-            begin = next_step if next_step is not None else begin
-            if any("metrics" in word for word in words):
+            if life in self._whole:
                 begin = 0
+            elif next_step is not None:
+                begin = next_step
         self._measure(lives)
 
     def _measure(self, lives: list[list[dict[str, Any]]]) -> None:

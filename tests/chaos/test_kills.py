@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from shared.client import ServerGone, StreamFailed
+from tests.chaos.reader import PREDICTIONS
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import TRAIN_PIPELINE, config_of
 
@@ -193,3 +194,17 @@ def test_the_death_of_the_server_is_noticed_in_the_middle_of_sending_predictions
     with pytest.raises(ServerGone):
         client.evaluate(predictions(), [])
     wait_for(lambda: not mortal.survivors(), 2)
+
+
+def test_the_death_of_the_nursery_in_the_middle_of_an_evaluation_is_not_the_metrics_fault(cluster, photos):
+    config = config_of(photos, custom_imports={"imports": ["tests.chaos.counting_metric"]})
+    client = cluster.open(config)
+    with ThreadPoolExecutor(1) as thread:
+        metrics = thread.submit(client.evaluate, [PREDICTIONS], [{"type": "Counting", "seconds": 1.5}])
+        killed = []
+        for _ in range(3):
+            fresh = wait_for(lambda: [nursery for nursery in cluster.nurseries() if nursery not in killed], 10)[0]
+            wait_for(lambda nursery=fresh: len(nursery.children()) == 3, 10)  # two workers and the evaluator
+            fresh.kill()
+            killed.append(fresh)
+        assert metrics.result(20) == {"images": 1}

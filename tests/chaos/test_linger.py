@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
 from shared.client import StreamClient
 from shared.errors import UserError
+from shared.messages import MessageError
 from tests.chaos.lives import Trainer, undisturbed
 from tests.chaos.reader import PREDICTIONS
 from tests.cluster import Cluster, wait_for
@@ -23,10 +23,16 @@ SEEDS = itertools.count(100)  # each test has streams of its own, so none is off
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
+def own_server() -> Iterator[Cluster]:
     server = Cluster()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def server(own_server: Cluster) -> Iterator[Cluster]:
+    yield own_server
+    own_server.close_streams()
 
 
 @pytest.fixture
@@ -62,24 +68,22 @@ def taken_over(server: Cluster, client: StreamClient) -> bool:
     return f"taken over by {client._identity.hex()[:6]} at step" in server.log
 
 
-def resting(processes: list[psutil.Process]) -> Callable[[], bool]:
-    """Whether they have used no processor since the last time this was asked."""
-    times: list[object] = []
-
-    def rest() -> bool:
-        times.append([process.cpu_times()[:2] for process in processes])
-        time.sleep(0.2)
-        return len(times) > 1 and times[-1] == times[-2]
-
-    return rest
+def wait_until_idle(processes: list[psutil.Process]) -> None:
+    """Waits until none of them has anything to do: who only waits for a processor is not asleep."""
+    in_a_row = 0
+    while in_a_row < 10:
+        asleep = all(process.status() == psutil.STATUS_SLEEPING for process in processes)
+        in_a_row = in_a_row + 1 if asleep else 0
+        time.sleep(0.02)
 
 
+@pytest.mark.timeout(60)
 def test_the_batches_after_the_last_checkpoint_wait_for_the_next_trainer_although_no_worker_works(server, config):
     seed = next(SEEDS)
     whole = undisturbed(server, config, EPOCHS, seed=seed)
     left_behind(server, config, seed=seed)
     workers = server.workers()
-    wait_for(resting(workers), 10)
+    wait_until_idle([psutil.Process(server.server.pid), *workers])
     for worker in workers:
         worker.suspend()
     client = server.open(config, epochs=EPOCHS, seed=seed, step=CHECKPOINT, digest=whole.digests[CHECKPOINT - 1])
@@ -185,16 +189,30 @@ def counting(photos):
     return config_of(photos, feed={"linger_seconds": 30}, custom_imports=imports)
 
 
-@pytest.mark.parametrize("point", ["client.predictions", "client.evaluate"])
-def test_a_trainer_gets_the_metrics_of_its_own_predictions_alone(server, photos, tmp_path, point):
-    """Whether the one before died with its predictions on their way or with its evaluation in flight."""
+def test_a_trainer_gets_no_metrics_of_an_evaluation_that_the_one_before_it_died_in(server, photos, tmp_path):
     config = counting(photos)
     known = undisturbed(server, config, EPOCHS)
-    slowly = Trainer(tmp_path / "trainer", config, known, evaluator=({"type": "Counting", "seconds": 1.0},))
-    assert slowly.live(server.address.text, f"{point}:1") == -signal.SIGKILL
-    last = len(known.digests)
-    client = server.open(config, epochs=EPOCHS, step=last, digest=known.digests[-1])
+    slowly = Trainer(tmp_path / "trainer", config, known, evaluator=({"type": "Counting", "seconds": 2.0},))
+    process = slowly.start(server.address.text)
+    wait_for(lambda: len(server.workers()) == 3, 20)  # two, and the evaluator
+    process.kill()
+    process.wait()
+    client = server.open(config, epochs=EPOCHS, step=len(known.digests), digest=known.digests[-1])
     assert taken_over(server, client) and client.next() is None
     assert client.evaluate([PREDICTIONS, PREDICTIONS], [{"type": "Counting"}]) == {"images": 2}
-    time.sleep(1.2)  # the metrics that nobody waits for are there by now
+    time.sleep(2)  # the metrics that nobody waits for are there by now
     assert client.evaluate([PREDICTIONS] * 3, [{"type": "Counting"}]) == {"images": 3}
+
+
+def test_predictions_of_a_trainer_that_died_before_it_asked_for_metrics_do_not_count(server, photos):
+    config = counting(photos)
+    seed = next(SEEDS)
+    dying = server.open(config, epochs=EPOCHS, seed=seed)
+    with pytest.raises(MessageError, match="something other than plain data"):
+        dying.evaluate([PREDICTIONS], [object()])
+    read(dying, 2 + 1)  # with more than its credits: the server has heard its release, and the predictions before that
+    abandon(dying)
+    server._clients.remove(dying)
+    client = server.open(config, epochs=EPOCHS, seed=seed)
+    assert taken_over(server, client)
+    assert client.evaluate([PREDICTIONS, PREDICTIONS], [{"type": "Counting"}]) == {"images": 2}

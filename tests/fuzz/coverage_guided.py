@@ -1,8 +1,8 @@
 """One target under Atheris: ``python -m tests.fuzz.coverage_guided TARGET [libFuzzer's options]``.
 
 libFuzzer keeps every frame that reached code which none before it had, and mutates those further; half of the time by
-our own `mutation`, which knows what frames are made of. It watches for hangs itself and writes the frame that broke a
-rule into the current directory's ``crash-...``; it is in the output, too.
+our own `mutation`, which knows what frames are made of. It watches for hangs itself. The frame that broke a rule is in
+the output, and in a file ``crash-...`` among the temporary ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import tempfile
 import tracemalloc
 
 import atheris
@@ -41,7 +42,8 @@ def main() -> None:
             print(f"TARGETS[{target.name!r}].run({frame!r})", flush=True)
             raise
 
-    limits = [f"-max_len={MAX_BYTES}", f"-timeout={guard.HANG_SECONDS}", "-verbosity=0", "-print_final_stats=1"]
+    limits = [f"-max_len={MAX_BYTES}", f"-timeout={guard.HANG_SECONDS}", "-verbosity=0"]
+    limits.append(f"-artifact_prefix={tempfile.gettempdir()}/")
     atheris.Setup([sys.argv[0], *limits, *sys.argv[1:]], try_frame, custom_mutator=mutated)
     for seed in range(1000):  # imports and caches that the first frames pay for
         with contextlib.suppress(*target.errors):

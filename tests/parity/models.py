@@ -169,6 +169,8 @@ def batch_of(case: golden.Case) -> Batch:
         host={
             "scale_factors": case["in.scale_factor"],
             "dataset_ids": case.values.get("in.dataset_id", np.zeros(images, np.int32)),
+            "box_counts": np.array(counts),
+            "labels": labels,
         },
     )
 

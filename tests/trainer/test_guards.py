@@ -31,7 +31,12 @@ def batch() -> Batch:
         boxes=var(boxes),
         box_counts=var(counts),
         labels=var(np.zeros((2, 8), np.int32)),
-        host={"image_ids": np.array([7, 8]), "box_counts": counts, "dataset_ids": np.zeros(2, np.int32)},
+        host={
+            "image_ids": np.array([7, 8]),
+            "box_counts": counts,
+            "dataset_ids": np.zeros(2, np.int32),
+            "labels": np.zeros((2, 8), np.int32),
+        },
         step=41,
         valid=2,
     )

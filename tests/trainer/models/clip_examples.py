@@ -65,7 +65,8 @@ def batch_with_proposals(*size: int, counts: tuple[int, int] = (20, 11), seed: i
     table = np.concatenate([corners, corners + generator.uniform(8, 40, (2, 24, 2)), generator.random((2, 24, 1))], 2)
     for rows, count in zip(table, counts, strict=True):
         rows[count:] = [0, 0, 90, 70, 1]
-    batch.labels = var(generator.integers(0, 12, batch.labels.shape), "int32")
+    batch.host["labels"] = generator.integers(0, 12, batch.labels.shape).astype(np.int32)
+    batch.labels = var(batch.host["labels"])
     batch.proposals, batch.proposal_counts = var(table, "float32"), var(counts, "int32")
     return batch
 

@@ -49,6 +49,8 @@ def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (
         host={
             "scale_factors": np.full((images, 4), 0.5, np.float32),
             "dataset_ids": np.zeros(images, np.int32),
+            "box_counts": np.array(counts),
+            "labels": np.zeros((images, slots), np.int32),
         },
     )
 

@@ -102,7 +102,12 @@ class StandardRoIHead(nn.Module):
         )
 
     def loss(self, maps: list[jt.Var], proposals: jt.Var, batch: Batch) -> dict[str, jt.Var]:
-        """Loss terms f32 (1,) and monitors."""
+        """Loss terms f32 (1,) and monitors.
+
+        Raises:
+            UserError: see BBoxHead.check_labels.
+        """
+        self.bbox_head.check_labels(batch.host)
         sampled = self.sample(proposals, batch)
         outputs = self.bbox_head(self.features(maps, sampled.boxes))
         terms = self.bbox_head.loss(outputs, sampled)

@@ -118,3 +118,10 @@ def test_images_without_boxes_train_with_a_finite_loss(tmp_path: Path) -> None:
 def test_a_batch_without_proposals_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a FastRCNN needs proposals with every image"):
         make(tmp_path, "FastRCNN").loss(random_batch())
+
+
+def test_a_label_that_the_head_has_no_class_for_is_refused(tmp_path: Path) -> None:
+    batch = batch_with_proposals()
+    batch.host["labels"][1, 0] = 12
+    with pytest.raises(UserError, match="has label 12, the box head has 12 classes"):
+        make(tmp_path, "FastRCNN").loss(batch)

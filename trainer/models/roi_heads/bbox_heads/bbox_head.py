@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.models.registry import build
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
@@ -19,6 +22,29 @@ class BBoxHead(nn.Module):
         self.num_classes = num_classes
         self.coder = build(bbox_coder, f"{where}.bbox_coder")
         self.loss_bbox = build(loss_bbox, f"{where}.loss_bbox")
+
+    def sizes(self, dataset_ids: np.ndarray) -> np.ndarray:
+        """How many classes the head has for images of these data sets, integers (B,)."""
+        return np.full(len(dataset_ids), self.num_classes)
+
+    def check_labels(self, host: dict[str, np.ndarray]) -> None:
+        """Refuse a batch, by its small arrays on the host, with labels that the head has no class for.
+
+        Jittor would train something else without a word: the background, or a class of another data set.
+
+        Raises:
+            UserError: names the data set and the label.
+        """
+        ids, labels = host["dataset_ids"], host["labels"]
+        sizes = self.sizes(ids)
+        wrong = (np.arange(labels.shape[1]) < host["box_counts"][:, None]) & (labels >= sizes[:, None])
+        if wrong.any():
+            image, box = np.argwhere(wrong)[0]
+            raise UserError(
+                f"a box of data set {ids[image]} (counted from 0) has label {labels[image, box]}, the box head has "
+                f"{sizes[image]} classes for it; the data set's metainfo.classes should be the head's classes in the "
+                "same order, or class_agnostic=True for a head with one class"
+            )
 
     def box_loss(self, deltas: jt.Var, sampled: SampledRoIs, normaliser: jt.Var) -> jt.Var:
         """Loss f32 (1,) of `deltas` f32 (B·K,4) over positives, divided by the number of all sampled RoIs."""

@@ -67,22 +67,24 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
             setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
 
     def text(self) -> jt.Var:
-        matrices = [getattr(self, f"zs_weights_{i}") for i in range(len(self.sizes))]
+        matrices = [getattr(self, f"zs_weights_{i}") for i in range(len(self.class_counts))]
         return jt.concat([*(matrix[:, :-1] for matrix in matrices[:-1]), matrices[-1]], 1)
 
-    def vocabulary_ids(self, sampled: SampledRoIs) -> np.ndarray:
-        """The images' dataset ids.
+    def sizes(self, dataset_ids: np.ndarray) -> np.ndarray:
+        """See BBoxHead.
 
         Raises:
             UserError: a data set without a vocabulary.
         """
-        ids = sampled.dataset_ids
-        if ids.max(initial=0) >= len(self.sizes):
+        if dataset_ids.max(initial=0) >= len(self.class_counts):
             raise UserError(
-                f"model.roi_head.bbox_head.zeroshot_path: {len(self.sizes)} vocabularies, but the batch has an image "
-                f"of data set {ids.max()} (counted from 0)"
+                f"model.roi_head.bbox_head.zeroshot_path: {len(self.class_counts)} vocabularies, but the batch has an "
+                f"image of data set {dataset_ids.max()} (counted from 0)"
             )
-        return ids
+        return self.class_counts[dataset_ids]
+
+    def vocabulary_ids(self, sampled: SampledRoIs) -> np.ndarray:
+        return sampled.dataset_ids
 
     def detections(self, outputs: Outputs, proposals: jt.Var, image_shapes: jt.Var) -> tuple[jt.Var, jt.Var]:
         return super().detections(outputs, proposals, image_shapes, self.test_vocabulary)

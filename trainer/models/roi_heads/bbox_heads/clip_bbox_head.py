@@ -52,6 +52,7 @@ class CLIPHead(BBoxHead):
     RoI is trained on the columns of its image's vocabulary only.
 
     Attributes:
+        class_counts: integers (V,), the size of each vocabulary.
         offsets: i32 (V,), the first column of each vocabulary.
         members: f32 (V,columns), 1 for a vocabulary's own columns and the background's.
         drawable: f32 (V,columns), 1 for the columns that the federated loss may draw.
@@ -93,7 +94,7 @@ class CLIPHead(BBoxHead):
                 f"{where}.num_classes: {max(sizes)} is expected, the size of the largest vocabulary in "
                 f"zeroshot_path, found {self.num_classes}"
             )
-        self.sizes = sizes
+        self.class_counts = np.array(sizes)
         self.offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
         self.members = np.zeros((len(sizes), sum(sizes) + 1), np.float32)
         self.members[:, -1] = 1
@@ -161,7 +162,7 @@ class CLIPHead(BBoxHead):
             image_shapes: f32 (B,2).
         """
         boxes = clip(self.coder.decode(proposals[:, :, :4], outputs.deltas), image_shapes)
-        first, size = int(self.offsets[vocabulary]), self.sizes[vocabulary]
+        first, size = int(self.offsets[vocabulary]), int(self.class_counts[vocabulary])
         scores = self.scores(outputs.classes[:, :, first : first + size], proposals[:, :, 4])
         return boxes, scores * (proposals[:, :, 4:] >= 0).float32()
 

@@ -74,11 +74,20 @@ def test_detections_are_of_the_vocabulary_asked_for(vocabulary: int, columns: sl
     np.testing.assert_allclose(scores.numpy(), 1 / (1 + np.exp(-logits.numpy()[:, :, columns])), rtol=1e-5)
 
 
-def test_an_image_of_a_data_set_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+def host(labels: list[list[int]], counts: list[int], ids: list[int]) -> dict[str, np.ndarray]:
+    return {"labels": np.array(labels), "box_counts": np.array(counts), "dataset_ids": np.array(ids)}
+
+
+def test_labels_beyond_an_images_own_vocabulary_are_refused_and_padding_is_not_looked_at(tmp_path: Path) -> None:
     head = make_partitioned(tmp_path)
-    sampled = sampled_rois(head, [[3], [2]], [[1], [1]], np.zeros((2, 4), np.float32), [0, 2])
+    head.check_labels(host([[4, 99], [11, 11]], [1, 2], [0, 1]))
+    with pytest.raises(UserError, match=r"a box of data set 0 .* has label 5, the box head has 5 classes for it"):
+        head.check_labels(host([[11, 0], [4, 5]], [1, 2], [1, 0]))
+
+
+def test_an_image_of_a_data_set_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 vocabularies, but the batch has an image of data set 2"):
-        head.loss(Outputs(jt.zeros((2, 18)), jt.zeros((2, 4))), sampled)
+        make_partitioned(tmp_path).check_labels(host([[0], [0]], [1, 1], [0, 2]))
 
 
 def test_wrong_values_are_refused_by_their_full_name(tmp_path: Path) -> None:
