@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from shared.messages import Facts
 BOX_MULTIPLE = 8
 
 
+@lru_cache(256)
 def layout_of(batch: int, height: int, width: int, boxes: int) -> Layout:
     """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes
     each."""

@@ -32,7 +32,9 @@ class Death:
 
     @property
     def own_doing(self) -> bool:
-        return self.known and (self.out_of_memory or (self.signal not in _FROM_OUTSIDE and bool(self.signal or self.code)))
+        return self.known and (
+            self.out_of_memory or (self.signal not in _FROM_OUTSIDE and bool(self.signal or self.code))
+        )
 
     def __str__(self) -> str:
         if self.out_of_memory:

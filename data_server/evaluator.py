@@ -21,6 +21,7 @@ from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 
 from data_server.datasets import Datasets
+from data_server.predictions import Record
 from shared.errors import UserError, described, nearest
 from shared.layout import Layout
 from shared.link import Channel
@@ -29,9 +30,7 @@ from shared.messages import Failure, Metrics
 _RECALLS = ("100", "300", "1000")
 
 
-def run(
-    channel: Channel, datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[tuple[list, bytes]]
-) -> None:
+def run(channel: Channel, datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[Record]) -> None:
     """Computes the metrics and answers on `channel`."""
     try:
         channel.send(Metrics(evaluate(datasets, evaluator, predictions)))
@@ -39,9 +38,7 @@ def run(
         channel.send(Failure(str(error), True))
 
 
-def evaluate(
-    datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[tuple[list, bytes]]
-) -> dict[str, float]:
+def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[Record]) -> dict[str, float]:
     """Metric name -> value.
 
     Raises:
@@ -93,10 +90,10 @@ def _build(config: dict[str, Any], datasets: Datasets) -> Any:
     return metric
 
 
-def _samples(predictions: list[tuple[list, bytes]]) -> Iterator[dict[str, Any]]:
+def _samples(predictions: list[Record]) -> Iterator[dict[str, Any]]:
     """MMDetection's data samples, as dicts."""
-    for rows, payload in predictions:
-        arrays = Layout.from_wire(rows, len(payload)).views(np.frombuffer(payload, np.uint8))
+    for layout, payload in predictions:
+        arrays = Layout.from_wire(layout, len(payload)).views(np.frombuffer(payload, np.uint8))
         ends = np.cumsum(arrays["counts"])
         for row, end in enumerate(ends):
             part = slice(int(end - arrays["counts"][row]), int(end))

@@ -20,7 +20,6 @@ from enum import Enum
 
 from data_server.death import Death
 from data_server.ledger import Ledger, SlotState
-from shared.layout import Field, aligned
 
 CAUSES = ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn")
 
@@ -56,11 +55,10 @@ class Meter:
         self._stall: Stall | None = None
         self._since = 0.0
 
-    def delivered(self, layout: list) -> None:
-        """A batch of `layout`, as it goes over the wire, has been handed to the trainer."""
-        last = Field(*layout[-1])
+    def delivered(self, payload_bytes: int) -> None:
+        """A batch has been handed to the trainer."""
         self.batches += 1
-        self.payload_bytes += aligned(last.offset + last.nbytes)
+        self.payload_bytes += payload_bytes
 
     def observe(self, *, read: bool, all_idle: bool) -> None:
         """The ledger has handed out all it can.

@@ -48,8 +48,8 @@ def main() -> None:
 
 
 def _share_memory() -> None:
-    """Keeps the garbage collector off everything that is there now: in a fork it would write to each object, and thereby
-    copy a hundred megabytes (0.5 s) that are shared otherwise."""
+    """Keeps the garbage collector off everything that is there now: in a fork it would write to each object, and copy
+    a hundred megabytes thereby (0.5 s) that are shared otherwise."""
     gc.collect()
     gc.freeze()
 

@@ -265,7 +265,7 @@ class Pool:
     def _recycle(self, worker: int, wrote: Wrote) -> None:
         """Between two batches, so the stream loses nothing."""
         self._events.notice(
-            f"worker {worker} held {wrote.memory / MIB:.0f} MiB after the batch of step {wrote.step} "
+            f"worker {worker} held {wrote.memory / MIB:.0f} MiB before the batch of step {wrote.step} "
             f"(feed.worker_memory={self._worker_limit // MIB}); a fresh one takes its place"
         )
         self._workers[worker].recycled = True

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import struct
 
-from shared.messages import Predictions, decode, encode
+from shared.codec import decode, encode
+from shared.messages import Predictions
 
 _LENGTHS = struct.Struct("<QQ")
-Record = tuple[list, bytes]
+Record = tuple[bytes, bytes]
 
 
 def store(records: list[tuple[Predictions, bytes]]) -> int:

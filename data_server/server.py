@@ -30,6 +30,7 @@ from data_server.lifetime import STOP_SIGNALS
 from data_server.loop import Loop
 from data_server.pool import Pool
 from data_server.stream import Stream, check
+from shared.codec import decode, encode
 from shared.errors import UserError
 from shared.faults import reach
 from shared.link import Address, Channel, ChannelClosed
@@ -48,8 +49,6 @@ from shared.messages import (
     Predictions,
     Ready,
     Release,
-    decode,
-    encode,
 )
 
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics

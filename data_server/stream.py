@@ -24,12 +24,13 @@ from data_server.death import MAX_KILLS, Death, Suspects
 from data_server.ledger import Ledger, ProtocolError
 from data_server.memory import MemoryPlan
 from data_server.meter import Meter
-from data_server.plan import Plan
+from data_server.plan import BatchPlan, Plan
 from data_server.pool import Pool
 from shared.arena import create_memory, in_hand, read_only, slot_bytes_for
 from shared.config import check_data_part, from_plain
 from shared.errors import UserError
 from shared.faults import reach
+from shared.layout import Layout
 from shared.messages import (
     Assign,
     Batch,
@@ -107,6 +108,7 @@ class Stream:
         self._memory = -1
         self._resume_at = 0
         self._idle: list[int] = []
+        self._recipes: dict[int, BatchPlan] = {}  # slot -> what its worker was told, from WRITING on
         self._written: dict[int, Wrote] = {}  # slot -> what its worker said, while READY
         self._suspects = Suspects()
         self._untold: list[Quarantined] = []
@@ -330,6 +332,7 @@ class Stream:
             indices = self._suspects.indices(step, batch.indices, self._welcome.images)
             samples = [list(pair) for pair in zip(indices, batch.seeds, strict=True)]
             suspect = self._suspects.suspect(step)
+            self._recipes[assignment.slot] = batch
             self.pool.assign(worker, Assign(step, assignment.slot, assignment.generation, samples, suspect))
             reach("server.assigned")
         if self.client is not None:
@@ -338,14 +341,14 @@ class Stream:
 
     def _deliver(self, client: Client) -> None:
         while lease := self._ledger.lease():
-            batch, wrote = self._plan.batch(lease.step), self._written.pop(lease.slot)
+            batch, wrote = self._recipes[lease.slot], self._written.pop(lease.slot)
             message = Batch(
                 batch.epoch, lease.step, lease.slot, lease.generation, wrote.layout, wrote.digest, batch.valid
             )
             reach("server.leased")
             self._server.send(client.identity, message)
             client.was_given(message)
-            self.meter.delivered(wrote.layout)
+            self.meter.delivered(Layout.from_wire(wrote.layout, self._welcome.slot_bytes).nbytes)
             reach("server.batch")
         if self._ledger.finished and not client.ended:
             client.ended = True

@@ -40,14 +40,15 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
     arena = Arena(memory, spawn.slots, spawn.slot_bytes, writable=True)
     os.close(memory)
     inherited = anonymous_bytes()
+    held = 0  # after the batch before: to look now would keep the trainer waiting
     announce(channel)
     while True:
         assignment = channel.receive(Assign)
         reach("worker.assigned")
         try:
-            wrote = make_batch(arena, datasets, config, assignment)
-            channel.send(replace(wrote, memory=max(0, anonymous_bytes() - inherited)))
+            channel.send(replace(make_batch(arena, datasets, config, assignment), memory=held))
             reach("worker.wrote")
+            held = max(0, anonymous_bytes() - inherited)
         except (UserError, BadSample) as error:
             channel.send(Failure(str(error), True))
 
@@ -76,7 +77,7 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     checksum = config["feed"]["checksum"]
     digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum=checksum)
     reach("worker.sealed")
-    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.to_wire(), digest, replaced, 0)
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, 0)
 
 
 def lay_out(samples: list[Sample], config: dict[str, Any]) -> Layout:

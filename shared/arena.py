@@ -2,7 +2,7 @@
 
     memfd │ slot 0: header 64 B, payload │ slot 1 │ ... │ slot N-1 │      sealed: can neither grow nor shrink
 
-    header │ magic 8 │ generation 8 │ step 8 │ payload bytes 8 │ payload xxh3 8 │ layout xxh3 8 │ hand 8 │ header xxh3 8 │
+    header │ magic │ generation │ step │ payload bytes │ payload xxh3 │ layout xxh3 │ hand │ header xxh3 │  8 B each
 
     hand: while a batch is written, which of its samples is in hand, counted from 1; 0 in a finished slot
 
@@ -144,6 +144,6 @@ def slot_bytes_for(payload_bytes: int) -> int:
 
 
 def _header(generation: int, step: int, layout: Layout, digest: int) -> bytes:
-    layout_digest = xxhash.xxh3_64_intdigest(repr(layout.fields).encode())
+    layout_digest = xxhash.xxh3_64_intdigest(layout.wire)
     head = _HEADER.pack(_MAGIC, generation, step, layout.nbytes, digest, layout_digest, 0)
     return head + _HEADER_CHECK.pack(xxhash.xxh3_64_intdigest(head))

@@ -20,6 +20,7 @@ import numpy as np
 import zmq
 
 from shared.arena import Arena, SlotCorrupted
+from shared.codec import decode, encode
 from shared.digest import rolled
 from shared.errors import UserError
 from shared.faults import reach
@@ -46,8 +47,6 @@ from shared.messages import (
     Ready,
     Release,
     Welcome,
-    decode,
-    encode,
 )
 
 _GOODBYE_SECONDS = 1.0
@@ -185,7 +184,7 @@ class StreamClient:
             payload = np.zeros(layout.nbytes, np.uint8)
             for name, view in layout.views(payload).items():
                 view[:] = arrays[name]
-            self.send(Predictions(layout.to_wire()), payload)
+            self.send(Predictions(layout.wire), payload)
             reach("client.predictions")
         self.send(Evaluate(evaluator))
         reach("client.evaluate")

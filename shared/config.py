@@ -11,7 +11,7 @@ meaning are kept; what is ours alone is the `feed` section:
     feed.checksum          whether every batch's payload is checksummed and checked (default True)
     feed.on_bad_sample     'stop' the stream at an image that is unreadable or kills workers (default), or 'replace' it
                            by the next sample
-    feed.worker_memory     MiB that a worker may hold between two batches; one that holds more is replaced (default 1024)
+    feed.worker_memory     MiB that a worker may hold between two batches; who holds more is replaced (default 1024)
     feed.reconnect_seconds how long a trainer waits for an external data server that went away (default 600)
     feed.linger_seconds    how long an external data server keeps the stream of a trainer that was killed, so that the
                            next one is served at once (default 60)

@@ -6,10 +6,14 @@ exit with code 2.
 """
 
 _MAX_DESCRIBED = 600
+_MAX_TEXT = 8000
 
 
 class UserError(Exception):
-    """A mistake in what the user gave us, worded for the user."""
+    """A mistake in what the user gave us, worded for the user; too long a text is cut, so that it fits a message."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "...")
 
 
 def described(error: BaseException) -> str:

@@ -3,9 +3,9 @@
     slot  │ header 64 B │ images u8 (B,H,W,3) │pad│ boxes f32 (B,G,4) │pad│ ... │ unused up to the slot's capacity │
           0             64                    └──── every array starts on a multiple of 64 bytes, gaps are zero
 
-It travels inside every BATCH message, because H, W and G change from batch to batch, and is checked against the slot's
-bounds by whoever receives it, before a single byte is read. Only four plain dtypes exist, so nothing that could hold a
-Python object can be described.
+It travels inside every BATCH message, because H, W and G change from batch to batch, as msgpack
+``[[name, dtype, shape, offset], ...]``, and is checked against the slot's bounds by whoever receives it, before a
+single byte is read. Only four plain dtypes exist, so nothing that could hold a Python object can be described.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
+import msgpack
 import numpy as np
 
 ALIGNMENT = 64
 DTYPES = {name: np.dtype(name) for name in ("uint8", "int32", "int64", "float32")}
 MAX_FIELDS = 32
 MAX_RANK = 5
+MAX_WIRE_BYTES = 4096
 
 
 class LayoutError(ValueError):
@@ -60,7 +63,7 @@ class Layout:
             offset = aligned(offset + fields[-1].nbytes)
         return cls(tuple(fields))
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of payload, up to and including the last array's padding."""
         return aligned(self.fields[-1].offset + self.fields[-1].nbytes) if self.fields else 0
@@ -68,10 +71,7 @@ class Layout:
     def views(self, payload: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays as views into `payload`, uint8 (capacity,). No copy; as writable as `payload` is."""
         return {
-            field.name: payload[field.offset : field.offset + field.nbytes]
-            .view(DTYPES[field.dtype])
-            .reshape(field.shape)
-            for field in self.fields
+            field.name: np.ndarray(field.shape, DTYPES[field.dtype], payload, field.offset) for field in self.fields
         }
 
     def clear_gaps(self, payload: np.ndarray) -> None:
@@ -80,30 +80,44 @@ class Layout:
             end = field.offset + field.nbytes
             payload[end : aligned(end)] = 0
 
-    def to_wire(self) -> list[list]:
-        return [[field.name, field.dtype, list(field.shape), field.offset] for field in self.fields]
+    @cached_property
+    def wire(self) -> bytes:
+        """What a message carries."""
+        return msgpack.packb([[field.name, field.dtype, field.shape, field.offset] for field in self.fields])
 
     @classmethod
-    def from_wire(cls, rows: object, capacity: int) -> Layout:
-        """Reads what `to_wire` wrote and checks it against a slot of `capacity` payload bytes.
+    def from_wire(cls, wire: bytes, capacity: int) -> Layout:
+        """Reads what `wire` wrote and checks it against a slot of `capacity` payload bytes.
 
         Raises:
             LayoutError: unknown dtype, bad shape, overlapping or misaligned arrays, or bytes beyond `capacity`.
         """
-        if not isinstance(rows, list) or len(rows) > MAX_FIELDS:
-            raise LayoutError(f"a layout is a list of at most {MAX_FIELDS} arrays")
-        fields, end = [], 0
-        for row in rows:
-            field = _field_from_wire(row)
-            if field.offset % ALIGNMENT or field.offset < end:
-                raise LayoutError(f"array {field.name!r} at offset {field.offset} overlaps or is not aligned")
-            end = field.offset + field.nbytes
-            if end > capacity:
-                raise LayoutError(f"array {field.name!r} ends at byte {end}, the slot holds {capacity}")
-            fields.append(field)
-        if len({field.name for field in fields}) != len(fields):
-            raise LayoutError("two arrays of one name")
-        return cls(tuple(fields))
+        layout = _parsed(wire)
+        if layout.nbytes > capacity:
+            raise LayoutError(f"the arrays end at byte {layout.nbytes}, the slot holds {capacity}")
+        return layout
+
+
+@lru_cache(64)  # a stream has few layouts, and one in every message
+def _parsed(wire: bytes) -> Layout:
+    if len(wire) > MAX_WIRE_BYTES:
+        raise LayoutError(f"a layout of {len(wire)} bytes, the limit is {MAX_WIRE_BYTES}")
+    try:
+        rows = msgpack.unpackb(wire, max_ext_len=0, max_map_len=0)
+    except Exception as error:
+        raise LayoutError(f"not msgpack within the limits: {type(error).__name__}") from None
+    if not isinstance(rows, list) or len(rows) > MAX_FIELDS:
+        raise LayoutError(f"a layout is a list of at most {MAX_FIELDS} arrays")
+    fields, end = [], 0
+    for row in rows:
+        field = _field_from_wire(row)
+        if field.offset % ALIGNMENT or field.offset < end:
+            raise LayoutError(f"array {field.name!r} at offset {field.offset} overlaps or is not aligned")
+        end = field.offset + field.nbytes
+        fields.append(field)
+    if len({field.name for field in fields}) != len(fields):
+        raise LayoutError("two arrays of one name")
+    return Layout(tuple(fields))
 
 
 def _field_from_wire(row: object) -> Field:

@@ -22,8 +22,9 @@ import socket
 import struct
 from pathlib import Path
 
+from shared.codec import decode, encode
 from shared.errors import UserError
-from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError, decode, encode
+from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError
 
 _FILES = ("control", "lifeline", "lock")
 MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux

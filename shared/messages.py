@@ -25,20 +25,17 @@ EOF on a lifeline or socket pair means: that process is dead; what a worker died
 ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
 workers; NOTICE is a line for the log.
 
-A message is msgpack ``[tag, field, field, ...]``. `decode` refuses an unknown tag, a wrong number of fields, a wrong
-type, a number out of range, too deep a nesting and anything above the limits, before it allocates. Nothing is ever
-unpickled.
+How a message becomes bytes and back is `shared.codec`'s business.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import ClassVar, get_type_hints
-
-import msgpack
+from dataclasses import dataclass
+from typing import ClassVar
 
 PROTOCOL_VERSION = 2
-MAX_MESSAGE_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
 MAX_ITEMS = 1 << 17
 MAX_DEPTH = 24
@@ -54,9 +51,11 @@ class Message:
     """Every message's base. A subclass is a frozen dataclass of plain fields; its name is its tag on the wire."""
 
     tags: ClassVar[dict[str, type[Message]]] = {}
+    limit: ClassVar[int]  # bytes
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, *, large: bool = False) -> None:
         cls.tags[cls.__name__] = cls
+        cls.limit = MAX_MESSAGE_BYTES if large else MAX_SMALL_BYTES
 
 
 # trainer -> server ----------------------------------------------------------------------------------------------------
@@ -71,7 +70,7 @@ class Hail(Message):
 
 
 @dataclass(frozen=True)
-class Hello(Message):
+class Hello(Message, large=True):
     """Opens a stream.
 
     `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at
@@ -116,11 +115,11 @@ class Predictions(Message):
     f32 (M,), labels i32 (M,), M = sum of counts.
     """
 
-    layout: list
+    layout: bytes
 
 
 @dataclass(frozen=True)
-class Evaluate(Message):
+class Evaluate(Message, large=True):
     """Asks for the metrics over all predictions sent so far. `evaluator` is MMDetection's ``val_evaluator``: a list of
     metric configs."""
 
@@ -143,7 +142,7 @@ class Ready(Message):
 
 
 @dataclass(frozen=True)
-class Welcome(Message):
+class Welcome(Message, large=True):
     """The stream is open; the arena's memfd comes with this message. `fingerprint` is that of the annotations."""
 
     classes: list
@@ -164,7 +163,7 @@ class Batch(Message):
     step: int
     slot: int
     generation: int
-    layout: list
+    layout: bytes
     digest: int
     valid: int
 
@@ -177,14 +176,14 @@ class EndOfStream(Message):
 
 
 @dataclass(frozen=True)
-class Metrics(Message):
+class Metrics(Message, large=True):
     """What the evaluator computed, by name."""
 
     values: dict
 
 
 @dataclass(frozen=True)
-class Failure(Message):
+class Failure(Message, large=True):
     """The end of a stream, in one line for the user. `user_error`: the user can mend it (exit code 2)."""
 
     text: str
@@ -219,7 +218,7 @@ class Fork(Message):
 
 
 @dataclass(frozen=True)
-class Build(Message):
+class Build(Message, large=True):
     """To a stream's nursery: build the data set of ``config``, the data part of a trainer's config."""
 
     config: dict
@@ -235,14 +234,14 @@ class Spawn(Message):
 
 
 @dataclass(frozen=True)
-class SpawnEvaluator(Message):
+class SpawnEvaluator(Message, large=True):
     """To a stream's nursery: fork an evaluator. Its socket and a memfd full of predictions come with this message."""
 
     evaluator: list
 
 
 @dataclass(frozen=True)
-class Assign(Message):
+class Assign(Message, large=True):
     """To a worker: make batch `step` into `slot`. `samples` are [index, seed] pairs; the sample at place `suspect` - 1
     of them, on which a worker has died before, is made before any other (0: none)."""
 
@@ -257,7 +256,7 @@ class Assign(Message):
 
 
 @dataclass(frozen=True)
-class Facts(Message):
+class Facts(Message, large=True):
     """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high.
 
     `nursery_bytes` is what the data set takes in memory, `worker_bytes` what a worker needs beyond that (both
@@ -289,89 +288,14 @@ class Exited(Message):
 
 
 @dataclass(frozen=True)
-class Wrote(Message):
+class Wrote(Message, large=True):
     """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced; `memory` is what the
-    worker holds for itself now, in bytes."""
+    worker held for itself after the batch before, in bytes."""
 
     step: int
     slot: int
     generation: int
-    layout: list
+    layout: bytes
     digest: int
     replaced: list
     memory: int
-
-
-_TYPES = {cls: tuple(get_type_hints(cls)[field.name] for field in fields(cls)) for cls in Message.tags.values()}
-
-
-def encode(message: Message) -> bytes:
-    """The bytes of a message.
-
-    Raises:
-        MessageError: it holds something that is not plain data, or is larger than `MAX_MESSAGE_BYTES`.
-    """
-    try:
-        data = msgpack.packb([type(message).__name__, *(getattr(message, field.name) for field in fields(message))])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"{type(message).__name__} holds something other than plain data: {error}") from None
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise MessageError(f"{type(message).__name__} has {len(data)} bytes, the limit is {MAX_MESSAGE_BYTES}")
-    return data
-
-
-def decode(data: bytes, *expected: type[Message]) -> Message:
-    """The message in `data`, which must be one of `expected`.
-
-    Raises:
-        MessageError: it is not.
-    """
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise MessageError(f"{len(data)} bytes, the limit is {MAX_MESSAGE_BYTES}")
-    try:
-        parts = msgpack.unpackb(
-            data,
-            strict_map_key=False,
-            max_str_len=MAX_TEXT,
-            max_bin_len=MAX_TEXT,
-            # An item takes a byte or more, so a longer container is a lie that must not be allocated.
-            max_array_len=min(MAX_ITEMS, len(data)),
-            max_map_len=min(MAX_ITEMS, len(data)),
-            max_ext_len=0,
-        )
-    except Exception as error:
-        raise MessageError(f"not msgpack within the limits: {type(error).__name__}") from None
-    if not isinstance(parts, list) or not parts or not isinstance(parts[0], str) or parts[0] not in Message.tags:
-        raise MessageError("no message of this protocol")
-    cls = Message.tags[parts[0]]
-    if cls not in expected:
-        raise MessageError(f"{parts[0]} is out of place here")
-    if len(parts) - 1 != len(_TYPES[cls]):
-        raise MessageError(f"{parts[0]} has {len(parts) - 1} fields, not {len(_TYPES[cls])}")
-    for field, kind, value in zip(fields(cls), _TYPES[cls], parts[1:], strict=True):
-        _check(f"{parts[0]}.{field.name}", kind, value)
-    return cls(*parts[1:])
-
-
-def _check(where: str, kind: type, value: object) -> None:
-    if type(value) is not kind:
-        raise MessageError(f"{where} is {type(value).__name__}, not {kind.__name__}")
-    if kind is int and not 0 <= value < 2**64:
-        raise MessageError(f"{where} is out of range")
-    if where == "Hail.identity" and len(value) != IDENTITY_BYTES:
-        raise MessageError(f"{where} has {len(value)} bytes, not {IDENTITY_BYTES}")
-    if kind in (list, dict):
-        _check_depth(where, value, MAX_DEPTH)
-
-
-def _check_depth(where: str, value: object, left: int) -> None:
-    if left == 0:
-        raise MessageError(f"{where} is nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str | int):
-                raise MessageError(f"{where} has a key of type {type(key).__name__}")
-            _check_depth(where, item, left - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_depth(where, item, left - 1)

@@ -1,6 +1,6 @@
 """``quarantine.jsonl`` in the work dir: the samples that killed the workers that loaded them, one JSON line each.
 
-    {"image": file, "index": place in the data set, "step": of the batch, "reason": ..., "replaced": true or false}
+{"image": file, "index": place in the data set, "step": of the batch, "reason": ..., "replaced": true or false}
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from shared.client import StreamFailed
 from shared.errors import UserError
 from tests.cluster import digests
 from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, write_annotations

@@ -13,8 +13,9 @@ import psutil
 import pytest
 import zmq
 
+from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
-from shared.messages import PROTOCOL_VERSION, Failure, Hail, Hello, Ready, Release, encode
+from shared.messages import PROTOCOL_VERSION, Failure, Hail, Hello, Ready, Release
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
 

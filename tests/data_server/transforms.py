@@ -64,7 +64,7 @@ class LenientLoad(BaseTransform):
 class SlowMetric(BaseMetric):
     """Takes its time to count images, so that its evaluator can be met at work."""
 
-    def process(self, data_batch: dict, data_samples: list) -> None:
+    def process(self, _: dict, data_samples: list) -> None:
         self.results += data_samples
 
     def compute_metrics(self, results: list) -> dict:

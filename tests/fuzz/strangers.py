@@ -15,6 +15,7 @@ from typing import Any
 
 import zmq
 
+from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     PROTOCOL_VERSION,
@@ -28,7 +29,6 @@ from shared.messages import (
     Ready,
     Release,
     Welcome,
-    encode,
 )
 from tests.fuzz.targets import TARGETS, example
 

@@ -26,11 +26,12 @@ import numpy as np
 from mmengine.config import Config
 
 from data_server import predictions
+from shared.codec import decode, encode
 from shared.config import check_data_part, data_part, from_plain
 from shared.errors import UserError
 from shared.layout import Layout, LayoutError
 from shared.link import Channel, ChannelClosed
-from shared.messages import Failure, Message, MessageError, Predictions, decode, encode
+from shared.messages import Failure, Message, MessageError, Predictions
 from tests.fuzz import guard
 from tests.fuzz.mutation import wrong_bytes, wrong_tree
 
@@ -127,11 +128,7 @@ def _lowest_free() -> int:
 
 
 def _read_layout(frame: bytes) -> None:
-    try:
-        rows = msgpack.unpackb(frame, strict_map_key=False)
-    except Exception:
-        raise LayoutError("no msgpack") from None
-    layout = Layout.from_wire(rows, CAPACITY)
+    layout = Layout.from_wire(frame, CAPACITY)
     payload = np.zeros(CAPACITY + 64, np.uint8)
     for view in layout.views(payload[:CAPACITY]).values():
         assert not view.any(), "two arrays overlap"
@@ -146,9 +143,9 @@ def _predictions_framed(data: bytes) -> bytes:
 def _read_predictions(frame: bytes) -> None:
     end = 2 + int.from_bytes(frame[:2], "little")
     message, payload = decode(frame[2:end], Predictions), frame[end:]
-    ((rows, back),) = predictions.read(predictions.store([(message, payload)]))
+    ((layout, back),) = predictions.read(predictions.store([(message, payload)]))
     assert back == payload
-    for array in Layout.from_wire(rows, len(back)).views(np.frombuffer(back, np.uint8)).values():
+    for array in Layout.from_wire(layout, len(back)).views(np.frombuffer(back, np.uint8)).values():
         array.sum()
 
 
@@ -192,10 +189,12 @@ TARGETS = {
             _read_channel,
             (MessageError,),
         ),
-        Target("layout", tuple(layout.to_wire() for layout in _LAYOUTS), bytes, _read_layout, (LayoutError,)),
+        Target(
+            "layout", tuple(msgpack.unpackb(layout.wire) for layout in _LAYOUTS), bytes, _read_layout, (LayoutError,)
+        ),
         Target(
             "predictions",
-            tuple(_tree(Predictions(layout.to_wire())) for layout in _LAYOUTS),
+            tuple(_tree(Predictions(layout.wire)) for layout in _LAYOUTS),
             _predictions_framed,
             _read_predictions,
             (MessageError, LayoutError),

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.messages import MAX_MESSAGE_BYTES, Checkpointed, Welcome, encode
+from shared.codec import encode
+from shared.messages import MAX_MESSAGE_BYTES, Checkpointed, Welcome
 from tests.cluster import Cluster, digests, wait_for
 from tests.fuzz.strangers import Stranger, good_hello, misbehave
 from tests.photos import config_of
@@ -83,7 +84,7 @@ def test_a_hello_is_refused_that_holds(cluster: Cluster, photos: Path, stranger:
 def test_a_refusal_that_quotes_megabytes_and_is_never_read_holds_nobody_up(
     cluster: Cluster, photos: Path, stranger: Stranger
 ) -> None:
-    stranger.say(encode(good_hello({**config_of(photos), "split": ["x" * 60_000] * 50})))
+    stranger.say(encode(good_hello({**config_of(photos), "split": ["x" * 60_000] * 16})))
     assert digests(cluster.open(config_of(photos)), 1)
 
 

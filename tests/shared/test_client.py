@@ -5,6 +5,7 @@ import os
 import time
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -75,8 +76,8 @@ def test_a_batch_that_is_not_what_its_message_says_is_noticed(client):
     client._waiting.append(replace(batch, digest=batch.digest ^ 1))
     with pytest.raises(SlotCorrupted, match="slot"):
         client.next()
-    client._waiting.append(replace(batch, layout=[["images", "uint8", [1 << 30], 0]]))
-    with pytest.raises(SlotCorrupted, match="step 0: array 'images' ends at byte"):
+    client._waiting.append(replace(batch, layout=msgpack.packb([["images", "uint8", [1 << 30], 0]])))
+    with pytest.raises(SlotCorrupted, match="step 0: the arrays end at byte"):
         client.next()
 
 

@@ -7,9 +7,10 @@ import pytest
 from mmengine.config import Config
 
 from shared import config as configs
+from shared.codec import decode, encode
 from shared.config import check_data_part, data_part, evaluator_part, from_plain, load_config
 from shared.errors import UserError
-from shared.messages import Evaluate, decode, encode
+from shared.messages import Evaluate
 
 DATASET = {"type": "CocoDataset", "ann_file": "all.json", "pipeline": [{"type": "Resize", "scale": (1333, 800)}]}
 LOADER = {"batch_size": 2, "dataset": DATASET}

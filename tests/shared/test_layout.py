@@ -1,3 +1,4 @@
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ ARRAYS = st.lists(
 @settings(max_examples=60)
 def test_a_layout_survives_the_wire_and_its_arrays_do_not_touch_each_other(arrays):
     layout = Layout.pack(arrays)
-    assert Layout.from_wire(layout.to_wire(), layout.nbytes) == layout
+    assert Layout.from_wire(layout.wire, layout.nbytes) == layout
     payload = np.zeros(layout.nbytes, np.uint8)
     views = layout.views(payload)
     for number, (name, dtype, shape) in enumerate(arrays):
@@ -40,8 +41,8 @@ def row(name="images", dtype="uint8", shape=(4, 16), offset=0):
         ([row(), row("boxes", offset=0)], "overlaps"),
         ([row(shape=(65,)), row("boxes", offset=64)], "overlaps"),
         ([row(offset=8)], "not aligned"),
-        ([row(shape=(1000,))], "ends at byte 1000, the slot holds 256"),
-        ([row(offset=256)], "ends at byte 320"),
+        ([row(shape=(1000,))], "end at byte 1024, the slot holds 256"),
+        ([row(offset=256)], "end at byte 320"),
         ([row(shape=(2**39, 2**39))], "the slot holds 256"),
         ([row(dtype="object")], "dtype 'object'"),
         ([row(dtype="O")], "dtype 'O'"),
@@ -61,7 +62,23 @@ def row(name="images", dtype="uint8", shape=(4, 16), offset=0):
 )
 def test_a_layout_that_lies_is_refused(rows, said):
     with pytest.raises(LayoutError, match=said):
-        Layout.from_wire(rows, 256)
+        Layout.from_wire(msgpack.packb(rows), 256)
+
+
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (b"", "not msgpack"),
+        (b"\xc1", "not msgpack"),
+        (msgpack.packb([]) + b"x", "not msgpack"),
+        (msgpack.packb({}), "at most 32"),
+        (msgpack.packb({1: 2}), "not msgpack"),
+        (bytes(5000), "a layout of 5000 bytes, the limit is 4096"),
+    ],
+)
+def test_what_is_no_layout_at_all_is_refused(wire, said):
+    with pytest.raises(LayoutError, match=said):
+        Layout.from_wire(wire, 256)
 
 
 def test_the_gaps_between_arrays_are_zeroed_and_nothing_else():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.codec import decode, encode
 from shared.messages import (
     IDENTITY_BYTES,
     MAX_DEPTH,
@@ -18,9 +19,8 @@ from shared.messages import (
     Hello,
     Message,
     MessageError,
+    Notice,
     Release,
-    decode,
-    encode,
 )
 
 PLAIN = st.recursive(
@@ -153,11 +153,20 @@ def test_keys_that_are_neither_text_nor_numbers_are_refused():
 def test_a_message_above_the_limits_is_neither_sent_nor_taken():
     with pytest.raises(MessageError, match="the limit is"):
         encode(Evaluate(["x" * MAX_TEXT] * (MAX_MESSAGE_BYTES // MAX_TEXT + 1)))
-    with pytest.raises(MessageError, match="the limit is"):
-        decode(b"\x00" * (MAX_MESSAGE_BYTES + 1), Evaluate)
+    with pytest.raises(MessageError, match=r"Evaluate has .* the limit is"):
+        decode(wire(Evaluate, []) + bytes(MAX_MESSAGE_BYTES), Evaluate)
+    with pytest.raises(MessageError, match=r"Notice has .* the limit is 65536"):
+        decode(wire(Notice, "x" * (1 << 16)), Notice)
     for value in (["x" * (MAX_TEXT + 1)], [b"x" * (MAX_TEXT + 1)], [None] * (MAX_ITEMS + 1)):
         with pytest.raises(MessageError, match="within the limits"):
             decode(wire(Evaluate, value), Evaluate)
+
+
+def test_what_begins_with_no_known_tag_is_refused_before_it_is_unpacked():
+    nested = b"\x91" * 100_000
+    for data in (b"", b"\x91", b"\xdc\x00\x02\xa6Notice\xa1x", b"\x92\xa6Notyce\xa1x", nested, bytes(1 << 20)):
+        with pytest.raises(MessageError, match="no message of this protocol"):
+            decode(data, Notice)
 
 
 def test_containers_that_claim_more_items_than_they_have_bytes_are_refused_before_they_are_allocated():

@@ -27,7 +27,11 @@ def config_for(folder, pipeline=TRAIN_PIPELINE, feed=None, evaluator=None):
     }
     return Config(
         {
-            "train_dataloader": {"batch_size": 2, "batch_sampler": {"type": "AspectRatioBatchSampler"}, "dataset": dataset},
+            "train_dataloader": {
+                "batch_size": 2,
+                "batch_sampler": {"type": "AspectRatioBatchSampler"},
+                "dataset": dataset,
+            },
             "val_dataloader": {"batch_size": 4, "dataset": {**dataset, "pipeline": list(VAL_PIPELINE)}},
             "val_evaluator": evaluator or {"type": "CocoMetric", "metric": "bbox"},
             "model": {"data_preprocessor": {"pad_size_divisor": 32}},
@@ -38,7 +42,7 @@ def config_for(folder, pipeline=TRAIN_PIPELINE, feed=None, evaluator=None):
 
 
 @pytest.fixture
-def server(cluster, tmp_path):
+def server(cluster):
     with DataServer(cluster.address.text, None, lambda _: None) as found:
         yield found
 
