@@ -3,13 +3,14 @@
     python -m benchmarks.soak [--batches N] [--workers N] [--every N]
 
 One data server, one consumer that copies every batch once, small photographs made for the occasion. Every 100 batches,
-for each process: the memory that it shares with no other (Private_* of smaps_rollup), and its open descriptors.
+for each process: the memory that it shares with no other (Private_Dirty of smaps_rollup), and its open descriptors.
 Claimed is, from batch 500 to the last: no process grows by more than 1 MiB, none has a descriptor more, and the
 stream's peak is within 5 % of what the server planned and printed when it opened.
 
 The stream's memory is the arena and what the server had not had without the stream: all anonymous memory of root
 nursery, stream's nursery and workers, each page once (the sum of Pss_Anon), less the pages that the root nursery has
-itself. Private memory alone would not do: the data set is shared by nursery and workers.
+itself. Private memory alone would not do: the data set is shared by nursery and workers. A worker counts with what it
+has held at its largest, in the middle of a batch.
 """
 
 from __future__ import annotations
@@ -47,12 +48,14 @@ STREAM_SCALE = (320, 200)  # (long, short) edge that images are resized to: smal
 @dataclass(frozen=True)
 class Sample:
     """One process after `batches` batches. `share_bytes`: its anonymous memory, a page that n processes have counted as
-    1/n; `anonymous_bytes`: the same, every page counted whole."""
+    1/n; `anonymous_bytes`: the same, every page counted whole; `given_back_bytes`: what it has had at its largest, within
+    a batch, beyond what it has now."""
 
     batches: int
     private_bytes: int
     share_bytes: int
     anonymous_bytes: int
+    given_back_bytes: int
     descriptors: int
 
 
@@ -109,9 +112,11 @@ def look(batches: int, process: int) -> Sample:
     """Process `process` now."""
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     values = {key: 1024 * int(kib) for key, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
-    private = values["Private_Clean"] + values["Private_Dirty"]
+    private = values["Private_Dirty"]  # a clean page is a file's; whether others have read it, too, comes and goes
+    status = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
+    given_back = 1024 * (int(status["VmHWM"]) - int(status["VmRSS"]))
     descriptors = len(os.listdir(f"/proc/{process}/fd"))
-    return Sample(batches, private, values["Pss_Anon"], values["Anonymous"], descriptors)
+    return Sample(batches, private, values["Pss_Anon"], values["Anonymous"], given_back, descriptors)
 
 
 def summary(samples: Samples, plan: str, arena_bytes: int) -> dict[str, Any]:
@@ -136,8 +141,14 @@ def summary(samples: Samples, plan: str, arena_bytes: int) -> dict[str, Any]:
         if name.startswith((ROOT, NURSERY, WORKER)):
             for sample in taken:
                 shares[sample.batches] += sample.share_bytes
+                if name.startswith(WORKER):
+                    shares[sample.batches] += sample.given_back_bytes
     grown = max(share - without_stream[batches] for batches, share in shares.items())
-    workers = [values["peak_mib"] for name, values in found["processes"].items() if name.startswith(WORKER)]
+    workers = [
+        max(sample.private_bytes + sample.given_back_bytes for sample in taken) / MIB
+        for name, taken in samples.items()
+        if name.startswith(WORKER)
+    ]
     peak = arena_bytes + grown
     planned = float(re.search(r"= ([\d.]+) MiB$", plan)[1])
     parts = {"arena": arena_bytes / MIB, "data set": grown / MIB - sum(workers), "workers": sum(workers)}

@@ -57,12 +57,11 @@ def available() -> int:
 
 
 def private_bytes() -> int:
-    """Memory that this process shares with no other."""
-    total = 0
+    """Memory that this process shares with no other; pages of files that it has only read are not its own."""
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith(("Private_Clean:", "Private_Dirty:")):
-            total += int(line.split()[1]) * 1024
-    return total
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/smaps_rollup has no Private_Dirty")
 
 
 def anonymous_bytes() -> int:

@@ -73,7 +73,6 @@ def _serve_stream(channel: Channel) -> None:
     from data_server.rehearsal import worker_bytes
 
     announce(channel)
-    before = private_bytes()
     config = from_plain(channel.receive(Build).config)
     try:
         datasets = Datasets(config)
@@ -84,6 +83,7 @@ def _serve_stream(channel: Channel) -> None:
     _share_memory()
     reach("nursery.built")
     memory = facts.to_memory()
+    for_worker = worker_bytes(datasets, config, facts)  # first: forking makes this process copy pages of its own
     message = Facts(
         classes=datasets.classes,
         images=len(datasets),
@@ -91,8 +91,8 @@ def _serve_stream(channel: Channel) -> None:
         max_boxes=facts.max_boxes,
         batch_height=facts.height,
         batch_width=facts.width,
-        nursery_bytes=max(0, private_bytes() - before),
-        worker_bytes=worker_bytes(datasets, config, facts),
+        nursery_bytes=private_bytes(),
+        worker_bytes=for_worker,
     )
     channel.send(message, memory)
     os.close(memory)

@@ -1,7 +1,7 @@
-"""What a worker will need for itself, measured before any memory is promised: one batch, made in a process forked for
-that, as a worker would make it.
+"""What a worker will need for itself, measured before any memory is promised: a few batches, made in a process forked
+for that, as a worker would make them.
 
-The batch is of the images with the largest files, which are the ones that take the most memory to decode. A batch that
+They are of the images with the largest files, which are the ones that take the most memory to decode. A batch that
 kills its maker, or cannot be made, is not the rehearsal's to judge: the stream will name it, and the plan falls back
 on a guess.
 """
@@ -9,6 +9,7 @@ on a guess.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from shared.messages import Assign
 
 GUESS = 64 * MIB
 _CANDIDATES = 2000
+_BATCHES = 20  # the allocator takes that many to settle
+_SECONDS = 0.4
+_SETTLING = 5 * MIB // 4  # taken in the course of the first thousand batches: 1.0 to 1.3 MiB, whatever the images
 
 
 def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
@@ -51,23 +55,29 @@ def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)
-    samples = [[index, 0] for index in _largest(datasets, config["batch_size"])]
-    for _ in range(2):
-        make_batch(arena, datasets, config, Assign(0, 0, 1, samples, 0))
+    size = config["batch_size"]
+    samples = [[index, seed] for seed, index in enumerate(_largest(datasets, facts, _BATCHES * size))]
+    end = time.monotonic() + _SECONDS
+    for batch in range(_BATCHES):
+        make_batch(arena, datasets, config, Assign(0, 0, 1, samples[batch * size : (batch + 1) * size], 0))
+        if time.monotonic() > end:
+            break
     # The peak lies above what is held now by what the allocator has given back.
-    return private_bytes() - slot_bytes + max(0, _status("VmHWM") - _status("VmRSS"))
+    return _SETTLING + private_bytes() - slot_bytes + max(0, _status("VmHWM") - _status("VmRSS"))
 
 
-def _largest(datasets: Datasets, count: int) -> list[int]:
-    """The indices of the images with the largest files, among some that are spread over the data set."""
+def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:
+    """The indices of the images with the largest files, among some that are spread over the data set; all wide or all
+    high, because others may not fit into one batch."""
     step = max(1, len(datasets) // _CANDIDATES)
     by_size = []
     for index in range(0, len(datasets), step):
         part, place = datasets.locate(index)
         path = Path(part.image_path(place))
         by_size.append((path.stat().st_size if path.exists() else 0, index))
-    largest = [index for _, index in sorted(by_size, reverse=True)[:count]]
-    return (largest * count)[:count]
+    largest = [index for _, index in sorted(by_size, reverse=True)]
+    alike = [index for index in largest if facts.wide[index] == facts.wide[largest[0]]]
+    return (alike * count)[:count]
 
 
 def _status(key: str) -> int:

@@ -16,8 +16,8 @@ PLAN = "5 slots x 1.0 MiB + data set 1.0 MiB + 1 workers x 2.0 MiB = 8.0 MiB"
 def samples(private=(10, 10), descriptors=(5, 5), share=(10, 10)):
     """A stream with one worker, looked at twice; MiB."""
     both = zip((SETTLED_BATCHES, 2 * SETTLED_BATCHES), private, share, descriptors, strict=True)
-    worker = [Sample(batches, own * MIB, part * MIB, own * MIB, count) for batches, own, part, count in both]
-    still = [Sample(sample.batches, 4 * MIB, 4 * MIB, 6 * MIB, 3) for sample in worker]
+    worker = [Sample(batches, own * MIB, part * MIB, own * MIB, 0, count) for batches, own, part, count in both]
+    still = [Sample(sample.batches, 4 * MIB, 4 * MIB, 6 * MIB, 0, 3) for sample in worker]
     return {ROOT: still, NURSERY: list(still), f"{WORKER} 0": worker}
 
 
@@ -44,7 +44,7 @@ def test_growth_and_its_slope_are_those_of_a_processes_own_memory():
 def test_what_came_before_the_stream_has_settled_is_no_growth():
     early = samples()
     for taken in early.values():
-        taken.insert(0, Sample(1, 0, 0, 0, 5))
+        taken.insert(0, Sample(1, 0, 0, 0, 0, 5))
     assert summary(early, PLAN, 0)["processes"][f"{WORKER} 0"]["growth_mib"] == 0
 
 

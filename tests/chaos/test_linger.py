@@ -193,6 +193,7 @@ def test_a_trainer_gets_no_metrics_of_an_evaluation_that_the_one_before_it_died_
     config = counting(photos)
     known = undisturbed(server, config, EPOCHS)
     slowly = Trainer(tmp_path / "trainer", config, known, evaluator=({"type": "Counting", "seconds": 2.0},))
+    wait_for(server.is_idle, 5)
     process = slowly.start(server.address.text)
     wait_for(lambda: len(server.workers()) == 3, 20)  # two, and the evaluator
     process.kill()
