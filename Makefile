@@ -40,6 +40,7 @@ bench: $(READY)
 	$(RUN) -m benchmarks.pipeline
 	$(RUN) -m benchmarks.soak
 
+chaos: export PATIENCE := 1
 chaos: $(READY)
 	$(RUN) -m pytest -m chaos tests/chaos
 	$(RUN) -m tests.chaos.soak --kills 1000

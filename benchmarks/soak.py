@@ -47,9 +47,11 @@ STREAM_SCALE = (320, 200)  # (long, short) edge that images are resized to: smal
 
 @dataclass(frozen=True)
 class Sample:
-    """One process after `batches` batches. `share_bytes`: its anonymous memory, a page that n processes have counted as
-    1/n; `anonymous_bytes`: the same, every page counted whole; `given_back_bytes`: what it has had at its largest, within
-    a batch, beyond what it has now."""
+    """One process after `batches` batches.
+
+    `share_bytes`: its anonymous memory, a page that n processes have counted as 1/n; `anonymous_bytes`: the same, every
+    page counted whole; `given_back_bytes`: what it has had at its largest, within a batch, beyond what it has now.
+    """
 
     batches: int
     private_bytes: int

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import psutil
 
+from tests.cluster import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 420.0  # a cold machine compiles kernels for minutes before the first step
-GONE_SECONDS = 2.0
-END_SECONDS = 5.0  # from a signal to the trainer's end: under 2 on a machine of its own, which a test cannot count on
+GONE_SECONDS = 2.0 * PATIENCE
+END_SECONDS = 2.0 * PATIENCE  # from a signal to the trainer's end
 
 
 class Run:

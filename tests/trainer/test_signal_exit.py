@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from tests.trainer.runs import ROOT
+from tests.cluster import PATIENCE, ROOT
 
 # A regular expression that takes for ever, inside one call, as a compiler does inside Jittor.
 BUSY = """
@@ -31,7 +31,7 @@ def test_a_signal_ends_a_process_that_python_cannot_reach_and_all_its_descendant
         process.send_signal(number)
         assert process.wait(5) == code
     assert len(descendants) == 2
-    assert not psutil.wait_procs(descendants, timeout=2)[1]
+    assert not psutil.wait_procs(descendants, timeout=2 * PATIENCE)[1]
 
 
 def test_without_a_compiler_the_kernels_default_ends_the_process(tmp_path):
