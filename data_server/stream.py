@@ -79,7 +79,7 @@ class Server(Protocol):
     def close(self, stream: Stream) -> None: ...
 
     def make_room(self) -> bool:
-        """Closes the streams that nobody reads; returns whether there were any."""
+        """Closes the stream that nobody has read for longest; returns whether there was one."""
 
     def log(self, text: str) -> None: ...
 
