@@ -11,11 +11,14 @@ python -m trainer --config C --cfg-options data_root=/data/mine         train on
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from shared.arena import SlotCorrupted
@@ -24,6 +27,10 @@ from shared.config import add_arguments, load_config
 from shared.errors import UserError
 from trainer.data_server import DataServer, DataServerLost
 from trainer.interrupt import Interrupt
+from trainer.tasks import TASKS, Request
+
+# Known here and not asked of the module, whose import would bring Jittor in before the data server is started.
+WITHOUT_DATA_SERVER = ("detect", "describe", "export")
 
 
 def main() -> int:
@@ -31,7 +38,7 @@ def main() -> int:
         prog="python -m trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--task", choices=("train", "evaluate", "export"), default="train")
+    parser.add_argument("--task", choices=TASKS, default="train")
     parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
@@ -59,24 +66,19 @@ def run(options: argparse.Namespace) -> int:
     interrupt = Interrupt()
     config = load_config(options.config, options.cfg_options)
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
-    if options.task == "export":
-        from trainer.tasks import export
-
-        export.run(config, work_dir, options.checkpoint, options.out, say)
-        return 0
+    request = Request(config, work_dir, options.checkpoint, None, interrupt, say, options)
+    if options.task in WITHOUT_DATA_SERVER:
+        return _task(options.task).run(request)
     with DataServer(options.data_server, options.workers, say) as server:
         from trainer.device import describe  # Jittor comes in here, while the data server starts up
 
         interrupt.end_at_once()  # importing Jittor has changed the handlers
         say(describe())
-        if options.task == "train":
-            from trainer.tasks import train
+        return _task(options.task).run(replace(request, server=server))
 
-            return train.run(config, server, work_dir, options.resume, options.checkpoint, interrupt, say)
-        from trainer.tasks import evaluate
 
-        evaluate.run(config, server, work_dir, options.checkpoint, say)
-        return 0
+def _task(name: str) -> ModuleType:
+    return importlib.import_module(f"trainer.tasks.{name}")
 
 
 def say(text: str) -> None:

@@ -21,23 +21,22 @@ from trainer.device import jt, nn
 from trainer.feed import Feed
 from trainer.models import Detections, build_detector
 from trainer.progress import table
+from trainer.tasks import Request
 
 SHEET_IMAGES = 8
 SPLITS = ("val", "test")
 
 
-def run(
-    config: Config, server: DataServer, work_dir: Path, checkpoint_file: str | None, say: Callable[[str], None]
-) -> None:
+def run(request: Request) -> int:
     """Evaluates a checkpoint, by default the work dir's latest, on every split that has an evaluator."""
-    path = checkpoint_file or checkpoint.latest(work_dir)
+    path = request.checkpoint or checkpoint.latest(request.work_dir)
     if path is None:
-        raise UserError(f"nothing to evaluate: no checkpoint in {work_dir}; give one with --checkpoint FILE")
-    model = build_detector(config.model)
-    pretrained.load(path, model, say, complete=True)
-    say(f"evaluating {path}")
-    results = evaluate_all(model, config, server, work_dir, say)
-    print(results_table(results))
+        raise UserError(f"nothing to evaluate: no checkpoint in {request.work_dir}; give one with --checkpoint FILE")
+    model = build_detector(request.config.model)
+    pretrained.load(path, model, request.say, complete=True)
+    request.say(f"evaluating {path}")
+    print(results_table(evaluate_all(model, request.config, request.server, request.work_dir, request.say)))
+    return 0
 
 
 def evaluate_all(

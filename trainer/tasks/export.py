@@ -6,28 +6,25 @@ text embeddings of the config's vocabulary. Needs no data server.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-from mmengine.config import Config
-
 from shared.config import section
 from shared.errors import UserError
 from trainer import checkpoint, pretrained
 from trainer.models import build_detector
+from trainer.tasks import Request
 from trainer.weights import torch_writer
 
 
-def run(config: Config, work_dir: Path, checkpoint_file: str | None, out: Path, say: Callable[[str], None]) -> None:
-    """Writes the weights of a checkpoint, by default the work dir's latest, to `out`.
+def run(request: Request) -> int:
+    """Writes the weights of a checkpoint, by default the work dir's latest, to ``--out``.
 
     Raises:
-        UserError: there is no checkpoint, it does not fit the config's model, or `out` cannot be written.
+        UserError: there is no checkpoint, it does not fit the config's model, or the file cannot be written.
     """
-    path = checkpoint_file or checkpoint.latest(work_dir)
+    out, say = request.options.out, request.say
+    path = request.checkpoint or checkpoint.latest(request.work_dir)
     if path is None:
-        raise UserError(f"nothing to export: no checkpoint in {work_dir}; give one with --checkpoint FILE")
-    model = build_detector(section(config, "model"))
+        raise UserError(f"nothing to export: no checkpoint in {request.work_dir}; give one with --checkpoint FILE")
+    model = build_detector(section(request.config, "model"))
     pretrained.load(path, model, say, complete=True)
     arrays = model.state_dict(to="numpy")
     try:
@@ -37,3 +34,4 @@ def run(config: Config, work_dir: Path, checkpoint_file: str | None, out: Path, 
         raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
     total = sum(array.size for array in arrays.values())
     say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")
+    return 0

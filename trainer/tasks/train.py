@@ -34,6 +34,7 @@ from trainer.models import build_detector
 from trainer.optim import build_optimizer
 from trainer.progress import Progress
 from trainer.schedule import Schedule
+from trainer.tasks import Request
 from trainer.tasks.evaluate import evaluate_all, results_table
 from trainer.terms import packed, total_loss
 
@@ -185,27 +186,21 @@ def occupy(work_dir: Path) -> None:
         raise UserError(f"work dir {work_dir}: {error.strerror}; choose a --work-dir you may write to") from None
 
 
-def run(
-    config: Config,
-    server: DataServer,
-    work_dir: Path,
-    resume: bool,
-    checkpoint_file: str | None,
-    interrupt: Interrupt,
-    say: Callable[[str], None],
-) -> int:
+def run(request: Request) -> int:
     """Trains; returns the exit code."""
-    if resume and checkpoint_file is None:
-        found = checkpoint.latest(work_dir)
-        if found is None:
+    config, work_dir, say = request.config, request.work_dir, request.say
+    if request.options.resume and request.checkpoint is None:
+        resume_from = checkpoint.latest(work_dir)
+        if resume_from is None:
             say(f"nothing to resume in {work_dir}; starting from the beginning")
-        resume_from = found
+    elif request.options.resume:
+        resume_from = Path(request.checkpoint)
     else:
-        resume_from = Path(checkpoint_file) if resume else None
-        if checkpoint_file and not resume:
-            config.load_from = checkpoint_file
-    trainer = Trainer(config, server, work_dir, say, resume_from)
+        resume_from = None
+        if request.checkpoint:
+            config.load_from = request.checkpoint
+    trainer = Trainer(config, request.server, work_dir, say, resume_from)
     occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
     config.dump(trainer.config_file)
-    trainer.run(interrupt)
-    return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
+    trainer.run(request.interrupt)
+    return 128 + signal.SIGINT if request.interrupt.signal is signal.SIGINT else 0
