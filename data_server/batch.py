@@ -85,7 +85,15 @@ class DatasetFacts:
         """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
         wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
         os.close(descriptor)
-        return cls(wide, facts.max_boxes, facts.max_proposals, facts.batch_height, facts.batch_width, facts.fingerprint)
+        return cls(
+            wide,
+            facts.max_boxes,
+            facts.max_proposals,
+            facts.batch_height,
+            facts.batch_width,
+            facts.fingerprint,
+            facts.sizes,
+        )
 
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""
