@@ -10,7 +10,7 @@ data_root = 'data/coco_photos'
 width = 8
 layers = [1, 1, 1, 1]
 model = dict(
-    backbone=dict(layers=layers, width=width),
+    backbone=dict(layers=layers, width=width, frozen_stages=-1),
     rpn_head=dict(
         in_channels=16 * width,
         feat_channels=16 * width,
@@ -25,7 +25,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=500, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32))),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=50)))
 
 pipeline = [
@@ -55,6 +55,8 @@ default_hooks = dict(checkpoint=dict(interval=40))
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.0001),
+    # The norm that closes a residual block starts at 0: from scratch it has to get somewhere.
+    paramwise_cfg=dict(custom_keys={'bn3.weight': dict(lr_mult=10)}),
     clip_grad=dict(max_norm=10, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
