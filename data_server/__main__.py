@@ -7,6 +7,7 @@ python -m data_server scenes --out data/demo                make the demo data s
 python -m data_server subset --annotations A --percent P    keep a random part of an annotation file's images
 python -m data_server category-info --annotations A         count its categories
 python -m data_server embed --names F --clip W --out E.npy  text embeddings of class names
+python -m data_server proposals --file F --annotations A --out rp.pkl   proposals as upstream's list
 python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
 python -m data_server doctor                                whether this machine has what a data server needs
 """
@@ -47,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
             from data_server import embed
 
             embed.main(arguments[1:])
+        elif arguments[:1] == ["proposals"]:
+            from data_server import proposal_list
+
+            proposal_list.main(arguments[1:])
         elif arguments[:1] == ["replay"]:
             from data_server import replay
 

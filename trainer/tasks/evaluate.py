@@ -68,6 +68,7 @@ def evaluate(
     shown: list[tuple[np.ndarray, np.ndarray, Detections, str]] = []
     model.eval()
     try:
+        model.roi_head.bbox_head.check_classes(feed.classes, training=False)
         with jt.no_grad():
             for batch in feed:
                 detections = model.predict(batch)[: batch.valid]
