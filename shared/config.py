@@ -79,9 +79,15 @@ _DATA_PART: dict[str, tuple[Any, str]] = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--config`` and ``--cfg-options`` as MMDetection's tools have them."""
-    parser.add_argument("--config", required=True, help="path of a config file")
+def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
+    """``--config`` and ``--cfg-options`` as MMDetection's tools have them; with `recipe`, ``--recipe`` in place of the
+    first."""
+    if recipe:
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument("--config", help="path of a config file")
+        one.add_argument("--recipe", help="path of a recipe: tasks that build on each other")
+    else:
+        parser.add_argument("--config", required=True, help="path of a config file")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
