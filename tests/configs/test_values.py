@@ -169,7 +169,7 @@ def parts(config: Config) -> list[dict]:
     return [] if dataset is None else list(dataset.get("datasets", [dataset]))
 
 
-def tested(config: Config) -> dict:
+def judged(config: Config) -> dict:
     return (config.get("val_dataloader") or config.test_dataloader).dataset
 
 
@@ -187,7 +187,7 @@ def summary(config: Config) -> dict[str, Any]:
     preprocessor, rcnn = model.data_preprocessor, model.test_cfg.rcnn
     optimizer = config.get("optim_wrapper") or {}
     scheduler = config.get("param_scheduler")
-    train, test = parts(config), tested(config)
+    train, test = parts(config), judged(config)
     agnostic = {part.get("class_agnostic", False) for part in [*train, test]}
     proposals = [part.get("proposal_file") for part in train]
     loads = steps(test, "LoadProposals")
@@ -268,7 +268,7 @@ def test_training_draws_scales_and_flips_and_sgd_decays_everything(name: str) ->
 
 @pytest.mark.parametrize("name", FILES)
 def test_images_are_tested_at_one_scale_without_flips(name: str) -> None:
-    test = tested(load(name))
+    test = judged(load(name))
     assert steps(test, "Resize") == [{"type": "Resize", "scale": (1333, 800), "keep_ratio": True}]
     assert not steps(test, "RandomFlip")
     assert not test.get("filter_cfg")
@@ -276,7 +276,7 @@ def test_images_are_tested_at_one_scale_without_flips(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["lvis stage 2", "lvis calibrated"])
 def test_open_world_proposals_bring_their_scores(name: str) -> None:
-    assert steps(tested(load(name)), "LoadProposals")[0].load_score is True
+    assert steps(judged(load(name)), "LoadProposals")[0].load_score is True
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "stage 1" in name])
@@ -375,7 +375,7 @@ def test_the_rate_warms_up_as_mmdetection_2_does_and_drops_twice(name: str) -> N
 @pytest.mark.parametrize("name", FILES)
 def test_everything_lies_below_one_root(name: str) -> None:
     """With another data_root nothing of the old one is left, and no data set has one of its own."""
-    text = load(name, data_root="/elsewhere").pretty_text
+    text = repr(load(name, data_root="/elsewhere").to_dict())
     assert "'data'" not in text and "data/" not in text.replace("/elsewhere/", "")
     assert text.count("data_root") == 1
 
