@@ -27,6 +27,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from shared.data_root import fill_in
 from shared.errors import UserError, described, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
@@ -113,10 +114,11 @@ class _Overrides(DictAction):
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """The config at `path` with `options` merged in and checked.
+    """The config at `path` with `options` merged in, ``{data_root}`` filled in, and checked.
 
     Raises:
-        UserError: the file is missing or no valid config, or a section of ours has an unknown key.
+        UserError: the file is missing or no valid config, a section of ours has an unknown key, or ``{data_root}``
+            stands somewhere and there is no `data_root`.
     """
     if not Path(path).is_file():
         raise UserError(f"config {path!r}: no such file")
@@ -126,6 +128,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config.merge_from_dict(options or {})
     except Exception as error:
         raise UserError(f"config {path!r}: {described(error)}") from None
+    fill_in(config)
     check(config)
     return config
 
