@@ -56,6 +56,8 @@ def test_a_run_leaves_checkpoint_metrics_events_and_contact_sheet(finished: Run)
     assert list((finished.work_dir / "tensorboard").glob("events*"))
     with Image.open(finished.work_dir / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 300
+    with Image.open(finished.work_dir / "curves.png") as curves:
+        assert curves.width > 1000
     finished.assert_nothing_left()
 
 
