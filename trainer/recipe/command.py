@@ -7,12 +7,16 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from trainer import report
 from trainer.interrupt import Interrupt
 from trainer.progress import table
 from trainer.recipe import steps
 from trainer.recipe.outcome import outcome
+from trainer.recipe.page import page
 from trainer.recipe.runner import Runner, StepFailed
 from trainer.work_dir import occupy
+
+REPORT_FILE = "report.html"
 
 
 def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], None]) -> int:
@@ -32,5 +36,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
         say(f"{interrupt.signal.name}: the same command goes on from here")
         return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
     found = outcome(recipe, runner.folder)
+    report.write(page(recipe, found, runner.folder, runner.state.entries), work_dir / REPORT_FILE)
     print(table(found.cells(recipe.headings)), flush=True)
+    say(f"report: {work_dir / REPORT_FILE}")
     return 0

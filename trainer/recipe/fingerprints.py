@@ -32,7 +32,7 @@ def fingerprint(step: Step, results: dict[str, dict[str, str]]) -> str:
     """
     plain = step.config.to_dict()
     content = {
-        "version": _version(),
+        "version": program_version(),
         "task": step.task,
         "arguments": step.arguments,
         "config": plain,
@@ -69,8 +69,9 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _version() -> str:
+def program_version() -> str:
+    """Of this program; empty where it is run from a folder and not installed."""
     try:
         return version(_DISTRIBUTION)
-    except PackageNotFoundError:  # run from a folder, not installed
+    except PackageNotFoundError:
         return ""

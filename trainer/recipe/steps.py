@@ -12,13 +12,14 @@ Keys of a step::
     title      an evaluation's row in the recipe's table
 
 Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table;
-``headings``, what splits are called in it; ``title``, the report's.
+``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the report and below its table. Names
+that begin with _ are the file's own.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from trainer.tasks import TASKS
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
 _NAME = re.compile(r"[a-z0-9_]+")
 _STEP_KEYS = ("name", "task", "config", "options", "weights", "needs", "arguments", "title")
-_RECIPE_KEYS = ("title", "steps", "options", "metrics", "headings")
+_RECIPE_KEYS = ("title", "summary", "note", "steps", "options", "metrics", "headings")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Recipe:
     title: str
     steps: list[Step]
     metrics: tuple[str, ...]
-    headings: dict[str, str] = field(default_factory=dict)
+    headings: dict[str, str]
+    summary: str
+    note: str
 
 
 def read(path: str, overrides: dict[str, Any]) -> Recipe:
@@ -81,7 +84,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
     except Exception as error:
         raise UserError(f"recipe {path!r}: {described(error)}") from None
     for key in content:
-        if key not in _RECIPE_KEYS:
+        if key not in _RECIPE_KEYS and not key.startswith("_"):
             raise UserError(
                 f"recipe {path!r}: unknown key {key!r}{nearest(key, _RECIPE_KEYS)}; known are {', '.join(_RECIPE_KEYS)}"
                 + ("; this is a config: --config" if "model" in content else "")
@@ -98,6 +101,8 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         steps,
         tuple(content.get("metrics") or ("mAP", "mAP_50")),
         dict(content.get("headings") or {}),
+        content.get("summary") or "",
+        content.get("note") or "",
     )
 
 
