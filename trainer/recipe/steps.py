@@ -12,8 +12,8 @@ Keys of a step::
     title      an evaluation's row in the recipe's table
 
 Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table;
-``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the report and below its table. Names
-that begin with _ are the file's own.
+``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the report and below its table.
+Names that begin with _ are the file's own.
 """
 
 from __future__ import annotations
