@@ -198,15 +198,17 @@ def keep(datasets: Any, order: dict[str, Any], predictions: list[Record]) -> dic
     """Adds a trainer's predictions to the file of a stream's data set: what EVALUATE with the evaluator
     ``dict(type='ProposalFile', folder=, model=, about=, first=)`` does.
 
+    Where a bad image was replaced by the next (``feed.on_bad_sample``), it gets no proposals.
+
     Args:
         datasets: `data_server.datasets.Datasets` of one data set, unfiltered, in its own order.
         order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted.
 
     Returns:
-        ``images_done`` and, of the file so far, nothing else: asked without predictions it says where to go on.
+        ``images_done``, of the file so far; asked without predictions, that is where to go on.
 
     Raises:
-        UserError: the predictions are of other images, or the file cannot be written.
+        UserError: the predictions are of more images than there are, or the file cannot be written.
     """
     (part,) = datasets.parts
     records = [part.dataset.get_data_info(index) for index in range(len(part.dataset))]
@@ -217,14 +219,14 @@ def keep(datasets: Any, order: dict[str, Any], predictions: list[Record]) -> dic
     try:
         for layout, payload in predictions:
             arrays = Layout.from_wire(layout, len(payload)).views(np.frombuffer(payload, np.uint8))
-            expected = [part.stream_id(index, index) for index in range(first, first + len(arrays["counts"]))]
-            if arrays["image_ids"].tolist() != expected:
-                raise UserError(
-                    f"proposals of images {arrays['image_ids'].tolist()[:3]}... for {writer.path}; expected those of "
-                    f"{expected[:3]}..., the data set has changed; start the task again"
-                )
-            writer.append(first, arrays["counts"], np.column_stack([arrays["boxes"], arrays["scores"]]))
-            first += len(expected)
+            last = first + len(arrays["counts"])
+            if last > len(images):
+                raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(images)}")
+            expected = [part.stream_id(index, index) for index in range(first, last)]
+            own = arrays["image_ids"] == expected
+            rows = np.column_stack([arrays["boxes"], arrays["scores"]])
+            writer.append(first, np.where(own, arrays["counts"], 0), rows[np.repeat(own, arrays["counts"])])
+            first = last
         if writer.path.exists():
             writer.touch()
     except OSError as error:

@@ -143,7 +143,8 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Welcome(Message, large=True):
-    """The stream is open; the arena's memfd comes with this message. `fingerprint` is that of the annotations."""
+    """The stream is open; the arena's memfd comes with this message. `classes` are the names of each data set's classes
+    by label, `fingerprint` is that of the annotations and proposals."""
 
     classes: list
     images: int
