@@ -145,7 +145,13 @@ class _Stage:
                 chosen = vocabulary.choose(chosen, list(embeddings) or vocabulary.tables_of_config(model))
             self.names, model = chosen.names, vocabulary.fitted(model, chosen)
         self.model: nn.Module = build_detector(model)
-        pretrained.load(Path(checkpoint), self.model, say, complete=True)
+        try:
+            pretrained.load(Path(checkpoint), self.model, say, complete=True)
+        except UserError as error:
+            if chosen is None:
+                raise
+            length = chosen.embeddings.shape[1]
+            raise UserError(f"{error}; the vocabulary's rows have {length} numbers") from None
         self.model.eval()
 
     def detect(self, image: np.ndarray, proposals: Detections | None = None) -> Detections:

@@ -70,9 +70,6 @@ def read(path: str | os.PathLike) -> np.ndarray:
         content = Path(path).read_bytes()
     except OSError as error:
         raise BadImage(f"image {str(path)!r}: {error.strerror}") from None
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        raise BadImage(f"image {str(path)!r}: not an image, or of a kind that OpenCV does not read")
     # OpenCV decodes a truncated JPEG into a half-grey picture without an error; cameras may append bytes after its end.
     if content.startswith(b"\xff\xd8") and not content.endswith(_JPEG_END):
         try:
@@ -80,6 +77,9 @@ def read(path: str | os.PathLike) -> np.ndarray:
                 picture.load()
         except Exception as error:
             raise BadImage(f"image {str(path)!r}: truncated or damaged: {described(error)}") from None
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise BadImage(f"image {str(path)!r}: not an image, or of a kind that OpenCV does not read")
     return image
 
 

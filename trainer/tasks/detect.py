@@ -24,20 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from shared.config import feed_settings
 from shared.errors import UserError
-from trainer import checkpoint, drawing, images
+from trainer import checkpoint, images
 from trainer.api import Detector, Found
 from trainer.images import BadImage
+from trainer.pictures import FOLDER, Pictures
 from trainer.tasks import Request
 
-JSON_FILE, PICTURES = "detections.json", "drawn"
-DRAWN_FROM = 0.3  # score of the detections in pictures, where --score-threshold says nothing
-MOST_DRAWN = 50
-JPEG_QUALITY = 92
+JSON_FILE = "detections.json"
 
 
 def run(request: Request) -> int:
@@ -63,7 +60,7 @@ def run(request: Request) -> int:
     )
     out = options.out or request.work_dir / JSON_FILE
     found = Findings(detector.names, {"config": request.config.filename, "checkpoint": str(weights)})
-    pictures = Pictures(out.parent / PICTURES, options.score_threshold) if options.draw else None
+    pictures = Pictures(out.parent / FOLDER, options.score_threshold) if options.draw else None
     stops = feed_settings(request.config)["on_bad_sample"] == "stop"
     try:
         for path in tqdm(paths, unit="image", file=sys.stderr, disable=None):
@@ -81,7 +78,7 @@ def run(request: Request) -> int:
             one = above(detector.detect(image), options.score_threshold or 0.0)
             found.add(path, image, one)
             if pictures is not None:
-                pictures.add(path, image, one)
+                pictures.add(path.stem, image, one.boxes, one.names.tolist(), one.scores)
     finally:
         found.write(out)
     skipped = f", {len(found.skipped)} left out" if found.skipped else ""
@@ -149,39 +146,3 @@ class Findings:
             checkpoint.replace(out, json.dumps(content).encode())
         except OSError as error:
             raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
-
-
-class Pictures:
-    """The drawn images in a folder, each under its image's name."""
-
-    def __init__(self, folder: Path, threshold: float | None) -> None:
-        self.folder = folder
-        self._threshold = DRAWN_FROM if threshold is None else threshold
-        self._taken: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another --out") from error
-
-    def add(self, path: Path, image: np.ndarray, found: Found) -> None:
-        shown = above(found, self._threshold)
-        picture = drawing.draw(
-            np.ascontiguousarray(image[..., ::-1]),
-            shown.boxes[:MOST_DRAWN],
-            shown.names[:MOST_DRAWN].tolist(),
-            shown.scores[:MOST_DRAWN],
-        )
-        target = self.folder / f"{self._name(path)}.jpg"
-        try:
-            Image.fromarray(picture).save(target, quality=JPEG_QUALITY)
-        except OSError as error:
-            raise UserError(f"cannot write the picture {target}: {error.strerror}") from error
-
-    def _name(self, path: Path) -> str:
-        """The image's name, with a number where another folder has one of the same name."""
-        name, number = path.stem, 1
-        while name in self._taken:
-            number += 1
-            name = f"{path.stem}_{number}"
-        self._taken.add(name)
-        return name
