@@ -52,6 +52,15 @@ def main() -> int:
     parser.add_argument(
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
+    parser.add_argument(
+        "--draw", action="store_true", help="--task evaluate and detect also write images with what was found in them"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="S",
+        help="draw no detection below S (default: 0.3); --task detect does not write those either (default: all)",
+    )
     add_detect_arguments(parser)
     options = parser.parse_args()
     if options.task == "export" and options.out is None:
@@ -85,13 +94,6 @@ def add_detect_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
     )
-    group.add_argument(
-        "--score-threshold",
-        type=float,
-        metavar="S",
-        help="leave out detections below S (default: all are written, those from 0.3 on are drawn)",
-    )
-    group.add_argument("--draw", action="store_true", help="also write the images with what was found in them")
 
 
 def run(options: argparse.Namespace) -> int:
