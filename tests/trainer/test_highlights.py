@@ -59,6 +59,7 @@ def test_the_best_and_the_worst_are_chosen_with_more_objects_first_and_none_twic
     assert best_and_worst(verdicts, 2) == ([4, 1], [5, 2])
     best, worst = best_and_worst(verdicts, 100)
     assert len(best) == 3 and len(worst) == 3 and not set(best) & set(worst) and 3 not in best + worst
+    assert best_and_worst([Verdict(0.5, 1, 0)] * 3, 2) == ([0, 1], [2])
     assert best_and_worst([], 3) == ([], [])
 
 
