@@ -3,14 +3,14 @@
 batches ──► detector ──► scores ─┬─ as they are ────────────► detections ──PREDICTIONS──► data server: MMDetection's
                                  ├─ calibrated ─────────────► detections ──PREDICTIONS──► own metric classes ──► METRICS
                                  └─ of shuffled embeddings ─► detections ──PREDICTIONS──►
-                                                └──► the first images with ground truth and best proposals
 
 Calibration and shuffling act on the scores of whole classes, so one pass through the network serves all. What the task
 leaves in the work dir::
 
     results.json              {"checkpoint": F, "results": {"val_base": {"mAP": 0.4, ...}, "val_base, calibrated": ...}}
     predictions_<split>.npz   what was judged last, the arrays of `shared.messages.Predictions`
-    contact_sheet.png
+    contact_sheet.png         the first images with ground truth and the best detections
+    drawn/<split>/<id>.jpg    with --draw, every image
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from trainer.data_server import DataServer, DataServerLost
 from trainer.device import jt, nn
 from trainer.feed import Feed
 from trainer.models import Detections, build_detector
+from trainer.pictures import FOLDER, Pictures
 from trainer.progress import table
 from trainer.readings import CALIBRATED, PLAIN, readings, uncalibrated
 from trainer.tasks import RESULTS_FILE, Request
@@ -42,13 +44,33 @@ SHEET_IMAGES = 8
 SPLITS = ("val", "test")
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What an evaluation gives beside the metrics.
+
+    Attributes:
+        chance: metrics with shuffled embeddings, see `readings`.
+        keeps: the predictions themselves.
+        pictures: every image, drawn, in a folder for each split below this one; None: none is.
+        threshold: see `Pictures`.
+    """
+
+    chance: bool = False
+    keeps: bool = False
+    pictures: Path | None = None
+    threshold: float | None = None
+
+
+METRICS_ONLY = Extras()
+
+
 def run(request: Request) -> int:
     """Evaluates a checkpoint, by default the work dir's latest, on every split that has an evaluator."""
     model, path = load_model(request)
     request.say(f"evaluating {path}")
-    results = evaluate_all(
-        model, request.config, request.server, request.work_dir, request.say, request.options.chance, keeps=True
-    )
+    options = request.options
+    extras = Extras(options.chance, True, request.work_dir / FOLDER if options.draw else None, options.score_threshold)
+    results = evaluate_all(model, request.config, request.server, request.work_dir, request.say, extras)
     content = {"checkpoint": str(path), "results": {name: finite(metrics) for name, metrics in results.items()}}
     try:
         replace(request.work_dir / RESULTS_FILE, (json.dumps(content, indent=1) + "\n").encode())
@@ -80,22 +102,16 @@ def evaluate_all(
     server: DataServer,
     work_dir: Path,
     say: Callable[[str], None],
-    chance: bool = False,
-    keeps: bool = False,
+    extras: Extras = METRICS_ONLY,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of every split that has an evaluator, by its display name; draws the first one's contact sheet.
-
-    Args:
-        chance: also with shuffled embeddings, see `readings`.
-        keeps: also writes the predictions.
-    """
+    """Metrics of every split that has an evaluator, by its display name; draws the first one's contact sheet."""
     splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
     if not splits:
         raise UserError(f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader")
     results = {}
     for split in splits:
         sheet = work_dir / "contact_sheet.png" if split == splits[0] else None
-        results |= evaluate(model, config, split, server, work_dir, say, sheet, chance, keeps)
+        results |= evaluate(model, config, split, server, work_dir, say, sheet, extras)
     return results
 
 
@@ -107,18 +123,14 @@ def evaluate(
     work_dir: Path,
     say: Callable[[str], None],
     sheet: Path | None = None,
-    chance: bool = False,
-    keeps: bool = False,
+    extras: Extras = METRICS_ONLY,
 ) -> dict[str, dict[str, float]]:
-    """The metrics of one split, by its display name and the reading of the scores.
-
-    Args:
-        sheet: where the contact sheet of the first images goes.
-        chance, keeps: as of `evaluate_all`.
-    """
+    """The metrics of one split, by its display name and the reading of the scores; with `sheet`, draws its first images
+    there."""
     head = model.roi_head.bbox_head
-    ways = readings(head, chance)
+    ways = readings(head, extras.chance)
     title = display_name(config, split)
+    pictures = Pictures(extras.pictures / title, extras.threshold) if extras.pictures is not None else None
     feed = Feed(server, config, split, work_dir, say, epochs=1)
     predictions: dict[str, list[dict[str, np.ndarray]]] = {f"{title}{way}": [] for way in ways}
     shown: list[tuple[np.ndarray, np.ndarray, Detections, str]] = []
@@ -134,6 +146,8 @@ def evaluate(
                     kept.append(as_arrays(batch, detections))
                 if sheet is not None and len(shown) < SHEET_IMAGES:
                     shown += tiles(batch, found[own])
+                if pictures is not None:
+                    pictures.add_batch(batch, found[own], label_names(model, feed))
                 jt.sync_all()
         results = {name: feed.evaluate(kept) for name, kept in predictions.items()}
     except (UserError, StreamFailed, DataServerLost) as error:
@@ -145,13 +159,18 @@ def evaluate(
         model.train()
         feed.close()
         jt.gc()
-    if keeps:
+    if extras.keeps:
         keep(list(predictions.values())[own], work_dir, split)
     if sheet is not None:
         draw(sheet, shown[:SHEET_IMAGES])
     return {
         name: {key.removeprefix("coco/"): value for key, value in metrics.items()} for name, metrics in results.items()
     }
+
+
+def label_names(model: nn.Module, feed: Feed) -> list[str]:
+    """What the labels of a split are called; empty for a detector that tells no classes apart."""
+    return [] if model.roi_head.bbox_head.num_classes == 1 else feed.classes
 
 
 def keep(predictions: list[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:
