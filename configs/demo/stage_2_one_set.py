@@ -3,8 +3,8 @@ _base_ = ['./stage_2.py']
 
 model = dict(roi_head=dict(bbox_head=dict(zeroshot_path=['{data_root}/train_a.npy'])))
 train_dataloader = dict(dataset=dict(datasets=[_base_.train_a]))
-train_cfg = dict(max_epochs=16)
+train_cfg = dict(max_epochs=20)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=16, milestones=[12], gamma=0.2),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=20, T_max=20),
 ]

@@ -16,6 +16,7 @@ from trainer.calibration_charts import calibration_charts
 from trainer.progress import METRICS_FILE
 from trainer.recipe.fingerprints import program_version
 from trainer.recipe.outcome import Outcome, read_results
+from trainer.recipe.pictures import pictures
 from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
 from trainer.report import Report, Section, Table, Text
@@ -43,6 +44,9 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
     if others:
         sections.append(Section("Other measurements", others))
     sections += _calibrations(recipe, folder)
+    for step in _of(recipe, "evaluate"):
+        if step.title == next(iter(found.rows), None):
+            sections.append(Section(f"Pictures: {step.name}", pictures(step, folder(step.name))))
     sections.append(Section("Steps", [_steps(recipe, entries)]))
     facts = {
         "recipe": str(recipe.path),

@@ -15,8 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-from mmengine.config import Config
+from pprint import pformat
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
@@ -123,7 +122,9 @@ class Runner:
             content["load_from"] = str(self._weights(step.weights))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            Config(content).dump(folder / CONFIG_FILE)
+            # Config.dump would say the same, but thinks for seconds about where to break its lines
+            lines = (f"{key} = {pformat(value, width=120, sort_dicts=False)}\n" for key, value in content.items())
+            (folder / CONFIG_FILE).write_text("".join(lines))
         except OSError as error:
             raise UserError(f"cannot write {folder / CONFIG_FILE}: {error.strerror}") from None
 

@@ -42,9 +42,10 @@ def run(request: Request) -> int:
         )
     request.say(f"calibrating {path} on {display_name(config, split)}")
     feed = Feed(request.server, config, split, request.work_dir, request.say, epochs=1)
-    if len(feed.classes) != head.num_classes:
+    names = feed.classes[0]
+    if len(names) != head.num_classes:
         raise UserError(
-            f"the data set has {len(feed.classes)} classes, the vocabulary {head.num_classes}; "
+            f"the data set has {len(names)} classes, the vocabulary {head.num_classes}; "
             "make model.roi_head.bbox_head.zeroshot_path the data set's"
         )
     counts = np.zeros(head.num_classes, np.int64)
@@ -55,7 +56,7 @@ def run(request: Request) -> int:
                 counts += np.bincount(found.labels, minlength=len(counts))
             jt.sync_all()
     gamma = calibration.GAMMA if head.gamma is None else head.gamma
-    made = Calibration(list(feed.classes), calibration.digest(head.embeddings()), gamma, counts.tolist(), feed.images)
+    made = Calibration(list(names), calibration.digest(head.embeddings()), gamma, counts.tolist(), feed.images)
     feed.close()
     out = request.work_dir / CALIBRATION_FILE
     calibration.save(out, made)

@@ -138,7 +138,7 @@ def evaluate(
     model.eval()
     try:
         if getattr(head, "prior", None) is not None:
-            check_names(head.prior, feed.classes, "model.roi_head.bbox_head.calibration")
+            check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
         with jt.no_grad(), uncalibrated(head):
             for batch in feed:
                 found = [one[: batch.valid] for one in model.predict_readings(batch, list(ways.values()))]
@@ -170,7 +170,7 @@ def evaluate(
 
 def label_names(model: nn.Module, feed: Feed) -> list[str]:
     """What the labels of a split are called; empty for a detector that tells no classes apart."""
-    return [] if model.roi_head.bbox_head.num_classes == 1 else feed.classes
+    return [] if model.roi_head.bbox_head.num_classes == 1 else list(feed.classes[0])
 
 
 def keep(predictions: list[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:

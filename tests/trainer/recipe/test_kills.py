@@ -25,8 +25,6 @@ RECIPE = f"""
 options = {{
     'train_dataloader.batch_size': 4,
     'default_hooks.logger.interval': 1,
-    'model.backbone.base_channels': 16,
-    'model.neck.in_channels': [16, 32, 64, 128],
 }}
 _training = {{'val_evaluator': None, 'test_evaluator': None, 'train_cfg.max_epochs': 2}}
 _stage_1 = {{
