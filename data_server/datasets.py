@@ -125,6 +125,11 @@ class Datasets:
         return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
 
     @property
+    def sizes(self) -> list[int]:
+        """How many images each data set has."""
+        return [len(part.dataset) for part in self.parts]
+
+    @property
     def classes(self) -> list[list[str]]:
         """The names of each data set's classes by label."""
         return [part.classes for part in self.parts]

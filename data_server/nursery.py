@@ -89,6 +89,7 @@ def _serve_stream(channel: Channel) -> None:
         classes=datasets.classes,
         images=len(datasets),
         fingerprint=facts.fingerprint,
+        sizes=facts.sizes,
         max_boxes=facts.max_boxes,
         max_proposals=facts.max_proposals,
         batch_height=facts.height,

@@ -260,12 +260,13 @@ class Assign(Message, large=True):
 class Facts(Message, large=True):
     """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high.
 
-    `nursery_bytes` is what the data set takes in memory, `worker_bytes` what a worker needs beyond that (both
-    measured).
+    `images` are those of all data sets, `sizes` those of each; `nursery_bytes` is what they take in memory,
+    `worker_bytes` what a worker needs beyond that (both measured).
     """
 
     classes: list
     images: int
+    sizes: list
     fingerprint: str
     max_boxes: int
     max_proposals: int

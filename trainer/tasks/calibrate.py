@@ -42,12 +42,8 @@ def run(request: Request) -> int:
         )
     request.say(f"calibrating {path} on {display_name(config, split)}")
     feed = Feed(request.server, config, split, request.work_dir, request.say, epochs=1)
+    head.check_classes(feed.classes, training=False)
     names = feed.classes[0]
-    if len(names) != head.num_classes:
-        raise UserError(
-            f"the data set has {len(names)} classes, the vocabulary {head.num_classes}; "
-            "make model.roi_head.bbox_head.zeroshot_path the data set's"
-        )
     counts = np.zeros(head.num_classes, np.int64)
     model.eval()
     with jt.no_grad(), uncalibrated(head):

@@ -137,6 +137,7 @@ def evaluate(
     own = list(ways).index(CALIBRATED if CALIBRATED in ways else PLAIN)
     model.eval()
     try:
+        head.check_classes(feed.classes, training=False)
         if getattr(head, "prior", None) is not None:
             check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
         with jt.no_grad(), uncalibrated(head):

@@ -58,6 +58,7 @@ class Trainer:
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
         cursor, record = self._restore(resume_from)
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
+        self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.max_epochs
         self.schedule = Schedule(
