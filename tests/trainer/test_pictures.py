@@ -11,6 +11,7 @@ from PIL import Image
 from shared.errors import UserError
 from tests.trainer.models.examples import random_batch
 from trainer import pictures
+from trainer.device import var
 from trainer.drawing import colour_of
 from trainer.models import Detections
 from trainer.pictures import Pictures
@@ -54,6 +55,7 @@ def test_the_colours_of_the_image_are_not_swapped(tmp_path: Path) -> None:
 
 def test_a_batchs_images_are_drawn_without_padding_with_boxes_in_their_own_pixels(tmp_path: Path) -> None:
     batch = random_batch(480, 640, counts=(1, 2))
+    batch.images = var(np.full((2, 480, 640, 3), 90, np.uint8))
     shapes = batch.image_shapes.numpy().astype(int)
     batch.host |= {"image_ids": np.array([7, 9]), "image_shapes": shapes, "boxes": batch.boxes.numpy()}
     # scale factors are 0.5: detections are in pixels of an original twice as large
