@@ -38,7 +38,7 @@ def test_only_what_scores_enough_is_drawn(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_are_drawn(tmp_path: Path) -> None:
-    boxes = np.tile(BOXES[:1], (pictures.MOST + 1, 1))
+    boxes = np.array([[7 * n, 300, 7 * n + 6, 400] for n in range(pictures.MOST + 1)], np.float32)
     boxes[-1] = BOXES[1]
     names = ["cat"] * pictures.MOST + ["red star"]
     Pictures(tmp_path, 0.0).add("one", GREY, boxes, names, np.linspace(1, 0.5, len(boxes)))
