@@ -59,13 +59,11 @@ def _evaluations(lines: dict[str, list[dict]]) -> list[Chart]:
     return charts_of
 
 
-def draw(work_dir: Path) -> Path | None:
-    """Writes ``curves.png`` of a run's work dir and returns its path; None where nothing was logged yet."""
+def draw(work_dir: Path) -> None:
+    """Writes ``curves.png`` of a run's work dir, unless nothing was logged yet."""
     metrics = work_dir / METRICS_FILE
-    if not metrics.exists() or not metrics.stat().st_size:
-        return None
-    charts.draw(work_dir / CURVES_FILE, read(metrics))
-    return work_dir / CURVES_FILE
+    if metrics.exists() and metrics.stat().st_size:
+        charts.draw(work_dir / CURVES_FILE, read(metrics))
 
 
 def _names(lines: Sequence[dict]) -> list[str]:

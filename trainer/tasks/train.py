@@ -99,8 +99,7 @@ class Trainer:
             self._save()
             self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
         self.feed.close()
-        if (path := curves.draw(self.work_dir)) is not None:
-            self.say(f"curves: {path}")
+        curves.draw(self.work_dir)
 
     def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
         """From the present step to the end of its epoch, and its checkpoint."""
