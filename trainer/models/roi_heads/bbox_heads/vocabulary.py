@@ -14,11 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import UserError
-<<<<<<< HEAD
-from trainer.vocabulary import read_embeddings
-=======
 from shared.names import names_file, read_names
->>>>>>> proposals
+from trainer.vocabulary import read_embeddings
 
 
 @dataclass
@@ -79,24 +76,12 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
     Raises:
         UserError: a file that is missing or holds something else; two files, or two rows, that contradict each other.
     """
-<<<<<<< HEAD
     if isinstance(embeddings, np.ndarray):
-        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32))
+        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32), "the vocabulary that was given", None)
     table = read_embeddings(embeddings, f"{where}.zeroshot_path")
-=======
-    try:
-        table = np.load(embeddings, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}.zeroshot_path: cannot read {embeddings!r} as a .npy file: {error}") from None
-    if table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
-        raise UserError(
-            f"{where}.zeroshot_path: {embeddings} should hold one row of finite floats per class, "
-            f"found {table.dtype} {table.shape}"
-        )
     names = read_names(embeddings)
     if names is not None:
         _check_names(names, table, embeddings)
->>>>>>> proposals
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
         images = _image_counts(counts, where)
@@ -105,10 +90,7 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"
             )
         drawable = (np.array(images) > 0).astype(np.float32)
-<<<<<<< HEAD
-    return Vocabulary(table, drawable)
-=======
-    return Vocabulary(table.astype(np.float32), drawable, embeddings, names)
+    return Vocabulary(table, drawable, embeddings, names)
 
 
 def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
@@ -120,7 +102,6 @@ def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
         # OpenImages has two categories "Bench" and two "Mouse"; with one embedding they contradict nothing.
         if not np.array_equal(table[first], table[row]):
             raise UserError(f"{names_file(path)}: rows {first} and {row} are both for {name!r} and differ in {path}")
->>>>>>> proposals
 
 
 def _image_counts(path: str, where: str) -> list[int]:
