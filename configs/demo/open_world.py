@@ -2,12 +2,12 @@
 #
 #   stage_1 ─► proposals ─► stage_2 ─► calibration ─► evaluation, on names that were trained and on names that were not
 #
-# and two controls: the same network with its names' embeddings shuffled, which is chance, and a network that was trained
-# on one of the data sets only, for as many steps.
+# and two controls: the same network with its names' embeddings shuffled, which is chance, and a network that was
+# trained on one of the data sets only, for as many steps.
 title = 'Open-world detection on the demo data'
 summary = (
-    'Two training sets with 60 names each, 24 of them in both. Detected are the 96 names of both sets, and 24 names that '
-    'are in neither, though each of their words is.')
+    'Two training sets with 60 names each, 24 of them in both. Detected are the 96 names of both sets, and 24 names '
+    'that are in neither, though each of their words is.')
 note = (
     'Shuffled embeddings: the same network and boxes, every name with the text embedding of another. '
     'Train_a only: stage 2 trained on one data set, for as many steps.')
@@ -57,7 +57,11 @@ steps = [
         arguments=['--chance'],
         title='both data sets',
         options={'model.roi_head.bbox_head.calibration': '{calibration_never_seen}/calibration.json', **_validation}),
-    dict(name='stage_2_one_set', task='train', config='stage_2_one_set.py', options={**_from_stage_1, **_with_proposals(_one)}),
+    dict(
+        name='stage_2_one_set',
+        task='train',
+        config='stage_2_one_set.py',
+        options={**_from_stage_1, **_with_proposals(_one)}),
     dict(
         name='base_one_set',
         task='evaluate',

@@ -1,4 +1,4 @@
-# Stage 2 on the demo data: the boxes of stage 1 get names. Two training sets, a vocabulary for each, one shared network.
+# Stage 2 on the demo data: the boxes of stage 1 get names. Two training sets, a vocabulary for each, one network.
 _base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py']
 
 data_root = 'data/demo'
@@ -58,5 +58,11 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(
-        type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, begin=0, end=10, T_max=10, eta_min_ratio=0.01),
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=10,
+        T_max=10,
+        eta_min_ratio=0.01),
 ]
