@@ -1,5 +1,5 @@
-# Stage 2, small enough to be trained on a CPU in minutes: CLIP's last stage, attention pooling and text embeddings on the
-# pyramid of the small stage 1, from whose weights backbone and neck start where a config says so (init_cfg).
+# Stage 2, small enough to be trained on a CPU in minutes: CLIP's last stage, attention pooling and text embeddings on
+# the pyramid of the small stage 1, from whose weights backbone and neck start where a config says so (init_cfg).
 _base_ = ['./cln_small.py']
 model = dict(
     _delete_=True,

@@ -20,7 +20,7 @@ def make_inference(folder: Path, counts: list[float] | None = None, **changes: o
         np.save(folder / "counts.npy", np.array(counts))
         changes = {"detection_counts": str(folder / "counts.npy"), "gamma": 0.6, **changes}
     three = {"type": "BBoxHeadCLIPInference", "num_classes": 3, "zeroshot_path": write_vocabulary(folder, 3)}
-    return make_head(folder, **three, **{"beta": 0.3, **changes})
+    return make_head(folder, **{**three, "beta": 0.3, **changes})
 
 
 def write_calibration(folder: Path, head: BBoxHeadCLIPInference, counts: list[int], gamma: float) -> str:
