@@ -34,6 +34,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from shared.data_root import fill_in
 from shared.errors import UserError, described, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
@@ -87,9 +88,15 @@ _DATA_PART: dict[str, tuple[Any, str]] = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--config`` and ``--cfg-options`` as MMDetection's tools have them."""
-    parser.add_argument("--config", required=True, help="path of a config file")
+def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
+    """``--config`` and ``--cfg-options`` as MMDetection's tools have them; with `recipe`, ``--recipe`` in place of the
+    first."""
+    if recipe:
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument("--config", help="path of a config file")
+        one.add_argument("--recipe", help="path of a recipe: tasks that build on each other")
+    else:
+        parser.add_argument("--config", required=True, help="path of a config file")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -115,10 +122,11 @@ class _Overrides(DictAction):
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """The config at `path` with `options` merged in and checked.
+    """The config at `path` with `options` merged in, ``{data_root}`` filled in, and checked.
 
     Raises:
-        UserError: the file is missing or no valid config, or a section of ours has an unknown key.
+        UserError: the file is missing or no valid config, a section of ours has an unknown key, or ``{data_root}``
+            stands somewhere and there is no `data_root`.
     """
     if not Path(path).is_file():
         raise UserError(f"config {path!r}: no such file")
@@ -128,6 +136,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config.merge_from_dict(options or {})
     except Exception as error:
         raise UserError(f"config {path!r}: {described(error)}") from None
+    fill_in(config)
     check(config)
     return config
 

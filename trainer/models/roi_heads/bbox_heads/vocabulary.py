@@ -15,6 +15,7 @@ import numpy as np
 
 from shared.errors import UserError
 from shared.names import names_file, read_names
+from trainer.vocabulary import read_embeddings
 
 
 @dataclass
@@ -64,26 +65,20 @@ class Vocabulary:
             raise UserError(f"{self.path} does not fit {whose}{where}; {hint}")
 
 
-def load_vocabulary(embeddings: str, counts: str | None, where: str) -> Vocabulary:
+def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str) -> Vocabulary:
     """Read a vocabulary's files.
 
     Args:
-        embeddings: zeroshot_path, of any float type.
+        embeddings: zeroshot_path, of any float type; or the rows themselves, f32 (C,D), which have no `counts`.
         counts: cat_freq_path; None when all classes have images.
         where: the head's name in the config, for messages.
 
     Raises:
         UserError: a file that is missing or holds something else; two files, or two rows, that contradict each other.
     """
-    try:
-        table = np.load(embeddings, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}.zeroshot_path: cannot read {embeddings!r} as a .npy file: {error}") from None
-    if table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
-        raise UserError(
-            f"{where}.zeroshot_path: {embeddings} should hold one row of finite floats per class, "
-            f"found {table.dtype} {table.shape}"
-        )
+    if isinstance(embeddings, np.ndarray):
+        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32), "the vocabulary that was given", None)
+    table = read_embeddings(embeddings, f"{where}.zeroshot_path")
     names = read_names(embeddings)
     if names is not None:
         _check_names(names, table, embeddings)
@@ -95,7 +90,7 @@ def load_vocabulary(embeddings: str, counts: str | None, where: str) -> Vocabula
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"
             )
         drawable = (np.array(images) > 0).astype(np.float32)
-    return Vocabulary(table.astype(np.float32), drawable, embeddings, names)
+    return Vocabulary(table, drawable, embeddings, names)
 
 
 def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
