@@ -5,6 +5,8 @@ UniDetector's have been taken out:
 
     class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the
                      annotation file counts.
+    proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.proposals`; with it go
+                     ``proposal_model`` and the pipeline's ``LoadProposals``.
 
 Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
 its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
@@ -26,6 +28,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
+from data_server import proposals
 from shared.errors import UserError, described, nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
@@ -46,6 +49,7 @@ class Part:
         self.dataset_id = dataset_id
         self.class_agnostic = bool(config.pop("class_agnostic", False))
         config.setdefault("test_mode", not training)
+        wanted = proposals.Settings(config)
         annotations = _annotation_file(config)
         if self.class_agnostic and annotations and not config.get("metainfo"):
             config["metainfo"] = {"classes": category_names(annotations)}
@@ -59,9 +63,15 @@ class Part:
             _check_classes(config, category_names(annotations), annotations)
         if len(self.dataset) == 0:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
+        self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
 
     def results(self, index: int) -> dict[str, Any]:
         return self.dataset[index]
+
+    def stream_id(self, index: int, place: int) -> int:
+        """What batches call image `index`: its id where that is a number, else its `place` among all images of the
+        stream."""
+        return numbered(self.dataset.get_data_info(index).get("img_id"), place)
 
     def image_path(self, index: int) -> str:
         """The file of image `index`, for messages."""
@@ -90,6 +100,14 @@ class Datasets:
         dataset = config["dataset"]
         parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
         self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
+        with_proposals = [part.proposals is not None for part in self.parts]
+        if any(with_proposals) and not all(with_proposals):
+            raise UserError(
+                f"data set {with_proposals.index(False)} (counted from 0) has no proposal_file, "
+                f"data set {with_proposals.index(True)} has one; all of a ConcatDataset need one, or none"
+            )
+        # One number for the whole stream: the trainer compiles its kernels for it.
+        self.proposals = max(part.proposals.most for part in self.parts) if all(with_proposals) else 0
         self._ends = np.cumsum([len(part.dataset) for part in self.parts])
 
     def __len__(self) -> int:
@@ -106,15 +124,23 @@ class Datasets:
         return list(dict.fromkeys(name for part in self.parts for name in part.classes))
 
     def facts(self) -> tuple[np.ndarray, int, str]:
-        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations,
-        which does not depend on where the files are."""
+        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations
+        and proposals, which does not depend on where the files are."""
         sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
         places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
         for row, (part, index) in enumerate(places):
             *sizes[row], boxes, annotated = part.facts(index)
             most = max(most, boxes)
             digest.update(annotated)
+        for part in self.parts:
+            if part.proposals is not None:
+                digest.update(part.proposals.fingerprint)
         return sizes, most, digest.hexdigest()
+
+
+def numbered(identity: Any, place: int) -> int:
+    """An image's id in batches, where only numbers travel."""
+    return int(identity) if str(identity).isdigit() else place
 
 
 def category_names(annotation_file: str) -> list[str]:

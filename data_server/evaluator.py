@@ -20,6 +20,7 @@ from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 
+from data_server import proposal_file
 from data_server.datasets import Datasets
 from data_server.predictions import Record
 from shared.errors import UserError, described, nearest
@@ -50,6 +51,9 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
         if not isinstance(config, dict) or not isinstance(config.get("type"), str):
             raise UserError(f"metric {short(config)}: expected a dict with 'type'")
         try:
+            if config["type"] == proposal_file.ORDER:
+                values.update(proposal_file.keep(datasets, config, predictions))
+                continue
             metric = _build(config, datasets)
             for sample in _samples(predictions):
                 metric.process({}, [sample])

@@ -89,6 +89,7 @@ def _serve_stream(channel: Channel) -> None:
         images=len(datasets),
         fingerprint=facts.fingerprint,
         max_boxes=facts.max_boxes,
+        max_proposals=facts.max_proposals,
         batch_height=facts.height,
         batch_width=facts.width,
         nursery_bytes=private_bytes(),

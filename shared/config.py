@@ -15,6 +15,10 @@ meaning are kept; what is ours alone is the `feed` section:
     feed.reconnect_seconds how long a trainer waits for an external data server that went away (default 600)
     feed.linger_seconds    how long an external data server keeps the stream of a trainer that was killed, so that the
                            next one is served at once (default 60)
+
+Of stage 1's proposals, outside of it: ``proposal_dir``, the folder that ``--task propose`` writes to (default: the
+work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with ``LoadProposals`` in its
+pipeline (`data_server.proposals`). Relative paths are the data server's, as ``data_root``'s are.
 """
 
 from __future__ import annotations

@@ -267,6 +267,7 @@ class Facts(Message, large=True):
     images: int
     fingerprint: str
     max_boxes: int
+    max_proposals: int
     batch_height: int
     batch_width: int
     nursery_bytes: int

@@ -187,7 +187,8 @@ class Feed:
             boxes=var(arrays["boxes"]),
             box_counts=var(arrays["box_counts"]),
             labels=var(arrays["labels"]),
-            host={name: array.copy() for name, array in arrays.items() if name != "images"},
+            **{name: var(arrays[name]) for name in ("proposals", "proposal_counts") if name in arrays},
+            host={name: array.copy() for name, array in arrays.items() if name not in ("images", "proposals")},
             step=lease.step,
             valid=lease.valid,
         )
