@@ -4,6 +4,7 @@ python -m trainer --config configs/demo/cln.py                          train; a
 python -m trainer --config C --resume                                   go on where the last run of this config stopped
 python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
 python -m trainer --config C --task export --checkpoint F --out X.pth   the weights for PyTorch and MMDetection
+python -m trainer --config C --task detect --checkpoint F --images photos/ --names cat "red star" --draw
 python -m trainer --config C --data-server ipc:///tmp/feed              join a running data server
 python -m trainer --config C --cfg-options data_root=/data/mine         train on your own COCO-format data
 """
@@ -44,21 +45,55 @@ def main() -> int:
         "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
     )
     parser.add_argument("--checkpoint", help="weights to start from, to evaluate or to export")
-    parser.add_argument("--out", type=Path, help="the .pth file that --task export writes")
+    parser.add_argument("--out", type=Path, help="the .pth file of --task export, the .json file of --task detect")
     parser.add_argument(
         "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
     )
     parser.add_argument(
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
+    parser.add_argument(
+        "--draw", action="store_true", help="--task evaluate and detect also write images with what was found in them"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="S",
+        help="draw no detection below S (default: 0.3); --task detect does not write those either (default: all)",
+    )
+    add_detect_arguments(parser)
     options = parser.parse_args()
-    if (options.task == "export") != (options.out is not None):
-        parser.error("--task export and --out FILE go together")
+    if options.task == "export" and options.out is None:
+        parser.error("--task export needs --out FILE")
+    if options.out is not None and options.task not in ("export", "detect"):
+        parser.error(f"--out goes with --task export and detect, not with {options.task}")
     try:
         return run(options)
     except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
         say(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
+
+
+def add_detect_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``--task detect`` is asked; `trainer.tasks.detect` and `trainer.api` say more."""
+    group = parser.add_argument_group("--task detect")
+    group.add_argument(
+        "--images", nargs="+", default=[], metavar="PATH", help="files, folders, patterns such as '*.jpg'"
+    )
+    group.add_argument(
+        "--vocabulary", nargs="+", default=[], metavar="F.npy", help="text embeddings, with their names in F.names.json"
+    )
+    group.add_argument("--names", nargs="+", default=[], metavar="NAME", help="single names, instead or in addition")
+    group.add_argument(
+        "--embeddings",
+        nargs="+",
+        default=[],
+        metavar="F.npy",
+        help="where --names are looked up (default: the config's)",
+    )
+    group.add_argument(
+        "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,7 +103,9 @@ def run(options: argparse.Namespace) -> int:
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
     request = Request(config, work_dir, options.checkpoint, None, interrupt, say, options)
     if options.task in WITHOUT_DATA_SERVER:
-        return _task(options.task).run(request)
+        task = _task(options.task)
+        interrupt.end_at_once()  # a task that has imported Jittor has changed the handlers
+        return task.run(request)
     with DataServer(options.data_server, options.workers, say) as server:
         from trainer.device import describe  # Jittor comes in here, while the data server starts up
 

@@ -12,12 +12,13 @@ Every picture is scaled so that its longer side is 360 pixels; lines and letters
 same everywhere. Proposals are drawn from worst to best and the dashed ground truth last: what matters lies on top.
 """
 
-import itertools
 import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from trainer.drawing import DARK, Box, Colour, Labels, dashed_frame, frame, inside
 
 SIDE = 360
 GAP = 8
@@ -28,9 +29,6 @@ GREEN = (60, 220, 90)
 BEST, WORST = (255, 40, 30), (255, 225, 120)
 DASH = 9
 LABEL_FONT, TITLE_FONT = ImageFont.load_default(11), ImageFont.load_default(13)
-
-Box = tuple[float, float, float, float]
-Colour = tuple[int, int, int]
 
 
 def draw(
@@ -81,19 +79,18 @@ def _tile(
     canvas = ImageDraw.Draw(picture)
 
     def placed(box: np.ndarray) -> Box:
-        """In the picture's pixels, with the line's width kept inside the border."""
-        return tuple(np.clip(box * scale, 2, (size[0] - 3, size[1] - 3) * 2))
+        return inside(box * scale, size, 2)
 
     order = np.argsort(-scores, kind="stable")[:top]
     proposals = [(placed(boxes[i]), _warm(rank, top), float(scores[i])) for rank, i in enumerate(order)]
     for box, colour, _ in reversed(proposals):
-        _rectangle(canvas, box, (0, 0, 0), 4)  # a dark edge keeps warm lines visible on warm pictures
-        _rectangle(canvas, box, colour, 2)
+        frame(canvas, box, DARK, 4)  # a dark edge keeps warm lines visible on warm pictures
+        frame(canvas, box, colour, 2)
     for box in truth:
-        _dashed_rectangle(canvas, placed(box))
-    taken: list[Box] = []
+        dashed_frame(canvas, placed(box), GREEN, 3, DASH)
+    labels = Labels(size, LABEL_FONT)
     for box, colour, score in proposals:
-        _label(canvas, box, f"{score:.2f}", colour, size, taken)
+        labels.write(canvas, box, f"{score:.2f}", colour)
 
     tile = Image.new("RGB", (SIDE, LINE + picture.height), BACKGROUND)
     ImageDraw.Draw(tile).text((0, 1), _shorten(title, SIDE), TEXT, TITLE_FONT)
@@ -106,48 +103,6 @@ def _warm(rank: int, top: int) -> Colour:
     return tuple(round(best + (worst - best) * share) for best, worst in zip(BEST, WORST, strict=True))
 
 
-def _rectangle(canvas: ImageDraw.ImageDraw, box: Box, colour: Colour, width: int) -> None:
-    """A frame whose line is centred on the box's edge; inverted boxes, which raw proposals can be, are set right."""
-    x1, x2 = sorted((box[0], box[2]))
-    y1, y2 = sorted((box[1], box[3]))
-    half = width / 2
-    canvas.rectangle((x1 - half, y1 - half, x2 + half - 1, y2 + half - 1), outline=colour, width=width)
-
-
-def _dashed_rectangle(canvas: ImageDraw.ImageDraw, box: Box) -> None:
-    """Green dashes on a solid black frame."""
-    _rectangle(canvas, box, (0, 0, 0), 5)
-    x1, y1, x2, y2 = box
-    corners = [np.array(corner) for corner in ((x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1))]
-    for start, end in itertools.pairwise(corners):
-        length = max(float(np.abs(end - start).sum()), 1.0)
-        for offset in np.arange(0.0, length, 1.5 * DASH):
-            dash_start = start + (end - start) * (offset / length)
-            dash_end = start + (end - start) * (min(offset + DASH, length) / length)
-            canvas.line((*dash_start, *dash_end), GREEN, 3)
-
-
-def _label(
-    canvas: ImageDraw.ImageDraw,
-    box: Box,
-    text: str,
-    colour: Colour,
-    size: tuple[int, int],
-    taken: list[Box],
-) -> None:
-    """Writes `text` at the corner of `box` where it covers no earlier label (`taken`), or nowhere."""
-    width, height = LABEL_FONT.getlength(text) + 4, 13
-    x1, y1, x2, y2 = box
-    for x, y in ((x1, y1), (x2 - width, y1), (x1, y2 - height), (x2 - width, y2 - height), (x1, y1 - height), (x1, y2)):
-        x, y = min(max(x, 0), size[0] - width), min(max(y, 0), size[1] - height)
-        place = (x, y, x + width, y + height)
-        if all(place[0] >= t[2] or place[2] <= t[0] or place[1] >= t[3] or place[3] <= t[1] for t in taken):
-            canvas.rectangle(place, fill=colour)
-            canvas.text((x + 2, y), text, (0, 0, 0), LABEL_FONT)
-            taken.append(place)
-            return
-
-
 def _legend(top: int) -> Image.Image:
     entries = [("ground truth", None), ("best proposal", _warm(0, top)), (f"proposal {top}", _warm(top - 1, top))]
     legend = Image.new(
@@ -158,9 +113,9 @@ def _legend(top: int) -> Image.Image:
     for text, colour in entries:
         box = (x, 4, x + 28, LINE)
         if colour is None:
-            _dashed_rectangle(canvas, box)
+            dashed_frame(canvas, box, GREEN, 3, DASH)
         else:
-            _rectangle(canvas, box, colour, 2)
+            frame(canvas, box, colour, 2)
         canvas.text((x + 36, 3), text, TEXT, TITLE_FONT)
         x += TITLE_FONT.getlength(text) + 60
     return legend

@@ -56,6 +56,8 @@ def test_a_run_leaves_checkpoint_metrics_events_and_contact_sheet(finished: Run)
     assert list((finished.work_dir / "tensorboard").glob("events*"))
     with Image.open(finished.work_dir / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 300
+    with Image.open(finished.work_dir / "curves.png") as curves:
+        assert curves.width > 1000
     finished.assert_nothing_left()
 
 
@@ -79,9 +81,11 @@ def test_the_table_shows_recall_on_seen_and_never_seen_names_side_by_side(finish
 
 def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(finished: Run, start) -> None:
     saved = checkpoint.latest(finished.work_dir)
-    run = start("--task", "evaluate", "--checkpoint", str(saved))
+    run = start("--task", "evaluate", "--checkpoint", str(saved), "--draw")
     assert run.end() == 0, run.text
     assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
+    for split in ("val_base", "val_never_seen"):
+        assert len(list((run.work_dir / "drawn" / split).glob("*.jpg"))) == 8
 
 
 def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """``--task evaluate``: detections for every image of a split, metrics from the data server, a contact sheet to look at.
 
 batches ──► detector.predict ──► detections ──PREDICTIONS──► data server: MMDetection's own metric classes ──► METRICS
-                                    └──► the first images with ground truth and best proposals ──► contact_sheet.png
+                                    ├──► the first images with ground truth and best proposals ──► contact_sheet.png
+                                    └──► with --draw, every image with ground truth ──► drawn/<split>/<image id>.jpg
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trainer.data_server import DataServer, DataServerLost
 from trainer.device import jt, nn
 from trainer.feed import Feed
 from trainer.models import Detections, build_detector
+from trainer.pictures import FOLDER, Pictures
 from trainer.progress import table
 from trainer.tasks import Request
 
@@ -35,21 +37,39 @@ def run(request: Request) -> int:
     model = build_detector(request.config.model)
     pretrained.load(path, model, request.say, complete=True)
     request.say(f"evaluating {path}")
-    print(results_table(evaluate_all(model, request.config, request.server, request.work_dir, request.say)))
+    pictures = request.work_dir / FOLDER if request.options.draw else None
+    threshold = request.options.score_threshold
+    results = evaluate_all(
+        model, request.config, request.server, request.work_dir, request.say, pictures=pictures, threshold=threshold
+    )
+    print(results_table(results))
     return 0
 
 
 def evaluate_all(
-    model: nn.Module, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None]
+    model: nn.Module,
+    config: Config,
+    server: DataServer,
+    work_dir: Path,
+    say: Callable[[str], None],
+    pictures: Path | None = None,
+    threshold: float | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Metrics of every split that has an evaluator, by its display name; draws the first one's contact sheet."""
+    """Metrics of every split that has an evaluator, by its display name; draws the first one's contact sheet.
+
+    Args:
+        pictures: every image is drawn there, in a folder for each split; None: none is.
+        threshold: see `Pictures`.
+    """
     splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
     if not splits:
         raise UserError(f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader")
     results = {}
     for split in splits:
         sheet = work_dir / "contact_sheet.png" if split == splits[0] else None
-        results[display_name(config, split)] = evaluate(model, config, split, server, work_dir, say, sheet)
+        name = display_name(config, split)
+        drawn = Pictures(pictures / name, threshold) if pictures is not None else None
+        results[name] = evaluate(model, config, split, server, work_dir, say, sheet, drawn)
     return results
 
 
@@ -61,8 +81,9 @@ def evaluate(
     work_dir: Path,
     say: Callable[[str], None],
     sheet: Path | None = None,
+    pictures: Pictures | None = None,
 ) -> dict[str, float]:
-    """The metrics of one split; with `sheet`, draws its first images there."""
+    """The metrics of one split; with `sheet`, draws its first images there, with `pictures` all of them."""
     feed = Feed(server, config, split, work_dir, say, epochs=1)
     predictions: list[dict[str, np.ndarray]] = []
     shown: list[tuple[np.ndarray, np.ndarray, Detections, str]] = []
@@ -74,6 +95,8 @@ def evaluate(
                 predictions.append(as_arrays(batch, detections))
                 if sheet is not None and len(shown) < SHEET_IMAGES:
                     shown += tiles(batch, detections)
+                if pictures is not None:
+                    pictures.add_batch(batch, detections, label_names(model, feed))
                 jt.sync_all()
         metrics = feed.evaluate(predictions)
     except (UserError, StreamFailed, DataServerLost) as error:
@@ -87,6 +110,11 @@ def evaluate(
     if sheet is not None:
         draw(sheet, shown[:SHEET_IMAGES])
     return {name.removeprefix("coco/"): value for name, value in metrics.items()}
+
+
+def label_names(model: nn.Module, feed: Feed) -> list[str]:
+    """What the labels of a split are called; empty for a detector that tells no classes apart."""
+    return [] if model.roi_head.bbox_head.num_classes == 1 else feed.classes
 
 
 def keep(predictions: list[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:

@@ -23,7 +23,7 @@ from mmengine.config import Config
 
 from shared.config import section, seed_of
 from shared.errors import UserError
-from trainer import checkpoint, pretrained
+from trainer import checkpoint, curves, pretrained
 from trainer.batch import Batch
 from trainer.data_server import DataServer, DataServerLost
 from trainer.device import device_memory, jt, seed
@@ -100,6 +100,8 @@ class Trainer:
             self._save()
             self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
         self.feed.close()
+        if (path := curves.draw(self.work_dir)) is not None:
+            self.say(f"curves: {path}")
 
     def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
         """From the present step to the end of its epoch, and its checkpoint."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import UserError
+from trainer.vocabulary import read_embeddings
 
 
 @dataclass
@@ -28,26 +29,20 @@ class Vocabulary:
     drawable: np.ndarray
 
 
-def load_vocabulary(embeddings: str, counts: str | None, where: str) -> Vocabulary:
+def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str) -> Vocabulary:
     """Read a vocabulary's files.
 
     Args:
-        embeddings: zeroshot_path, of any float type.
+        embeddings: zeroshot_path, of any float type; or the rows themselves, f32 (C,D), which have no `counts`.
         counts: cat_freq_path; None when all classes have images.
         where: the head's name in the config, for messages.
 
     Raises:
         UserError: a file that is missing or holds something else.
     """
-    try:
-        table = np.load(embeddings, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}.zeroshot_path: cannot read {embeddings!r} as a .npy file: {error}") from None
-    if table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
-        raise UserError(
-            f"{where}.zeroshot_path: {embeddings} should hold one row of finite floats per class, "
-            f"found {table.dtype} {table.shape}"
-        )
+    if isinstance(embeddings, np.ndarray):
+        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32))
+    table = read_embeddings(embeddings, f"{where}.zeroshot_path")
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
         images = _image_counts(counts, where)
@@ -56,7 +51,7 @@ def load_vocabulary(embeddings: str, counts: str | None, where: str) -> Vocabula
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"
             )
         drawable = (np.array(images) > 0).astype(np.float32)
-    return Vocabulary(table.astype(np.float32), drawable)
+    return Vocabulary(table, drawable)
 
 
 def _image_counts(path: str, where: str) -> list[int]:

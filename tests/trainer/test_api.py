@@ -1,0 +1,192 @@
+"""`Detector`, as a program of a user's own has it, with all three kinds of detectors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.config import load_config
+from shared.errors import UserError
+from tests.cluster import ROOT, Cluster
+from tests.photos import VAL_PIPELINE, config_of
+from tests.trainer.detectors import NAMES, write_clip, write_stage_1, write_table
+from trainer import pretrained
+from trainer.api import Detector, Found
+from trainer.device import jit_kernel_count, jt, var
+from trainer.feed import Feed
+from trainer.images import BadImage, pipeline_of, read
+from trainer.models import build_detector
+from trainer.vocabulary import load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("detectors")
+
+
+@pytest.fixture(scope="module")
+def stage_1(folder: Path) -> tuple[Path, Path]:
+    return write_stage_1(folder)
+
+
+@pytest.fixture(scope="module")
+def end_to_end(folder: Path) -> tuple[Path, Path]:
+    return write_clip(folder, "FasterRCNN")
+
+
+@pytest.fixture(scope="module")
+def stage_2(folder: Path) -> tuple[Path, Path]:
+    return write_clip(folder, "FastRCNN", "BBoxHeadCLIPInference")
+
+
+def of_name(found: Found, name: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = found.names == name
+    return found.boxes[rows], found.scores[rows]
+
+
+def assert_well_formed(found: Found, image: np.ndarray) -> None:
+    boxes, scores, names = found
+    height, width = image.shape[:2]
+    assert len(boxes) == len(scores) == len(names) > 0
+    assert boxes.dtype == scores.dtype == np.float32 and names.dtype.kind == "U"
+    assert (np.diff(scores) <= 0).all()
+    assert (boxes >= 0).all() and (boxes[:, 0::2] <= width + 0.01).all() and (boxes[:, 1::2] <= height + 0.01).all()
+
+
+def test_stage_1_finds_what_it_finds_in_a_data_servers_batches(stage_1, photos: Path, cluster: Cluster) -> None:
+    config = config_of(photos, "val", batch_size=1, pipeline=VAL_PIPELINE, class_agnostic=True)
+    detector = Detector(*stage_1)
+    model = build_detector(load_config(str(stage_1[0])).model)
+    pretrained.load(stage_1[1], model, print, complete=True)
+    model.eval()
+    client = cluster.open(config, epochs=1)
+    for number in range(8):  # wide ones, then two high ones
+        (expected,) = model.predict(Feed._upload(client.next()))
+        image = cv2.imread(str(photos / "images" / f"{number:02}.jpg"))
+        found = detector.detect(image)
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        assert set(found.names) == {"object"}
+        assert_well_formed(found, image)
+
+
+def test_a_file_and_its_pixels_in_bgr_are_the_same_image(stage_1, photos: Path) -> None:
+    detector = Detector(*stage_1)
+    path = photos / "images" / "07.jpg"
+    for one, other in zip(detector.detect(path), detector.detect(cv2.imread(str(path))), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_end_to_end_names_its_boxes(end_to_end, photos: Path) -> None:
+    detector = Detector(*end_to_end)
+    assert detector.names == NAMES
+    image = read(photos / "images" / "00.jpg")
+    found = detector.detect(image)
+    assert_well_formed(found, image)
+    assert len(set(found.names)) > 3
+
+
+def test_some_of_the_trained_names_are_found_as_among_all_of_them(end_to_end, photos: Path) -> None:
+    image = read(photos / "images" / "00.jpg")
+    everything = Detector(*end_to_end).detect(image)
+    some = Detector(*end_to_end, ["red STAR", "thing 3"])
+    assert some.names == ["red STAR", "thing 3"]
+    found = some.detect(image)
+    for given, trained in (("red STAR", "Red star"), ("thing 3", "thing 3")):
+        for one, other in zip(of_name(found, given), of_name(everything, trained), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+        assert len(of_name(found, given)[0]) > 0
+
+
+def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photos: Path, folder: Path) -> None:
+    image = read(photos / "images" / "00.jpg")
+    table = write_table(folder, "many", [f"kind {number}" for number in range(40)], seed=5)
+    many = Detector(*end_to_end, table)
+    assert many.names == load(table).names
+    found = many.detect(image)
+    assert_well_formed(found, image)
+    # A checkpoint has its own vocabulary along (zs_weights), which must not come back.
+    one = Detector(*end_to_end, ["kind 7"], embeddings=[table]).detect(image)
+    for mine, theirs in zip(of_name(one, "kind 7"), of_name(found, "kind 7"), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
+    mixed = Detector(*end_to_end, [table, "Red star"], embeddings=[folder / "vocabulary_FasterRCNN.npy"])
+    assert mixed.names == [*many.names, "Red star"]
+
+
+def test_stage_2_classifies_what_stage_1_proposes(stage_1, stage_2, photos: Path) -> None:
+    image = read(photos / "images" / "06.jpg")
+    found = Detector(*stage_2, proposals=stage_1).detect(image)
+    assert_well_formed(found, image)
+
+    # The same by hand: the best 40 boxes of stage 1, in pixels of the image that stage 2 resizes.
+    config = load_config(str(stage_2[0]))
+    proposed = Detector(*stage_1).detect(image)
+    model = build_detector(config.model)
+    pretrained.load(stage_2[1], model, print, complete=True)
+    model.eval()
+    resized, factors = pipeline_of(config)(image)
+    height, width = resized.shape[:2]
+    padded = np.zeros((1, -(-height // 32) * 32, -(-width // 32) * 32, 3), np.uint8)
+    padded[0, :height, :width] = resized
+    table = np.concatenate([proposed.boxes * factors, proposed.scores[:, None]], 1)[None, :40]
+    with jt.no_grad():
+        maps = model.neck(model.backbone(model.preprocessor(var(padded), var([[height, width]], "float32"))))
+        (expected,) = model.roi_head.predict(
+            maps, var(table), var([[height, width]], "float32"), var(factors[None], "float32")
+        )
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-6)
+    assert found.names.tolist() == [NAMES[label] for label in expected.labels]
+
+
+def test_images_of_other_sizes_need_no_more_kernels(stage_1) -> None:
+    detector = Detector(*stage_1)
+    rng = np.random.default_rng(0)
+    for size in ((96, 128), (128, 96), (50, 300)):
+        detector.detect(rng.integers(0, 255, (*size, 3)).astype(np.uint8))
+    compiled = jit_kernel_count()
+    for size in ((97, 111), (333, 222), (40, 60), (64, 512), (700, 300), (95, 127)):
+        detector.detect(rng.integers(0, 255, (*size, 3)).astype(np.uint8))
+    assert jit_kernel_count() == compiled
+
+
+def test_what_does_not_fit_together_is_told(stage_1, stage_2, end_to_end, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a FastRCNN classifies boxes that another detector proposes"):
+        Detector(*stage_2)
+    with pytest.raises(UserError, match="finds boxes itself"):
+        Detector(*end_to_end, proposals=stage_1)
+    with pytest.raises(UserError, match="finds objects of any class and names none"):
+        Detector(*stage_1, ["thing 3"], embeddings=[folder / "vocabulary_FasterRCNN.npy"])
+    with pytest.raises(UserError, match="'thing three'"):
+        Detector(*end_to_end, ["thing three"])
+    np.save(tmp_path / "long.npy", np.ones((1, 48), np.float32))
+    (tmp_path / "long.names.json").write_text('["cat"]')
+    with pytest.raises(UserError, match=r"attnpool\.c_proj.* the vocabulary's rows have 48 numbers"):
+        Detector(*end_to_end, tmp_path / "long.npy")
+
+
+def test_what_is_no_image_is_told(stage_1, tmp_path: Path) -> None:
+    detector = Detector(*stage_1)
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(BadImage, match=r"text\.jpg"):
+        detector.detect(tmp_path / "text.jpg")
+    for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((0, 8, 3), np.uint8)):
+        with pytest.raises(UserError, match="expected a uint8 array"):
+            detector.detect(wrong)
+
+
+def test_a_program_of_ones_own_needs_three_lines_and_no_torch(stage_1, photos: Path) -> None:
+    program = (
+        "import sys\nfrom trainer.api import Detector\n"
+        "boxes, scores, names = Detector(*sys.argv[1:3]).detect(sys.argv[3])\n"
+        "print(boxes.shape, scores.shape, names.shape, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, *map(str, stage_1), str(photos / "images" / "00.jpg")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(60, 4) (60,) (60,) False"

@@ -1,0 +1,215 @@
+"""UniDetector in a Python program of one's own.
+
+    from trainer.api import Detector
+
+    detector = Detector("configs/demo/cln.py", "work_dirs/demo_cln/epoch_4.safetensors")
+    boxes, scores, names = detector.detect("photo.jpg")
+
+Three kinds of detectors do the same here::
+
+    stage 1       images ─► class-agnostic boxes, all called "object"
+    end to end    images ─► boxes with the names of a vocabulary
+    stage 2       images ─► stage 1 (`proposals`) ─► boxes ─► stage 2 ─► boxes with the names of a vocabulary
+
+Torch is not needed, and must not be loaded in the same process. The first image of a process takes as long as Jittor
+needs to load its kernels; on a new machine it compiles them first, which takes minutes, once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.config import check, load_config, section
+from shared.errors import UserError
+from trainer import images, pretrained, vocabulary
+from trainer.batch import Batch
+from trainer.device import jt, nn, var
+from trainer.images import Pipeline
+from trainer.models import Detections, build_detector
+from trainer.models.detectors.fast_rcnn import FastRCNN
+from trainer.vocabulary import NamedEmbeddings
+
+SIZE_DIVISOR = 32  # padded sizes are multiples of it, as a data server's batches are
+PROPOSAL_MULTIPLE = 64  # rows of proposals: few sizes, whatever the number that is found
+_NO_BOXES = 8
+
+PathLike = str | os.PathLike
+
+
+class Found(NamedTuple):
+    """What is in an image, by descending score.
+
+    Attributes:
+        boxes: f32 (n,4), x1,y1,x2,y2 in pixels of the image.
+        scores: f32 (n,).
+        names: str (n,).
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    names: np.ndarray
+
+
+class Detector:
+    """A detector with its weights and its vocabulary.
+
+    Args:
+        config: a config file, or a Config. Its test pipeline says how images are resized.
+        checkpoint: weights, of any of the kinds that ``--checkpoint`` takes.
+        vocabulary: what is to be told apart, in place of the config's vocabulary: ``.npy`` files of text embeddings,
+            each with its names beside it (`trainer.vocabulary`), single names, or both; a NamedEmbeddings; None: the
+            config's vocabulary, whose files are needed then.
+        embeddings: the ``.npy`` files in which single names are looked up; without any, those of the config's
+            vocabulary that have names beside them.
+        proposals: config and checkpoint of stage 1, for a stage 2 (FastRCNN), which finds no boxes itself.
+        say: told what was loaded.
+
+    Attributes:
+        names: the vocabulary.
+
+    Raises:
+        UserError: a file is missing or malformed, weights do not fit, a name has no embedding.
+    """
+
+    def __init__(
+        self,
+        config: PathLike | Config,
+        checkpoint: PathLike,
+        vocabulary: PathLike | Iterable[PathLike] | NamedEmbeddings | None = None,
+        *,
+        embeddings: Iterable[PathLike] = (),
+        proposals: tuple[PathLike | Config, PathLike] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._stage = _Stage(config, checkpoint, vocabulary, embeddings, say)
+        self.names = self._stage.names
+        needs = isinstance(self._stage.model, FastRCNN)
+        if needs and proposals is None:
+            raise UserError(
+                f"config {self._stage.title}: a FastRCNN classifies boxes that another detector proposes; give config "
+                "and checkpoint of stage 1, too (proposals=(config, checkpoint), --proposals-from CONFIG CHECKPOINT)"
+            )
+        if proposals is not None and not needs:
+            raise UserError(f"config {self._stage.title}: this detector finds boxes itself; leave the proposals away")
+        self._proposer = _Stage(*proposals, None, (), say) if proposals is not None else None
+
+    def detect(self, image: PathLike | np.ndarray) -> Found:
+        """Finds what is in an image.
+
+        Args:
+            image: a file, or u8 (H,W,3) in BGR, as ``cv2.imread`` gives it (of a Pillow image in RGB:
+                ``numpy.asarray(image)[..., ::-1]``).
+
+        Raises:
+            UserError: the file is no image (`trainer.images.BadImage`), or the array is of another kind.
+        """
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise UserError(f"image: expected a uint8 array (H, W, 3) in BGR, found {image.dtype} {image.shape}")
+        else:
+            image = images.read(image)
+        proposals = None if self._proposer is None else self._proposer.detect(image)
+        found = self._stage.detect(image, proposals)
+        return Found(found.boxes, found.scores, np.array(self.names, dtype=np.str_)[found.labels])
+
+
+class _Stage:
+    """One network with the pipeline that its images go through."""
+
+    def __init__(
+        self,
+        config: PathLike | Config,
+        checkpoint: PathLike,
+        chosen: PathLike | Iterable[PathLike] | NamedEmbeddings | None,
+        embeddings: Iterable[PathLike],
+        say: Callable[[str], None],
+    ) -> None:
+        if isinstance(config, Config):
+            check(config)
+        else:
+            config = load_config(os.fspath(config))
+        self.title = repr(config.filename)
+        self.pipeline: Pipeline = images.pipeline_of(config)
+        model = section(config, "model").to_dict()
+        if chosen is None:
+            classes = images.dataset_of(config).get("metainfo", {}).get("classes", ())
+            self.names = vocabulary.of_config(model, classes)
+        else:
+            if not isinstance(chosen, NamedEmbeddings):
+                chosen = vocabulary.choose(chosen, list(embeddings) or vocabulary.tables_of_config(model))
+            self.names, model = chosen.names, vocabulary.fitted(model, chosen)
+        self.model: nn.Module = build_detector(model)
+        try:
+            pretrained.load(Path(checkpoint), self.model, say, complete=True)
+        except UserError as error:
+            if chosen is None:
+                raise
+            length = chosen.embeddings.shape[1]
+            raise UserError(f"{error}; the vocabulary's rows have {length} numbers") from None
+        self.model.eval()
+
+    def detect(self, image: np.ndarray, proposals: Detections | None = None) -> Detections:
+        """Detections in u8 (H,W,3) BGR; all boxes are in its pixels."""
+        resized, factors = self.pipeline(image)
+        if proposals is not None:
+            most = self.pipeline.most_proposals
+            proposals = Detections(proposals.boxes[:most], proposals.scores[:most], proposals.labels[:most])
+        with jt.no_grad():
+            (found,) = self.model.predict(to_batch(resized, image.shape[:2], factors, proposals))
+            jt.sync_all()
+        return found
+
+
+def to_batch(
+    image: np.ndarray, original_shape: tuple[int, int], factors: np.ndarray, proposals: Detections | None = None
+) -> Batch:
+    """A batch of one image without ground truth, padded as a data server pads it.
+
+    Args:
+        image: u8 (h,w,3) BGR, resized.
+        original_shape: height and width before that.
+        factors: f32 (4,), how much wider, higher, wider, higher `image` is than the original.
+        proposals: boxes in pixels of the original.
+    """
+    height, width = image.shape[:2]
+    padded = np.zeros((1, _padded(height, SIZE_DIVISOR), _padded(width, SIZE_DIVISOR), 3), np.uint8)
+    padded[0, :height, :width] = image
+    host = {
+        "image_shapes": np.array([[height, width]], np.int32),
+        "original_shapes": np.array([original_shape], np.int32),
+        "scale_factors": factors[None],
+        "flipped": np.zeros(1, np.uint8),
+        "image_ids": np.zeros(1, np.int64),
+        "dataset_ids": np.zeros(1, np.int32),
+        "boxes": np.zeros((1, _NO_BOXES, 4), np.float32),
+        "box_counts": np.zeros(1, np.int32),
+        "labels": np.zeros((1, _NO_BOXES), np.int32),
+        "ignored": np.zeros((1, _NO_BOXES), np.uint8),
+    }
+    batch = Batch(
+        images=var(padded),
+        image_shapes=var(host["image_shapes"], "float32"),
+        boxes=var(host["boxes"]),
+        box_counts=var(host["box_counts"]),
+        labels=var(host["labels"]),
+        host=host,
+        valid=1,
+    )
+    if proposals is not None:
+        count = len(proposals.scores)
+        table = np.zeros((1, max(_padded(count, PROPOSAL_MULTIPLE), PROPOSAL_MULTIPLE), 5), np.float32)
+        limits = np.array([width, height, width, height], np.float32)
+        table[0, :count, :4] = np.clip(proposals.boxes * factors, 0, limits)
+        table[0, :count, 4] = proposals.scores
+        batch.proposals, batch.proposal_counts = var(table), var(np.array([count], np.int32))
+    return batch
+
+
+def _padded(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple

@@ -1,0 +1,148 @@
+"""``--task detect``: what is in any images, as one JSON file and, with ``--draw``, as pictures. Needs no data server.
+
+    files, folders, patterns ──► Detector ─┬─► detections.json
+                                           └─► drawn/<name>.jpg
+
+The JSON file is an annotation file in COCO's format with scores, so that whatever reads COCO reads it; its list
+``annotations`` alone is what COCO's ``loadRes`` takes::
+
+    categories    {"id": 1, "name": "red star"}, one for each name of the vocabulary
+    images        {"id": 1, "file_name": F, "width": w, "height": h}, one for each image, in the order of their paths
+    annotations   {"id", "image_id", "category_id", "name", "bbox": [x, y, w, h], "area", "iscrowd": 0, "score"}
+    skipped       {"file_name": F, "reason": text}, one for each image that could not be read
+    info          the config, the checkpoint
+
+An image that cannot be read stops the task, unless ``feed.on_bad_sample='replace'``: then it is named and left out.
+What was found before it stopped is written all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from shared.config import feed_settings
+from shared.errors import UserError
+from trainer import checkpoint, images
+from trainer.api import Detector, Found
+from trainer.images import BadImage
+from trainer.pictures import FOLDER, Pictures
+from trainer.tasks import Request
+
+JSON_FILE = "detections.json"
+
+
+def run(request: Request) -> int:
+    """Detects in ``--images``; returns the exit code.
+
+    Raises:
+        UserError: no image, no checkpoint, an image that cannot be read; see `trainer.api.Detector`.
+    """
+    options, say = request.options, request.say
+    if not options.images:
+        raise UserError("nothing to detect in: give files, folders or patterns with --images")
+    paths = images.find(options.images)
+    weights = request.checkpoint or checkpoint.latest(request.work_dir)
+    if weights is None:
+        raise UserError(f"nothing to detect with: no checkpoint in {request.work_dir}; give one with --checkpoint FILE")
+    detector = Detector(
+        request.config,
+        weights,
+        [*options.vocabulary, *options.names] or None,
+        embeddings=options.embeddings,
+        proposals=tuple(options.proposals_from) if options.proposals_from else None,
+        say=say,
+    )
+    out = options.out or request.work_dir / JSON_FILE
+    found = Findings(detector.names, {"config": request.config.filename, "checkpoint": str(weights)})
+    pictures = Pictures(out.parent / FOLDER, options.score_threshold) if options.draw else None
+    stops = feed_settings(request.config)["on_bad_sample"] == "stop"
+    try:
+        for path in tqdm(paths, unit="image", file=sys.stderr, disable=None):
+            try:
+                image = images.read(path)
+            except BadImage as error:
+                if stops:
+                    raise BadImage(
+                        f"{error} (--cfg-options feed.on_bad_sample=replace would leave it out); what was found in "
+                        f"{len(found.images)} images before it is in {out}"
+                    ) from None
+                say(f"left out: {error}")
+                found.skip(path, error)
+                continue
+            one = above(detector.detect(image), options.score_threshold or 0.0)
+            found.add(path, image, one)
+            if pictures is not None:
+                pictures.add(path.stem, image, one.boxes, one.names.tolist(), one.scores)
+    finally:
+        found.write(out)
+    skipped = f", {len(found.skipped)} left out" if found.skipped else ""
+    say(f"{out}: {len(found.annotations)} detections in {len(found.images)} images{skipped}")
+    if pictures is not None:
+        say(f"pictures: {pictures.folder}/")
+    if not found.images:
+        raise UserError(f"none of the {len(paths)} images could be read; the reasons are in {out}")
+    return 0
+
+
+def above(found: Found, threshold: float) -> Found:
+    """The detections that score at least `threshold`."""
+    count = int((found.scores >= threshold).sum())  # they are by descending score
+    return Found(found.boxes[:count], found.scores[:count], found.names[:count])
+
+
+class Findings:
+    """What becomes the JSON file."""
+
+    def __init__(self, names: list[str], info: dict[str, Any]) -> None:
+        self.info = info
+        self.categories = [{"id": row, "name": name} for row, name in enumerate(names, 1)]
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.skipped: list[dict[str, str]] = []
+        self._ids = {category["name"]: category["id"] for category in self.categories}
+
+    def add(self, path: Path, image: np.ndarray, found: Found) -> None:
+        height, width = image.shape[:2]
+        number = len(self.images) + 1
+        self.images.append({"id": number, "file_name": str(path), "width": width, "height": height})
+        for (x1, y1, x2, y2), score, name in zip(found.boxes.tolist(), found.scores.tolist(), found.names, strict=True):
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": number,
+                    "category_id": self._ids[name],
+                    "name": str(name),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+
+    def skip(self, path: Path, error: BadImage) -> None:
+        self.skipped.append({"file_name": str(path), "reason": str(error)})
+
+    def write(self, out: Path) -> None:
+        """Writes the file.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        content = {
+            "info": self.info,
+            "categories": self.categories,
+            "images": self.images,
+            "annotations": self.annotations,
+            "skipped": self.skipped,
+        }
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.replace(out, json.dumps(content).encode())
+        except OSError as error:
+            raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
