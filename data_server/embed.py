@@ -4,7 +4,8 @@
 
 The mean is of the raw features: nothing is normalised, neither before (so longer features weigh more) nor after (the
 detector's head does it). Rows stand in the order of the names, or of the categories' ascending ids; there is none for
-the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU.
+the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. Their names go into a file
+beside them (`shared.vocabulary_files`).
 
 CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded.
 """
@@ -22,6 +23,7 @@ import numpy as np
 
 from data_server import annotations
 from shared.errors import UserError, described
+from shared.vocabulary_files import write_names
 
 if TYPE_CHECKING:
     import torch
@@ -197,6 +199,7 @@ def main(argv: list[str]) -> None:
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         np.save(options.out, rows)
+        write_names(options.out, names)
     except OSError as error:
         raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
     print(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")
