@@ -92,6 +92,8 @@ def check(place: Place, head: dict[str, Any], decode: int | None) -> tuple[str, 
     if place.split == "train":
         trained_on = _built(place, place.dataset, found)
         lines.append(f"{len(trained_on.dataset):,} images to train on" if trained_on else "none to train on")
+    elif place.dataset.get("proposal_file"):
+        _built(place, place.dataset, found)
     infos = (whole.dataset.get_data_info(index) for index in range(len(whole.dataset)))
     images = [(info["img_path"], info.get("width", 0), info.get("height", 0)) for info in infos]
     lines.append(f"{look_at(images, decode, found):,} images decoded")
