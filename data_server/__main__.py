@@ -22,8 +22,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from data_server.lifetime import STOP_SIGNALS, die_with_parent
+from data_server.lifetime import STOP_SIGNALS
 from shared.errors import UserError
+from shared.lifetime import die_with_parent
 from shared.link import Address, default_address
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Looks through an annotation file in COCO's format: images, boxes and classes.
 
 What MMDetection leaves out or changes without a word is told: boxes without area or outside of their image, categories
-that no class of the config names, and labels in another order than the config's classes (labels follow the file).
+that no class of the config names, and labels that are not in the order of the config's classes (they follow the file).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def look_through(content: dict[str, Any], named: list[str] | None, found: Findin
 
     Args:
         content: of the file.
-        named: the classes that the config or MMDetection names; None: all of the file's.
+        named: the classes that the config names; None: all of the file's.
         found: faults go there.
     """
     labels = _classes(content["categories"], named, found)
@@ -104,10 +104,9 @@ def _classes(categories: list[dict], named: list[str] | None, found: Findings) -
     kept = {category["id"]: category["name"] for category in categories if category["name"] in named}
     for label, (theirs, ours) in enumerate(zip(kept.values(), named, strict=False)):
         if len(kept) == len(named) and theirs != ours:
-            found.error(
-                "labels that are called otherwise than in the file, whose order counts; give metainfo.classes in the "
-                "order of the file's categories",
-                f"label {label} is {theirs!r} there, {ours!r} here",
+            found.warning(
+                "labels that follow the file's categories and not the order of metainfo.classes",
+                f"{label} is {theirs!r}, not {ours!r}",
             )
     return kept
 

@@ -63,7 +63,7 @@ class DatasetFacts:
 
     `wide` uint8 (images,), 1 where an image is wider than high; the most boxes and the most proposals an image has (0:
     none are asked for); `height` x `width` pixels is the largest area of a padded image; the annotations'
-    `fingerprint`.
+    `fingerprint`; how many images each data set has (`sizes`).
     """
 
     wide: np.ndarray
@@ -72,6 +72,7 @@ class DatasetFacts:
     height: int
     width: int
     fingerprint: str
+    sizes: list[int]
 
     def to_memory(self) -> int:
         """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
@@ -84,7 +85,15 @@ class DatasetFacts:
         """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
         wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
         os.close(descriptor)
-        return cls(wide, facts.max_boxes, facts.max_proposals, facts.batch_height, facts.batch_width, facts.fingerprint)
+        return cls(
+            wide,
+            facts.max_boxes,
+            facts.max_proposals,
+            facts.batch_height,
+            facts.batch_width,
+            facts.fingerprint,
+            facts.sizes,
+        )
 
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""

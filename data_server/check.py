@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -108,8 +107,6 @@ def _annotated(place: Place, found: Findings) -> Counts | None:
     if not dataset.get("ann_file") or not any(word in dataset["type"] for word in _LIKE_COCO):
         return None
     named = (dataset.get("metainfo") or {}).get("classes")
-    if named is None and not dataset.get("class_agnostic"):
-        named = DATASETS.get(dataset["type"]).METAINFO.get("classes")
     path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
     try:
         return look_through(annotations.read(path, **_NEEDED), list(named) if named else None, found)

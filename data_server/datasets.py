@@ -3,10 +3,12 @@
 A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
 UniDetector's have been taken out:
 
-    class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the
-                     annotation file counts.
+    class_agnostic   every label becomes 0 (stage 1)
     proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.proposals`; with it go
                      ``proposal_model`` and the pipeline's ``LoadProposals``.
+
+A COCO file's categories all count, unless ``metainfo.classes`` names some. A box's label is the place of its category
+among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` are the names by label.
 
 Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
 its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
@@ -23,6 +25,7 @@ from typing import Any
 import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
 import numpy as np
 import xxhash
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
@@ -51,14 +54,17 @@ class Part:
         config.setdefault("test_mode", not training)
         wanted = proposals.Settings(config)
         annotations = _annotation_file(config)
+        named = _named_classes(config)
         if self.class_agnostic and annotations and not config.get("metainfo"):
-            config["metainfo"] = {"classes": category_names(annotations)}
-        self.dataset = _build(config, annotations)
+            named = category_names(annotations)
+            config["metainfo"] = {"classes": named}
+        self.dataset, categories = _build(config, annotations, all_count=not named)
         self.pack = _take_packing(self.dataset)
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())
-        named = _named_classes(config)
+        if categories:
+            self.classes = [categories[identity] for identity in self.dataset.cat_ids]
         if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
             _check_classes(config, category_names(annotations), annotations)
         if len(self.dataset) == 0:
@@ -119,9 +125,14 @@ class Datasets:
         return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
 
     @property
-    def classes(self) -> list[str]:
-        """The classes of the first data set; of all of them in order, each once, when there are several."""
-        return list(dict.fromkeys(name for part in self.parts for name in part.classes))
+    def sizes(self) -> list[int]:
+        """How many images each data set has."""
+        return [len(part.dataset) for part in self.parts]
+
+    @property
+    def classes(self) -> list[list[str]]:
+        """The names of each data set's classes by label."""
+        return [part.classes for part in self.parts]
 
     def facts(self) -> tuple[np.ndarray, int, str]:
         """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations
@@ -161,9 +172,29 @@ def _annotation_file(config: dict[str, Any]) -> str | None:
     return str(path)
 
 
-def _build(config: dict[str, Any], annotations: str | None) -> Any:
+def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> tuple[Any, dict[int, str]]:
+    """MMDetection's data set, and the names of a COCO file's categories by id; none of another kind of file.
+
+    Args:
+        all_count: whether every category of a COCO file is a class, because the config names none.
+    """
+    categories: dict[int, str] = {}
     try:
-        return DATASETS.build(ConfigDict(config))
+        kind = DATASETS.get(str(config.get("type")))
+        if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
+            return DATASETS.build(ConfigDict(config)), {}
+        dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+
+        def read(path: str) -> Any:  # the file once, its categories in passing
+            api = kind.COCOAPI(path)
+            categories.update({identity: one["name"] for identity, one in api.cats.items()})
+            if all_count and kind is CocoDataset:
+                dataset._metainfo["classes"] = tuple(categories.values())
+            return api
+
+        dataset.COCOAPI = read
+        dataset.full_init()
+        return dataset, categories
     except Exception as error:
         name = _name(config, annotations)
         if annotations and "Coco" in str(config.get("type", "")):

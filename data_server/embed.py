@@ -4,8 +4,8 @@
 
 The mean is of the raw features: nothing is normalised, neither before (so longer features weigh more) nor after (the
 detector's head does it). Rows stand in the order of the names, or of the categories' ascending ids; there is none for
-the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. Their names go into a file
-beside them (`shared.vocabulary_files`).
+the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. The names go into a file
+beside them (`shared.names`).
 
 CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded.
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 from data_server import annotations
 from shared.errors import UserError, described
-from shared.vocabulary_files import write_names
+from shared.names import write_names
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def names_of(source: Path) -> list[str]:
     """The lines of a text file that are not empty.
 
     Raises:
-        UserError: the file cannot be read, or has no names.
+        UserError: the file cannot be read, has no names, or has one twice.
     """
     try:
         lines = [line.strip() for line in source.read_text().splitlines()]
@@ -90,6 +90,9 @@ def names_of(source: Path) -> list[str]:
     names = [line for line in lines if line]
     if not names:
         raise UserError(f"names {source}: no class names in it; expected one a line")
+    twice = next((name for row, name in enumerate(names) if name in names[:row]), None)
+    if twice is not None:
+        raise UserError(f"names {source}: {twice!r} stands there twice; two classes of one name cannot be told apart")
     return names
 
 

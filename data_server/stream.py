@@ -282,7 +282,7 @@ class Stream:
 
     def _open(self, facts: Facts, dataset: DatasetFacts) -> None:
         hello, config = self._hello, from_plain(self._hello.config)
-        self._plan = Plan.of(config, dataset.wide, hello.seed, hello.rank, hello.world_size)
+        self._plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size)
         steps = self._plan.steps_per_epoch
         slots = config["feed"]["slots"] or self._workers + hello.credits + _SPARE_SLOTS
         if slots < hello.credits:

@@ -9,9 +9,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_server.findings import Findings
 from shared.errors import UserError
-from shared.vocabulary_files import comparable, names_file, read_embeddings, read_names
+from shared.names import names_file, read_names
+
+
+def row_count(embeddings: str) -> int:
+    """How many rows an ``.npy`` file of text embeddings has.
+
+    Raises:
+        UserError: it is missing, or holds something else.
+    """
+    try:
+        rows = np.load(embeddings, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"text embeddings {embeddings}: {error}; expected a .npy file") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2:
+        raise UserError(f"text embeddings {embeddings}: expected an array with one row per class")
+    return len(rows)
 
 
 def paths_of(head: dict[str, Any], number: int, training: bool) -> tuple[str | None, str | None]:
@@ -47,11 +64,11 @@ def compare(classes: list[str], head: dict[str, Any], number: int, training: boo
         found.error(f"no text embeddings: zeroshot_path has no entry for data set {number} (counted from 0)")
         return
     try:
-        rows = len(read_embeddings(embeddings, "zeroshot_path"))
+        rows, names = row_count(embeddings), read_names(embeddings)
         if rows != len(classes):
             found.error(f"text embeddings {embeddings} have {rows} rows, the data set has {len(classes)} classes")
-        elif names_file(embeddings).is_file():
-            _compare_names(classes, read_names(embeddings), str(names_file(embeddings)), found)
+        elif names is not None:
+            _compare_names(classes, names, str(names_file(embeddings)), found)
         else:
             found.warning(
                 f"nothing says in which order the rows of {embeddings} are: there is no {names_file(embeddings).name} "
@@ -65,7 +82,7 @@ def compare(classes: list[str], head: dict[str, Any], number: int, training: boo
 
 def _compare_names(classes: list[str], names: list[str], source: str, found: Findings) -> None:
     for row, (ours, theirs) in enumerate(zip(classes, names, strict=False)):
-        if comparable(ours) != comparable(theirs):
+        if ours != theirs:
             found.error(f"rows of another name than the class's in {source}", f"row {row}: {theirs!r} for {ours!r}")
     if len(names) != len(classes):
         found.error(f"{source} has {len(names)} names, the data set has {len(classes)} classes")

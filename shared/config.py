@@ -16,6 +16,9 @@ meaning are kept; what is ours alone is the `feed` section:
     feed.linger_seconds    how long an external data server keeps the stream of a trainer that was killed, so that the
                            next one is served at once (default 60)
 
+``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
+an epoch (default: every image is in it once; `data_server.plan`).
+
 Of stage 1's proposals, outside of it: ``proposal_dir``, the folder that ``--task propose`` writes to (default: the
 work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with ``LoadProposals`` in its
 pipeline (`data_server.proposals`). Relative paths are the data server's, as ``data_root``'s are.
@@ -80,13 +83,20 @@ _DATA_PART: dict[str, tuple[Any, str]] = {
     "shuffle": (bool, "True or False"),
     "group_by_aspect_ratio": (bool, "True or False"),
     "training": (bool, "True or False"),
+    "source_ratio": (list | None, "a list of numbers or None"),
     "feed": (dict, "a dict"),
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--config`` and ``--cfg-options`` as MMDetection's tools have them."""
-    parser.add_argument("--config", required=True, help="path of a config file")
+def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
+    """``--config`` and ``--cfg-options`` as MMDetection's tools have them; with `recipe`, ``--recipe`` in place of the
+    first."""
+    if recipe:
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument("--config", help="path of a config file")
+        one.add_argument("--recipe", help="path of a recipe: tasks that build on each other")
+    else:
+        parser.add_argument("--config", required=True, help="path of a config file")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -159,6 +169,10 @@ def check_data_part(part: dict[str, Any]) -> None:
     for key in ("batch_size", "size_divisor"):
         if not _is_count(part[key]):
             raise UserError(f"config key {key!r} is {short(part[key])}; expected 1 or more")
+    if not all(isinstance(share, int | float) and 0 <= share < 1e9 for share in part.get("source_ratio") or ()):
+        raise UserError(
+            f"config key 'sampler.source_ratio' is {short(part['source_ratio'])}; expected a list of numbers"
+        )
     if part["feed"].keys() != FEED_DEFAULTS.keys():
         raise UserError(
             f"data part of the config: 'feed' has keys {short(list(part['feed']))}; expected {_SECTIONS['feed']}"
@@ -245,6 +259,7 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "shuffle": sampler.get("shuffle", split == "train"),
             "group_by_aspect_ratio": bool(dataloader.get("batch_sampler")),
             "training": split == "train",
+            "source_ratio": list(sampler["source_ratio"]) if sampler.get("source_ratio") else None,
             "size_divisor": preprocessor.get("pad_size_divisor", 32),
             "feed": feed_settings(config),
         }

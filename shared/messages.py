@@ -143,7 +143,8 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Welcome(Message, large=True):
-    """The stream is open; the arena's memfd comes with this message. `fingerprint` is that of the annotations."""
+    """The stream is open; the arena's memfd comes with this message. `classes` are the names of each data set's classes
+    by label, `fingerprint` is that of the annotations and proposals."""
 
     classes: list
     images: int
@@ -259,12 +260,13 @@ class Assign(Message, large=True):
 class Facts(Message, large=True):
     """The data set is built. A memfd comes along: uint8 (images,), 1 where an image is wider than high.
 
-    `nursery_bytes` is what the data set takes in memory, `worker_bytes` what a worker needs beyond that (both
-    measured).
+    `images` are those of all data sets, `sizes` those of each; `nursery_bytes` is what they take in memory,
+    `worker_bytes` what a worker needs beyond that (both measured).
     """
 
     classes: list
     images: int
+    sizes: list
     fingerprint: str
     max_boxes: int
     max_proposals: int

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from shared.errors import UserError
 from trainer import charts
-from trainer.charts import LineChart, Series
+from trainer.charts import BarChart, Chart, LineChart, Series
 from trainer.progress import METRICS_FILE
 
 CURVES_FILE = "curves.png"
 _HEAD = ("kind", "step", "epoch", "name")
 
 
-def read(path: str | os.PathLike) -> list[LineChart]:
-    """The charts of a run's metrics file: losses, learning rate, then one for each evaluated data set.
+def read(path: str | os.PathLike) -> list[Chart]:
+    """The charts of a run's metrics file: losses that are not always 0, learning rate, evaluations.
 
     Raises:
         UserError: the file cannot be read, or is not what `trainer.progress` writes.
@@ -33,29 +33,37 @@ def read(path: str | os.PathLike) -> list[LineChart]:
         datasets = list(dict.fromkeys(line["name"] for line in evaluations))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"metrics {path}: not a metrics file of a training run ({error})") from None
-    found = []
+    found: list[Chart] = []
     if train:
-        losses = [name for name in _names(train) if "loss" in name]
-        chart = LineChart("Losses", "steps", [_series(name, train) for name in losses], logarithmic=True)
-        found += [chart] if losses else []
+        losses = [one for one in (_series(name, train) for name in _names(train) if "loss" in name) if any(one.y)]
+        found += [LineChart("Losses", "steps", losses, logarithmic=True)] if losses else []
         found.append(LineChart("Learning rate", "steps", [_series("lr", train)], bottom=0.0))
-    for dataset in datasets:
-        own = [line for line in evaluations if line["name"] == dataset]
-        series = [one for one in (_series(name, own) for name in _names(own)) if any(map(math.isfinite, one.y))]
-        if series:
-            found.append(LineChart(f"Evaluation of {dataset}", "steps", series, bottom=0.0))
+    found += _evaluations({name: [line for line in evaluations if line["name"] == name] for name in datasets})
     if not found:
         raise UserError(f"metrics {path}: no finished step and no evaluation in it yet")
     return found
 
 
-def draw(work_dir: Path) -> Path | None:
-    """Writes ``curves.png`` of a run's work dir and returns its path; None where nothing was logged yet."""
+def _evaluations(lines: dict[str, list[dict]]) -> list[Chart]:
+    """Lines for each data set; bars for all of them together where each was evaluated once."""
+    if lines and all(len(own) == 1 for own in lines.values()):
+        metrics = _names([own[0] for own in lines.values()])
+        series = [Series(dataset, [_value(own[0], name) for name in metrics]) for dataset, own in lines.items()]
+        shown = [row for row in range(len(metrics)) if any(math.isfinite(one.y[row]) for one in series)]
+        bars = [Series(one.name, [one.y[row] for row in shown]) for one in series]
+        return [BarChart("Evaluation at the end", "", [metrics[row] for row in shown], bars)] if shown else []
+    charts_of = []
+    for dataset, own in lines.items():
+        series = [one for one in (_series(name, own) for name in _names(own)) if any(map(math.isfinite, one.y))]
+        charts_of += [LineChart(f"Evaluation of {dataset}", "steps", series, bottom=0.0)] if series else []
+    return charts_of
+
+
+def draw(work_dir: Path) -> None:
+    """Writes ``curves.png`` of a run's work dir, unless nothing was logged yet."""
     metrics = work_dir / METRICS_FILE
-    if not metrics.exists() or not metrics.stat().st_size:
-        return None
-    charts.draw(work_dir / CURVES_FILE, read(metrics))
-    return work_dir / CURVES_FILE
+    if metrics.exists() and metrics.stat().st_size:
+        charts.draw(work_dir / CURVES_FILE, read(metrics))
 
 
 def _names(lines: Sequence[dict]) -> list[str]:
@@ -63,5 +71,10 @@ def _names(lines: Sequence[dict]) -> list[str]:
 
 
 def _series(name: str, lines: Sequence[dict]) -> Series:
-    values = [line.get(name) for line in lines]
-    return Series(name, [math.nan if value is None else value for value in values], [line["step"] for line in lines])
+    return Series(name, [_value(line, name) for line in lines], [line["step"] for line in lines])
+
+
+def _value(line: dict, name: str) -> float:
+    """NaN where the line has none; COCO's metrics are -1 where there is nothing to measure."""
+    value = line.get(name)
+    return math.nan if value is None or value == -1 else value

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 SMALLEST_SIDE = 480  # pixels of the longer side of a picture
 LETTERS = 40  # a letter's height is the image's mean side divided by this number
 LINE = 280  # the same for a line's width
+BUNDLE = 0.6
 DASH = 4  # length of a dash in line widths
 TRUTH = (255, 255, 255)
 DARK = (0, 0, 0)
@@ -71,6 +72,24 @@ def draw(
         if name:
             labels.write(canvas, box, name, TRUTH)
     return np.asarray(picture)
+
+
+def distinct(boxes: np.ndarray, names: Sequence[str], scores: np.ndarray, least: float, most: int) -> list[int]:
+    """Which detections a picture should show: the best `most` that score at least `least`, without the nearly equal.
+
+    Proposals come in bundles; of boxes of one name that overlap by more than `BUNDLE` (IoU) the best stands for all.
+
+    Returns:
+        indices by descending score.
+    """
+    found: list[int] = []
+    for index in np.argsort(-np.asarray(scores), kind="stable").tolist():
+        if scores[index] < least or len(found) == most:
+            break
+        one = tuple(boxes[index])
+        if all(names[index] != names[other] or iou(one, tuple(boxes[other])) <= BUNDLE for other in found):
+            found.append(index)
+    return found
 
 
 def colour_of(name: str) -> Colour:
@@ -165,6 +184,12 @@ def overlap(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(width, 0.0) * max(height, 0.0)
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    common = overlap(one, other)
+    return common / max(area(one) + area(other) - common, 1e-9)
 
 
 def _enlarged(image: np.ndarray) -> tuple[Image.Image, float]:

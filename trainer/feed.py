@@ -38,7 +38,8 @@ class Feed:
         record: of this stream, from the checkpoint that it goes on from.
 
     Attributes:
-        classes, images, steps_per_epoch, plan: what the server said of the stream.
+        classes: the names of each data set's classes by label.
+        images, steps_per_epoch, plan: what else the server said of the stream.
         record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
             (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations.
         wait_seconds: time spent waiting for data since the feed was opened.

@@ -109,12 +109,14 @@ def galleries(
 
     def picture(index: int) -> Picture:
         result = results[index]
-        order = np.argsort(-result.scores, kind="stable")[: max(DRAWN, verdicts[index].truths)]
+        called = [names[label] for label in result.labels]
+        most = max(DRAWN, verdicts[index].truths)
+        shown = drawing.distinct(result.boxes, called, result.scores, -np.inf, most)
         drawn = drawing.draw(
             load(index),
-            result.boxes[order],
-            [names[label] for label in result.labels[order]],
-            result.scores[order],
+            result.boxes[shown],
+            [called[row] for row in shown],
+            result.scores[shown],
             result.truths,
             [names[label] for label in result.truth_labels],
         )

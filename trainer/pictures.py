@@ -1,6 +1,7 @@
 """The drawn images of a task, in a folder: what ``--draw`` leaves, ``drawn/<name of the image>.jpg``.
 
-A picture shows the best `MOST` detections that score at least `FROM`, or what the user says instead.
+A picture shows the best `MOST` detections that score at least `FROM`, or what the user says instead, and of nearly
+equal boxes the best one.
 """
 
 from __future__ import annotations
@@ -57,15 +58,16 @@ class Pictures:
         Args:
             name: the file's; a number is added where it was used already.
             image: u8 (H,W,3), BGR.
-            boxes, names, scores: by descending score, see `drawing.draw`.
+            boxes, names, scores: see `drawing.draw`.
             truths, truth_names: see `drawing.draw`.
         """
-        count = min(int((np.asarray(scores) >= self._threshold).sum()), MOST)
+        shown = drawing.distinct(boxes, names, scores, self._threshold, MOST)
         rgb = np.ascontiguousarray(image[..., ::-1])
-        picture = drawing.draw(rgb, boxes[:count], names[:count], scores[:count], truths, truth_names)
+        found = [names[index] for index in shown]
+        picture = drawing.draw(rgb, boxes[shown], found, scores[shown], truths, truth_names)
         target = self.folder / f"{self._free(name)}.jpg"
         try:
-            Image.fromarray(picture).save(target, quality=JPEG_QUALITY)
+            Image.fromarray(picture).save(target, quality=JPEG_QUALITY, subsampling=0)  # thin coloured lines
         except OSError as error:
             raise UserError(f"cannot write the picture {target}: {error.strerror}") from error
 

@@ -10,15 +10,16 @@ given any of these, or single rows of them, in place of the vocabulary that it w
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.errors import UserError, nearest
-from shared.vocabulary_files import comparable, names_file, read_embeddings, read_names
 
 _SHOWN = 10
 
@@ -36,6 +37,54 @@ class NamedEmbeddings:
     embeddings: np.ndarray
 
 
+def names_file(embeddings: str | os.PathLike) -> Path:
+    """Where the names of the rows of an ``.npy`` file are."""
+    return Path(embeddings).with_suffix(".names.json")
+
+
+def read_embeddings(path: str | os.PathLike, where: str = "vocabulary") -> np.ndarray:
+    """The rows of an ``.npy`` file, f32 (C,D).
+
+    Args:
+        where: what the file was given as, for messages.
+
+    Raises:
+        UserError: the file is missing, or holds something else than finite rows.
+    """
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{where}: cannot read {str(path)!r} as a .npy file: {error}") from None
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
+        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive of arrays"
+        raise UserError(f"{where}: {path} should hold one row of finite floats per class, found {found}")
+    return table.astype(np.float32)
+
+
+def read_names(embeddings: str | os.PathLike) -> list[str]:
+    """The names of the rows of an ``.npy`` file, from the file beside it.
+
+    Raises:
+        UserError: there is none, or it is no list of names that are not empty.
+    """
+    path = names_file(embeddings)
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"names of {embeddings}: {path}: {error.strerror}; expected a JSON list of its rows' names there, which "
+            "python -m data_server embed writes"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"names {path}: not valid JSON ({error}); expected a list of names") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"names {path}: expected a JSON list of names, in the order of the rows of {embeddings}")
+    empty = [row for row, name in enumerate(names) if not name.strip()]
+    if empty:
+        raise UserError(f"names {path}: the name of row {empty[0]} (counted from 0) is empty")
+    return names
+
+
 def load(path: str | os.PathLike) -> NamedEmbeddings:
     """An ``.npy`` file with the names beside it.
 
@@ -50,7 +99,7 @@ def load(path: str | os.PathLike) -> NamedEmbeddings:
         raise UserError(f"vocabulary {path}: {len(rows)} rows, but {len(names)} names in {names_file(path)}")
     first: dict[str, int] = {}
     for row, name in enumerate(names):
-        earlier = first.setdefault(comparable(name), row)
+        earlier = first.setdefault(_key(name), row)
         if not np.array_equal(rows[earlier], rows[row]):
             raise UserError(
                 f"vocabulary {path}: {name!r} names row {earlier} and row {row} (counted from 0), which differ; "
@@ -82,7 +131,7 @@ def choose(
     for part in parts:
         pairs = [next(looked_up)] if part is None else zip(part.names, part.embeddings, strict=True)
         for name, row in pairs:
-            found.setdefault(comparable(name), (name, row))
+            found.setdefault(_key(name), (name, row))
     if not found:
         raise UserError("vocabulary: it is empty; name at least one class")
     names, rows = zip(*found.values(), strict=True)
@@ -98,23 +147,23 @@ def _rows_of(
     rows: dict[str, np.ndarray] = {}
     for table in tables:
         for name, row in zip(table.names, table.embeddings, strict=True):
-            rows.setdefault(comparable(name), row)
-    if any(not comparable(name) for name in names):
+            rows.setdefault(_key(name), row)
+    if any(not _key(name) for name in names):
         raise UserError("vocabulary: an empty name; every class needs one")
     if names and not tables:
         raise UserError(
             f"vocabulary: there are no text embeddings in which {_listed(names)} could be looked up; give a file with "
             "--embeddings F.npy (python -m data_server embed makes one)"
         )
-    missing = [name for name in names if comparable(name) not in rows]
+    missing = [name for name in names if _key(name) not in rows]
     if missing:
-        shown = ", ".join(f"{name!r}{nearest(comparable(name), list(rows))}" for name in missing[:_SHOWN])
+        shown = ", ".join(f"{name!r}{nearest(_key(name), list(rows))}" for name in missing[:_SHOWN])
         raise UserError(
             f"vocabulary: no text embedding of {shown}{_more(missing)} in {', '.join(map(str, paths))}; "
             "to make one, put the names into a text file, one a line, and run: "
             "python -m data_server embed --names names.txt --clip RN50.pt --out mine.npy"
         )
-    return [(name, rows[comparable(name)]) for name in names]
+    return [(name, rows[_key(name)]) for name in names]
 
 
 def fitted(model: dict[str, Any], vocabulary: NamedEmbeddings) -> dict[str, Any]:
@@ -168,6 +217,10 @@ def tables_of_config(model: dict[str, Any]) -> list[str]:
 
 def _is_file(item: str | os.PathLike) -> bool:
     return isinstance(item, os.PathLike) or item.endswith(".npy")
+
+
+def _key(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer import calibration
+from trainer.calibration import Calibration
+
 ROWS = {"coco": 80, "objects365": 365, "oid": 500, "lvis": 1230}  # by the first word of their file names
 
 
@@ -24,7 +27,13 @@ def write(head: dict, length: int) -> None:
             Path(frequencies).parent.mkdir(parents=True, exist_ok=True)
             categories = [{"id": i + 1, "image_count": i} for i in range(rows)]
             Path(frequencies).write_text(json.dumps(categories))
-    if head.get("detection_counts"):
-        path = Path(head["detection_counts"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.arange(head["num_classes"]))
+
+
+def write_calibration(head: dict, folder: Path) -> str:
+    """A calibration for the vocabulary that `write` has written, with a class that was never detected; its path."""
+    classes = head["num_classes"]
+    embeddings = np.load(head["zeroshot_path"]).astype(np.float32)
+    names = [f"class {i}" for i in range(classes)]
+    path = folder / "calibration.json"
+    calibration.save(path, Calibration(names, calibration.digest(embeddings), 0.6, list(range(classes)), 9))
+    return str(path)

@@ -53,8 +53,11 @@ def test_a_config_takes_a_training_step(name: str, data_root: Path) -> None:
     config = load(name, data_root=str(data_root))
     head = config.model.roi_head.bbox_head
     files.write(head, LENGTH)
+    described = small(name, config.model)
+    if "calibration" in head:
+        described["roi_head"]["bbox_head"]["calibration"] = files.write_calibration(head, data_root)
     device.seed(0)
-    model = build_detector(small(name, config.model))
+    model = build_detector(described)
     optimizer = build_optimizer(config.get("optim_wrapper", PLAIN), model)
     if "param_scheduler" in config:
         schedule = Schedule(config.param_scheduler, optimizer.base_rate, STEPS_PER_EPOCH, config.train_cfg.max_epochs)

@@ -133,7 +133,7 @@ TABLE: dict[str, dict[str, Any]] = {
         **LVIS_STAGE_2,
         **LVIS_FUSED,
         "gamma": 0.6,
-        "detection_counts": "data/calibration/lvis_v0.5_detection_counts.npy",
+        "calibration": "work_dirs/clip_decouple_faster_rcnn_r50_c4_1x_lvis_v0.5_2ndstage/calibration.json",
     },
     "lvis end to end": {**LVIS_STAGE_2, **END_TO_END},
     "mixed mode stage 1": {
@@ -202,7 +202,7 @@ def summary(config: Config) -> dict[str, Any]:
         "alpha": head.get("alpha"),
         "beta": head.get("beta"),
         "gamma": head.get("gamma"),
-        "detection_counts": head.get("detection_counts"),
+        "calibration": head.get("calibration"),
         "norm": (preprocessor.mean, preprocessor.std),
         "nms": (rcnn.nms.type, rcnn.nms.get("method") or rcnn.nms.iou_threshold),
         "score_thr": rcnn.score_thr,

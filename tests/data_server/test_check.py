@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.vocabulary_files import names_file
+from shared.names import names_file
 from tests.cluster import ROOT
 from tests.photos import CLASSES, annotations_of, draw, write_annotations
 

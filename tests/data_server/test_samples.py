@@ -124,7 +124,7 @@ def test_every_data_set_of_several_has_its_own_number_and_classes(cluster, photo
     other = {**part, "metainfo": {"classes": ["shoe", "cup"]}}
     both["dataset"] = {"type": "ConcatDataset", "datasets": [part, other]}
     client = cluster.open(both)
-    assert client.welcome.classes == ["cup", "lamp", "shoe"] and client.welcome.images == 2 * IMAGES
+    assert client.welcome.classes == [["cup", "lamp", "shoe"], ["cup", "shoe"]] and client.welcome.images == 2 * IMAGES
     arrays = client.next().arrays
     assert arrays["dataset_ids"].tolist() == [0] * IMAGES + [1] * IMAGES
     assert arrays["image_ids"].tolist() == list(range(100, 112)) * 2

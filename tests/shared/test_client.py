@@ -27,7 +27,7 @@ def client(cluster, photos):
 
 def test_a_welcome_says_what_the_stream_is(client):
     welcome = client.welcome
-    assert (welcome.classes, welcome.images, welcome.steps_per_epoch) == (CLASSES, TRAINING_IMAGES, STEPS)
+    assert (welcome.classes, welcome.images, welcome.steps_per_epoch) == ([CLASSES], TRAINING_IMAGES, STEPS)
     assert welcome.slots == 5 and welcome.plan.startswith("5 slots x")
 
 

@@ -44,7 +44,7 @@ def test_descriptors_come_with_their_message_and_are_not_inherited(ends):
     for file in files:
         os.write(file, os.fstat(file).st_ino.to_bytes(8, "little"))
     left.send(Started(), files[0])
-    left.send(Facts(["a"], 1, "", 1, 1, 1, 1, 1, 1), files[1], files[2])
+    left.send(Facts(["a"], 1, [1], "", 1, 1, 1, 1, 1, 1), files[1], files[2])
     assert right.receive(Started, Facts) == Started()
     taken = right.take_descriptors(1)
     right.receive(Started, Facts)
@@ -90,7 +90,7 @@ def test_a_frame_above_the_limit_is_refused_before_it_is_read(ends):
 def test_a_large_message_is_sent_whole_together_with_its_descriptor(ends):
     left, right = ends
     text = ["x" * 60_000] * 16
-    sender = threading.Thread(target=left.send, args=(Facts(text, 1, "", 1, 1, 1, 1, 1, 1), 0))
+    sender = threading.Thread(target=left.send, args=(Facts(text, 1, [1], "", 1, 1, 1, 1, 1, 1), 0))
     sender.start()
     assert right.receive(Facts).classes == text
     sender.join()

@@ -44,9 +44,15 @@ def stage_2(folder: Path) -> tuple[Path, Path]:
     return write_clip(folder, "FastRCNN", "BBoxHeadCLIPInference")
 
 
-def of_name(found: Found, name: str) -> tuple[np.ndarray, np.ndarray]:
-    rows = found.names == name
-    return found.boxes[rows], found.scores[rows]
+def assert_same(one: Found, name: str, other: Found, other_name: str) -> None:
+    """The detections of a name are those of a name elsewhere; equal scores may stand in any order."""
+    mine, theirs = (
+        np.concatenate([found.boxes, found.scores[:, None] * 100], 1)[found.names == called]
+        for found, called in ((one, name), (other, other_name))
+    )
+    assert len(mine) == len(theirs) > 0
+    apart = np.abs(mine[:, None] - theirs[None]).max(2)
+    assert apart.min(0).max() < 2e-3 and apart.min(1).max() < 2e-3
 
 
 def assert_well_formed(found: Found, image: np.ndarray) -> None:
@@ -97,10 +103,8 @@ def test_some_of_the_trained_names_are_found_as_among_all_of_them(end_to_end, ph
     some = Detector(*end_to_end, ["red STAR", "thing 3"])
     assert some.names == ["red STAR", "thing 3"]
     found = some.detect(image)
-    for given, trained in (("red STAR", "Red star"), ("thing 3", "thing 3")):
-        for one, other in zip(of_name(found, given), of_name(everything, trained), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
-        assert len(of_name(found, given)[0]) > 0
+    assert_same(found, "red STAR", everything, "Red star")
+    assert_same(found, "thing 3", everything, "thing 3")
 
 
 def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photos: Path, folder: Path) -> None:
@@ -112,8 +116,7 @@ def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photo
     assert_well_formed(found, image)
     # A checkpoint has its own vocabulary along (zs_weights), which must not come back.
     one = Detector(*end_to_end, ["kind 7"], embeddings=[table]).detect(image)
-    for mine, theirs in zip(of_name(one, "kind 7"), of_name(found, "kind 7"), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
+    assert_same(one, "kind 7", found, "kind 7")
     mixed = Detector(*end_to_end, [table, "Red star"], embeddings=[folder / "vocabulary_FasterRCNN.npy"])
     assert mixed.names == [*many.names, "Red star"]
 
@@ -146,11 +149,13 @@ def test_stage_2_classifies_what_stage_1_proposes(stage_1, stage_2, photos: Path
 
 def test_images_of_other_sizes_need_no_more_kernels(stage_1) -> None:
     detector = Detector(*stage_1)
-    rng = np.random.default_rng(0)
-    for size in ((96, 128), (128, 96), (50, 300)):
+    # Other ones each time: in the machine's cache are the kernels of earlier runs of this test.
+    rng = np.random.default_rng()
+    for size in ((96, 128), (128, 96), (64, 128), (128, 64), (50, 300), (300, 50)):  # all there is of levels of one row
         detector.detect(rng.integers(0, 255, (*size, 3)).astype(np.uint8))
     compiled = jit_kernel_count()
-    for size in ((97, 111), (333, 222), (40, 60), (64, 512), (700, 300), (95, 127)):
+    for _ in range(8):
+        size = rng.integers(40, 700, 2)
         detector.detect(rng.integers(0, 255, (*size, 3)).astype(np.uint8))
     assert jit_kernel_count() == compiled
 

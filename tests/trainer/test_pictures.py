@@ -11,6 +11,7 @@ from PIL import Image
 from shared.errors import UserError
 from tests.trainer.models.examples import random_batch
 from trainer import pictures
+from trainer.device import var
 from trainer.drawing import colour_of
 from trainer.models import Detections
 from trainer.pictures import Pictures
@@ -37,7 +38,7 @@ def test_only_what_scores_enough_is_drawn(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_are_drawn(tmp_path: Path) -> None:
-    boxes = np.tile(BOXES[:1], (pictures.MOST + 1, 1))
+    boxes = np.array([[7 * n, 300, 7 * n + 6, 400] for n in range(pictures.MOST + 1)], np.float32)
     boxes[-1] = BOXES[1]
     names = ["cat"] * pictures.MOST + ["red star"]
     Pictures(tmp_path, 0.0).add("one", GREY, boxes, names, np.linspace(1, 0.5, len(boxes)))
@@ -54,6 +55,7 @@ def test_the_colours_of_the_image_are_not_swapped(tmp_path: Path) -> None:
 
 def test_a_batchs_images_are_drawn_without_padding_with_boxes_in_their_own_pixels(tmp_path: Path) -> None:
     batch = random_batch(480, 640, counts=(1, 2))
+    batch.images = var(np.full((2, 480, 640, 3), 90, np.uint8))
     shapes = batch.image_shapes.numpy().astype(int)
     batch.host |= {"image_ids": np.array([7, 9]), "image_shapes": shapes, "boxes": batch.boxes.numpy()}
     # scale factors are 0.5: detections are in pixels of an original twice as large

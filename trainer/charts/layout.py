@@ -121,6 +121,8 @@ def _lay_out_bars(chart: BarChart, canvas: Canvas) -> None:
         middle = upper + (row + 0.5) * ROW_HEIGHT
         canvas.text(left - 8, middle, shortened(name, left - 20, SMALL_FONT), SMALL_FONT, INK, "end")
         for index, series in enumerate(chart.series):
+            if not math.isfinite(series.y[row]):
+                continue
             value, place = series.y[row], middle + (index - len(chart.series) / 2) * thickness
             end = axis.place(value) if axis.shows(value) else left
             canvas.rectangle(left, place, max(end - left, 0.0), thickness - 1, COLOURS[index % len(COLOURS)])
