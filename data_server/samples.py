@@ -58,7 +58,7 @@ class Sample:
     original_shape: tuple[int, int]
     scale_factor: tuple[float, float, float, float]
     flipped: int
-    proposals: np.ndarray | None
+    proposals: np.ndarray | None = None
 
 
 def seed_everything(seed: int) -> None:
