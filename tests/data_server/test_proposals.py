@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from data_server.batch import layout_of
 from data_server.proposal_file import ProposalFile, Writer
 from shared.arena import slot_bytes_for
 from shared.errors import UserError
-from tests.cluster import digests
+from tests.cluster import digests, wait_for
 from tests.photos import EMPTY, IMAGES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, config_of, write_annotations
 
 LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
@@ -331,3 +332,14 @@ def test_the_command_writes_upstreams_list_in_the_order_of_the_annotation_file(f
     write_annotations(folder, content)
     assert main(arguments) == 2
     assert "none for 1 of the 12 images of" in (error := capsys.readouterr().err) and "'02.jpg', id 1;" in error
+
+
+def test_all_workers_share_one_map_of_the_file(cluster, folder):
+    file = write(folder)
+    next(batches(cluster.open(config_with(folder, file)), 1))
+    workers = wait_for(lambda: len(cluster.workers()) == 2 and cluster.workers(), 5)
+    for worker in workers:
+        (line,) = [
+            line for line in (Path("/proc") / str(worker.pid) / "maps").read_text().splitlines() if str(file) in line
+        ]
+        assert line.split()[1] == "r--s"
