@@ -1,4 +1,4 @@
-# make demo   trains stage 1 on generated pictures and shows what it found (the first time it sets everything up)
+# make demo   the whole workflow on generated pictures, to a table and a report (the first time it sets everything up)
 # make test   the test suite, with short forms of everything slow
 # make mutate breaks the ledger in every small way there is and lists what the tests overlook
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
@@ -14,8 +14,8 @@ READY  := $(VENV)/.ready
 .PHONY: demo test mutate fuzz chaos bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
-	$(RUN) -m trainer --config configs/demo/cln.py --work-dir work_dirs/demo_cln
-	@echo "checkpoint, metrics.jsonl, tensorboard/ and contact_sheet.png are in work_dirs/demo_cln"
+	$(RUN) -m trainer --recipe configs/demo/open_world.py
+	@echo "the report is work_dirs/open_world/report.html; weights, curves and pictures of every step are beside it"
 
 test: $(READY)
 	$(RUN) -m pytest

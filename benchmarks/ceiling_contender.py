@@ -41,7 +41,7 @@ class Ceiling:
         self._next_step = 0
         todo, self._todo = os.pipe()
         self._done, done = os.pipe()
-        plan = Plan.of(config, facts.wide, seed=0)
+        plan = Plan.of(config, facts, seed=0)
         slot_bytes = slot_bytes_for(facts.payload_bytes(config))
         fork = get_context("fork")
         for _ in range(workers):

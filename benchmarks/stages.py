@@ -67,7 +67,7 @@ def _ours(datasets: Datasets, config: dict[str, Any], chosen: np.ndarray) -> dic
     batch = config["batch_size"]
     samples = [load(datasets, int(index), 0) for index in chosen[: 4 * batch]]
     groups = [samples[start : start + batch] for start in range(0, len(samples), batch)]
-    room = 2 * max(lay_out(samples, config).nbytes for samples in groups)
+    room = 2 * max(lay_out(samples, config, datasets.proposals).nbytes for samples in groups)
     descriptor = create_memory(SLOTS, slot_bytes_for(room))
     arena = Arena(descriptor, SLOTS, slot_bytes_for(room), writable=True)
     os.close(descriptor)
@@ -76,7 +76,7 @@ def _ours(datasets: Datasets, config: dict[str, Any], chosen: np.ndarray) -> dic
     for step, samples in enumerate(groups * REPETITIONS):
         slot = step % SLOTS
         worker.start()
-        layout = lay_out(samples, config)
+        layout = lay_out(samples, config, datasets.proposals)
         write(samples, layout.views(arena.payload(slot)))
         worker.stop("write into the slot")
         digest = arena.seal(slot, step, step, layout)

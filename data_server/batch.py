@@ -7,6 +7,8 @@ flipped u8 (B,)                                        0 no, 1 horizontally, 2 v
 image_ids i64 (B,), dataset_ids i32 (B,)
 boxes f32 (B,G,4), labels i32 (B,G), ignored u8 (B,G)  x1,y1,x2,y2 in pixels of `images`; G a multiple of 8
 box_counts i32 (B,)                                    boxes to train on; crowds (`ignored` 1) follow, then zeros
+proposals f32 (B,P,5), proposal_counts i32 (B,)        only with LoadProposals: x1,y1,x2,y2,score in pixels of `images`,
+                                                       then zeros; P the same in all batches, a multiple of 8
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ import numpy as np
 from shared.layout import Layout
 from shared.messages import Facts
 
-BOX_MULTIPLE = 8
+BOX_MULTIPLE = 8  # of boxes, and of proposals
 
 
 @lru_cache(256)
-def layout_of(batch: int, height: int, width: int, boxes: int) -> Layout:
-    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes
-    each."""
+def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 0) -> Layout:
+    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes and
+    `proposals` proposals each; 0: it carries no proposals."""
+    of_proposals = [
+        ("proposals", "float32", (batch, padded(proposals, BOX_MULTIPLE), 5)),
+        ("proposal_counts", "int32", (batch,)),
+    ]
     return Layout.pack(
         [
             ("images", "uint8", (batch, height, width, 3)),
@@ -41,6 +47,7 @@ def layout_of(batch: int, height: int, width: int, boxes: int) -> Layout:
             ("box_counts", "int32", (batch,)),
             ("labels", "int32", (batch, boxes)),
             ("ignored", "uint8", (batch, boxes)),
+            *(of_proposals if proposals else ()),
         ]
     )
 
@@ -54,15 +61,18 @@ def padded(size: int, multiple: int) -> int:
 class DatasetFacts:
     """What bounds a stream's batches.
 
-    `wide` uint8 (images,), 1 where an image is wider than high; the most boxes an image has; `height` x `width` pixels
-    is the largest area of a padded image; the annotations' `fingerprint`.
+    `wide` uint8 (images,), 1 where an image is wider than high; the most boxes and the most proposals an image has (0:
+    none are asked for); `height` x `width` pixels is the largest area of a padded image; the annotations'
+    `fingerprint`; how many images each data set has (`sizes`).
     """
 
     wide: np.ndarray
     max_boxes: int
+    max_proposals: int
     height: int
     width: int
     fingerprint: str
+    sizes: list[int]
 
     def to_memory(self) -> int:
         """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
@@ -75,9 +85,17 @@ class DatasetFacts:
         """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
         wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
         os.close(descriptor)
-        return cls(wide, facts.max_boxes, facts.batch_height, facts.batch_width, facts.fingerprint)
+        return cls(
+            wide,
+            facts.max_boxes,
+            facts.max_proposals,
+            facts.batch_height,
+            facts.batch_width,
+            facts.fingerprint,
+            facts.sizes,
+        )
 
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""
         boxes = padded(config["feed"]["max_boxes"] or max(1, self.max_boxes), BOX_MULTIPLE)
-        return layout_of(config["batch_size"], self.height, self.width, boxes).nbytes
+        return layout_of(config["batch_size"], self.height, self.width, boxes, self.max_proposals).nbytes

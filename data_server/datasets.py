@@ -3,8 +3,12 @@
 A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
 UniDetector's have been taken out:
 
-    class_agnostic   every label becomes 0 (stage 1). Unless ``metainfo.classes`` names some, every category of the
-                     annotation file counts.
+    class_agnostic   every label becomes 0 (stage 1)
+    proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.proposals`; with it go
+                     ``proposal_model`` and the pipeline's ``LoadProposals``.
+
+A COCO file's categories all count, unless ``metainfo.classes`` names some. A box's label is the place of its category
+among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` are the names by label.
 
 Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
 its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
@@ -21,11 +25,13 @@ from typing import Any
 import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
 import numpy as np
 import xxhash
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
+from data_server import proposals
 from shared.errors import UserError, described, nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
@@ -46,22 +52,32 @@ class Part:
         self.dataset_id = dataset_id
         self.class_agnostic = bool(config.pop("class_agnostic", False))
         config.setdefault("test_mode", not training)
+        wanted = proposals.Settings(config)
         annotations = _annotation_file(config)
+        named = _named_classes(config)
         if self.class_agnostic and annotations and not config.get("metainfo"):
-            config["metainfo"] = {"classes": category_names(annotations)}
-        self.dataset = _build(config, annotations)
+            named = category_names(annotations)
+            config["metainfo"] = {"classes": named}
+        self.dataset, categories = _build(config, annotations, all_count=not named)
         self.pack = _take_packing(self.dataset)
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())
-        named = _named_classes(config)
+        if categories:
+            self.classes = [categories[identity] for identity in self.dataset.cat_ids]
         if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
             _check_classes(config, category_names(annotations), annotations)
         if len(self.dataset) == 0:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
+        self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
 
     def results(self, index: int) -> dict[str, Any]:
         return self.dataset[index]
+
+    def stream_id(self, index: int, place: int) -> int:
+        """What batches call image `index`: its id where that is a number, else its `place` among all images of the
+        stream."""
+        return numbered(self.dataset.get_data_info(index).get("img_id"), place)
 
     def image_path(self, index: int) -> str:
         """The file of image `index`, for messages."""
@@ -86,10 +102,18 @@ class Datasets:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
         """
         DefaultScope.get_instance("unidetector", scope_name="mmdet")
-        _import_custom(config.get("custom_imports"))
+        import_custom(config.get("custom_imports"))
         dataset = config["dataset"]
         parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
         self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
+        with_proposals = [part.proposals is not None for part in self.parts]
+        if any(with_proposals) and not all(with_proposals):
+            raise UserError(
+                f"data set {with_proposals.index(False)} (counted from 0) has no proposal_file, "
+                f"data set {with_proposals.index(True)} has one; all of a ConcatDataset need one, or none"
+            )
+        # One number for the whole stream: the trainer compiles its kernels for it.
+        self.proposals = max(part.proposals.most for part in self.parts) if all(with_proposals) else 0
         self._ends = np.cumsum([len(part.dataset) for part in self.parts])
 
     def __len__(self) -> int:
@@ -101,20 +125,33 @@ class Datasets:
         return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
 
     @property
-    def classes(self) -> list[str]:
-        """The classes of the first data set; of all of them in order, each once, when there are several."""
-        return list(dict.fromkeys(name for part in self.parts for name in part.classes))
+    def sizes(self) -> list[int]:
+        """How many images each data set has."""
+        return [len(part.dataset) for part in self.parts]
+
+    @property
+    def classes(self) -> list[list[str]]:
+        """The names of each data set's classes by label."""
+        return [part.classes for part in self.parts]
 
     def facts(self) -> tuple[np.ndarray, int, str]:
-        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations,
-        which does not depend on where the files are."""
+        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations
+        and proposals, which does not depend on where the files are."""
         sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
         places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
         for row, (part, index) in enumerate(places):
             *sizes[row], boxes, annotated = part.facts(index)
             most = max(most, boxes)
             digest.update(annotated)
+        for part in self.parts:
+            if part.proposals is not None:
+                digest.update(part.proposals.fingerprint)
         return sizes, most, digest.hexdigest()
+
+
+def numbered(identity: Any, place: int) -> int:
+    """An image's id in batches, where only numbers travel."""
+    return int(identity) if str(identity).isdigit() else place
 
 
 def category_names(annotation_file: str) -> list[str]:
@@ -135,9 +172,29 @@ def _annotation_file(config: dict[str, Any]) -> str | None:
     return str(path)
 
 
-def _build(config: dict[str, Any], annotations: str | None) -> Any:
+def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> tuple[Any, dict[int, str]]:
+    """MMDetection's data set, and the names of a COCO file's categories by id; none of another kind of file.
+
+    Args:
+        all_count: whether every category of a COCO file is a class, because the config names none.
+    """
+    categories: dict[int, str] = {}
     try:
-        return DATASETS.build(ConfigDict(config))
+        kind = DATASETS.get(str(config.get("type")))
+        if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
+            return DATASETS.build(ConfigDict(config)), {}
+        dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+
+        def read(path: str) -> Any:  # the file once, its categories in passing
+            api = kind.COCOAPI(path)
+            categories.update({identity: one["name"] for identity, one in api.cats.items()})
+            if all_count and kind is CocoDataset:
+                dataset._metainfo["classes"] = tuple(categories.values())
+            return api
+
+        dataset.COCOAPI = read
+        dataset.full_init()
+        return dataset, categories
     except Exception as error:
         name = _name(config, annotations)
         if annotations and "Coco" in str(config.get("type", "")):
@@ -187,7 +244,12 @@ def _loads_after_resizing(pipeline: Any) -> bool:
     return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]
 
 
-def _import_custom(custom: dict[str, Any] | None) -> None:
+def import_custom(custom: dict[str, Any] | None) -> None:
+    """Imports the modules that ``custom_imports`` of a config names.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
     if custom:
         try:
             import_modules_from_strings(**custom)

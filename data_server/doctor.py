@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_server.descriptors import DescriptorPlan
-from data_server.lifetime import die_with_parent
 from data_server.memory import CONTROL_GROUP, MIB, available
 from shared.errors import UserError, described
+from shared.lifetime import die_with_parent
 from shared.link import Address, default_address
 
 PROJECT = "unidetector-jittor"

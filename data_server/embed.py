@@ -4,7 +4,8 @@
 
 The mean is of the raw features: nothing is normalised, neither before (so longer features weigh more) nor after (the
 detector's head does it). Rows stand in the order of the names, or of the categories' ascending ids; there is none for
-the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU.
+the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. The names go into a file
+beside them (`shared.names`).
 
 CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded.
 """
@@ -22,6 +23,7 @@ import numpy as np
 
 from data_server import annotations
 from shared.errors import UserError, described
+from shared.names import write_names
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +79,7 @@ def names_of(source: Path) -> list[str]:
     """The lines of a text file that are not empty.
 
     Raises:
-        UserError: the file cannot be read, or has no names.
+        UserError: the file cannot be read, has no names, or has one twice.
     """
     try:
         lines = [line.strip() for line in source.read_text().splitlines()]
@@ -88,6 +90,9 @@ def names_of(source: Path) -> list[str]:
     names = [line for line in lines if line]
     if not names:
         raise UserError(f"names {source}: no class names in it; expected one a line")
+    twice = next((name for row, name in enumerate(names) if name in names[:row]), None)
+    if twice is not None:
+        raise UserError(f"names {source}: {twice!r} stands there twice; two classes of one name cannot be told apart")
     return names
 
 
@@ -197,6 +202,7 @@ def main(argv: list[str]) -> None:
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         np.save(options.out, rows)
+        write_names(options.out, names)
     except OSError as error:
         raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
     print(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

@@ -2,7 +2,8 @@
 
 Runs in a process forked from the stream's nursery, for one evaluation: predictions come in a memfd, metric objects are
 built from ``val_evaluator`` by MMDetection's registry, METRICS or FAILURE goes back. A metric that takes an annotation
-file and names none gets the data set's own.
+file and names none gets the data set's own; those that judge by boxes in the samples (VOC, OpenImages) get them from
+the data set's annotations.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 
+from data_server import proposal_file
 from data_server.datasets import Datasets
 from data_server.predictions import Record
 from shared.errors import UserError, described, nearest
@@ -50,9 +52,13 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
         if not isinstance(config, dict) or not isinstance(config.get("type"), str):
             raise UserError(f"metric {short(config)}: expected a dict with 'type'")
         try:
+            if config["type"] == proposal_file.ORDER:
+                values.update(proposal_file.keep(datasets, config, predictions))
+                continue
             metric = _build(config, datasets)
+            truth = {} if isinstance(metric, CocoMetric) else _truth(datasets)
             for sample in _samples(predictions):
-                metric.process({}, [sample])
+                metric.process({}, [sample | truth.get(sample["img_id"], {})])
             values.update(_honest_names(metric, metric.evaluate(len(metric.results))))
         except UserError:
             raise
@@ -88,6 +94,25 @@ def _build(config: dict[str, Any], datasets: Datasets) -> Any:
     if getattr(metric, "img_ids", ()) is None:  # a data set of a part of the file's images is judged by those alone
         metric.img_ids = sorted(part.dataset.get_data_info(index)["img_id"] for index in range(len(part.dataset)))
     return metric
+
+
+def _truth(datasets: Datasets) -> dict[int, dict[str, Any]]:
+    """What MMDetection's test pipelines add to a sample for metrics that read no annotation file, by image id."""
+    part, found = datasets.parts[0], {}
+    for index in range(len(part.dataset)):
+        info = part.dataset.get_data_info(index)
+        instances = [{**one, "bbox_label": 0} if part.class_agnostic else one for one in info["instances"]]
+        ignored = np.array([one["ignore_flag"] for one in instances], bool)
+        boxes = torch.tensor([one["bbox"] for one in instances], dtype=torch.float32).reshape(-1, 4)
+        labels = torch.tensor([one["bbox_label"] for one in instances], dtype=torch.int64)
+        carried = {key: info[key] for key in ("image_level_labels",) if key in info}
+        found[part.stream_id(index, index)] = {
+            "gt_instances": {"bboxes": boxes[~ignored], "labels": labels[~ignored]},
+            "ignored_instances": {"bboxes": boxes[ignored], "labels": labels[ignored]},
+            "instances": instances,
+            **carried,
+        }
+    return found
 
 
 def _samples(predictions: list[Record]) -> Iterator[dict[str, Any]]:

@@ -37,7 +37,7 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
         )
     height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
     wide = (sizes[:, 0] > sizes[:, 1]).astype(np.uint8)
-    return DatasetFacts(wide, max_boxes, height, width, fingerprint)
+    return DatasetFacts(wide, max_boxes, datasets.proposals, height, width, fingerprint, datasets.sizes)
 
 
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:

@@ -7,7 +7,6 @@ The kernel delivers the signal the moment the parent is gone (PR_SET_PDEATHSIG),
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 
@@ -15,15 +14,6 @@ from shared.link import Channel
 from shared.messages import Started
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
-    """Asks the kernel for `signal_number` when this process' parent, which should be `parent`, dies; at once if it is
-    gone already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number))
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal_number)
 
 
 def announce(channel: Channel) -> None:

@@ -24,10 +24,11 @@ import socket
 import sys
 from collections.abc import Callable
 
-from data_server.lifetime import announce, die_with_parent
+from data_server.lifetime import announce
 from shared.config import from_plain
 from shared.errors import UserError
 from shared.faults import reach
+from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
 from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
 
@@ -88,7 +89,9 @@ def _serve_stream(channel: Channel) -> None:
         classes=datasets.classes,
         images=len(datasets),
         fingerprint=facts.fingerprint,
+        sizes=facts.sizes,
         max_boxes=facts.max_boxes,
+        max_proposals=facts.max_proposals,
         batch_height=facts.height,
         batch_width=facts.width,
         nursery_bytes=private_bytes(),

@@ -15,12 +15,12 @@ from typing import Any
 
 from data_server.batch import DatasetFacts
 from data_server.datasets import Datasets
-from data_server.lifetime import die_with_parent
 from data_server.memory import MIB, private_bytes
 from data_server.samples import BadSample
 from data_server.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.errors import UserError
+from shared.lifetime import die_with_parent
 from shared.messages import Assign
 
 GUESS = 64 * MIB

@@ -66,7 +66,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     config = {**config, "feed": {**config["feed"], "checksum": True}}  # printed, whether the stream has one or not
     datasets = Datasets(config)
     facts = gather(datasets, config)
-    plan = Plan.of(config, facts.wide, seed).batch(step)
+    plan = Plan.of(config, facts, seed).batch(step)
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)

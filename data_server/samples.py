@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from data_server.datasets import Datasets, Part
+from data_server import proposals
+from data_server.damage import damage
+from data_server.datasets import Datasets, Part, numbered
 from shared.errors import UserError, described
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
@@ -45,7 +46,7 @@ class Sample:
     """One image with its boxes.
 
     image u8 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,); ignored u8
-    (n,) 1 for crowds.
+    (n,) 1 for crowds; proposals f32 (p,5) x1,y1,x2,y2,score in pixels of `image`, None where none are asked for.
     """
 
     image: np.ndarray
@@ -57,6 +58,7 @@ class Sample:
     original_shape: tuple[int, int]
     scale_factor: tuple[float, float, float, float]
     flipped: int
+    proposals: np.ndarray | None
 
 
 def seed_everything(seed: int) -> None:
@@ -84,10 +86,10 @@ def load(datasets: Datasets, index: int, seed: int) -> Sample:
         raise BadSample(f"image {path!r}: {_reason(path, error)}") from None
     _check_complete(results.get("img_path"))
     _check_carried(results, part.pack.meta_keys)
-    return _sample(results, part, index)
+    return _sample(results, part, place, index)
 
 
-def _sample(results: dict[str, Any], part: Part, index: int) -> Sample:
+def _sample(results: dict[str, Any], part: Part, place: int, index: int) -> Sample:
     image = results["img"]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -103,17 +105,19 @@ def _sample(results: dict[str, Any], part: Part, index: int) -> Sample:
     scale_factor = np.tile(np.asarray(results.get("scale_factor", (1.0, 1.0)), np.float32), 2)[:4]
     if part.boxes_are_unscaled:
         boxes = boxes * scale_factor
-    identity = results.get("img_id", index)
     return Sample(
         image=image,
         boxes=boxes[order],
         labels=np.zeros(count, np.int32) if part.class_agnostic else labels[order],
         ignored=ignored[order],
-        image_id=int(identity) if str(identity).isdigit() else index,
+        image_id=numbered(results.get("img_id"), index),
         dataset_id=part.dataset_id,
         original_shape=tuple(results.get("ori_shape", image.shape)[:2]),
         scale_factor=tuple(scale_factor),
         flipped=_FLIPS[results.get("flip_direction") if results.get("flip") else None],
+        proposals=None
+        if part.proposals is None
+        else proposals.moved(part.proposals.of(place), results.get("homography_matrix"), *image.shape[:2]),
     )
 
 
@@ -134,19 +138,7 @@ def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
 def _reason(path: str, error: Exception) -> str:
     if not Path(path).exists():
         return "no such file"
-    return _damage(path) or f"the pipeline fails on it: {described(error)}"
-
-
-def _damage(path: str) -> str | None:
-    """What keeps a file from being decoded to its end; None for a good image."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except UnidentifiedImageError:
-        return "not an image"
-    except Exception as error:
-        return f"truncated or damaged: {described(error)}"
-    return None
+    return damage(path) or f"the pipeline fails on it: {described(error)}"
 
 
 def _check_complete(path: str | None) -> None:
@@ -162,5 +154,5 @@ def _check_complete(path: str | None) -> None:
         if file.read() == _JPEG_END:
             return
     # Some cameras append bytes after the end marker: only a full decode tells those files from truncated ones.
-    if damage := _damage(path):
-        raise BadSample(f"image {path!r}: {damage}")
+    if fault := damage(path):
+        raise BadSample(f"image {path!r}: {fault}")

@@ -10,8 +10,8 @@ The photographs are those inside scikit-image's wheel. The same seed and numbers
       val_never_seen.json  .npy  ...    names that occur in none, though each of their words does
 
 ``.json`` is COCO (boxes and areas of the visible pixels); ``.npy`` holds the text embeddings, (C, D) float32, one row
-per category in ascending id; the folder holds JPEG files. Only names of a set's own vocabulary are drawn in it, and
-every drawn object is annotated. How one picture comes about::
+per category in ascending id, ``.names.json`` their names; the folder holds JPEG files. Only names of a set's own
+vocabulary are drawn in it, and every drawn object is annotated. How one picture comes about::
 
     photograph ─► crop, flip, blur, soften ─► objects, back to front ─► noise ─► JPEG
                                                  │ placed only where the colour stands out from what is behind it
@@ -33,9 +33,10 @@ from PIL import Image
 from data_server.drawing import Light, Patch, draw_object
 from data_server.vocabulary import TRAINING_SETS, VALIDATION_SETS, categories, text_embeddings
 from shared.errors import UserError
+from shared.names import write_names
 
 GENERATOR = "unidetector-jittor scenes"
-VERSION = 1  # of the generator: raise it whenever a byte of the output changes
+VERSION = 2  # of the generator: raise it whenever a byte of the output changes
 PHOTOGRAPHS = (
     "astronaut.png",
     "brick.png",
@@ -178,6 +179,7 @@ def _write_set(
     document = {"images": images, "annotations": annotations, "categories": vocabulary}
     (folder / f"{dataset}.json").write_text(json.dumps(document))
     np.save(folder / f"{dataset}.npy", text_embeddings(list(id_of), dimension))
+    write_names(folder / f"{dataset}.npy", list(id_of))
 
 
 def _deck(rng: np.random.Generator, names: list[str]) -> Iterator[str]:

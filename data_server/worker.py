@@ -12,7 +12,6 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -46,7 +45,7 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
         assignment = channel.receive(Assign)
         reach("worker.assigned")
         try:
-            channel.send(replace(make_batch(arena, datasets, config, assignment), memory=held))
+            channel.send(make_batch(arena, datasets, config, assignment, held))
             reach("worker.wrote")
             held = max(0, anonymous_bytes() - inherited)
         except (UserError, BadSample) as error:
@@ -59,8 +58,8 @@ def prepare() -> None:
     torch.set_num_threads(1)
 
 
-def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign) -> Wrote:
-    """Writes the batch of `assignment` into its slot.
+def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign, held: int = 0) -> Wrote:
+    """Writes the batch of `assignment` into its slot; `held` bytes are what this process was found to hold before.
 
     Raises:
         BadSample: an image cannot be used and ``feed.on_bad_sample`` is 'stop'.
@@ -69,7 +68,7 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     replaced: list[str] = []
     samples = _load_all(arena, datasets, config["feed"], assignment, replaced)
     reach("worker.loaded")
-    layout = lay_out(samples, config)
+    layout = lay_out(samples, config, datasets.proposals)
     if layout.nbytes > arena.capacity:
         raise UserError(_does_not_fit(layout, arena.capacity, assignment.step))
     write(samples, layout.views(arena.payload(assignment.slot)))
@@ -77,17 +76,18 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     checksum = config["feed"]["checksum"]
     digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum=checksum)
     reach("worker.sealed")
-    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, 0)
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, held)
 
 
-def lay_out(samples: list[Sample], config: dict[str, Any]) -> Layout:
+def lay_out(samples: list[Sample], config: dict[str, Any], proposals: int) -> Layout:
     """The arrays of a batch: H and W are the largest of its images, padded to a multiple of ``size_divisor``; G boxes,
-    a multiple of 8."""
+    a multiple of 8; room for as many `proposals` as the stream's images have at most."""
     return layout_of(
         len(samples),
         padded(max(sample.image.shape[0] for sample in samples), config["size_divisor"]),
         padded(max(sample.image.shape[1] for sample in samples), config["size_divisor"]),
         padded(max(1, *(len(sample.boxes) for sample in samples)), BOX_MULTIPLE),
+        proposals,
     )
 
 
@@ -115,6 +115,11 @@ def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
         arrays["box_counts"][row] = count - int(sample.ignored.sum())
         arrays["labels"][row, :count] = sample.labels
         arrays["ignored"][row, :count] = sample.ignored
+        if sample.proposals is not None:
+            proposals = len(sample.proposals)
+            arrays["proposals"][row, :proposals] = sample.proposals
+            arrays["proposals"][row, proposals:] = 0
+            arrays["proposal_counts"][row] = proposals
 
 
 def _copy_image(image: np.ndarray, place: np.ndarray) -> None:
@@ -127,8 +132,9 @@ def _copy_image(image: np.ndarray, place: np.ndarray) -> None:
 
 def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
     batch, height, width, _ = layout.fields[0].shape
-    boxes = next(field.shape[1] for field in layout.fields if field.name == "boxes")
-    if layout_of(batch, height, width, BOX_MULTIPLE).nbytes > capacity:
+    room = {field.name: field.shape[1] for field in layout.fields if field.name in ("boxes", "proposals")}
+    boxes, proposals = room["boxes"], room.get("proposals", 0)
+    if layout_of(batch, height, width, BOX_MULTIPLE, proposals).nbytes > capacity:
         remedy = f"set feed.max_image_size=({height}, {width}) or more"
     else:
         remedy = f"set feed.max_boxes={boxes} or more"

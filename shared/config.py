@@ -15,6 +15,13 @@ meaning are kept; what is ours alone is the `feed` section:
     feed.reconnect_seconds how long a trainer waits for an external data server that went away (default 600)
     feed.linger_seconds    how long an external data server keeps the stream of a trainer that was killed, so that the
                            next one is served at once (default 60)
+
+``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
+an epoch (default: every image is in it once; `data_server.plan`).
+
+Of stage 1's proposals, outside of it: ``proposal_dir``, the folder that ``--task propose`` writes to (default: the
+work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with ``LoadProposals`` in its
+pipeline (`data_server.proposals`). Relative paths are the data server's, as ``data_root``'s are.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from shared.data_root import fill_in
 from shared.errors import UserError, described, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
@@ -75,13 +83,20 @@ _DATA_PART: dict[str, tuple[Any, str]] = {
     "shuffle": (bool, "True or False"),
     "group_by_aspect_ratio": (bool, "True or False"),
     "training": (bool, "True or False"),
+    "source_ratio": (list | None, "a list of numbers or None"),
     "feed": (dict, "a dict"),
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--config`` and ``--cfg-options`` as MMDetection's tools have them."""
-    parser.add_argument("--config", required=True, help="path of a config file")
+def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
+    """``--config`` and ``--cfg-options`` as MMDetection's tools have them; with `recipe`, ``--recipe`` in place of the
+    first."""
+    if recipe:
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument("--config", help="path of a config file")
+        one.add_argument("--recipe", help="path of a recipe: tasks that build on each other")
+    else:
+        parser.add_argument("--config", required=True, help="path of a config file")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -107,10 +122,11 @@ class _Overrides(DictAction):
 
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """The config at `path` with `options` merged in and checked.
+    """The config at `path` with `options` merged in, ``{data_root}`` filled in, and checked.
 
     Raises:
-        UserError: the file is missing or no valid config, or a section of ours has an unknown key.
+        UserError: the file is missing or no valid config, a section of ours has an unknown key, or ``{data_root}``
+            stands somewhere and there is no `data_root`.
     """
     if not Path(path).is_file():
         raise UserError(f"config {path!r}: no such file")
@@ -120,6 +136,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config.merge_from_dict(options or {})
     except Exception as error:
         raise UserError(f"config {path!r}: {described(error)}") from None
+    fill_in(config)
     check(config)
     return config
 
@@ -152,6 +169,10 @@ def check_data_part(part: dict[str, Any]) -> None:
     for key in ("batch_size", "size_divisor"):
         if not _is_count(part[key]):
             raise UserError(f"config key {key!r} is {short(part[key])}; expected 1 or more")
+    if not all(isinstance(share, int | float) and 0 <= share < 1e9 for share in part.get("source_ratio") or ()):
+        raise UserError(
+            f"config key 'sampler.source_ratio' is {short(part['source_ratio'])}; expected a list of numbers"
+        )
     if part["feed"].keys() != FEED_DEFAULTS.keys():
         raise UserError(
             f"data part of the config: 'feed' has keys {short(list(part['feed']))}; expected {_SECTIONS['feed']}"
@@ -238,6 +259,7 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "shuffle": sampler.get("shuffle", split == "train"),
             "group_by_aspect_ratio": bool(dataloader.get("batch_sampler")),
             "training": split == "train",
+            "source_ratio": list(sampler["source_ratio"]) if sampler.get("source_ratio") else None,
             "size_divisor": preprocessor.get("pad_size_divisor", 32),
             "feed": feed_settings(config),
         }

@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from data_server.lifetime import die_with_parent
 from shared.client import StreamClient
+from shared.lifetime import die_with_parent
 from shared.link import Address
 from shared.messages import Hello, Quarantined
 

@@ -5,6 +5,7 @@ python -m trainer --config C --resume                                   go on wh
 python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
 python -m trainer --config C --task export --checkpoint F --out X.pth   the weights for PyTorch and MMDetection
 python -m trainer --config C --task detect --checkpoint F --images photos/ --names cat "red star" --draw
+python -m trainer --recipe configs/demo/open_world.py                   several tasks that build on each other
 python -m trainer --config C --data-server ipc:///tmp/feed              join a running data server
 python -m trainer --config C --cfg-options data_root=/data/mine         train on your own COCO-format data
 """
@@ -28,24 +29,29 @@ from shared.config import add_arguments, load_config
 from shared.errors import UserError
 from trainer.data_server import DataServer, DataServerLost
 from trainer.interrupt import Interrupt
+from trainer.recipe import command as recipe
 from trainer.tasks import TASKS, Request
 
 # Known here and not asked of the module, whose import would bring Jittor in before the data server is started.
 WITHOUT_DATA_SERVER = ("detect", "describe", "export")
+_NOT_WITH_RECIPE = ("task", "resume", "checkpoint", "out", "chance")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_arguments(parser)
-    parser.add_argument("--task", choices=TASKS, default="train")
+    add_arguments(parser, recipe=True)
+    parser.add_argument("--task", choices=TASKS, help="default: train")
     parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
     )
     parser.add_argument("--checkpoint", help="weights to start from, to evaluate or to export")
     parser.add_argument("--out", type=Path, help="the .pth file of --task export, the .json file of --task detect")
+    parser.add_argument(
+        "--chance", action="store_true", help="--task evaluate also with the names' embeddings shuffled"
+    )
     parser.add_argument(
         "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
     )
@@ -63,6 +69,11 @@ def main() -> int:
     )
     add_detect_arguments(parser)
     options = parser.parse_args()
+    if options.recipe is not None:
+        given = [name for name in _NOT_WITH_RECIPE if getattr(options, name)]
+        if given:
+            parser.error(f"--recipe says what is done: --{given[0]} goes with --config")
+    options.task = options.task or "train"
     if options.task == "export" and options.out is None:
         parser.error("--task export needs --out FILE")
     if options.out is not None and options.task not in ("export", "detect"):
@@ -99,6 +110,8 @@ def add_detect_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the task; returns the exit code."""
     interrupt = Interrupt()
+    if options.recipe is not None:
+        return recipe.run(options, interrupt, say)
     config = load_config(options.config, options.cfg_options)
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
     request = Request(config, work_dir, options.checkpoint, None, interrupt, say, options)

@@ -26,10 +26,9 @@ class Batch:
         labels: i32 (B,G).
         proposals: f32 (B,P,5), x1,y1,x2,y2,score in pixels of the resized image; None where the config asks for none.
         proposal_counts: i32 (B,), how many rows of `proposals` count; None with them.
-        host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32
-        (B,4) as
-            (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored
-            u8 (B,G).
+        host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32 (B,4)
+            as (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored
+            u8 (B,G), and proposal_counts where there are proposals.
         step: the batch's place in the stream.
         valid: how many of the images count; the rest only fill the last batch of an epoch.
     """

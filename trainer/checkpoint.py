@@ -30,6 +30,7 @@ from shared.errors import UserError
 from trainer.device import jt, nn, var
 from trainer.weights.file import is_safetensors
 from trainer.weights.names import is_bookkeeping
+from trainer.work_dir import replace
 
 if TYPE_CHECKING:
     from trainer.optim import Optimizer
@@ -184,26 +185,6 @@ def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: 
     ]
     parts = {"missing": missing, "unexpected": unexpected, "of another shape or dtype": different}
     return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts.items() if names)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file so that `path` has either its old content or all of the new one, also after a power cut."""
-    # one name for all: what a kill leaves behind is overwritten by the next save
-    partial = path.parent / f".{LAST_CHECKPOINT}.partial"
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _prune(path: Path, max_keep: int) -> None:

@@ -38,7 +38,8 @@ class Feed:
         record: of this stream, from the checkpoint that it goes on from.
 
     Attributes:
-        classes, images, steps_per_epoch, plan: what the server said of the stream.
+        classes: the names of each data set's classes by label.
+        images, steps_per_epoch, plan: what else the server said of the stream.
         record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
             (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations.
         wait_seconds: time spent waiting for data since the feed was opened.
@@ -102,6 +103,7 @@ class Feed:
             self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
 
     def close(self) -> None:
+        """Ends the stream; batches that were taken over stay."""
         self._client.close()
 
     def _reopen_checked(self, epoch: int, step: int) -> StreamClient:
@@ -187,7 +189,8 @@ class Feed:
             boxes=var(arrays["boxes"]),
             box_counts=var(arrays["box_counts"]),
             labels=var(arrays["labels"]),
-            host={name: array.copy() for name, array in arrays.items() if name != "images"},
+            **{name: var(arrays[name]) for name in ("proposals", "proposal_counts") if name in arrays},
+            host={name: array.copy() for name, array in arrays.items() if name not in ("images", "proposals")},
             step=lease.step,
             valid=lease.valid,
         )

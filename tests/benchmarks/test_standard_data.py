@@ -43,4 +43,4 @@ def test_no_photograph_is_lost_to_filtering_and_every_category_is_a_class(tmp_pa
     )
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(command, input=json.dumps(config), capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [4, ["thing"]]
+    assert json.loads(done.stdout.splitlines()[-1]) == [4, [["thing"]]]

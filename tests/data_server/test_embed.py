@@ -12,6 +12,7 @@ import pytest
 
 from data_server.__main__ import main
 from data_server.embed import PROMPTS, categories_of, names_of, prompts
+from shared.names import read_names
 
 ROOT = Path(__file__).parents[2]
 # Of UniDetector's own list, sorted and joined by line ends.
@@ -39,8 +40,8 @@ def test_commas_go_plus_signs_become_spaces_and_the_rest_of_a_name_stays() -> No
 
 
 def test_names_come_a_line_each_and_categories_in_ascending_id(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("zebra \n\n  traffic light\nzebra\n")
-    assert names_of(tmp_path / "names.txt") == ["zebra", "traffic light", "zebra"]
+    (tmp_path / "names.txt").write_text("zebra \n\n  traffic light\nant\n")
+    assert names_of(tmp_path / "names.txt") == ["zebra", "traffic light", "ant"]
     categories = [{"id": 9, "name": "a"}, {"id": 2, "name": "c"}, {"id": 4, "name": "b"}]
     (tmp_path / "a.json").write_text(json.dumps({"categories": categories}))
     assert categories_of(tmp_path / "a.json") == ["c", "b", "a"]
@@ -71,6 +72,7 @@ def test_a_row_is_the_mean_of_the_raw_text_features(
     rows = np.load(out)
     with np.load(clip_folder / "expected.npz") as expected:
         wanted = np.stack([expected[prefix + name] for name in ("traffic_light", "red star")])
+    assert read_names(out) == ["traffic_light", "red star"]
     assert rows.dtype == np.float32 and rows.flags.c_contiguous
     np.testing.assert_allclose(rows, wanted, rtol=TOLERANCE, atol=TOLERANCE)
     assert np.abs(wanted[0] - wanted[1]).max() > 100 * TOLERANCE
@@ -100,6 +102,7 @@ def test_without_open_clip_the_user_is_told_what_to_install(tmp_path: Path) -> N
     "names, out, says",
     [
         (b"", "rows.npy", "no class names in it"),
+        (b"cat\ndog\ncat", "rows.npy", "'cat' stands there twice"),
         (None, "rows.npy", "No such file"),
         (b"\xff\xfe", "rows.npy", "UnicodeDecodeError"),
         (b"cat", "rows.txt", "expected a name that ends in .npy"),

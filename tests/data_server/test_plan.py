@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_server.plan import Plan, sample_seed
+from shared.errors import UserError
 
 WIDE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1], np.uint8)
 
@@ -89,3 +91,49 @@ def test_all_samples_of_some_epochs_have_seeds_of_their_own():
 
 def test_a_samples_seed_is_the_same_on_every_machine():
     assert [sample_seed(*of) for of in ((0, 0, 0), (5, 2, 2**40))] == [9617123944752223253, 5852428486523909056]
+
+
+SIZES, TWO = [11, 22], np.concatenate([WIDE, 1 - WIDE, WIDE])
+
+
+def parts_of(one, epoch):
+    return [int(index >= SIZES[0]) for batch in epoch_of(one, epoch) for index in batch.indices]
+
+
+def test_a_ratio_gives_each_data_set_its_share_of_an_epoch_that_stays_as_long():
+    plain = plan(wide=TWO, batch_size=1)
+    mixed = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[2, 1])
+    assert plain.steps_per_epoch == mixed.steps_per_epoch == 33
+    for epoch in range(3):
+        assert parts_of(mixed, epoch).count(0) == 22  # each of its images twice
+        indices = [batch.indices[0] for batch in epoch_of(mixed, epoch)]
+        assert all(indices.count(index) == 2 for index in range(SIZES[0]))
+        assert len({index for index in indices if index >= SIZES[0]}) == 11  # half of its images, each once
+    assert {index for epoch in range(20) for batch in epoch_of(mixed, epoch) for index in batch.indices} == set(
+        range(33)
+    )
+    without = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[0, 1])
+    assert set(parts_of(without, 0)) == {1}
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=2).filter(any), st.integers(1, 4), st.integers(0, 2**64 - 1))
+@settings(max_examples=60, deadline=None)
+def test_with_a_ratio_every_epoch_has_its_steps_and_a_batch_depends_on_nothing_else(ratio, batch_size, seed):
+    arguments = {"wide": TWO, "batch_size": batch_size, "seed": seed, "sizes": SIZES, "ratio": ratio}
+    one, other = plan(**arguments), plan(**arguments)
+    for epoch in (3, 0):
+        batches = epoch_of(one, epoch)
+        assert {batch.epoch for batch in batches} == {epoch}
+        assert all(len({int(TWO[index]) for index in batch.indices}) == 1 for batch in batches)
+        drawn = {index for batch in batches for index in batch.indices}
+        assert all(
+            share or not drawn & set(images) for share, images in zip(ratio, (range(11), range(11, 33)), strict=True)
+        )
+    steps = range(one.steps_per_epoch * 4 - 1, -1, -3)
+    assert [one.batch(step) for step in steps] == [other.batch(step) for step in sorted(steps)][::-1]
+
+
+@pytest.mark.parametrize("changes", [{"ratio": [1]}, {"ratio": [1, -1]}, {"ratio": [0, 0]}, {"shuffle": False}])
+def test_a_ratio_that_makes_no_sense_is_refused(changes):
+    with pytest.raises(UserError, match=r"sampler.source_ratio"):
+        plan(**{"wide": TWO, "sizes": SIZES, "ratio": [1, 1], **changes})

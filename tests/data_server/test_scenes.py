@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from data_server.scenes import MIN_VISIBLE, draw_scene, generate, main
 from data_server.vocabulary import TRAINING_SETS, VALIDATION_SETS
 from shared.errors import UserError
+from shared.names import read_names
 
 ROOT = Path(__file__).parents[2]
 SETS = TRAINING_SETS + VALIDATION_SETS
@@ -55,7 +56,13 @@ def test_another_seed_gives_other_pictures_of_the_same_vocabularies(demo, tmp_pa
     here, there = hashes(demo), hashes(tmp_path / "other")
     assert here.keys() == there.keys()
     for file_name in here:
-        assert (here[file_name] == there[file_name]) == file_name.endswith(".npy"), file_name
+        assert (here[file_name] == there[file_name]) == file_name.endswith((".npy", ".names.json")), file_name
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_rows_of_the_embeddings_are_named_in_the_order_of_the_categories(demo, dataset):
+    names = [category["name"] for category in document(demo, dataset)["categories"]]
+    assert read_names(demo / f"{dataset}.npy") == names
 
 
 def test_the_sets_have_the_asked_number_of_images_and_no_two_are_alike(demo):

@@ -10,7 +10,7 @@ import pytest
 
 from shared.codec import encode
 from shared.errors import UserError
-from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed
+from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed, ChannelFull
 from shared.messages import MAX_MESSAGE_BYTES, Facts, Failure, MessageError, Notice, Started
 
 
@@ -44,7 +44,7 @@ def test_descriptors_come_with_their_message_and_are_not_inherited(ends):
     for file in files:
         os.write(file, os.fstat(file).st_ino.to_bytes(8, "little"))
     left.send(Started(), files[0])
-    left.send(Facts(["a"], 1, "", 1, 1, 1, 1, 1), files[1], files[2])
+    left.send(Facts(["a"], 1, [1], "", 1, 1, 1, 1, 1, 1), files[1], files[2])
     assert right.receive(Started, Facts) == Started()
     taken = right.take_descriptors(1)
     right.receive(Started, Facts)
@@ -80,6 +80,14 @@ def test_the_death_of_the_peer_is_an_end_of_file_after_its_last_words(ends):
         right.send(Notice("anybody?"))
 
 
+def test_a_peer_that_does_not_read_keeps_nobody_waiting_who_does_not_want_to(ends):
+    left, _ = ends
+    left.socket.setblocking(False)
+    with pytest.raises(ChannelFull):
+        for _ in range(100_000):
+            left.send(Notice("hello?"))
+
+
 def test_a_frame_above_the_limit_is_refused_before_it_is_read(ends):
     left, right = ends
     left.socket.sendall(struct.pack("<I", MAX_MESSAGE_BYTES + 1))
@@ -90,7 +98,7 @@ def test_a_frame_above_the_limit_is_refused_before_it_is_read(ends):
 def test_a_large_message_is_sent_whole_together_with_its_descriptor(ends):
     left, right = ends
     text = ["x" * 60_000] * 16
-    sender = threading.Thread(target=left.send, args=(Facts(text, 1, "", 1, 1, 1, 1, 1), 0))
+    sender = threading.Thread(target=left.send, args=(Facts(text, 1, [1], "", 1, 1, 1, 1, 1, 1), 0))
     sender.start()
     assert right.receive(Facts).classes == text
     sender.join()

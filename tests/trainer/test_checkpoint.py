@@ -156,7 +156,7 @@ for step in range(1, 100000):
 
 def test_a_kill_in_the_middle_of_a_save_leaves_a_complete_latest_checkpoint(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(tmp_path)], cwd=Path(__file__).parents[2])
-    partial = tmp_path / ".last_checkpoint.partial"
+    partial = tmp_path / ".partial"
     try:
         while child.poll() is None:
             if (tmp_path / "step_2.safetensors").exists() and partial.exists() and partial.stat().st_size > 1000:

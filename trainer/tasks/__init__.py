@@ -18,6 +18,9 @@ from trainer.interrupt import Interrupt
 
 TASKS = ("train", "propose", "evaluate", "calibrate", "detect", "describe", "export")
 
+RESULTS_FILE = "results.json"  # what evaluate leaves in the work dir
+CALIBRATION_FILE = "calibration.json"  # what calibrate leaves there
+
 
 @dataclass(frozen=True)
 class Request:

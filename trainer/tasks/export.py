@@ -12,6 +12,7 @@ from trainer import checkpoint, pretrained
 from trainer.models import build_detector
 from trainer.tasks import Request
 from trainer.weights import torch_writer
+from trainer.work_dir import replace
 
 
 def run(request: Request) -> int:
@@ -29,7 +30,7 @@ def run(request: Request) -> int:
     arrays = model.state_dict(to="numpy")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.replace(out, torch_writer.dumps(arrays))
+        replace(out, torch_writer.dumps(arrays))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
     total = sum(array.size for array in arrays.values())

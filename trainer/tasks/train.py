@@ -10,9 +10,7 @@ writes one after the step in hand; ``--resume`` goes on at the very next batch.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,6 @@ from typing import Any
 from mmengine.config import Config
 
 from shared.config import section, seed_of
-from shared.errors import UserError
 from trainer import checkpoint, curves, pretrained
 from trainer.batch import Batch
 from trainer.data_server import DataServer, DataServerLost
@@ -37,6 +34,7 @@ from trainer.schedule import Schedule
 from trainer.tasks import Request
 from trainer.tasks.evaluate import evaluate_all, results_table
 from trainer.terms import packed, total_loss
+from trainer.work_dir import occupy
 
 
 class Trainer:
@@ -60,6 +58,7 @@ class Trainer:
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
         cursor, record = self._restore(resume_from)
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
+        self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * self.max_epochs
         self.schedule = Schedule(
@@ -170,21 +169,6 @@ class Trainer:
             {"seed": self.seed, "config": self.config.pretty_text, "stream": self.feed.record},
             self.max_keep if self.max_keep > 0 else None,
         )
-
-
-def occupy(work_dir: Path) -> None:
-    """Makes the work dir and keeps other trainers out of it for as long as this process lives.
-
-    Raises:
-        UserError: another one trains there, or the directory cannot be made.
-    """
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        fcntl.flock(os.open(work_dir, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"work dir {work_dir}: another trainer is writing there; choose another --work-dir") from None
-    except OSError as error:
-        raise UserError(f"work dir {work_dir}: {error.strerror}; choose a --work-dir you may write to") from None
 
 
 def run(request: Request) -> int:

@@ -12,20 +12,18 @@ means something only if it stands in this module, and what it means is harmless:
     anything else                         refused by its name
 
 Nothing that a pickle can get hold of can be changed by it for the next reader: it sees immutable tuples, fresh objects,
-and `_Call` objects that refuse a state.
+and `Call` objects that refuse a state.
 """
 
 from __future__ import annotations
 
-import io
 import pickle
-import pickletools
-from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from shared.errors import UserError, described
+from shared import pickles
+from shared.pickles import Call
 
 # PyTorch's storage classes and the dtypes of their numbers.
 STORAGE_DTYPES = {
@@ -94,19 +92,6 @@ class LeftOut:
         pass
 
 
-class _Call:
-    """What a pickle may call, and do nothing else to."""
-
-    def __init__(self, function: Callable) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a function is given a state")
-
-
 def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor over no storage")
@@ -119,13 +104,13 @@ def _first(value: Any, *_: Any) -> Any:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): Mapping,
-    ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Call(_first),
-    ("torch", "Size"): _Call(tuple),
+    ("torch._utils", "_rebuild_tensor"): Call(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Call(_first),
+    ("torch", "Size"): Call(tuple),
     **{("torch", name): dtype for name, dtype in STORAGE_DTYPES.items()},
     **{
-        ("torch.jit._pickle", name): _Call(_first)
+        ("torch.jit._pickle", name): Call(_first)
         for name in (
             "build_boollist",
             "build_doublelist",
@@ -151,21 +136,21 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickles.Unpickler):
+    ALLOWED = _ALLOWED
+    REFUSAL = (
+        "which weights do not need; refused, nothing was executed. If you trust its source, save the state dict alone: "
+        "torch.save(model.state_dict(), FILE)"
+    )
+
     def __init__(self, file: BinaryIO, where: str) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._where = where
+        super().__init__(file, where)
         self.itemsizes: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
             return Module
-        if (module, name) not in _ALLOWED:
-            raise UserError(
-                f"{self._where}: its pickle asks for {module}.{name}, which weights do not need; refused, nothing "
-                "was executed. If you trust its source, save the state dict alone: torch.save(model.state_dict(), FILE)"
-            )
-        return _ALLOWED[module, name]
+        return super().find_class(module, name)
 
     def persistent_load(self, identity: tuple) -> Storage:
         kind, dtype, key, _device, count, *view = identity
@@ -196,17 +181,5 @@ def load(file: BinaryIO, where: str) -> tuple[Any, dict[str, int]]:
     Raises:
         UserError: the pickle is damaged, or names something that is not in this module's list.
     """
-    start = file.tell()
-    try:
-        slots = [int(argument) for code, argument, _ in pickletools.genops(file) if code.name.endswith("PUT")]
-        length = file.tell() - start
-        file.seek(start)
-        # The machine reserves memory up to the highest slot that is named; an honest pickle has fewer than bytes.
-        if max(slots, default=0) > length:
-            raise pickle.UnpicklingError(f"memory slot {max(slots)} in a pickle of {length} bytes")
-        unpickler = _Unpickler(io.BytesIO(file.read(length)), where)
-        return unpickler.load(), unpickler.itemsizes
-    except UserError:
-        raise
-    except Exception as error:  # of any type, as a pickle may do anything wrong
-        raise UserError(f"{where}: its pickle is damaged ({described(error)}); fetch or save the file again") from error
+    tree, unpickler = pickles.load(file, where, _Unpickler)
+    return tree, unpickler.itemsizes

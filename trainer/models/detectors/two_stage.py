@@ -8,10 +8,13 @@ mmdet's TwoStageDetector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
 from trainer.models.detections import Detections
 from trainer.models.registry import build
+from trainer.models.roi_heads.standard_roi_head import Reading, as_they_are
 
 
 class TwoStageDetector(nn.Module):
@@ -52,11 +55,16 @@ class TwoStageDetector(nn.Module):
 
     def predict(self, batch: Batch) -> list[Detections]:
         """Detections of each image of the batch, boxes in pixels of the original images."""
+        return self.predict_readings(batch, (as_they_are,))[0]
+
+    def predict_readings(self, batch: Batch, readings: Sequence[Reading]) -> list[list[Detections]]:
+        """The same for each reading of the box head's scores, with one pass through the network for all of them."""
         with jt.no_grad():
             maps = self.extract(batch)
-            return self.roi_head.predict(
+            return self.roi_head.predict_readings(
                 maps,
                 self.proposals(maps, batch),
                 batch.image_shapes,
                 var(batch.host["scale_factors"], "float32"),
+                readings,
             )

@@ -16,6 +16,7 @@ Proposals are f32 (B,P,5); a row with a negative score holds no proposal (ABSENT
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,13 @@ from trainer.models.boxes.sample import Samples
 from trainer.models.detections import Detections
 from trainer.models.ops.multiclass_nms import read_multiclass_nms
 from trainer.models.registry import build, read, register, require
+
+Reading = Callable[[jt.Var], jt.Var]  # scores of every box for every class -> what counts as them
+
+
+def as_they_are(scores: jt.Var) -> jt.Var:
+    """The reading that a detector's detections come from."""
+    return scores
 
 
 def to_rois(boxes: jt.Var) -> jt.Var:
@@ -135,17 +143,35 @@ class StandardRoIHead(nn.Module):
             proposals, image_shapes: as of `scored_boxes`.
             scale_factors: f32 (B,4), what boxes are divided by to be in pixels of the original image.
         """
-        return [
+        return self.predict_readings(maps, proposals, image_shapes, scale_factors, (as_they_are,))[0]
+
+    def predict_readings(
+        self,
+        maps: list[jt.Var],
+        proposals: jt.Var,
+        image_shapes: jt.Var,
+        scale_factors: jt.Var,
+        readings: Sequence[Reading],
+    ) -> list[list[Detections]]:
+        """The same for each reading of the scores."""
+        images = [
             # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once.
-            self._predict_image(*(x[image : image + 1] for x in (proposals, image_shapes, scale_factors, *maps)))
-            for image in range(proposals.shape[0])
+            self._predict_image(readings, *(x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps)))
+            for i in range(proposals.shape[0])
         ]
+        return [list(one) for one in zip(*images, strict=True)]
 
     def _predict_image(
-        self, proposals: jt.Var, image_shapes: jt.Var, scale_factors: jt.Var, *maps: jt.Var
-    ) -> Detections:
+        self,
+        readings: Sequence[Reading],
+        proposals: jt.Var,
+        image_shapes: jt.Var,
+        scale_factors: jt.Var,
+        *maps: jt.Var,
+    ) -> list[Detections]:
         boxes, scores = self.scored_boxes(list(maps), proposals, image_shapes)
-        return self.suppress(boxes / scale_factors.unsqueeze(1), scores)
+        boxes = boxes / scale_factors.unsqueeze(1)
+        return [self.suppress(boxes, reading(scores)) for reading in readings]
 
     def suppress(self, boxes: jt.Var, scores: jt.Var) -> Detections:
         """Detections of one image from all its boxes f32 (1,P,4) and scores f32 (1,P,C)."""

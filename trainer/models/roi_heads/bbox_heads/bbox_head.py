@@ -27,8 +27,20 @@ class BBoxHead(nn.Module):
         """How many classes the head has for images of these data sets, integers (B,)."""
         return np.full(len(dataset_ids), self.num_classes)
 
+    def check_classes(self, classes: list[list[str]], training: bool) -> None:
+        """Refuse data sets whose classes are not the head's.
+
+        Args:
+            classes: the names of each data set's classes by label.
+            training: or the data sets are to be detected in.
+
+        Raises:
+            UserError: names the first class that differs.
+        """
+
     def check_labels(self, host: dict[str, np.ndarray]) -> None:
-        """Refuse a batch, by its small arrays on the host, with labels that the head has no class for.
+        """Refuse a batch, by its small arrays on the host (labels i32 (B,G), see Batch.host), with labels that the head
+        has no class for.
 
         Jittor would train something else without a word: the background, or a class of another data set.
 

@@ -5,7 +5,8 @@
     w_c = n_c^-gamma / mean over classes of n^-gamma          n_c  detections of class c in a first, uncalibrated pass
 
 Trained classes are over-confident; the prior n_c, estimated on the test set itself, takes that back. Scores may exceed
-1 after calibration.
+1 after calibration. ``--task calibrate`` makes the first pass and writes n_c with its vocabulary and gamma
+(`trainer.calibration`).
 
 UniDetector section 3.3 (probability calibration); its BBoxHeadCLIPInference.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.errors import UserError
+from trainer.calibration import Calibration, load, weights
 from trainer.device import jt, var
 from trainer.models.registry import register
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import BBoxHeadCLIP
@@ -26,12 +28,15 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
     Args:
         beta: the class's share in a detection's score.
-        gamma: strength of the calibration; goes with `detection_counts`.
-        detection_counts: .npy file with n_c, (C,), of the first pass; None: no calibration.
+        calibration: the file of ``--task calibrate``; None: no calibration.
+        gamma: strength of the calibration, instead of the one in that file; 0.6 where neither says anything.
         least_count: n_c below this number count as this number. The original has 0, with which one class that was
             never detected leaves no detection at all.
+        detection_counts: instead of `calibration`, a .npy file with n_c, (C,), of a first pass made elsewhere.
 
     Attributes:
+        gamma, least_count: as above, gamma None where the config says nothing.
+        prior: the Calibration that was read, or None.
         factors: f32 (C,), w_c^beta.
     """
 
@@ -45,9 +50,10 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
         loss_bbox: dict,
         zeroshot_path: str,
         beta: float,
+        calibration: str | None = None,
         gamma: float | None = None,
-        detection_counts: str | None = None,
         least_count: float = 1.0,
+        detection_counts: str | None = None,
         cat_freq_path: str | None = None,
         fed_loss_num_cat: int = 50,
         where: str = "bbox_head",
@@ -64,30 +70,34 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
             fed_loss_num_cat,
             where,
         )
-        if (gamma is None) != (detection_counts is None):
-            raise UserError(f"{where}: gamma and detection_counts go together")
+        if calibration is not None and detection_counts is not None:
+            raise UserError(f"{where}: calibration and detection_counts exclude each other")
+        if detection_counts is not None and gamma is None:
+            raise UserError(f"{where}.gamma: detection_counts needs it")
         self.beta = float(beta)
+        self.gamma, self.least_count = gamma, least_count
+        self.prior: Calibration | None = None
         self.factors = np.ones(num_classes, np.float32)
         if detection_counts is not None:
-            counts = np.maximum(_read_counts(detection_counts, num_classes, where), least_count)
-            self.factors = calibration(counts, gamma) ** self.beta
+            counts = _read_counts(detection_counts, num_classes, where)
+            self.factors = weights(counts, gamma, least_count) ** self.beta
+        elif calibration is not None:
+            self.prior = load(calibration, self.embeddings(), f"{where}.calibration")
+            self.factors = self.prior.weights(gamma, least_count) ** self.beta
+
+    @property
+    def is_calibrated(self) -> bool:
+        return bool((self.factors != 1).any())
+
+    def embeddings(self) -> np.ndarray:
+        """The vocabulary's text embeddings, f32 (C,D)."""
+        return self.text().numpy()[:, :-1].T
 
     def scores(self, logits: jt.Var, objectness: jt.Var) -> jt.Var:
         # The logarithm of the sigmoid, because Jittor's sigmoid ends at e^-30 and a small power makes that large.
         log_p = jt.minimum(logits, 0.0) - jt.log(1.0 + jt.exp(-jt.abs(logits)))
         located = jt.pow(jt.maximum(objectness, 0.0), 1.0 - self.beta)
-        return jt.exp(log_p * self.beta) * var(self.factors).reshape(1, 1, -1) * located.unsqueeze(-1)
-
-
-def calibration(counts: np.ndarray, gamma: float) -> np.ndarray:
-    """w_c, f32 (C,), from n_c (C,); all 0 when a class has no detection (the original: NaN for it, 0 for the others).
-
-    Either way no score passes a threshold.
-    """
-    if not counts.all():
-        return np.zeros(len(counts), np.float32)
-    prior = np.power(counts, -float(gamma)).astype(np.float32)
-    return prior / prior.mean()
+        return jt.exp(log_p * self.beta) * located.unsqueeze(-1) * var(self.factors).reshape(1, 1, -1)
 
 
 def _read_counts(path: str, classes: int, where: str) -> np.ndarray:

@@ -83,6 +83,17 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
             )
         return self.class_counts[dataset_ids]
 
+    def vocabulary_of(self, data_set: int, training: bool) -> int:
+        """Raises UserError for a training data set without a vocabulary."""
+        if not training:
+            return self.test_vocabulary
+        if data_set >= len(self.vocabularies):
+            raise UserError(
+                f"model.roi_head.bbox_head.zeroshot_path has {len(self.vocabularies)} vocabularies, "
+                f"train_dataloader.dataset has a data set {data_set} (counted from 0); name one for each, in order"
+            )
+        return data_set
+
     def vocabulary_ids(self, sampled: SampledRoIs) -> np.ndarray:
         return sampled.dataset_ids
 

@@ -52,6 +52,7 @@ class CLIPHead(BBoxHead):
     RoI is trained on the columns of its image's vocabulary only.
 
     Attributes:
+        vocabularies: of the data sets.
         class_counts: integers (V,), the size of each vocabulary.
         offsets: i32 (V,), the first column of each vocabulary.
         members: f32 (V,columns), 1 for a vocabulary's own columns and the background's.
@@ -94,6 +95,7 @@ class CLIPHead(BBoxHead):
                 f"{where}.num_classes: {max(sizes)} is expected, the size of the largest vocabulary in "
                 f"zeroshot_path, found {self.num_classes}"
             )
+        self.vocabularies = vocabularies
         self.class_counts = np.array(sizes)
         self.offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
         self.members = np.zeros((len(sizes), sum(sizes) + 1), np.float32)
@@ -113,6 +115,16 @@ class CLIPHead(BBoxHead):
         A group is one image's RoIs or all of the batch's; it has a draw and a normaliser of its own.
         """
         raise NotImplementedError
+
+    def vocabulary_of(self, data_set: int, training: bool) -> int:  # noqa: ARG002 - for heads with several
+        """Which vocabulary the labels of data set `data_set` are of."""
+        return 0
+
+    def check_classes(self, classes: list[list[str]], training: bool) -> None:
+        """See BBoxHead: every data set's classes are the rows of its vocabulary."""
+        for number, names in enumerate(classes):
+            vocabulary = self.vocabularies[self.vocabulary_of(number, training)]
+            vocabulary.check(names, f"data set {number} (counted from 0)")
 
     def execute(self, features: jt.Var) -> Outputs:
         """RoI features f32 (R,in_channels,roi_feat_size,roi_feat_size)."""

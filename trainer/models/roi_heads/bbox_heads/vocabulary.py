@@ -1,6 +1,7 @@
 """A vocabulary: what a CLIP box head knows of the classes it is to tell apart.
 
 zeroshot_path   .npy (C,D)   the text embedding of each class, by ascending category id, not normalised
+                .names.json  beside it: the classes' names in the order of the rows (optional, see `shared.names`)
 cat_freq_path   .json        the same categories with their `image_count` in the training set (optional)
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import UserError
+from shared.names import names_file, read_names
 from trainer.vocabulary import read_embeddings
 
 
@@ -23,10 +25,44 @@ class Vocabulary:
     Attributes:
         embeddings: f32 (C,D).
         drawable: f32 (C,), 1 for classes that the federated loss may draw: those that have training images.
+        path: of the embeddings.
+        names: of the classes, None where no file tells them.
     """
 
     embeddings: np.ndarray
     drawable: np.ndarray
+    path: str
+    names: list[str] | None
+
+    def check(self, classes: list[str], whose: str) -> None:
+        """Compares the rows with the `classes` of a data set, by label.
+
+        Raises:
+            UserError: there are more or fewer, or they are others or in another order; names the first that differs.
+        """
+        rows = len(self.embeddings)
+        names = self.names or []
+        differs = next((i for i, pair in enumerate(zip(names, classes, strict=False)) if pair[0] != pair[1]), None)
+        where = ""
+        if differs is not None:
+            where = f"; row {differs} is for {names[differs]!r}, class {differs} is {classes[differs]!r}"
+        elif names and rows != len(classes):
+            longer, what = (names, "row") if rows > len(classes) else (classes, "class")
+            last = min(rows, len(classes))
+            where = f"; {what} {last} ({longer[last]!r}) has no counterpart"
+        if rows != len(classes):
+            raise UserError(
+                f"{self.path} has {rows} rows, {whose} has {len(classes)} classes{where}; the vocabulary of a data set "
+                "has one row for each of its classes"
+            )
+        if differs is not None:
+            hint = "give the vocabulary of these classes"
+            if sorted(names) == sorted(classes):
+                hint = (
+                    "the names are the same in another order: labels follow the list of categories in the annotation "
+                    "file, rows should, too; sort that list by id, or make the embeddings in its order"
+                )
+            raise UserError(f"{self.path} does not fit {whose}{where}; {hint}")
 
 
 def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str) -> Vocabulary:
@@ -38,11 +74,14 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
         where: the head's name in the config, for messages.
 
     Raises:
-        UserError: a file that is missing or holds something else.
+        UserError: a file that is missing or holds something else; two files, or two rows, that contradict each other.
     """
     if isinstance(embeddings, np.ndarray):
-        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32))
+        return Vocabulary(embeddings, np.ones(len(embeddings), np.float32), "the vocabulary that was given", None)
     table = read_embeddings(embeddings, f"{where}.zeroshot_path")
+    names = read_names(embeddings)
+    if names is not None:
+        _check_names(names, table, embeddings)
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
         images = _image_counts(counts, where)
@@ -51,7 +90,18 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"
             )
         drawable = (np.array(images) > 0).astype(np.float32)
-    return Vocabulary(table, drawable)
+    return Vocabulary(table, drawable, embeddings, names)
+
+
+def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
+    if len(names) != len(table):
+        raise UserError(f"{names_file(path)} has {len(names)} names, {path} has {len(table)} rows")
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(names):
+        first = row_of.setdefault(name, row)
+        # OpenImages has two categories "Bench" and two "Mouse"; with one embedding they contradict nothing.
+        if not np.array_equal(table[first], table[row]):
+            raise UserError(f"{names_file(path)}: rows {first} and {row} are both for {name!r} and differ in {path}")
 
 
 def _image_counts(path: str, where: str) -> list[int]:

@@ -7,8 +7,9 @@ import pytest
 
 from shared.errors import UserError
 from tests.trainer.models.clip_examples import make_head, write_vocabulary
+from trainer import calibration
 from trainer.device import var
-from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference, calibration
+from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
 
 LOGITS = var([[[2, -1, 0.5], [-3, 1, -2]]], "float32")
 OBJECTNESS = var([[0.64, 0.25]], "float32")
@@ -19,7 +20,14 @@ def make_inference(folder: Path, counts: list[float] | None = None, **changes: o
         np.save(folder / "counts.npy", np.array(counts))
         changes = {"detection_counts": str(folder / "counts.npy"), "gamma": 0.6, **changes}
     three = {"type": "BBoxHeadCLIPInference", "num_classes": 3, "zeroshot_path": write_vocabulary(folder, 3)}
-    return make_head(folder, **three, **{"beta": 0.3, **changes})
+    return make_head(folder, **{**three, "beta": 0.3, **changes})
+
+
+def write_calibration(folder: Path, head: BBoxHeadCLIPInference, counts: list[int], gamma: float) -> str:
+    names = ["a", "b", "c"]
+    made = calibration.Calibration(names, calibration.digest(head.embeddings()), gamma, counts, images=5)
+    calibration.save(folder / "calibration.json", made)
+    return str(folder / "calibration.json")
 
 
 def test_golden_scores_without_calibration(tmp_path: Path) -> None:
@@ -44,10 +52,23 @@ def test_the_original_scores_nothing_when_a_class_was_never_detected(tmp_path: P
     np.testing.assert_array_equal(head.scores(LOGITS, OBJECTNESS).numpy(), np.zeros((1, 2, 3)))
 
 
-def test_weights_average_to_one() -> None:
-    weights = calibration(np.array([1000.0, 3.0, 40.0, 1.0]), 0.6)
-    assert weights.mean() == pytest.approx(1, rel=1e-6)
-    assert (np.argsort(weights) == [0, 2, 1, 3]).all()
+def test_a_calibration_file_says_the_same_as_its_counts_and_gamma(tmp_path: Path) -> None:
+    file = write_calibration(tmp_path, make_inference(tmp_path), [100, 10, 1], gamma=0.6)
+    scores = make_inference(tmp_path, calibration=file).scores(LOGITS, OBJECTNESS).numpy()
+    np.testing.assert_array_equal(scores, make_inference(tmp_path, [100, 10, 1]).scores(LOGITS, OBJECTNESS).numpy())
+
+
+def test_the_gamma_of_the_config_takes_the_place_of_the_file_s(tmp_path: Path) -> None:
+    file = write_calibration(tmp_path, make_inference(tmp_path), [100, 10, 1], gamma=0.9)
+    scores = make_inference(tmp_path, calibration=file, gamma=0.6).scores(LOGITS, OBJECTNESS).numpy()
+    np.testing.assert_array_equal(scores, make_inference(tmp_path, [100, 10, 1]).scores(LOGITS, OBJECTNESS).numpy())
+
+
+def test_a_calibration_of_other_embeddings_is_refused(tmp_path: Path) -> None:
+    file = write_calibration(tmp_path, make_inference(tmp_path), [100, 10, 1], gamma=0.6)
+    other = write_vocabulary(tmp_path, 3, seed=1)
+    with pytest.raises(UserError, match=r"bbox_head\.calibration: .*made for another vocabulary: 3 names, 'a' to 'c'"):
+        make_inference(tmp_path, calibration=file, zeroshot_path=other)
 
 
 def test_very_negative_logits_keep_their_small_scores(tmp_path: Path) -> None:
@@ -66,7 +87,9 @@ def test_proposals_without_a_score_score_nothing(tmp_path: Path) -> None:
     [
         ([1, 2], {}, r"detection_counts: .*counts\.npy should hold 3 numbers"),
         ([1, 2, -3], {}, r"detection_counts: .*counts\.npy should hold 3 numbers"),
-        (None, {"gamma": 0.6}, r"bbox_head: gamma and detection_counts go together"),
+        ([1, 2, 3], {"gamma": None}, r"bbox_head\.gamma: detection_counts needs it"),
+        ([1, 2, 3], {"calibration": "any.json"}, r"bbox_head: calibration and detection_counts exclude each other"),
+        (None, {"calibration": "none.json"}, r"bbox_head\.calibration: cannot read 'none\.json'"),
         (None, {"gamma": 0.6, "detection_counts": "none.npy"}, r"detection_counts: cannot read 'none\.npy'"),
     ],
 )

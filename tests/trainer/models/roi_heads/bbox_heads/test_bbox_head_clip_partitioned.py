@@ -95,3 +95,23 @@ def test_wrong_values_are_refused_by_their_full_name(tmp_path: Path) -> None:
         make_partitioned(tmp_path, cat_freq_path=[None])
     with pytest.raises(UserError, match=r"bbox_head\.test_vocabulary: 0 to 1 is expected, found 2"):
         make_partitioned(tmp_path, test_vocabulary=2)
+
+
+def test_every_data_set_is_compared_with_its_own_vocabulary_and_detections_with_the_one_asked_for(
+    tmp_path: Path,
+) -> None:
+    head = make_partitioned(tmp_path, (2, 3), test_vocabulary=1)
+    two, three = ["cat", "dog"], ["cat", "bus", "owl"]
+    for vocabulary, names in zip(head.vocabularies, (two, three), strict=True):
+        vocabulary.names = names
+    head.check_classes([two, three], training=True)
+    head.check_classes([three], training=False)
+    with pytest.raises(UserError, match=r"data set 1 \(counted from 0\); row 2 is for 'owl', class 2 is 'cow'"):
+        head.check_classes([two, ["cat", "bus", "cow"]], training=True)
+    with pytest.raises(UserError, match=r"has 3 rows, data set 0 \(counted from 0\) has 2 classes; row 1 is for 'bus'"):
+        head.check_classes([two], training=False)
+
+
+def test_a_training_data_set_without_a_vocabulary_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has 2 vocabularies, train_dataloader.dataset has a data set 2"):
+        make_partitioned(tmp_path).check_classes([["x"] * 5, ["x"] * 12, ["x"]], training=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shared.errors import UserError
+from shared.names import names_file, write_names
 from trainer.models.roi_heads.bbox_heads.vocabulary import load_vocabulary
 
 CATEGORIES = [{"id": 7, "image_count": 0}, {"id": 2, "image_count": 5}, {"id": 4, "image_count": 1}]
@@ -58,3 +59,65 @@ def test_counts_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
     paths = write(tmp_path, np.ones((4, 2), np.float32))
     with pytest.raises(UserError, match=r"counts\.json has 3 categories, .*text\.npy has 4 rows"):
         load_vocabulary(*paths, "head")
+
+
+def named(folder: Path, names: list[str], table: np.ndarray | None = None) -> str:
+    path = folder / "named.npy"
+    np.save(path, np.eye(len(names), 4, dtype=np.float32) + 1 if table is None else table)
+    write_names(path, names)
+    return str(path)
+
+
+def test_names_beside_the_rows_are_compared_with_the_classes_of_a_data_set(tmp_path: Path) -> None:
+    vocabulary = load_vocabulary(named(tmp_path, ["cat", "dog", "Bus "]), None, "head")
+    assert vocabulary.names == ["cat", "dog", "Bus "]
+    vocabulary.check(["cat", "dog", "Bus "], "data set 0")
+    with pytest.raises(
+        UserError, match=r"named\.npy does not fit data set 0; row 2 is for 'Bus ', class 2 is 'bus'; give"
+    ):
+        vocabulary.check(["cat", "dog", "bus"], "data set 0")
+
+
+def test_the_same_names_in_another_order_are_refused_with_the_rule_that_was_broken(tmp_path: Path) -> None:
+    vocabulary = load_vocabulary(named(tmp_path, ["cat", "dog", "bus"]), None, "head")
+    with pytest.raises(UserError, match=r"row 1 is for 'dog', class 1 is 'bus'; .* sort that list by id"):
+        vocabulary.check(["cat", "bus", "dog"], "data set 0")
+
+
+def test_more_rows_than_classes_or_fewer_are_refused_by_the_first_that_is_left_over(tmp_path: Path) -> None:
+    vocabulary = load_vocabulary(named(tmp_path, ["cat", "dog", "bus"]), None, "head")
+    with pytest.raises(UserError, match=r"has 3 rows, data set 1 has 2 classes; row 2 \('bus'\) has no counterpart"):
+        vocabulary.check(["cat", "dog"], "data set 1")
+    with pytest.raises(UserError, match=r"has 3 rows, data set 1 has 4 classes; class 3 \('owl'\) has no counterpart"):
+        vocabulary.check(["cat", "dog", "bus", "owl"], "data set 1")
+    nameless = load_vocabulary(write(tmp_path, np.ones((3, 2), np.float32))[0], None, "head")
+    nameless.check(["a", "b", "c"], "data set 1")
+    with pytest.raises(UserError, match=r"text\.npy has 3 rows, data set 1 has 2 classes; the vocabulary"):
+        nameless.check(["a", "b"], "data set 1")
+
+
+def test_two_rows_of_one_name_must_agree_as_those_of_openimages_do(tmp_path: Path) -> None:
+    names = ["Bench", "cat", "Bench"]
+    twice = np.array([[1, 2], [3, 4], [1, 2]], np.float32)
+    assert load_vocabulary(named(tmp_path, names, twice), None, "head").names == names
+    with pytest.raises(UserError, match=r"named\.names\.json: rows 0 and 2 are both for 'Bench' and differ"):
+        load_vocabulary(named(tmp_path, names), None, "head")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", " ", "dog"], "the name of row 1 is empty"),
+        (["cat", "dog"], "has 2 names, .* has 3 rows"),
+        ({"cat": 1}, "expected a JSON list of class names"),
+        ([1, 2, 3], "expected a JSON list of class names"),
+    ],
+)
+def test_a_file_of_names_that_does_not_fit_is_refused(tmp_path: Path, names: object, message: str) -> None:
+    path = named(tmp_path, ["a", "b", "c"])
+    names_file(path).write_text(json.dumps(names))
+    with pytest.raises(UserError, match=rf"named\.names\.json.*{message}"):
+        load_vocabulary(path, None, "head")
+    names_file(path).write_text("no json")
+    with pytest.raises(UserError, match="expected a JSON list of class names"):
+        load_vocabulary(path, None, "head")

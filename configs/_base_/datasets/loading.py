@@ -1,0 +1,30 @@
+# What all data sets share. Everything lies below data_root (docs/datasets.md); other places:
+#   --cfg-options data_root=/path/to/data
+# A data set takes data_root by itself; elsewhere '{data_root}' stands for it.
+data_root = 'data'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomResize', scale=[(1333, 400), (1333, 800)], keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs'),
+]
+# Stage 2 gets its boxes from stage 1 (proposal_file, also upstream's .pkl): a training image up to 2000, a test image
+# all of them.
+train_pipeline_with_proposals = [
+    train_pipeline[0],
+    dict(type='LoadProposals', num_max_proposals=2000),
+    *train_pipeline[1:],
+]
+test_pipeline_with_proposals = [
+    test_pipeline[0],
+    dict(type='LoadProposals', num_max_proposals=None),
+    *test_pipeline[1:],
+]

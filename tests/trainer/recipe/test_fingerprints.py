@@ -1,0 +1,83 @@
+"""A step's fingerprint changes with everything that goes into it, and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from trainer.recipe.fingerprints import digest, files, fingerprint
+from trainer.recipe.steps import Step
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "train.json").write_text("{}")
+    return tmp_path
+
+
+def step(root: Path, **changes: object) -> Step:
+    config = Config({"data_root": str(root), "train_dataloader": {"dataset": {"ann_file": "train.json"}}, "lr": 0.1})
+    values = {
+        "name": "s",
+        "task": "train",
+        "config": config,
+        "weights": None,
+        "needs": (),
+        "arguments": (),
+        "title": "",
+    }
+    return Step(**{**values, **changes})
+
+
+def test_the_same_step_has_the_same_fingerprint(root: Path) -> None:
+    assert fingerprint(step(root), {}) == fingerprint(step(root, title="another", name="other"), {"t": {"f": "1"}})
+
+
+def test_config_task_and_arguments_count(root: Path) -> None:
+    other = step(root).config
+    other.lr = 0.2
+    found = [
+        fingerprint(one, {})
+        for one in (step(root), step(root, config=other), step(root, task="evaluate"), step(root, arguments=("--x",)))
+    ]
+    assert len(set(found)) == 4
+
+
+def test_the_content_of_annotations_counts_and_their_time_does_not(root: Path) -> None:
+    before = fingerprint(step(root), {})
+    (root / "train.json").touch()
+    assert fingerprint(step(root), {}) == before
+    (root / "train.json").write_text("[]")
+    assert fingerprint(step(root), {}) != before
+
+
+def test_results_of_a_needed_step_count_and_those_of_others_do_not(root: Path) -> None:
+    needing = step(root, needs=("first",))
+    before = fingerprint(needing, {"first": {"w": "1"}, "other": {"w": "1"}})
+    assert fingerprint(needing, {"first": {"w": "1"}, "other": {"w": "2"}}) == before
+    assert fingerprint(needing, {"first": {"w": "2"}, "other": {"w": "1"}}) != before
+
+
+def test_files_are_found_as_they_are_and_under_the_nearest_data_root(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.json").write_text(folder)
+    config = {
+        "data_root": str(tmp_path / "a"),
+        "one": {"ann_file": "train.json"},
+        "two": [{"data_root": str(tmp_path / "b"), "ann_file": "train.json"}],
+        "three": str(tmp_path / "b" / "train.json"),
+        "four": "none.json",
+        "five": "a\nb",
+    }
+    expected = [tmp_path / folder / "train.json" for folder in ("a", "b", "b")]
+    assert list(files(config)) == [str(path) for path in expected]
+
+
+def test_a_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    for name, content in (("a", b"x" * 5_000_000), ("b", b"x" * 5_000_000), ("c", b"x" * 4_999_999 + b"y")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (digest(tmp_path / name) for name in "abc")
+    assert a == b != c

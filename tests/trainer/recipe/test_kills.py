@@ -1,0 +1,204 @@
+"""A small recipe in real processes, killed at five points and started again: the numbers of an unkilled run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data_server import scenes
+from tests.trainer.runs import DEADLINE, GONE_SECONDS, ROOT
+from trainer import checkpoint
+from trainer.recipe.state import DONE, RUNNING
+
+CONFIGS = ROOT / "configs" / "demo"
+RECIPE = f"""
+options = {{
+    'train_dataloader.batch_size': 4,
+    'default_hooks.logger.interval': 1,
+}}
+_training = {{'val_evaluator': None, 'test_evaluator': None, 'train_cfg.max_epochs': 2}}
+_stage_1 = {{
+    f'model.{{part}}.init_cfg': dict(type='Pretrained', checkpoint='{{stage_1}}/epoch_2.safetensors', prefix=part)
+    for part in ('backbone', 'neck')
+}}
+_validation = {{'val_dataloader.dataset.proposal_file': '{{proposals}}/proposals'}}
+steps = [
+    dict(name='stage_1', task='train', config='{CONFIGS}/cln.py', options=_training),
+    dict(name='proposals', task='propose', config='{CONFIGS}/cln.py', weights='stage_1'),
+    dict(
+        name='stage_2', task='train', config='{CONFIGS}/stage_2.py',
+        options={{**_training, **_stage_1, **{{
+            f'train_dataloader.dataset.datasets.{{i}}.proposal_file': '{{proposals}}/proposals' for i in range(2)}}}}),
+    dict(
+        name='calibration', task='calibrate', config='{CONFIGS}/detect_never_seen.py', weights='stage_2',
+        options=_validation),
+    dict(
+        name='evaluation', task='evaluate', config='{CONFIGS}/detect_never_seen.py', weights='stage_2',
+        arguments=['--chance'], title='small',
+        options={{'model.roi_head.bbox_head.calibration': '{{calibration}}/calibration.json', **_validation}}),
+]
+headings = dict(val_never_seen='never seen')
+"""
+STEPS = ("stage_1", "proposals", "stage_2", "calibration", "evaluation")
+
+
+class Start:
+    """``python -m trainer --recipe`` in a process of its own."""
+
+    def __init__(self, folder: Path, data_root: Path, text: str = RECIPE) -> None:
+        recipe = folder / "small.py"
+        recipe.write_text(text)
+        self.work_dir = folder / "work"
+        self.log = folder / f"log_{time.monotonic_ns()}.txt"
+        command = [sys.executable, "-m", "trainer", "--recipe", str(recipe), "--work-dir", str(self.work_dir)]
+        command += ["--workers", "1", "--cfg-options", f"options.data_root={data_root}"]
+        with open(self.log, "w") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def state(self) -> dict[str, dict]:
+        path = self.work_dir / "state.json"
+        return json.loads(path.read_text())["steps"] if path.exists() else {}
+
+    def trained(self, step: str) -> int:
+        """How many steps of training a train step has logged."""
+        path = self.work_dir / step / "metrics.jsonl"
+        return path.read_text().count("\n") if path.exists() else 0
+
+    def is_running(self, step: str) -> bool:
+        return self.state().get(step, {}).get("state") == RUNNING
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert self.process.poll() is None, f"ended with {self.process.returncode} before {what}:\n{self.text}"
+            assert time.monotonic() < deadline, f"no {what} in {DEADLINE:.0f} s:\n{self.text}"
+            time.sleep(0.02)
+
+    def step_process(self) -> psutil.Process:
+        """The process of the step that is running."""
+        children: list[psutil.Process] = []
+        self.until(lambda: children.extend(psutil.Process(self.process.pid).children()) or children, "step's process")
+        return children[0]
+
+    def end(self) -> int:
+        return self.process.wait(DEADLINE)
+
+    def kill(self) -> None:
+        """Kills the recipe's own process; everything it has started follows."""
+        processes = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        _, alive = psutil.wait_procs(processes, timeout=GONE_SECONDS)
+        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scenes") / "demo"
+    scenes.generate(out, seed=1, train_images=18, val_images=8)
+    return out
+
+
+@pytest.fixture(scope="module")
+def unkilled(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Start:
+    start = Start(tmp_path_factory.mktemp("unkilled"), data_root)
+    assert start.end() == 0, start.text
+    return start
+
+
+def numbers(start: Start) -> dict[str, object]:
+    """Everything that comes out of the steps, without the paths that stand beside it."""
+    weights = [checkpoint.load(start.work_dir / name / "epoch_2.safetensors") for name in ("stage_1", "stage_2")]
+    return {
+        "weights": [{name: array.tobytes() for name, array in one.model.items()} for one in weights],
+        "calibration": json.loads((start.work_dir / "calibration" / "calibration.json").read_text()),
+        "results": json.loads((start.work_dir / "evaluation" / "results.json").read_text())["results"],
+    }
+
+
+def test_a_recipe_runs_its_steps_in_order_and_ends_with_one_table_and_a_report(unkilled: Start) -> None:
+    assert list(unkilled.state()) == list(STEPS)
+    assert all(entry["state"] == DONE for entry in unkilled.state().values())
+    tail = unkilled.text.splitlines()[-6:]
+    assert [part for part in ("small", "small, calibrated", "small, shuffled embeddings") if part in "\n".join(tail)]
+    assert "AP50 never seen" in unkilled.text
+    report = (unkilled.work_dir / "report.html").read_text()
+    assert all(name in report for name in ("Training: stage_2", "Calibration: calibration", "AP50 never seen"))
+
+
+def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled: Start, data_root: Path) -> None:
+    before = unkilled.state()
+    again = Start(unkilled.work_dir.parent, data_root)
+    assert again.end() == 0, again.text
+    assert again.text.count("done before") == len(STEPS)
+    assert again.state() == before
+    assert [line for line in again.text.splitlines() if "small" in line and "calibrated" in line] == [
+        line for line in unkilled.text.splitlines() if "small" in line and "calibrated" in line
+    ]
+
+
+def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
+    unkilled: Start, data_root: Path, tmp_path: Path
+) -> None:
+    def begin() -> Start:
+        return Start(tmp_path, data_root)
+
+    start = begin()  # 1: in the middle of an epoch, behind a checkpoint
+    start.until(lambda: start.trained("stage_1") > unkilled.trained("stage_1") // 2 + 2, "second epoch")
+    start.kill()
+
+    start = begin()  # 2: while proposals are written; the step's own process is killed, the recipe says so
+    start.until(lambda: start.is_running("proposals"), "proposals")
+    assert start.text.count("going on") == 1 and "resumed from" in start.text
+    process = start.step_process()
+    start.until(lambda: list(start.work_dir.rglob("*.rows")) or list(start.work_dir.rglob("proposals/*")), "a file")
+    os.kill(process.pid, signal.SIGKILL)
+    assert start.end() != 0
+    assert "step 2/5 proposals ended with code" in start.text.splitlines()[-1]
+
+    start = begin()  # 3: before the first checkpoint of a training
+    start.until(lambda: start.trained("stage_2") > 2, "a step of stage 2")
+    start.kill()
+
+    start = begin()  # 4: a signal to the recipe while it calibrates
+    start.until(lambda: start.is_running("calibration"), "calibration")
+    start.step_process()
+    os.kill(start.process.pid, signal.SIGTERM)
+    assert start.end() == 0
+    assert "goes on from here" in start.text.splitlines()[-1]
+
+    start = begin()  # 5: while it evaluates
+    start.until(lambda: start.is_running("evaluation"), "evaluation")
+    start.step_process()
+    start.kill()
+    assert start.is_running("evaluation")
+
+    start = begin()
+    assert start.end() == 0, start.text
+    assert start.text.count("done before") == 4
+    assert numbers(start) == numbers(unkilled)
+
+
+def test_a_changed_setting_redoes_the_steps_that_it_goes_into_and_no_other(
+    unkilled: Start, data_root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(unkilled.work_dir, tmp_path / "work")
+    changed = RECIPE.replace("arguments=['--chance']", "arguments=[]")
+    start = Start(tmp_path, data_root, changed)
+    assert start.end() == 0, start.text
+    assert start.text.count("done before") == 4 and "step 5/5 evaluation: starts" in start.text
+    assert "shuffled" not in start.text.splitlines()[-2] and "calibrated" in start.text.splitlines()[-2]

@@ -1,0 +1,111 @@
+"""Reading a recipe: references between steps, overrides and their order, and everything that can be wrong in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UserError
+from trainer.recipe import steps
+
+CONFIG = "data_root = 'data'\ntrain_cfg = dict(max_epochs=3)\nmodel = dict(head=dict(file=None, width=1))\n"
+
+
+def write(folder: Path, text: str) -> str:
+    (folder / "config.py").write_text(CONFIG)
+    path = folder / "recipe.py"
+    path.write_text(text)
+    return str(path)
+
+
+TWO_STEPS = """
+steps = [
+    dict(name='first', task='train', config='config.py'),
+    dict(name='second', task='evaluate', config='config.py', weights='first', title='Second',
+         arguments=['--chance'], options={'model.head.file': '{first}/x.json', 'model.head.width': 2}),
+]
+"""
+
+
+def test_a_recipe_is_read_with_the_config_of_every_step(tmp_path: Path) -> None:
+    recipe = steps.read(write(tmp_path, TWO_STEPS), {})
+    first, second = recipe.steps
+    assert (recipe.title, recipe.metrics) == ("recipe", {"bbox_mAP": "AP", "bbox_mAP_50": "AP50"})
+    assert (first.needs, first.weights, first.title) == ((), None, "first")
+    assert (second.needs, second.weights, second.title, second.arguments) == (
+        ("first",),
+        "first",
+        "Second",
+        ("--chance",),
+    )
+    assert first.config.model.head.width == 1 and second.config.model.head.width == 2
+
+
+def test_a_reference_makes_a_step_need_another_and_becomes_its_work_dir(tmp_path: Path) -> None:
+    text = TWO_STEPS.replace("weights='first', ", "")
+    second = steps.read(write(tmp_path, text), {}).steps[1]
+    assert second.needs == ("first",) and second.weights is None
+    made = steps.resolved(second.config.to_dict(), Path("work/dir"), second.needs)
+    assert made["model"]["head"]["file"] == "work/dir/first/x.json"
+
+
+def test_braces_that_name_no_step_stay_as_they_are(tmp_path: Path) -> None:
+    second = steps.read(write(tmp_path, TWO_STEPS.replace("{first}/x", "{third}/x")), {}).steps[1]
+    made = steps.resolved(second.config.to_dict(), Path("work"), second.needs)
+    assert made["model"]["head"]["file"] == "{third}/x.json"
+
+
+def test_options_of_a_step_win_over_the_recipe_s_and_those_of_the_command_line(tmp_path: Path) -> None:
+    path = write(tmp_path, TWO_STEPS + "options = {'data_root': 'mine', 'model.head.width': 5}\n")
+    first, second = steps.read(path, {"options.train_cfg.max_epochs": 1}).steps
+    assert first.config.model.head.width == 5 and second.config.model.head.width == 2
+    assert first.config.data_root == second.config.data_root == "mine"
+    assert first.config.train_cfg.max_epochs == second.config.train_cfg.max_epochs == 1
+
+
+def test_a_dict_that_replaces_another_stays_whole() -> None:
+    options = {"a": {"b": {"c": 1}}, "d": {"_delete_": True, "e": 2}, "f": {}}
+    assert steps.flat(options) == {"a.b.c": 1, "d": {"_delete_": True, "e": 2}, "f": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("steps = [", "recipe.py': SyntaxError"),
+        ("steps = []", "'steps' should be a list of dicts"),
+        ("step = []", "unknown key 'step' (did you mean 'steps'?)"),
+        ("model = dict(type='FasterRCNN')", "unknown key 'model'.*this is a config: --config"),
+        ("steps = ['train']", "step 1: a dict is expected, found 'train'"),
+        ("steps = [dict(name='a', task='train')]", "step 1: 'config' is None"),
+        ("steps = [dict(name='a', task='train', config='config.py', weight='b')]", "did you mean 'weights'"),
+        ("steps = [dict(name='A b', task='train', config='config.py')]", "name 'A b' should be its own"),
+        ("steps = [dict(name='a', task='trian', config='config.py')]", r"step 1 \(a\): .*did you mean 'train'"),
+        ("steps = [dict(name='a', task='train', config='none.py')]", r"step 1 \(a\): config '.*none.py': no such file"),
+        (
+            "steps = [dict(name='a', task='train', config='config.py', options={'train_cfg.epochs': 1})]",
+            r"step 1 \(a\): config key 'train_cfg.epochs' is unknown",
+        ),
+        (
+            "steps = [dict(name='a', task='evaluate', config='config.py', weights='b')]",
+            r"weights 'b' should be an earlier step that trains; there is none",
+        ),
+        (
+            TWO_STEPS.replace("name='second'", "name='first'"),
+            "step 2: name 'first' should be its own",
+        ),
+        (
+            TWO_STEPS.replace("weights='first'", "needs=['frist']"),
+            r"step 2 \(second\): needs 'frist', which is no earlier step \(did you mean 'first'\?\)",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_recipe_step_and_key(text: str, says: str, tmp_path: Path) -> None:
+    says = says.replace("(did you mean 'steps'?)", r"\(did you mean 'steps'\?\)")
+    with pytest.raises(UserError, match=says):
+        steps.read(write(tmp_path, text), {})
+
+
+def test_a_missing_recipe_is_named() -> None:
+    with pytest.raises(UserError, match=r"recipe '/nowhere/r\.py': no such file"):
+        steps.read("/nowhere/r.py", {})

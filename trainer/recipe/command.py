@@ -1,0 +1,43 @@
+"""``python -m trainer --recipe R``: runs the steps, prints the table, writes the report."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer import report
+from trainer.interrupt import Interrupt
+from trainer.progress import table
+from trainer.recipe import steps
+from trainer.recipe.outcome import outcome
+from trainer.recipe.page import page
+from trainer.recipe.runner import Runner, StepFailed
+from trainer.work_dir import occupy
+
+REPORT_FILE = "report.html"
+
+
+def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], None]) -> int:
+    """Returns the exit code: that of a step that failed, 130 after Ctrl-C, else 0."""
+    recipe = steps.read(options.recipe, options.cfg_options)
+    work_dir = options.work_dir or Path("work_dirs") / recipe.path.stem
+    occupy(work_dir)
+    arguments = [f"--data-server={options.data_server}"] if options.data_server else []
+    arguments += [f"--workers={options.workers}"] if options.workers else []
+    runner = Runner(recipe, work_dir, arguments, say, interrupt)
+    try:
+        finished = runner.run()
+    except StepFailed as error:
+        say(f"error: {error}")
+        return error.code
+    if not finished:
+        say(f"{interrupt.signal.name}: the same command goes on from here")
+        return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
+    found = outcome(recipe, runner.folder)
+    report.write(page(recipe, found, runner.folder, runner.state.entries), work_dir / REPORT_FILE)
+    if found.rows:
+        print(table(found.cells(recipe.headings)), flush=True)
+    say(f"report: {work_dir / REPORT_FILE}")
+    return 0

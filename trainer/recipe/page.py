@@ -1,0 +1,105 @@
+"""The recipe's report: the table, each training's curves, what calibration did, the best and the worst pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from shared.config import seed_of
+from trainer import curves
+from trainer.calibration import weights
+from trainer.calibration_charts import calibration_charts
+from trainer.progress import METRICS_FILE
+from trainer.recipe.fingerprints import program_version
+from trainer.recipe.outcome import Outcome, read_results
+from trainer.recipe.pictures import pictures
+from trainer.recipe.state import Entry
+from trainer.recipe.steps import Recipe, Step
+from trainer.report import Report, Section, Table, Text
+from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
+
+Folder = Callable[[str], Path]
+
+
+def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entry]) -> Report:
+    """The report of a recipe that has come to its end.
+
+    Args:
+        folder: a step's work dir by its name.
+        entries: what is known of each step.
+
+    Raises:
+        UserError: a step's results are gone or damaged.
+    """
+    sections = [Section("Results", [_results(recipe, found)])] if found.rows else []
+    sections += [
+        Section(f"Training: {step.name}", curves.read(folder(step.name) / METRICS_FILE))
+        for step in _of(recipe, "train")
+    ]
+    others = list(_other_evaluations(recipe, folder))
+    if others:
+        sections.append(Section("Other measurements", others))
+    sections += _calibrations(recipe, folder)
+    for step in _of(recipe, "evaluate"):
+        if step.title == next(iter(found.rows), None):
+            sections.append(Section(f"Pictures: {step.name}", pictures(step, folder(step.name))))
+    sections.append(Section("Steps", [_steps(recipe, entries)]))
+    facts = {
+        "recipe": str(recipe.path),
+        "seed": ", ".join(sorted({str(seed_of(step.config)) for step in recipe.steps})),
+        "program": f"unidetector-jittor {program_version()}",
+        "Python": platform.python_version(),
+    }
+    return Report(recipe.title, recipe.summary, sections, facts)
+
+
+def _of(recipe: Recipe, task: str) -> list[Step]:
+    return [step for step in recipe.steps if step.task == task]
+
+
+def _results(recipe: Recipe, found: Outcome) -> Table:
+    header, *rows = found.cells(recipe.headings)
+    return Table("", header, rows, best=header[1:], note=recipe.note)
+
+
+def _other_evaluations(recipe: Recipe, folder: Folder) -> Iterator[Table]:
+    """Evaluations by other metrics than those of the recipe's table."""
+    for step in _of(recipe, "evaluate"):
+        results = read_results(folder(step.name) / RESULTS_FILE)
+        names = list(dict.fromkeys(name for metrics in results.values() for name in metrics))
+        if not set(names) & set(recipe.metrics):
+            yield Table(
+                step.title,
+                ["", *names],
+                [[recipe.headings.get(split, split), *map(metrics.get, names)] for split, metrics in results.items()],
+            )
+
+
+def _calibrations(recipe: Recipe, folder: Folder) -> Iterator[Section]:
+    """What each calibration did to the first evaluation that uses it."""
+    for step in _of(recipe, "calibrate"):
+        user = next((one for one in _of(recipe, "evaluate") if step.name in one.needs), None)
+        made = json.loads((folder(step.name) / CALIBRATION_FILE).read_text())
+        before = np.array(made["counts"])
+        parts = [
+            Text(
+                f"{before.sum():,} detections in {made['images']} images, gamma {made['gamma']}; "
+                f"{(before == 0).sum()} of {len(before)} names were never detected in the first pass."
+            )
+        ]
+        if user is not None:
+            predictions = np.load(next(folder(user.name).glob("predictions_*.npz")))
+            after = np.bincount(predictions["labels"], minlength=len(before))
+            head = user.config.model.roi_head.bbox_head
+            factors = weights(before, head.get("gamma") or made["gamma"], head.get("least_count", 1.0))
+            parts += calibration_charts(made["names"], before, after, factors)
+        yield Section(f"Calibration: {step.name}", parts)
+
+
+def _steps(recipe: Recipe, entries: dict[str, Entry]) -> Table:
+    rows = [[step.name, step.task, entries[step.name].seconds, entries[step.name].command] for step in recipe.steps]
+    return Table("", ["step", "task", "seconds", "command"], rows)

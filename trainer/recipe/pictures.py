@@ -1,0 +1,79 @@
+"""The best and the worst pictures of an evaluation, from what it left and from the data set's annotation file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from shared.errors import UserError
+from trainer.highlights import Result, galleries
+from trainer.recipe.steps import Step
+from trainer.report import Gallery
+
+PICTURES = 8
+
+
+def pictures(step: Step, folder: Path) -> list[Gallery]:
+    """Two galleries; none where the annotations are not in COCO's format.
+
+    Args:
+        step: an evaluation.
+        folder: its work dir.
+
+    Raises:
+        UserError: a picture cannot be read.
+    """
+    split = "val" if step.config.get("val_evaluator") else "test"
+    dataset = step.config[f"{split}_dataloader"].dataset
+    root = Path(dataset.get("data_root") or step.config.get("data_root") or "")
+    annotated = _annotations(root / dataset.get("ann_file", ""))
+    found = folder / f"predictions_{split}.npz"
+    if annotated is None or not found.is_file():
+        return []
+    names = list((dataset.get("metainfo") or {}).get("classes") or [one["name"] for one in annotated["categories"]])
+    files = {
+        image["id"]: root / (dataset.get("data_prefix") or {}).get("img", "") / image["file_name"]
+        for image in annotated["images"]
+    }
+    truths = _truths(annotated, names)
+    results, paths = [], []
+    with np.load(found) as arrays:
+        ends = np.cumsum(arrays["counts"])
+        for identity, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
+            own = slice(end - count, end)
+            boxes, labels = truths.get(identity, (np.zeros((0, 4)), np.zeros(0, int)))
+            values = (arrays[name][own] for name in ("boxes", "scores", "labels"))
+            results.append(Result(files[identity].name, *values, boxes, labels))
+            paths.append(files[identity])
+    return list(galleries(results, names, lambda index: _image(paths[index]), PICTURES))
+
+
+def _annotations(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+        return content if {"images", "annotations", "categories"} <= content.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _truths(annotated: dict[str, Any], names: list[str]) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
+    """Boxes (n,4) and labels (n,) of each image that has any, without crowds."""
+    labels = {one["id"]: names.index(one["name"]) for one in annotated["categories"] if one["name"] in names}
+    rows: dict[Any, list[tuple]] = {}
+    for one in annotated["annotations"]:
+        if one["category_id"] in labels and not one.get("iscrowd"):
+            x, y, width, height = one["bbox"]
+            rows.setdefault(one["image_id"], []).append((x, y, x + width, y + height, labels[one["category_id"]]))
+    tables = {image: np.array(values, float) for image, values in rows.items()}
+    return {image: (table[:, :4], table[:, 4].astype(int)) for image, table in tables.items()}
+
+
+def _image(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise UserError(f"picture {path}: cannot be read ({error}); the report shows it") from None

@@ -1,0 +1,178 @@
+"""Runs a recipe's steps, each in a process of its own, and skips those whose results are there.
+
+A step's process dies with this one. What a kill of either leaves is an entry that says RUNNING: the next start runs
+the same command again, and the task itself takes up what it finds (``--resume``).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pprint import pformat
+
+from shared.errors import UserError
+from shared.lifetime import die_with_parent
+from trainer.interrupt import Interrupt
+from trainer.recipe.fingerprints import digest, fingerprint
+from trainer.recipe.state import DONE, RUNNING, Entry, State
+from trainer.recipe.steps import Recipe, Step, resolved
+from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
+
+CONFIG_FILE = "config.py"
+_POLL_SECONDS = 0.1
+# What a task leaves beside its results, which differs from run to run: times, events, pictures of the log.
+_NO_RESULTS = ("metrics.jsonl", "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial", CONFIG_FILE)
+
+
+class StepFailed(Exception):
+    """The process of a step ended without its results; `code` is its exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Runner:
+    """One start of a recipe.
+
+    Args:
+        arguments: words that every step's command line gets, such as ``--workers 2``.
+    """
+
+    def __init__(
+        self, recipe: Recipe, work_dir: Path, arguments: list[str], say: Callable[[str], None], interrupt: Interrupt
+    ) -> None:
+        self.recipe, self.work_dir, self.arguments = recipe, work_dir, arguments
+        self.say, self.interrupt = say, interrupt
+        self.state = State(work_dir, str(recipe.path))
+
+    def run(self) -> bool:
+        """Runs what is to be run; returns whether all of it is done (a signal may have come in between).
+
+        Raises:
+            UserError: a folder in the way that is not this recipe's; see `State`.
+            StepFailed: a step ended with an error, which it has told.
+        """
+        for number, step in enumerate(self.recipe.steps, 1):
+            title = f"step {number}/{len(self.recipe.steps)} {step.name}"
+            results = {name: self.state.entries[name].results for name in step.needs}
+            mark = fingerprint(step, results)
+            entry = self.state.entries.get(step.name)
+            if entry is not None and entry.state == DONE and entry.fingerprint == mark and self._are_there(step, entry):
+                self.say(f"{title}: done before, in {entry.seconds:.0f} s")
+                continue
+            if not self._run_step(step, title, mark, entry):
+                return False
+        return True
+
+    def folder(self, name: str) -> Path:
+        """The work dir of a step."""
+        return self.work_dir / name
+
+    def _run_step(self, step: Step, title: str, mark: str, entry: Entry | None) -> bool:
+        folder = self.folder(step.name)
+        if folder.exists() and entry is None:
+            raise UserError(
+                f"{folder} is in the way: it is no step of this recipe; remove it, or choose another --work-dir"
+            )
+        again = entry is not None and entry.state == RUNNING and entry.fingerprint == mark
+        command = self._command(step)
+        if not again:
+            entry = Entry(RUNNING, mark, shlex.join(command))
+            self.state.put(step.name, entry)  # before the folder is touched: whatever is in it now, is of this run
+            shutil.rmtree(folder, ignore_errors=True)
+        self._write_config(step, folder)
+        self.say(f"{title}: {'going on' if again else 'starts'}: {shlex.join(command)}")
+        started = time.monotonic()
+        code = self._wait(command)
+        entry.seconds += time.monotonic() - started
+        if self.interrupt.signal is not None:
+            self.state.put(step.name, entry)
+            return False
+        missing = [path for path in self._expected(step) if not (folder / path).is_file()]
+        if code != 0 or missing:
+            what = f"ended with code {code}" if code else f"left no {', '.join(missing)} in {folder}"
+            raise StepFailed(f"{title} {what}; once that is mended, the same command goes on from here", code or 1)
+        entry.state, entry.results = DONE, self._found(step)
+        self.state.put(step.name, entry)
+        self.say(f"{title}: done in {entry.seconds:.0f} s")
+        return True
+
+    def _command(self, step: Step) -> list[str]:
+        folder = self.folder(step.name)
+        command = [sys.executable, "-m", "trainer", "--config", str(folder / CONFIG_FILE), "--task", step.task]
+        command += ["--work-dir", str(folder), *self.arguments, *step.arguments]
+        if step.task == "train":
+            command.append("--resume")  # where nothing is saved yet, it starts from the beginning
+        elif step.weights:
+            command += ["--checkpoint", str(self._weights(step.weights))]
+        return command
+
+    def _write_config(self, step: Step, folder: Path) -> None:
+        """The step's whole config, as its process is going to load it."""
+        content = resolved(step.config.to_dict(), self.work_dir, step.needs)
+        if step.task == "train" and step.weights:
+            content["load_from"] = str(self._weights(step.weights))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Config.dump would say the same, but thinks for seconds about where to break its lines
+            lines = (f"{key} = {pformat(value, width=120, sort_dicts=False)}\n" for key, value in content.items())
+            (folder / CONFIG_FILE).write_text("".join(lines))
+        except OSError as error:
+            raise UserError(f"cannot write {folder / CONFIG_FILE}: {error.strerror}") from None
+
+    def _weights(self, name: str) -> Path:
+        step = next(step for step in self.recipe.steps if step.name == name)
+        return self.folder(name) / final_checkpoint(step)
+
+    def _wait(self, command: list[str]) -> int:
+        """Runs a command to its end, hands a signal on to it, and returns its exit code."""
+        parent = os.getpid()
+        with self.interrupt.deferred():
+            process = subprocess.Popen(
+                command,
+                start_new_session=True,  # Ctrl-C in the terminal comes to this process alone, which hands it on
+                preexec_fn=lambda: die_with_parent(parent, signal.SIGKILL),
+            )
+            told = False
+            while True:
+                try:
+                    return process.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    if self.interrupt.signal is not None and not told:
+                        process.send_signal(self.interrupt.signal)
+                        told = True
+
+    def _expected(self, step: Step) -> list[str]:
+        """Files without which the step has not reached its end."""
+        return {
+            "train": [final_checkpoint(step)],
+            "evaluate": [RESULTS_FILE],
+            "calibrate": [CALIBRATION_FILE],
+        }.get(step.task, [])
+
+    def _found(self, step: Step) -> dict[str, str]:
+        """Digests of the files that later steps, or the user, may read."""
+        folder = self.folder(step.name)
+        names = self._expected(step) or [
+            str(path.relative_to(folder))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not any(path.relative_to(folder).match(pattern) for pattern in _NO_RESULTS)
+        ]
+        return {name: digest(folder / name) for name in names}
+
+    def _are_there(self, step: Step, entry: Entry) -> bool:
+        folder = self.folder(step.name)
+        return all((folder / name).is_file() and digest(folder / name) == mark for name, mark in entry.results.items())
+
+
+def final_checkpoint(step: Step) -> str:
+    """The name of the file that a train step ends with."""
+    return f"epoch_{(step.config.get('train_cfg') or {}).get('max_epochs', 12)}.safetensors"

@@ -1,0 +1,179 @@
+"""The steps of a recipe, read from its file.
+
+Keys of a step::
+
+    name       its work dir, and what later steps call it
+    task       as --task
+    config     a config file; a relative path starts at the recipe's folder
+    options    overrides of that config, as --cfg-options; '{stage_1}' in a text stands for that step's work dir
+    weights    the earlier train step whose final weights it starts from, or evaluates
+    needs      further earlier steps whose results its config reads
+    arguments  further words of the command line
+    title      an evaluation's row in the recipe's table
+
+Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table
+and what they are called there; ``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the
+report and below its table. Names that begin with _ are the file's own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from shared.config import load_config
+from shared.errors import UserError, described, nearest
+from trainer.tasks import TASKS
+
+_REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
+_NAME = re.compile(r"[a-z0-9_]+")
+_STEP_KEYS = ("name", "task", "config", "options", "weights", "needs", "arguments", "title")
+_METRICS = {"bbox_mAP": "AP", "bbox_mAP_50": "AP50"}
+_RECIPE_KEYS = ("title", "summary", "note", "steps", "options", "metrics", "headings")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task on one config.
+
+    Attributes:
+        config: loaded, with the overrides of recipe and step; references still stand as '{step}'.
+        needs: the earlier steps it builds on, the one of `weights` among them.
+        others: see the module's text.
+    """
+
+    name: str
+    task: str
+    config: Config
+    weights: str | None
+    needs: tuple[str, ...]
+    arguments: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The steps, in the order in which they are run."""
+
+    path: Path
+    title: str
+    steps: list[Step]
+    metrics: dict[str, str]
+    headings: dict[str, str]
+    summary: str
+    note: str
+
+
+def read(path: str, overrides: dict[str, Any]) -> Recipe:
+    """Reads a recipe and the configs of all its steps.
+
+    Args:
+        overrides: of the recipe's own keys, as --cfg-options gives them.
+
+    Raises:
+        UserError: the file or a config of a step is missing or wrong; names recipe, step and key.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"recipe {path!r}: no such file")
+    try:
+        content = Config.fromfile(path, import_custom_modules=False)
+        content.merge_from_dict(overrides)
+    except Exception as error:
+        raise UserError(f"recipe {path!r}: {described(error)}") from None
+    for key in content:
+        if key not in _RECIPE_KEYS and not key.startswith("_"):
+            raise UserError(
+                f"recipe {path!r}: unknown key {key!r}{nearest(key, _RECIPE_KEYS)}; known are {', '.join(_RECIPE_KEYS)}"
+                + ("; this is a config: --config" if "model" in content else "")
+            )
+    if not isinstance(content.get("steps"), list) or not content.steps:
+        raise UserError(f"recipe {path!r}: 'steps' should be a list of dicts with 'name', 'task' and 'config'")
+    steps: list[Step] = []
+    for number, values in enumerate(content.steps, 1):
+        where = f"recipe {path!r}, step {number}"
+        steps.append(_step(values, steps, content.get("options") or {}, Path(path).parent, where))
+    return Recipe(
+        Path(path),
+        content.get("title") or Path(path).stem,
+        steps,
+        dict(content.get("metrics") or _METRICS),
+        dict(content.get("headings") or {}),
+        content.get("summary") or "",
+        content.get("note") or "",
+    )
+
+
+def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: str) -> Step:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a dict is expected, found {values!r}")
+    for key in values:
+        if key not in _STEP_KEYS:
+            raise UserError(
+                f"{where}: unknown key {key!r}{nearest(key, _STEP_KEYS)}; known are {', '.join(_STEP_KEYS)}"
+            )
+    for key in ("name", "task", "config"):
+        if not isinstance(values.get(key), str):
+            raise UserError(f"{where}: {key!r} is {values.get(key)!r}; a text is expected")
+    names = [step.name for step in earlier]
+    name, task = values["name"], values["task"]
+    if not _NAME.fullmatch(name) or name in names:
+        raise UserError(f"{where}: name {name!r} should be its own, of small letters, digits and _")
+    where = f"{where} ({name})"
+    if task not in TASKS:
+        raise UserError(f"{where}: unknown task {task!r}{nearest(task, TASKS)}; known are {', '.join(TASKS)}")
+    try:
+        config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    weights = values.get("weights")
+    trained = [step.name for step in earlier if step.task == "train"]
+    if weights is not None and weights not in trained:
+        known = f"earlier ones are {', '.join(trained)}" if trained else "there is none"
+        raise UserError(f"{where}: weights {weights!r} should be an earlier step that trains; {known}")
+    needs = [*values.get("needs", ()), *([weights] if weights else []), *references(config, names)]
+    for need in needs:
+        if need not in names:
+            raise UserError(
+                f"{where}: needs {need!r}, which is no earlier step{nearest(need, names)}; "
+                + (f"earlier are {', '.join(names)}" if names else "there is none")
+            )
+    arguments = tuple(str(word) for word in values.get("arguments", ()))
+    return Step(name, task, config, weights, tuple(dict.fromkeys(needs)), arguments, values.get("title") or name)
+
+
+def flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Overrides with dots in their keys instead of dicts in dicts, so that a later one takes the place of an earlier.
+
+    A dict with ``_delete_`` replaces as a whole and stays one.
+    """
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, dict) and value and "_delete_" not in value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def references(value: Any, names: list[str]) -> list[str]:
+    """The steps that texts in a config refer to as '{step}'."""
+    if isinstance(value, dict | Config):
+        return [name for item in dict(value.items()).values() for name in references(item, names)]
+    if isinstance(value, list | tuple):
+        return [name for item in value for name in references(item, names)]
+    return [name for name in _REFERENCE.findall(value) if name in names] if isinstance(value, str) else []
+
+
+def resolved(value: Any, work_dir: Path, names: tuple[str, ...]) -> Any:
+    """`value` with references to the steps `names` replaced by their work dirs, which are in `work_dir`."""
+    if isinstance(value, dict):
+        return {key: resolved(item, work_dir, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(resolved(item, work_dir, names) for item in value)
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda match: str(work_dir / match[1]) if match[1] in names else match[0], value)
+    return value
