@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from shared.names import write_names
 from tests.parity.models import changed
 from tests.trainer.models.clip_examples import LENGTH, small_clip_model
 from tests.trainer.models.examples import fill_with_sequences, small_model
 from trainer import checkpoint
 from trainer.device import nn, seed, var
 from trainer.models import build_detector
-from trainer.vocabulary import names_file
 
 NAMES = [f"thing {number}" for number in range(11)] + ["Red star"]
 HARD_NMS = {"score_thr": 0.0, "nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 5000}
@@ -23,7 +22,7 @@ def write_table(folder: Path, stem: str, names: list[str], seed: int) -> Path:
     """Random text embeddings with their names beside them."""
     path = folder / f"{stem}.npy"
     np.save(path, np.random.default_rng(seed).standard_normal((len(names), LENGTH)).astype(np.float16))
-    names_file(path).write_text(json.dumps(names))
+    write_names(path, names)
     return path
 
 
