@@ -13,7 +13,6 @@ import copy
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,17 +55,17 @@ def read_embeddings(path: str | os.PathLike, where: str = "vocabulary") -> np.nd
     return table.astype(np.float32)
 
 
-def names_beside(embeddings: str | os.PathLike) -> list[str]:
-    """The names of the rows of an ``.npy`` file, which must be there.
+def names_of(embeddings: str | os.PathLike) -> list[str]:
+    """The names of the rows of an ``.npy`` file, from the file beside it.
 
     Raises:
-        UserError: no file tells them, or it is malformed.
+        UserError: there is none, or it is no list of names that are not empty.
     """
-    names = read_names(Path(embeddings))
+    names = read_names(embeddings)
     if names is None:
         raise UserError(
-            f"names of {embeddings}: no {names_file(Path(embeddings))}; expected a JSON list of its rows' names there, "
-            "which python -m data_server embed writes with the rows, and python -m data_server names for rows you have"
+            f"names of {embeddings}: {names_file(embeddings)}: no such file; expected a JSON list of its rows' names "
+            "there, which python -m data_server embed writes, or python -m data_server names for rows made before"
         )
     return names
 
@@ -80,7 +79,7 @@ def load(path: str | os.PathLike) -> NamedEmbeddings:
         UserError: one of the files is missing or malformed, they do not have as many names as rows, or a name stands
             there with two different rows.
     """
-    rows, names = read_embeddings(path), names_beside(path)
+    rows, names = read_embeddings(path), names_of(path)
     if len(names) != len(rows):
         raise UserError(f"vocabulary {path}: {len(rows)} rows, but {len(names)} names in {names_file(path)}")
     first: dict[str, int] = {}
@@ -189,7 +188,7 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
     if not isinstance(path, str):
         path = path[head.get("test_vocabulary", 0)]
     rows = len(read_embeddings(path, "model.roi_head.bbox_head.zeroshot_path"))
-    names = list(classes) if not names_file(path).exists() and len(classes) == rows else names_beside(path)
+    names = list(classes) if not names_file(path).exists() and len(classes) == rows else names_of(path)
     if len(names) != rows:
         raise UserError(f"vocabulary {path}: {rows} rows, but {len(names)} names in {names_file(path)}")
     return names

@@ -10,8 +10,8 @@ data_root = 'data/coco_photos'
 width = 8
 layers = [1, 1, 1, 1]
 model = dict(
-    # A thirtieth of CLIP's. Batch norms with fixed statistics leave the signals of random weights small, and all is linear
-    # up to the RoIs: what is scaled up here arrives there scaled up.
+    # A thirtieth of CLIP's. Batch norms with fixed statistics leave the signals of random weights small, and all is
+    # linear up to the RoIs: what is scaled up here arrives there scaled up.
     data_preprocessor=dict(std=[2.3, 2.2, 2.3]),
     backbone=dict(layers=layers, width=width, frozen_stages=-1),
     rpn_head=dict(
