@@ -59,7 +59,9 @@ def main() -> int:
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
     parser.add_argument(
-        "--draw", action="store_true", help="--task evaluate and detect also write images with what was found in them"
+        "--draw",
+        action="store_true",
+        help="--task evaluate, propose and detect also write images with what was found in them",
     )
     parser.add_argument(
         "--score-threshold",

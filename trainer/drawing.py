@@ -74,10 +74,11 @@ def draw(
     return np.asarray(picture)
 
 
-def distinct(boxes: np.ndarray, names: Sequence[str], scores: np.ndarray, least: float, most: int) -> list[int]:
+def distinct(boxes: np.ndarray, scores: np.ndarray, least: float, most: int) -> list[int]:
     """Which detections a picture should show: the best `most` that score at least `least`, without the nearly equal.
 
-    Proposals come in bundles; of boxes of one name that overlap by more than `BUNDLE` (IoU) the best stands for all.
+    Proposals come in bundles, and similar names are found in one place; of boxes that overlap by more than `BUNDLE`
+    (IoU) the best stands for all.
 
     Returns:
         indices by descending score.
@@ -86,8 +87,7 @@ def distinct(boxes: np.ndarray, names: Sequence[str], scores: np.ndarray, least:
     for index in np.argsort(-np.asarray(scores), kind="stable").tolist():
         if scores[index] < least or len(found) == most:
             break
-        one = tuple(boxes[index])
-        if all(names[index] != names[other] or iou(one, tuple(boxes[other])) <= BUNDLE for other in found):
+        if all(iou(tuple(boxes[index]), tuple(boxes[other])) <= BUNDLE for other in found):
             found.append(index)
     return found
 

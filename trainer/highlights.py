@@ -111,7 +111,7 @@ def galleries(
         result = results[index]
         called = [names[label] for label in result.labels]
         most = max(DRAWN, verdicts[index].truths)
-        shown = drawing.distinct(result.boxes, called, result.scores, -np.inf, most)
+        shown = drawing.distinct(result.boxes, result.scores, -np.inf, most)
         drawn = drawing.draw(
             load(index),
             result.boxes[shown],

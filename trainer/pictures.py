@@ -61,7 +61,7 @@ class Pictures:
             boxes, names, scores: see `drawing.draw`.
             truths, truth_names: see `drawing.draw`.
         """
-        shown = drawing.distinct(boxes, names, scores, self._threshold, MOST)
+        shown = drawing.distinct(boxes, scores, self._threshold, MOST)
         rgb = np.ascontiguousarray(image[..., ::-1])
         found = [names[index] for index in shown]
         picture = drawing.draw(rgb, boxes[shown], found, scores[shown], truths, truth_names)

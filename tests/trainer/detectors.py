@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from shared.names import names_file
+from shared.names import write_names
 from tests.parity.models import changed
 from tests.trainer.models.clip_examples import LENGTH, small_clip_model
 from tests.trainer.models.examples import fill_with_sequences, small_model
 from trainer import checkpoint
+from trainer.device import nn, seed, var
 from trainer.models import build_detector
 
 NAMES = [f"thing {number}" for number in range(11)] + ["Red star"]
@@ -22,7 +22,7 @@ def write_table(folder: Path, stem: str, names: list[str], seed: int) -> Path:
     """Random text embeddings with their names beside them."""
     path = folder / f"{stem}.npy"
     np.save(path, np.random.default_rng(seed).standard_normal((len(names), LENGTH)).astype(np.float16))
-    names_file(path).write_text(json.dumps(names))
+    write_names(path, names)
     return path
 
 
@@ -40,16 +40,18 @@ def write_config(path: Path, model: dict, **pipeline: object) -> Path:
     return path
 
 
-def write_weights(path: Path, model: dict) -> Path:
-    detector = build_detector(model)
-    fill_with_sequences(detector)
+def write_weights(path: Path, detector: nn.Module) -> Path:
     checkpoint.save(path, detector, None, {"epoch": 1, "step": 0}, {}, None)
     return path
 
 
 def write_stage_1(folder: Path) -> tuple[Path, Path]:
+    """Config and checkpoint of a stage 1 that finds 60 boxes, of a third of their anchor's size to each side."""
     model = small_model(**{"test_cfg.rpn.nms_pre": 100, "test_cfg.rcnn.max_per_img": 60})
-    return write_config(folder / "stage_1.py", model), write_weights(folder / "stage_1.safetensors", model)
+    seed(3)
+    detector = build_detector(model)
+    detector.rpn_head.rpn_reg.bias.assign(var(np.full(4, 0.3, np.float32)))
+    return write_config(folder / "stage_1.py", model), write_weights(folder / "stage_1.safetensors", detector)
 
 
 def write_clip(folder: Path, kind: str, head: str = "BBoxHeadCLIP", **changes: object) -> tuple[Path, Path]:
@@ -62,4 +64,6 @@ def write_clip(folder: Path, kind: str, head: str = "BBoxHeadCLIP", **changes: o
         model = changed(model, **{"roi_head.bbox_head.type": head, "roi_head.bbox_head.beta": 0.3})
     pipeline = {"num_max_proposals": 8} if kind == "FastRCNN" else {}
     config = write_config(folder / f"{kind}.py", model, **pipeline)
-    return config, write_weights(folder / f"{kind}.safetensors", model)
+    detector = build_detector(model)
+    fill_with_sequences(detector)
+    return config, write_weights(folder / f"{kind}.safetensors", detector)

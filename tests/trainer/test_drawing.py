@@ -106,10 +106,9 @@ def test_nothing_found_leaves_the_image_as_it_is() -> None:
     np.testing.assert_array_equal(drawing.draw(image, np.zeros((0, 4)), [], np.zeros(0)), image)
 
 
-def test_of_a_bundle_of_boxes_of_one_name_the_best_is_shown() -> None:
+def test_of_a_bundle_of_boxes_the_best_is_shown() -> None:
     boxes = np.array([[0, 0, 100, 100], [2, 0, 102, 100], [0, 0, 100, 98], [0, 0, 50, 50], [200, 0, 300, 100]])
-    names = ["cat", "cat", "dog", "cat", "cat"]
     scores = np.array([0.5, 0.9, 0.8, 0.7, 0.1])
-    assert drawing.distinct(boxes, names, scores, 0.0, 10) == [1, 2, 3, 4]
-    assert drawing.distinct(boxes, names, scores, 0.3, 10) == [1, 2, 3]
-    assert drawing.distinct(boxes, names, scores, 0.0, 2) == [1, 2]
+    assert drawing.distinct(boxes, scores, 0.0, 10) == [1, 3, 4]
+    assert drawing.distinct(boxes, scores, 0.3, 10) == [1, 3]
+    assert drawing.distinct(boxes, scores, 0.0, 1) == [1]

@@ -12,6 +12,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from shared.config import load_config
 from shared.errors import UserError
 from tests.cluster import ROOT, Cluster
 from tests.photos import VAL_PIPELINE, config_of
@@ -167,3 +168,11 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(BadImage, match=rf"image '.*{name}': .*{says}"):
             images.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[a-z]*/*.py")), ids=lambda path: path.name)
+def test_the_test_pipeline_of_every_shipped_config_is_known(path: Path) -> None:
+    loaded = load_config(str(path))
+    if not {"test_dataloader", "val_dataloader"} & set(loaded):
+        pytest.skip("it only trains, or is a recipe")
+    assert pipeline_of(loaded).keep_ratio

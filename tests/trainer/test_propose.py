@@ -39,12 +39,12 @@ def proposed(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     work_dir = tmp_path_factory.mktemp("proposed")
     trained = Run(work_dir, data_root, **{"train_cfg.val_interval": 9})
     assert trained.end() == 0, trained.text
-    again(work_dir, data_root)
+    again(work_dir, data_root, "--draw")
     return work_dir
 
 
-def again(work_dir: Path, data_root: Path) -> str:
-    run = Run(work_dir, data_root, "--task", "propose")
+def again(work_dir: Path, data_root: Path, *arguments: str) -> str:
+    run = Run(work_dir, data_root, "--task", "propose", *arguments)
     assert run.end() == 0, run.text
     run.assert_nothing_left()
     return run.text
@@ -70,6 +70,11 @@ def test_every_image_of_the_annotation_files_is_covered(proposed: Path, data_roo
             assert rows[:, 0:4:2].max() <= size[identity][0] + 1e-3 and rows[:, 1:4:2].max() <= size[identity][1] + 1e-3
             assert rows[:, :4].min() >= 0
     assert len({file.model for file in found.values()}) == 1
+
+
+def test_every_image_is_drawn_where_that_was_asked_for(proposed: Path) -> None:
+    drawn = {folder.name: len(list(folder.iterdir())) for folder in (proposed / "drawn").iterdir()}
+    assert drawn == SETS
 
 
 def test_proposals_that_are_there_are_kept_and_missing_ones_are_resumed_bit_for_bit(

@@ -96,6 +96,11 @@ def test_numbers_have_three_decimals_missing_ones_a_dash_and_the_largest_is_bold
     assert re.findall(r"<td[^>]*>(.*?)</td>", text) == ["0.250", "1,000", "<b>0.500</b>", "–", "–", "3"]
 
 
+def test_of_equal_numbers_none_is_bold() -> None:
+    table = Table("", ["split", "AP"], [["a", 0.0], ["b", 0.0]], ["AP"])
+    assert "<b>" not in report.render(Report("t", "s", [Section("x", [table])]))
+
+
 def test_pictures_and_charts_say_to_screen_readers_what_they_are() -> None:
     elements = Elements(report.render(sample())).found
     assert [attributes["alt"] for tag, attributes in elements if tag == "img"] == ["image 7. 4 of 5 found"]

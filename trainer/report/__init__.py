@@ -238,9 +238,9 @@ def _emphasised(cell: Cell, best: float | None) -> str:
 
 
 def _largest(cells: object) -> float | None:
-    """The largest of several numbers; None where there are fewer than two to compare."""
+    """The largest of several numbers; None where none is larger than another."""
     numbers = [cell for cell in cells if isinstance(cell, int | float) and not math.isnan(cell)]
-    return max(numbers) if len(numbers) > 1 else None
+    return max(numbers) if len(set(numbers)) > 1 else None
 
 
 def _data_url(image: np.ndarray) -> str:

@@ -50,7 +50,8 @@ caption { padding-bottom: .4em }
 th,td { padding: 6px 16px 6px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
 thead th { color: var(--muted); font-size: .85rem; font-weight: 600; vertical-align: bottom }
 tbody th { font-weight: 500 }
-.number { text-align: right; padding: 6px 0 6px 28px }
+.number { text-align: right; padding-left: 12px }
+td:not(.number) { white-space: normal; overflow-wrap: anywhere; min-width: 12ch }
 tbody tr:hover { background: var(--ground) }
 .charts {
   display: grid;
@@ -63,7 +64,7 @@ figure { margin: 0 }
 .chart svg { width: 100%; max-width: 640px; height: auto; display: block }
 .gallery {
   display: grid;
-  grid-template-columns: repeat(auto-fill,minmax(min(100%,270px),1fr));
+  grid-template-columns: repeat(auto-fill,minmax(min(100%,380px),1fr));
   gap: 16px;
   margin: 12px 0;
 }

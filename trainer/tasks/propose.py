@@ -6,7 +6,8 @@
 
 The data server writes them, as it is the one who reads them again: its `proposal_file` says how, `proposals` how a
 config asks for them. File names carry the fingerprints of the images and of the model, so what is there already is left
-as it is, and what was interrupted goes on at its last 64 images.
+as it is, and what was interrupted goes on at its last 64 images. With ``--draw`` the images that are proposed for are
+drawn, too: ``drawn/<annotation file>/<image id>.jpg`` in the work dir.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from trainer import checkpoint, pretrained
 from trainer.device import jt, nn
 from trainer.feed import Feed
 from trainer.models import build_detector
+from trainer.pictures import FOLDER, Pictures
 from trainer.tasks import Request
 from trainer.tasks.evaluate import as_arrays
 from trainer.weights.names import is_bookkeeping
@@ -129,6 +131,8 @@ def fingerprint(model: nn.Module, config: Config) -> str:
 def propose(model: nn.Module, config: Config, order: dict[str, Any], request: Request) -> None:
     """Writes the proposals of one of `data_sets`; goes on where an earlier call was interrupted."""
     title = Path(config[f"{SPLIT}_dataloader"].dataset.get("ann_file") or "images").stem
+    options = request.options
+    pictures = Pictures(request.work_dir / FOLDER / title, options.score_threshold) if options.draw else None
 
     def keep(first: int, predictions: list[dict[str, np.ndarray]]) -> int:
         config[f"{SPLIT}_evaluator"] = {**order, "first": first}
@@ -151,7 +155,10 @@ def propose(model: nn.Module, config: Config, order: dict[str, Any], request: Re
         first, boxes, predictions = done // size * size, 0, []
         with jt.no_grad():
             for batch in feed:
-                found = as_arrays(batch, model.predict(batch)[: batch.valid])
+                detections = model.predict(batch)[: batch.valid]
+                found = as_arrays(batch, detections)
+                if pictures is not None:
+                    pictures.add_batch(batch, detections, [])
                 jt.sync_all()
                 predictions.append(found)
                 boxes += len(found["scores"])
