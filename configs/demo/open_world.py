@@ -11,7 +11,6 @@ summary = (
 note = (
     'Shuffled embeddings: the same network and boxes, every name with the text embedding of another. '
     'Train_a only: stage 2 trained on one data set, for as many steps.')
-metrics = ['mAP', 'mAP_50']
 headings = dict(val_base='base', val_never_seen='never seen')
 
 # Trained without a look at the _validation images; steps of their own do that.

@@ -5,5 +5,8 @@
 #   --cfg-options model.roi_head.bbox_head.least_count=0
 _base_ = ['./clip_decouple_faster_rcnn_r50_c4_1x_lvis_v0.5_2ndstage.py']
 
-first_pass = 'work_dirs/clip_decouple_faster_rcnn_r50_c4_1x_lvis_v0.5_2ndstage'
-model = dict(roi_head=dict(bbox_head=dict(gamma=0.6, calibration=f'{first_pass}/calibration.json')))
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            gamma=0.6,
+            calibration='work_dirs/clip_decouple_faster_rcnn_r50_c4_1x_lvis_v0.5_2ndstage/calibration.json')))

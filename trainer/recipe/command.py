@@ -37,6 +37,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
         return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
     found = outcome(recipe, runner.folder)
     report.write(page(recipe, found, runner.folder, runner.state.entries), work_dir / REPORT_FILE)
-    print(table(found.cells(recipe.headings)), flush=True)
+    if found.rows:
+        print(table(found.cells(recipe.headings)), flush=True)
     say(f"report: {work_dir / REPORT_FILE}")
     return 0

@@ -22,18 +22,18 @@ class Outcome:
 
     Attributes:
         splits: in the order of evaluation.
-        metrics: of each split.
+        metrics: of each split, and what they are called.
         rows: title -> (split, metric) -> value; what was not measured is missing.
     """
 
     splits: list[str]
-    metrics: tuple[str, ...]
+    metrics: dict[str, str]
     rows: dict[str, dict[tuple[str, str], float]]
 
     def cells(self, headings: dict[str, str]) -> list[list[str | float]]:
         """The table with its header, NaN where nothing was measured; `headings` rename splits."""
         columns = [(split, metric) for split in self.splits for metric in self.metrics]
-        header = ["", *(f"{metric} {headings.get(split, split)}" for split, metric in columns)]
+        header = ["", *(f"{self.metrics[metric]} {headings.get(split, split)}" for split, metric in columns)]
         return [
             header,
             *([title, *(row.get(column, float("nan")) for column in columns)] for title, row in self.rows.items()),

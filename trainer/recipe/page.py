@@ -35,7 +35,7 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
     Raises:
         UserError: a step's results are gone or damaged.
     """
-    sections = [Section("Results", [_results(recipe, found)])]
+    sections = [Section("Results", [_results(recipe, found)])] if found.rows else []
     sections += [
         Section(f"Training: {step.name}", curves.read(folder(step.name) / METRICS_FILE))
         for step in _of(recipe, "train")

@@ -11,9 +11,9 @@ Keys of a step::
     arguments  further words of the command line
     title      an evaluation's row in the recipe's table
 
-Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table;
-``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the report and below its table.
-Names that begin with _ are the file's own.
+Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table
+and what they are called there; ``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the
+report and below its table. Names that begin with _ are the file's own.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from trainer.tasks import TASKS
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
 _NAME = re.compile(r"[a-z0-9_]+")
 _STEP_KEYS = ("name", "task", "config", "options", "weights", "needs", "arguments", "title")
+_METRICS = {"bbox_mAP": "AP", "bbox_mAP_50": "AP50"}
 _RECIPE_KEYS = ("title", "summary", "note", "steps", "options", "metrics", "headings")
 
 
@@ -61,7 +62,7 @@ class Recipe:
     path: Path
     title: str
     steps: list[Step]
-    metrics: tuple[str, ...]
+    metrics: dict[str, str]
     headings: dict[str, str]
     summary: str
     note: str
@@ -99,7 +100,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         Path(path),
         content.get("title") or Path(path).stem,
         steps,
-        tuple(content.get("metrics") or ("mAP", "mAP_50")),
+        dict(content.get("metrics") or _METRICS),
         dict(content.get("headings") or {}),
         content.get("summary") or "",
         content.get("note") or "",

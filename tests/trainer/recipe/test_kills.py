@@ -135,9 +135,9 @@ def test_a_recipe_runs_its_steps_in_order_and_ends_with_one_table_and_a_report(u
     assert all(entry["state"] == DONE for entry in unkilled.state().values())
     tail = unkilled.text.splitlines()[-6:]
     assert [part for part in ("small", "small, calibrated", "small, shuffled embeddings") if part in "\n".join(tail)]
-    assert "mAP_50 never seen" in unkilled.text
+    assert "AP50 never seen" in unkilled.text
     report = (unkilled.work_dir / "report.html").read_text()
-    assert all(name in report for name in ("Training: stage_2", "Calibration: calibration", "mAP_50 never seen"))
+    assert all(name in report for name in ("Training: stage_2", "Calibration: calibration", "AP50 never seen"))
 
 
 def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled: Start, data_root: Path) -> None:

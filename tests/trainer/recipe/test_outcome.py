@@ -16,7 +16,7 @@ from trainer.recipe.steps import Recipe, Step
 
 def recipe(*steps: tuple[str, str, str]) -> Recipe:
     made = [Step(name, task, Config(), None, (), (), title) for name, task, title in steps]
-    return Recipe(Path("r.py"), "r", made, ("mAP", "mAP_50"), {"val_a": "seen"}, "", "")
+    return Recipe(Path("r.py"), "r", made, {"mAP": "AP", "mAP_50": "AP50"}, {"val_a": "seen"}, "", "")
 
 
 def write(folder: Path, name: str, results: dict) -> None:
@@ -41,7 +41,7 @@ def test_a_row_for_each_title_and_reading_a_column_for_each_split_and_metric(tmp
     ]
     found = outcome(recipe(*steps, ("c", "evaluate", "one")), lambda name: tmp_path / name)
     header, *rows = found.cells({"val_a": "seen"})
-    assert header == ["", "mAP seen", "mAP_50 seen", "mAP val_b", "mAP_50 val_b"]
+    assert header == ["", "AP seen", "AP50 seen", "AP val_b", "AP50 val_b"]
     assert rows[0] == ["both", 0.5, 0.7, 0.2, 0.3]
     assert rows[1][:2] == ["both, calibrated", 0.6] and all(map(math.isnan, rows[1][2:]))
     assert rows[2][0] == "one" and math.isnan(rows[2][1]) and rows[2][3:] == [0.1, 0.2]

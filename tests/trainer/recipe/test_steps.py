@@ -31,7 +31,7 @@ steps = [
 def test_a_recipe_is_read_with_the_config_of_every_step(tmp_path: Path) -> None:
     recipe = steps.read(write(tmp_path, TWO_STEPS), {})
     first, second = recipe.steps
-    assert (recipe.title, recipe.metrics) == ("recipe", ("mAP", "mAP_50"))
+    assert (recipe.title, recipe.metrics) == ("recipe", {"bbox_mAP": "AP", "bbox_mAP_50": "AP50"})
     assert (first.needs, first.weights, first.title) == ((), None, "first")
     assert (second.needs, second.weights, second.title, second.arguments) == (
         ("first",),
