@@ -89,6 +89,8 @@ def _build(config: dict[str, Any], datasets: Datasets) -> Any:
         raise UserError(f"metric {config['type']!r}: MMDetection has none of this name{nearest(config['type'], known)}")
     if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
         config.setdefault("ann_file", part.annotation_file)
+    if config["type"] == "LVISMetric":
+        vars(np).setdefault("float", float)  # lvis 0.5.3, its last release, says np.float; numpy no longer does
     metric = METRICS.build(ConfigDict(config))
     metric.dataset_meta = part.dataset.metainfo
     if getattr(metric, "img_ids", ()) is None:  # a data set of a part of the file's images is judged by those alone

@@ -3,6 +3,7 @@
 python -m trainer --config configs/demo/cln.py                          train; a data server is started along with it
 python -m trainer --config C --resume                                   go on where the last run of this config stopped
 python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
+python -m trainer --config C --task describe                            the model as a table; needs no data
 python -m trainer --config C --task export --checkpoint F --out X.pth   the weights for PyTorch and MMDetection
 python -m trainer --config C --task detect --checkpoint F --images photos/ --names cat "red star" --draw
 python -m trainer --recipe configs/demo/open_world.py                   several tasks that build on each other

@@ -1,4 +1,4 @@
-# COCO: 35k images of val2014 to train on, val2017 to evaluate on. MMDetection's CocoDataset knows the 80 names.
+# COCO: 35k images of val2014 to train on, val2017 to evaluate on; all 80 categories of the files count.
 coco_train = dict(
     type='CocoDataset',
     ann_file='coco/annotations/instances_valminusminival2014.json',

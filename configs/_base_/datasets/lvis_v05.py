@@ -1,4 +1,5 @@
-# LVIS v0.5, never trained on: the open world to be judged by. MMDetection's LVISV05Dataset knows the 1230 names.
+# LVIS v0.5, never trained on: the open world to be judged by; 1230 classes. Needs the package lvis:
+# pip install 'unidetector-jittor[lvis]'
 lvis_val = dict(
     type='LVISV05Dataset',
     ann_file='lvis_v0.5/annotations/lvis_v0.5_val.json',

@@ -1,4 +1,4 @@
-# Parts of COCO and Objects365 for one device and about a day:
+# Small parts of COCO and Objects365, for one device:
 #   python -m data_server subset --percent 5 --annotations data/coco/annotations/instances_train2017.json
 #   python -m data_server subset --percent 17 --annotations data/coco/annotations/instances_val2017.json
 #   python -m data_server subset --percent 2 --annotations data/objects365/annotations/zhiyuan_objv2_train.json

@@ -33,7 +33,7 @@ Reading = Callable[[jt.Var], jt.Var]  # scores of every box for every class -> w
 
 
 def as_they_are(scores: jt.Var) -> jt.Var:
-    """The reading that a detector's detections come from."""
+    """The reading that a detector's detections come from; scores f32 (1,P,C), see `StandardRoIHead.scored_boxes`."""
     return scores
 
 
@@ -153,7 +153,7 @@ class StandardRoIHead(nn.Module):
         scale_factors: jt.Var,
         readings: Sequence[Reading],
     ) -> list[list[Detections]]:
-        """The same for each reading of the scores."""
+        """As of `predict`, for each reading of the scores."""
         images = [
             # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once.
             self._predict_image(readings, *(x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps)))
