@@ -8,22 +8,23 @@ trained.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from shared.errors import UserError
 
 
-def names_file(embeddings: str | Path) -> Path:
+def names_file(embeddings: str | os.PathLike) -> Path:
     """Where the names of the rows of an ``.npy`` file are."""
     return Path(embeddings).with_suffix(".names.json")
 
 
-def write_names(embeddings: str | Path, names: list[str]) -> None:
+def write_names(embeddings: str | os.PathLike, names: list[str]) -> None:
     """Writes the names of the rows of `embeddings`. Raises OSError."""
-    names_file(embeddings).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n")
+    names_file(embeddings).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_names(embeddings: str | Path) -> list[str] | None:
+def read_names(embeddings: str | os.PathLike) -> list[str] | None:
     """The names of the rows of `embeddings`; None where no file tells them.
 
     Raises:
@@ -33,12 +34,12 @@ def read_names(embeddings: str | Path) -> list[str] | None:
     if not path.exists():
         return None
     try:
-        names = json.loads(path.read_text())
+        names = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"names {str(path)!r}: {error}; expected a JSON list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"names {str(path)!r}: expected a JSON list of class names")
+        raise UserError(f"names {str(path)!r}: expected a JSON list of class names, in the order of the rows")
     for row, name in enumerate(names):
         if not name.strip():
-            raise UserError(f"names {str(path)!r}: the name of row {row} is empty")
+            raise UserError(f"names {str(path)!r}: the name of row {row} (counted from 0) is empty")
     return names

@@ -10,16 +10,15 @@ given any of these, or single rows of them, in place of the vocabulary that it w
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shared.errors import UserError, nearest
+from shared.names import names_file, read_names
 
 _SHOWN = 10
 
@@ -35,11 +34,6 @@ class NamedEmbeddings:
 
     names: list[str]
     embeddings: np.ndarray
-
-
-def names_file(embeddings: str | os.PathLike) -> Path:
-    """Where the names of the rows of an ``.npy`` file are."""
-    return Path(embeddings).with_suffix(".names.json")
 
 
 def read_embeddings(path: str | os.PathLike, where: str = "vocabulary") -> np.ndarray:
@@ -61,27 +55,18 @@ def read_embeddings(path: str | os.PathLike, where: str = "vocabulary") -> np.nd
     return table.astype(np.float32)
 
 
-def read_names(embeddings: str | os.PathLike) -> list[str]:
+def names_of(embeddings: str | os.PathLike) -> list[str]:
     """The names of the rows of an ``.npy`` file, from the file beside it.
 
     Raises:
         UserError: there is none, or it is no list of names that are not empty.
     """
-    path = names_file(embeddings)
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    names = read_names(embeddings)
+    if names is None:
         raise UserError(
-            f"names of {embeddings}: {path}: {error.strerror}; expected a JSON list of its rows' names there, which "
-            "python -m data_server embed writes"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"names {path}: not valid JSON ({error}); expected a list of names") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"names {path}: expected a JSON list of names, in the order of the rows of {embeddings}")
-    empty = [row for row, name in enumerate(names) if not name.strip()]
-    if empty:
-        raise UserError(f"names {path}: the name of row {empty[0]} (counted from 0) is empty")
+            f"names of {embeddings}: {names_file(embeddings)}: no such file; expected a JSON list of its rows' names "
+            "there, which python -m data_server embed writes, or python -m data_server names for rows made before"
+        )
     return names
 
 
@@ -94,7 +79,7 @@ def load(path: str | os.PathLike) -> NamedEmbeddings:
         UserError: one of the files is missing or malformed, they do not have as many names as rows, or a name stands
             there with two different rows.
     """
-    rows, names = read_embeddings(path), read_names(path)
+    rows, names = read_embeddings(path), names_of(path)
     if len(names) != len(rows):
         raise UserError(f"vocabulary {path}: {len(rows)} rows, but {len(names)} names in {names_file(path)}")
     first: dict[str, int] = {}
@@ -203,7 +188,7 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
     if not isinstance(path, str):
         path = path[head.get("test_vocabulary", 0)]
     rows = len(read_embeddings(path, "model.roi_head.bbox_head.zeroshot_path"))
-    names = list(classes) if not names_file(path).exists() and len(classes) == rows else read_names(path)
+    names = list(classes) if not names_file(path).exists() and len(classes) == rows else names_of(path)
     if len(names) != rows:
         raise UserError(f"vocabulary {path}: {rows} rows, but {len(names)} names in {names_file(path)}")
     return names

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.names import names_file
 from tests.parity.models import changed
 from tests.trainer.models.clip_examples import LENGTH, small_clip_model
 from tests.trainer.models.examples import fill_with_sequences, small_model
 from trainer import checkpoint
 from trainer.models import build_detector
-from trainer.vocabulary import names_file
 
 NAMES = [f"thing {number}" for number in range(11)] + ["Red star"]
 HARD_NMS = {"score_thr": 0.0, "nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 5000}
@@ -60,6 +60,6 @@ def write_clip(folder: Path, kind: str, head: str = "BBoxHeadCLIP", **changes: o
     )
     if head != "BBoxHeadCLIP":
         model = changed(model, **{"roi_head.bbox_head.type": head, "roi_head.bbox_head.beta": 0.3})
-    pipeline = {"num_max_proposals": 40} if kind == "FastRCNN" else {}
+    pipeline = {"num_max_proposals": 8} if kind == "FastRCNN" else {}
     config = write_config(folder / f"{kind}.py", model, **pipeline)
     return config, write_weights(folder / f"{kind}.safetensors", model)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from shared.errors import UserError
+from shared.names import names_file
 from trainer import vocabulary
-from trainer.vocabulary import NamedEmbeddings, choose, fitted, load, names_file, of_config, read_names
+from trainer.vocabulary import NamedEmbeddings, choose, fitted, load, names_of, of_config
 
 GENUINE = Path(os.environ.get("DATA_DIR", Path(__file__).parents[3] / "shared" / "data")) / "text_embeddings"
 
@@ -88,7 +89,7 @@ def test_an_empty_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an empty name"):
         choose(["  "], [path])
     path, _ = write(tmp_path, "blank", ["cat", " "])
-    with pytest.raises(UserError, match=r"blank\.names\.json: the name of row 1 .* is empty"):
+    with pytest.raises(UserError, match=r"blank\.names\.json': the name of row 1 .* is empty"):
         load(path)
 
 
@@ -115,17 +116,17 @@ def test_rows_of_different_lengths_do_not_mix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [("{", "not valid JSON"), ('{"a": 1}', "a JSON list"), ("[1]", "a JSON list")]
+    ("content", "says"), [("{", "expected a JSON list"), ('{"a": 1}', "a JSON list"), ("[1]", "a JSON list")]
 )
 def test_names_of_another_form_are_refused(content: str, says: str, tmp_path: Path) -> None:
     names_file(tmp_path / "mine.npy").write_text(content)
     with pytest.raises(UserError, match=says):
-        read_names(tmp_path / "mine.npy")
+        names_of(tmp_path / "mine.npy")
 
 
 def test_missing_names_are_told_where_they_should_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.names\.json.*data_server embed"):
-        read_names(tmp_path / "mine.npy")
+        names_of(tmp_path / "mine.npy")
 
 
 def head(**keys: object) -> dict:

@@ -107,7 +107,7 @@ def test_two_rows_of_one_name_must_agree_as_those_of_openimages_do(tmp_path: Pat
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["cat", " ", "dog"], "the name of row 1 is empty"),
+        (["cat", " ", "dog"], "the name of row 1 .counted from 0. is empty"),
         (["cat", "dog"], "has 2 names, .* has 3 rows"),
         ({"cat": 1}, "expected a JSON list of class names"),
         ([1, 2, 3], "expected a JSON list of class names"),
