@@ -3,14 +3,14 @@
 #   stage_1 ─► proposals ─► stage_2 ─► calibration ─► evaluation, on names that were trained and on names that were not
 #
 # and two controls: the same network with its names' embeddings shuffled, which is chance, and a network that was
-# trained on one of the data sets only, for as many steps.
+# trained on one of the data sets only, for as many epochs.
 title = 'Open-world detection on the demo data'
 summary = (
     'Two training sets with 60 names each, 24 of them in both. Detected are the 96 names of both sets, and 24 names '
     'that are in neither, though each of their words is.')
 note = (
     'Shuffled embeddings: the same network and boxes, every name with the text embedding of another. '
-    'Train_a only: stage 2 trained on one data set, for as many steps.')
+    'Train_a only: stage 2 trained on one data set, for as many epochs.')
 headings = dict(val_base='base', val_never_seen='never seen')
 
 # Trained without a look at the _validation images; steps of their own do that.

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from data_server import scenes
+from tests.browser import open_page
 from tests.trainer.runs import DEADLINE, GONE_SECONDS, ROOT
 from trainer import checkpoint
 from trainer.recipe.state import DONE, RUNNING
@@ -138,6 +139,12 @@ def test_a_recipe_runs_its_steps_in_order_and_ends_with_one_table_and_a_report(u
     assert "AP50 never seen" in unkilled.text
     report = (unkilled.work_dir / "report.html").read_text()
     assert all(name in report for name in ("Training: stage_2", "Calibration: calibration", "AP50 never seen"))
+
+
+def test_a_browser_opens_the_report_without_a_word(unkilled: Start, tmp_path: Path) -> None:
+    console, picture = open_page(unkilled.work_dir / "report.html", tmp_path / "report.png")
+    assert not console
+    assert picture.std() > 10
 
 
 def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled: Start, data_root: Path) -> None:

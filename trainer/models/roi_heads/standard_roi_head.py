@@ -33,7 +33,7 @@ Reading = Callable[[jt.Var], jt.Var]  # scores of every box for every class -> w
 
 
 def as_they_are(scores: jt.Var) -> jt.Var:
-    """The reading that a detector's detections come from; scores f32 (1,P,C), see `StandardRoIHead.scored_boxes`."""
+    """The reading that a detector's detections come from: scores f32 (1,P,C), unchanged."""
     return scores
 
 
@@ -153,7 +153,12 @@ class StandardRoIHead(nn.Module):
         scale_factors: jt.Var,
         readings: Sequence[Reading],
     ) -> list[list[Detections]]:
-        """As of `predict`, for each reading of the scores."""
+        """The same for each reading of the scores.
+
+        Args:
+            proposals, image_shapes, scale_factors: as of `predict`.
+            readings: functions of all scores of an image, f32 (1,P,C), or (1,P) where the box head has no classes.
+        """
         images = [
             # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once.
             self._predict_image(readings, *(x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps)))

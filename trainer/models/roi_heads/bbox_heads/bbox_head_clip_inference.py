@@ -87,7 +87,7 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether scores are changed by a calibration."""
+        """Whether any class's scores are changed by calibration."""
         return bool((self.factors != 1).any())
 
     def embeddings(self) -> np.ndarray:
