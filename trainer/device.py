@@ -191,8 +191,13 @@ def device_memory() -> int:
 
 
 def jit_kernel_count() -> int:
-    """Compiled kernels in this machine's cache; the difference across a step is what that step had to compile."""
-    return sum(1 for _ in Path(jt.flags.cache_path, "jit").glob("*.so"))
+    """Kernels that this process has used so far; with an empty cache each of them was compiled.
+
+    They are shared libraries, counted among the files that the process has mapped: other processes fill the same cache.
+    """
+    folder = str(Path(jt.flags.cache_path, "jit")) + os.sep
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
 
 
 def describe() -> str:
