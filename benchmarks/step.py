@@ -2,7 +2,7 @@
 
     python -m benchmarks.step [--cases NAME ...] [--rounds N] [--threads N] [--cold]
 
-Both sides have the same weights, inputs and number of threads, on the CPU, and before anything is timed their losses
+Both sides have the same weights, inputs and number of threads (which wait without spinning), on the CPU, and before anything is timed their losses
 are compared: what is timed is the same work. benchmarks.networks says what is whose; without a wheel of mmcv's
 compiled operators ($WHEELS_DIR) PyTorch has neither RoIAlign nor NMS, and what needs them is left out.
 
@@ -71,7 +71,7 @@ def measure(case: str, rounds: int, threads: int, folder: Path) -> dict[str, Any
     """Times, ratios and losses of one case."""
     wheel = mmcv_operators.unpack_wheel(folder / "mmcv")
     path = os.pathsep.join(str(part) for part in (wheel, os.environ.get("PYTHONPATH")) if part)
-    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "PYTHONPATH": path}
     visits: dict[str, dict[str, list[Visit]]] = {side: defaultdict(list) for side in SIDES}
     with contextlib.ExitStack() as stack:
         settings = {"case": case, "folder": str(folder)}

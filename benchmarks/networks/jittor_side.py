@@ -38,18 +38,21 @@ class OurSide:
         self.batch = self._upload(case)
         self.head = self.detector.roi_head
         with jt.no_grad():
-            self.maps = [var(level.numpy()) for level in self.detector.extract(self.batch)]
+            maps = [level.numpy() for level in self.detector.extract(self.batch)]
+        self.maps = [var(level) for level in maps]  # outside: what is made in there never gets a gradient
+        with jt.no_grad():
             self.proposals = var(self.detector.proposals(self.maps, self.batch).numpy())
             self.sampled = self.head.sample(self.proposals, self.batch)
             self.rois = var(to_rois(self.sampled.boxes).numpy())
-            self.features = var(self.head.roi_extractor(self.maps, self.rois).numpy())
+            features = self.head.roi_extractor(self.maps, self.rois).numpy()
             one = slice(0, 1)
             boxes, scores = self.head.scored_boxes(
                 [level[one] for level in self.maps], self.proposals[one], self.batch.image_shapes[one]
             )
             self.boxes, self.scores = var(boxes.numpy()), var(scores.numpy())
-            self.map_gradients = [var(cotangent(tuple(level.shape), f"map {i}")) for i, level in enumerate(self.maps)]
-            self.feature_gradients = var(cotangent(tuple(self.features.shape), "features"))
+        self.features = var(features)
+        self.map_gradients = [var(cotangent(level.shape, f"map {i}")) for i, level in enumerate(maps)]
+        self.feature_gradients = var(cotangent(features.shape, "features"))
         jt.sync_all()
 
     def parts(self) -> dict:

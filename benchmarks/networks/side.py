@@ -3,7 +3,7 @@
     {"what": "parts"}                               -> names of the parts that this side can run
     {"what": "losses"}                              -> {term: value} of a step that samples the first, not at random
     {"what": "run", "part": name, "times": n}       -> seconds of each run
-    {"what": "kernels"}                             -> how many the process has compiled or loaded (0 without a compiler)
+    {"what": "kernels"}                             -> how many the process has loaded (0 where nothing is compiled)
 
 A part is a function that does its work to the end. The parts of a step are run with fixed inputs, forward and, where
 something trains, backward from fixed gradients.

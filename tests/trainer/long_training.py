@@ -27,20 +27,20 @@ from trainer.schedule import Schedule
 from trainer.terms import packed, total_loss
 
 WARM_UP = 50
-SIDES = (96, 128, 160)  # of the warm-up; afterwards also those of LATER_SIDES
-LATER_SIDES = (192, 224)
+SIDES = (96, 128, 224)  # of the warm-up; afterwards also those of LATER_SIDES, which are new but not larger
+LATER_SIDES = (160, 192)
 OPTIMIZER = {"optimizer": {"type": "AdamW", "lr": 1e-4, "weight_decay": 1e-4}, "clip_grad": {"max_norm": 10}}
 RAMP = [{"type": "LinearLR", "start_factor": 0.05, "by_epoch": False, "begin": 0, "end": 20}]
 
 
 def stage_1(step: int) -> Batch:
     """A batch of two images with 0 to 20 boxes each, in 8 to 24 slots."""
-    return random_batch(*size(step), counts=(step * 7 % 21, step * 5 % 21), seed=step)
+    return random_batch(*size(step), counts=(step * 8 % 21, step * 5 % 21), seed=step)
 
 
 def partitioned(step: int) -> Batch:
     """A batch of two images from two data sets, with 0 to 8 boxes and 0 to 24 proposals each."""
-    batch = batch_with_proposals(*size(step), counts=(step % 25, step // 25 % 25), seed=step)
+    batch = batch_with_proposals(*size(step), counts=(step * 7 % 25, step * 4 % 25), seed=step)
     batch.host["dataset_ids"][:] = step % 2, step // 2 % 2
     return batch
 
