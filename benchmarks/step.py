@@ -2,9 +2,10 @@
 
     python -m benchmarks.step [--cases NAME ...] [--rounds N] [--threads N] [--cold]
 
-Both sides have the same weights, inputs and number of threads (which wait without spinning), on the CPU, and before anything is timed their losses
-are compared: what is timed is the same work. benchmarks.networks says what is whose; without a wheel of mmcv's
-compiled operators ($WHEELS_DIR) PyTorch has neither RoIAlign nor NMS, and what needs them is left out.
+Both sides have the same weights, inputs and number of threads (which wait without spinning), on the CPU, and before
+anything is timed their losses are compared: what is timed is the same work. benchmarks.networks says what is whose;
+without a wheel of mmcv's compiled operators ($WHEELS_DIR) PyTorch has neither RoIAlign nor NMS, and what needs them is
+left out.
 
 Besides the whole step and a whole inference (all images of the batch, one after the other behind the backbone), the
 parts are run alone, with fixed inputs, forward and backward. They overlap a little (a part is finished and its

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.long_training import WARM_UP
-
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
+COMPILED = 10  # steps after which all kernels are there, though most of the 25 sizes are still to come
+WARM_UP = 50  # steps after which memory is flat
 GROWTH = 1.02  # of resident memory, from the end of the warm-up to any later step
 
 
@@ -21,9 +21,9 @@ def test_three_hundred_steps_of_changing_sizes_leave_nothing_behind(kind: str) -
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
     assert len(record) == STEPS
-    sizes = [{tuple(step["size"]) for step in part} for part in (record[:WARM_UP], record[WARM_UP:])]
-    assert len(sizes[1] - sizes[0]) > 10, "no new sizes after the warm-up"
-    for what in ("variables", "operators", "kernels"):
+    kernels = {step["kernels"] for step in record[COMPILED:]}
+    assert len(kernels) == 1, f"kernels after {COMPILED} steps: {sorted(kernels)}"
+    for what in ("variables", "operators"):
         seen = {step[what] for step in record[WARM_UP:]}
         assert len(seen) == 1, f"{what} after the warm-up: {sorted(seen)}"
     resident = [step["resident"] for step in record[WARM_UP - 1 :]]

@@ -46,16 +46,6 @@ def unit_length(x: jt.Var, axis: int) -> jt.Var:
     return x / jt.sqrt(jt.maximum((x * x).sum(axis, keepdims=True), 1e-24))
 
 
-def average_pool(x: jt.Var) -> jt.Var:
-    """Means of 2x2 pixels, (B,C,H,W) -> (B,C,H//2,W//2); an odd last row or column is dropped.
-
-    torch's AvgPool2d(2). Jittor's own refuses maps of 2 pixels.
-    """
-    batch, channels, height, width = x.shape
-    cells = x.reindex([batch, channels, height // 2, width // 2, 2, 2], ["i0", "i1", "i2*2+i4", "i3*2+i5"])
-    return cells.sum([4, 5]) * 0.25
-
-
 def upsample_nearest(coarse: jt.Var, height: int, width: int) -> jt.Var:
     """Nearest upsampling to the next finer level, (B,C,h,w) -> (B,C,height,width) with height 2h or 2h-1, likewise
     width.

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from shared.errors import UserError
 from trainer.device import jt, nn
-from trainer.models.layers import Convolution, FixedBatchNorm, average_pool, init_kaiming
+from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
+from trainer.models.ops.average_pool import average_pool
 from trainer.models.registry import register
 
 

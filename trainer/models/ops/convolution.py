@@ -14,7 +14,8 @@ A GPU takes Jittor's own way to cuDNN.
 
 from __future__ import annotations
 
-from trainer.device import jt, nn, onednn_flags
+from trainer.device import jt, nn
+from trainer.models.ops.onednn import onednn
 
 HEADER = r"""
 #include <algorithm>
@@ -160,13 +161,6 @@ TO_X = r"""
 """
 
 
-def _onednn(shapes: list, inputs: list[jt.Var], source: str, data: dict[str, float]) -> list[jt.Var]:
-    outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=HEADER, cpu_src=source, data=data)
-    for output in outputs:
-        output.compile_options = {f"FLAGS: {onednn_flags()} ": 1}
-    return outputs
-
-
 class _Convolution(jt.Function):
     def execute(self, x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
         self.x, self.weight, self.data = x, weight, {"stride": stride, "padding": padding}
@@ -174,7 +168,7 @@ class _Convolution(jt.Function):
         size = weight.shape[2]
         height, width = ((length + 2 * padding - size) // stride + 1 for length in x.shape[2:])
         shape = (x.shape[0], weight.shape[0], height, width)
-        return _onednn([shape], [x, weight], FORWARD, self.data)[0]
+        return onednn([shape], [x, weight], HEADER, FORWARD, self.data)[0]
 
     def grad(self, gradient: jt.Var) -> tuple:
         shapes, parts = [tuple(self.weight.shape)], ("", "")
@@ -182,7 +176,7 @@ class _Convolution(jt.Function):
             shapes.append(tuple(self.x.shape))
             parts = (TO_X_BY_PRODUCT, TO_X)
         source = BACKWARD.replace("@TO_X_BY_PRODUCT", parts[0]).replace("@TO_X", parts[1])
-        to_weight, *to_x = _onednn(shapes, [gradient, self.x, self.weight], source, self.data)
+        to_weight, *to_x = onednn(shapes, [gradient, self.x, self.weight], HEADER, source, self.data)
         return to_x[0] if to_x else None, to_weight, None, None
 
 

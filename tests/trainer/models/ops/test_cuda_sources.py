@@ -16,7 +16,7 @@ from tests.trainer.models.ops.test_soft_nms import scene
 from trainer import update
 from trainer.device import jt, var
 from trainer.models.boxes import anchors, assign, sample
-from trainer.models.ops import fixed_norm, nms, roi_align, soft_nms, unit_features
+from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
 
 TABLE, SCORES = scene(90, 6)
 SCORES[:, 5] *= 9e-4  # a class below soft-NMS's floor
@@ -115,6 +115,14 @@ def make_unit_features(differentiate: bool) -> list:
     return jt.grad((y * weights).sum(), [x, bias]) if differentiate else [y]
 
 
+def pool(differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x = var(generator.standard_normal((2, 3, 9, 14)), "float32")
+    y = average_pool.average_pool(x)
+    weights = var(generator.standard_normal(y.shape), "float32")
+    return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
+
+
 OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "anchors": (anchors, make_anchors),
     "SGD": (update, lambda: update_parameters(update.SGD)),
@@ -132,6 +140,8 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "norm with shortcut's gradient": (fixed_norm, lambda: normalise(True, True)),
     "unit features": (unit_features, lambda: make_unit_features(False)),
     "unit features' gradient": (unit_features, lambda: make_unit_features(True)),
+    "average pool": (average_pool, lambda: pool(False)),
+    "average pool's gradient": (average_pool, lambda: pool(True)),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
 }
@@ -158,6 +168,7 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
         "norm of gradients",
         "norm with shortcut's gradient",
         "unit features' gradient",
+        "average pool's gradient",
         "assign",
         "sample",
         "nms",
