@@ -20,7 +20,9 @@ from trainer.models.ops.onednn import onednn
 HEADER = r"""
 #include <algorithm>
 #include <dnnl.hpp>
+#include <omp.h>
 #include <unordered_map>
+#include <vector>
 namespace jittor {
 using Tag = dnnl::memory::format_tag;
 using Dims = dnnl::memory::dims;
@@ -72,6 +74,27 @@ static void out_of_layout(dnnl::memory from, dnnl::memory to, dnnl::stream& stre
     }
     stream.wait();
 }
+// Σ over images of gradient (O,pixels) times x (I,pixels) transposed: every thread adds up its share of the pixels.
+static void sum_of_products(const float* gradient, const float* x, int64 images, int64 outputs, int64 inputs,
+                            int64 pixels, float* to_w) {
+    const int64 size = outputs * inputs, threads = omp_get_max_threads();
+    const int64 chunks = images >= threads ? 1 : (threads + images - 1) / images, chunk = (pixels + chunks - 1) / chunks;
+    std::vector<float> shares(threads * size, 0.0f);
+    #pragma omp parallel for schedule(static)
+    for (int64 item = 0; item < images * chunks; item++) {
+        const int64 image = item / chunks, first = item % chunks * chunk, count = std::min(chunk, pixels - first);
+        if (count <= 0) continue;
+        dnnl_sgemm('N', 'T', outputs, inputs, count, 1.0f, gradient + image * outputs * pixels + first, pixels,
+                   x + image * inputs * pixels + first, pixels, 1.0f, shares.data() + omp_get_thread_num() * size,
+                   inputs);
+    }
+    #pragma omp parallel for schedule(static)
+    for (int64 i = 0; i < size; i++) {
+        float sum = 0;
+        for (int64 thread = 0; thread < threads; thread++) sum += shares[thread * size + i];
+        to_w[i] = sum;
+    }
+}
 struct Convolution {  // of x (B,I,H,W) with w (O,I,k,k) to y
     Dims x, w, y, stride, padding, dilation = {0, 0};
     bool product;  // a matrix product per image
@@ -93,6 +116,8 @@ FORWARD = r"""
     const int64 ys[] = {out0_shape0, out0_shape1, out0_shape2, out0_shape3};
     const Convolution the(xs, ws, ys, data["stride"], data["padding"]);
     if (the.product) {
+        // Several images: a thread for each, in which oneDNN takes no others; one image: oneDNN shares it out.
+        #pragma omp parallel for schedule(static) if (xs[0] > 1)
         for (int64 image = 0; image < xs[0]; image++)
             dnnl_sgemm('N', 'N', ws[0], the.pixels, ws[1], 1.0f, in1_p, ws[1], in0_p + image * xs[1] * the.pixels,
                        the.pixels, 0.0f, out0_p + image * ys[1] * the.pixels, the.pixels);
@@ -116,13 +141,8 @@ BACKWARD = r"""
     const int64 ws[] = {in2_shape0, in2_shape1, in2_shape2, in2_shape3};
     const Convolution the(xs, ws, ys, data["stride"], data["padding"]);
     if (the.product) {
-        const int64 pixels = the.pixels;
-        for (int64 image = 0; image < xs[0]; image++) {
-            const float* gradient = in0_p + image * ys[1] * pixels, *x = in1_p + image * xs[1] * pixels;
-            dnnl_sgemm('N', 'T', ws[0], ws[1], pixels, 1.0f, gradient, pixels, x, pixels, image ? 1.0f : 0.0f,
-                       out0_p, ws[1]);
-            @TO_X_BY_PRODUCT
-        }
+        sum_of_products(in0_p, in1_p, xs[0], ws[0], ws[1], the.pixels, out0_p);
+        @TO_X_BY_PRODUCT
         return;
     }
     dnnl::stream stream(onednn_engine());
@@ -144,8 +164,10 @@ BACKWARD = r"""
     stream.wait();
 """
 TO_X_BY_PRODUCT = r"""
-            dnnl_sgemm('T', 'N', ws[1], pixels, ws[0], 1.0f, in2_p, ws[1], gradient, pixels, 0.0f,
-                       out1_p + image * xs[1] * pixels, pixels);
+        #pragma omp parallel for schedule(static) if (xs[0] > 1)
+        for (int64 image = 0; image < xs[0]; image++)
+            dnnl_sgemm('T', 'N', ws[1], the.pixels, ws[0], 1.0f, in2_p, ws[1], in0_p + image * ys[1] * the.pixels,
+                       the.pixels, 0.0f, out1_p + image * xs[1] * the.pixels, the.pixels);
 """
 TO_X = r"""
     const dnnl::convolution_backward_data::primitive_desc to_x(
