@@ -39,6 +39,8 @@ bench: $(READY)
 	$(RUN) -m benchmarks.handover
 	$(RUN) -m benchmarks.pipeline
 	$(RUN) -m benchmarks.soak
+	$(RUN) -m benchmarks.step
+	$(RUN) -m benchmarks.step --cold
 
 chaos: export PATIENCE := 1
 chaos: $(READY)

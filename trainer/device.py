@@ -20,6 +20,7 @@ import resource
 import signal
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,15 @@ def _jittor_home() -> Path:
     return Path(os.environ.get("JITTOR_HOME", Path.home())) / ".cache" / "jittor"
 
 
+def _onednn_homes() -> Iterator[Path]:
+    return (library.parent.parent for library in _jittor_home().glob("mkl/*/lib/libmkldnn.so"))
+
+
 def _require_assets() -> None:
     """oneDNN, without which a convolution is 60 times slower, comes from the cache or from the jittor-offline wheel."""
     if importlib.util.find_spec("jittor") is None:
         raise UserError("Jittor is not installed: pip install 'unidetector-jittor[trainer]'")
-    cached = any(_jittor_home().glob("mkl/*/lib/libmkldnn.so"))
-    if not cached and importlib.util.find_spec("jittor_offline") is None:
+    if not any(_onednn_homes()) and importlib.util.find_spec("jittor_offline") is None:
         raise UserError(
             f"oneDNN is neither in {_jittor_home() / 'mkl'} nor installed; without it Jittor would download at start: "
             "pip install jittor-offline==0.0.7"
@@ -160,7 +164,17 @@ if "torch" in sys.modules:
         "torch is loaded in the trainer's process; both frameworks in one process corrupt each other's GPU memory"
     )
 
-__all__ = ["cuda_device_count", "describe", "device_memory", "jit_kernel_count", "jt", "nn", "seed", "var"]
+__all__ = [
+    "cuda_device_count",
+    "describe",
+    "device_memory",
+    "jit_kernel_count",
+    "jt",
+    "nn",
+    "onednn_flags",
+    "seed",
+    "var",
+]
 
 
 def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
@@ -191,8 +205,19 @@ def device_memory() -> int:
 
 
 def jit_kernel_count() -> int:
-    """Compiled kernels in this machine's cache; the difference across a step is what that step had to compile."""
-    return sum(1 for _ in Path(jt.flags.cache_path, "jit").glob("*.so"))
+    """Kernels that this process has used so far; with an empty cache each of them was compiled.
+
+    They are shared libraries, counted among the files that the process has mapped: other processes fill the same cache.
+    """
+    folder = str(Path(jt.flags.cache_path, "jit")) + os.sep
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
+
+
+def onednn_flags() -> str:
+    """What g++ needs to compile and link an operator with the oneDNN that Jittor has installed."""
+    home = next(_onednn_homes())
+    return f'-I"{home / "include"}" -L"{home / "lib"}" -lmkldnn'
 
 
 def describe() -> str:

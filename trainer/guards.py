@@ -21,7 +21,6 @@ from trainer.optim import build_optimizer
 from trainer.terms import minimised, total_loss
 
 _NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
-_NEXT_TO_NO_DECAY = 1e-20  # not 0, for which Jittor would compile other kernels
 
 
 class TrainingFault(UserError):
@@ -48,7 +47,7 @@ def check_losses(terms: dict[str, float], batch: Batch, config_file: str) -> Non
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
     """Takes optimizer steps on `batch`, looks at what they move, and puts everything back.
 
-    With the config's weight decay every trainable parameter must move, with next to none at least one of each part of
+    With the config's weight decay every trainable parameter must move, without any at least one of each part of
     the network: the first shows what the optimizer does not hold, the second what no gradient reaches. (Single
     parameters may rightly have none, such as those of pyramid levels too coarse for the batch.)
 
@@ -58,7 +57,7 @@ def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
     parameters = dict(model.named_parameters())
     trainable = {name for name, parameter in parameters.items() if not parameter.is_stop_grad()}
     decay = config.optim_wrapper.optimizer.get("weight_decay", 0)
-    by_gradient = _moved(model, config, batch, _NEXT_TO_NO_DECAY)
+    by_gradient = _moved(model, config, batch, 0.0)
     moved = by_gradient | (_moved(model, config, batch, decay) if decay else trainable)
     faults = [f"{name} is trainable but did not move" for name in sorted(trainable - moved)]
     faults += [f"{name} is frozen but moved" for name in sorted(moved - trainable)]

@@ -1,13 +1,13 @@
 """The optimizer, built from a config's ``optim_wrapper`` as MMDetection 3 writes it.
 
-The update rules are Jittor's own SGD and AdamW, which agree with torch's. What is added here: parameter groups from
+The update rules are SGD and AdamW as torch has them (trainer/update.py). What is added here: parameter groups from
 ``paramwise_cfg.custom_keys``, clipping by the global norm, and a state keyed by parameter name.
 
 One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
 
     optimizer.follow(schedule, step)    learning rate of every group
     loss = model(batch)                 forward
-    optimizer.step(loss)                backward -> mean over ranks -> clip -> update
+    optimizer.step(loss)                backward -> mean over ranks -> clip and update
     jt.sync_all()                       the one place where the step's graph is run
 """
 
@@ -18,20 +18,22 @@ from trainer.checkpoint import describe_mismatch
 from trainer.device import jt, nn, var
 from trainer.schedule import Schedule
 from trainer.settings import check_keys, check_number, check_type
+from trainer.update import SGD, AdamW, gradient_norm
 
-# type in the config -> (Jittor class, keys with torch's defaults, Jittor's name of a buffer -> torch's name of it)
+# type in the config -> (class, keys with torch's defaults, Jittor's name of a buffer -> torch's name of it)
 _ALGORITHMS = {
     "SGD": (
-        jt.optim.SGD,
+        SGD,
         {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
         {"values": "momentum_buffer"},
     ),
     "AdamW": (
-        jt.optim.AdamW,
+        AdamW,
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
         {"m": "exp_avg", "values": "exp_avg_sq"},
     ),
 }
+_NO_LIMIT = 1e30  # of a gradient's norm
 
 
 class Optimizer:
@@ -40,7 +42,7 @@ class Optimizer:
     ``base_rate`` is the config's ``lr``: the rate of every parameter that no custom key matches.
     """
 
-    def __init__(self, algorithm: jt.optim.Optimizer, buffers: dict[str, str], max_norm: float | None):
+    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], max_norm: float | None):
         self.base_rate: float = algorithm.lr
         self._algorithm = algorithm
         self._buffers = buffers
@@ -63,8 +65,15 @@ class Optimizer:
         if not isinstance(loss, jt.Var):
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
         self._algorithm.backward(loss)
-        norm = None if self._max_norm is None else self._clip(self._max_norm)
-        self._algorithm.step()
+        return self.update()
+
+    def update(self) -> jt.Var | None:
+        """The second half of `step`: clipping and update with the gradients of the last backward."""
+        if self._max_norm is None:
+            self._algorithm.update(jt.zeros(1), _NO_LIMIT)
+            return None
+        norm = gradient_norm([gradient for group in self._algorithm.param_groups for gradient in group["grads"]])
+        self._algorithm.update(norm, self._max_norm)
         return norm
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -95,20 +104,6 @@ class Optimizer:
             for key, torch_key in self._buffers.items()
             for name, buffer in zip(group["names"], group[key], strict=True)
         }
-
-    def _clip(self, max_norm: float) -> jt.Var:
-        """Scales all gradients by ``max_norm / (norm + 1e-6)`` where that is below 1 (torch.nn.utils.clip_grad_norm_).
-
-        Jittor's own clip_grad_norm sums all squares in one float32 accumulator, which is off by percents at 20 million
-        parameters; here each parameter's rows are summed first.
-        """
-        gradients = [gradient for group in self._algorithm.param_groups for gradient in group["grads"]]
-        squares = [(gradient * gradient).reshape((gradient.shape[0], -1)).sum(1).sum() for gradient in gradients]
-        norm = jt.sqrt(jt.concat(squares).sum())
-        factor = jt.minimum(max_norm / (norm + 1e-6), 1.0)
-        for gradient in gradients:
-            gradient.update(gradient * factor)
-        return norm
 
 
 def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:

@@ -58,7 +58,8 @@ def test_outputs_anchors_and_proposals_match(file: str) -> None:
             "train_proposals": head.proposals(predictions, batch.image_shapes, "train"),
             "test_pre500": few.proposals(predictions, batch.image_shapes, "test"),
         }
-    case.agrees("rpn.out.anchors", head.anchors(predictions.sizes, 1)[0].numpy(), 1e-6)
+    anchors, _ = head.anchor_generator(predictions.sizes, batch_of(case).image_shapes)
+    case.agrees("rpn.out.anchors", anchors.numpy(), 1e-6)
     height, width = predictions.sizes[0]
     columns = predictions.columns.numpy().reshape(-1, height, width, 15, 5)
     case.agrees("rpn.out.cls", columns[..., 0].transpose(0, 3, 1, 2))
@@ -77,9 +78,9 @@ def test_targets_losses_and_gradients_match(file: str, tag: str) -> None:
     case = golden.Case(file)
     head, batch, maps = make_head(case, EVERYTHING if tag == "all" else 256), batch_of(case), maps_of(case)
     predictions = head(maps)
-    anchors = head.anchors(predictions.sizes, len(batch.labels))
-    samples, normaliser = head.sample(anchors, head.inside(anchors, batch), batch)
-    count = anchors.shape[1]
+    anchors, inside = head.anchor_generator(predictions.sizes, batch.image_shapes)
+    samples, normaliser = head.sample(anchors, inside, batch)
+    count = anchors.shape[0]
     labels = scatter(samples.index, 1.0 - samples.positive, samples.weight, count, rest=1.0)
     np.testing.assert_array_equal(labels, case[f"rpn.{tag}.labels"])
     weights = scatter(samples.index, samples.weight, samples.weight, count)
@@ -104,7 +105,7 @@ def test_box_targets_match(file: str) -> None:
     case = golden.Case(file)
     head, batch = make_head(case), batch_of(case)
     height, width = (int(n) for n in case["in.shape.case07.feat0"][2:])
-    anchors = head.anchors([(height, width)], len(batch.labels))
-    samples, _ = head.sample(anchors, head.inside(anchors, batch), batch)
+    anchors, inside = head.anchor_generator([(height, width)], batch.image_shapes)
+    samples, _ = head.sample(anchors, inside, batch)
     deltas = head.box_targets(anchors, samples, batch) * samples.positive.unsqueeze(-1)
-    case.agrees("rpn.firstk.bbox_targets", scatter(samples.index, deltas, samples.weight, anchors.shape[1]), 1e-5)
+    case.agrees("rpn.firstk.bbox_targets", scatter(samples.index, deltas, samples.weight, anchors.shape[0]), 1e-5)

@@ -1,6 +1,6 @@
 """Small layers that every part of a model shares, each for a reason Jittor's own does not meet.
 
-``relu`` keeps NaN, the batch norm has fixed statistics and fuses into its neighbours, nearest upsampling needs one
+``relu`` keeps NaN, the batch norm has fixed statistics and takes its neighbours along, nearest upsampling needs one
 kernel for all sizes.
 """
 
@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 
-from trainer.device import jt, nn
+import numpy as np
+
+from trainer.device import jt, nn, var
+from trainer.models.ops.convolution import convolve
+from trainer.models.ops.fixed_norm import fixed_norm
 
 
 def relu(x: jt.Var) -> jt.Var:
@@ -27,27 +31,16 @@ class FixedBatchNorm(nn.Module):
         self.running_var = jt.ones(channels).stop_grad()
         self.eps = eps
 
-    def execute(self, x: jt.Var) -> jt.Var:
-        """f32 (B,C,H,W) -> f32 (B,C,H,W)."""
-        scale = self.weight / jt.sqrt(self.running_var + self.eps)
-        shift = self.bias - self.running_mean * scale
-        return x * scale.broadcast(x, [0, 2, 3]) + shift.broadcast(x, [0, 2, 3])
+    def execute(self, x: jt.Var, shortcut: jt.Var | None = None, with_relu: bool = False) -> jt.Var:
+        """The norm of x, then `shortcut` (of the same shape) added, then a ReLU, as far as asked for."""
+        statistics = (self.running_mean, self.running_var)
+        return fixed_norm(x, self.weight, self.bias, *statistics, self.eps, shortcut, with_relu)
 
 
 def unit_length(x: jt.Var, axis: int) -> jt.Var:
     """Vectors along `axis` divided by their length, or by 1e-12 where it is smaller (a zero vector stays zero)."""
     # The maximum is inside the root: the gradient of a root at 0 is not a number.
     return x / jt.sqrt(jt.maximum((x * x).sum(axis, keepdims=True), 1e-24))
-
-
-def average_pool(x: jt.Var) -> jt.Var:
-    """Means of 2x2 pixels, (B,C,H,W) -> (B,C,H//2,W//2); an odd last row or column is dropped.
-
-    torch's AvgPool2d(2). Jittor's own refuses maps of 2 pixels.
-    """
-    batch, channels, height, width = x.shape
-    cells = x.reindex([batch, channels, height // 2, width // 2, 2, 2], ["i0", "i1", "i2*2+i4", "i3*2+i5"])
-    return cells.sum([4, 5]) * 0.25
 
 
 def upsample_nearest(coarse: jt.Var, height: int, width: int) -> jt.Var:
@@ -59,15 +52,25 @@ def upsample_nearest(coarse: jt.Var, height: int, width: int) -> jt.Var:
     return coarse.reindex([coarse.shape[0], coarse.shape[1], height, width], ["i0", "i1", "i2/2", "i3/2"])
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True) -> nn.Conv:
-    """A square convolution that keeps the size at stride 1."""
-    return nn.Conv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
+class Convolution(nn.Conv):
+    """A square convolution that keeps the size at stride 1, f32 (B,I,H,W) -> (B,O,H',W')."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return convolve(x, self.weight, self.bias, self.stride[0], self.padding[0])
+
+
+def gaussian(shape: tuple[int, ...], std: float) -> jt.Var:
+    """Random numbers f32 N(0, std), drawn on the host (on the device every kind of shape has a kernel of its own)."""
+    return var(np.random.normal(0.0, std, shape), "float32")
 
 
 def init_kaiming(conv: nn.Conv) -> None:
     """mmengine's KaimingInit defaults: normal, fan_out, gain of ReLU; bias 0."""
     outputs, _, height, width = conv.weight.shape
-    conv.weight.assign(jt.init.gauss(conv.weight.shape, "float32", 0.0, math.sqrt(2.0 / (outputs * height * width))))
+    conv.weight.assign(gaussian(conv.weight.shape, math.sqrt(2.0 / (outputs * height * width))))
     if conv.bias is not None:
         conv.bias.assign(jt.zeros(outputs))
 
@@ -76,11 +79,11 @@ def init_xavier_uniform(conv: nn.Conv) -> None:
     """mmengine's XavierInit with distribution='uniform': +-sqrt(6 / (fan_in + fan_out)); bias 0."""
     outputs, inputs, height, width = conv.weight.shape
     bound = math.sqrt(6.0 / ((inputs + outputs) * height * width))
-    conv.weight.assign(jt.init.uniform(conv.weight.shape, "float32", -bound, bound))
+    conv.weight.assign(var(np.random.uniform(-bound, bound, conv.weight.shape), "float32"))
     conv.bias.assign(jt.zeros(outputs))
 
 
 def init_normal(layer: nn.Module, std: float) -> None:
     """mmengine's NormalInit: weight N(0, std), bias 0."""
-    layer.weight.assign(jt.init.gauss(layer.weight.shape, "float32", 0.0, std))
+    layer.weight.assign(gaussian(layer.weight.shape, std))
     layer.bias.assign(jt.zeros(layer.bias.shape))

@@ -33,7 +33,7 @@ def small_model(**changes: object) -> dict:
 def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (3, 2), seed: int = 0) -> Batch:
     """Noise images with random boxes; the last image's content is 16 pixels smaller than the padded size."""
     generator = np.random.default_rng(seed)
-    images, slots = len(counts), 8
+    images, slots = len(counts), max(8, -(-max(counts) // 8) * 8)
     shapes = np.tile(np.array([[height, width]], np.float32), (images, 1))
     shapes[-1] -= 16
     boxes = np.zeros((images, slots, 4), np.float32)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from shared.errors import UserError
 from trainer.device import jt, nn
-from trainer.models.layers import FixedBatchNorm, average_pool, convolution, init_kaiming, relu
+from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
+from trainer.models.ops.average_pool import average_pool
 from trainer.models.registry import register
 
 
@@ -30,24 +31,23 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, planes: int, halve: bool) -> None:
         outputs = planes * self.expansion
         self.halve = halve
-        self.conv1 = convolution(inputs, planes, 1, bias=False)
+        self.conv1 = Convolution(inputs, planes, 1, bias=False)
         self.bn1 = FixedBatchNorm(planes)
-        self.conv2 = convolution(planes, planes, 3, bias=False)
+        self.conv2 = Convolution(planes, planes, 3, bias=False)
         self.bn2 = FixedBatchNorm(planes)
-        self.conv3 = convolution(planes, outputs, 1, bias=False)
+        self.conv3 = Convolution(planes, outputs, 1, bias=False)
         self.bn3 = FixedBatchNorm(outputs)
         self.downsample = None
         if halve or inputs != outputs:
-            self.downsample = nn.Sequential(convolution(inputs, outputs, 1, bias=False), FixedBatchNorm(outputs))
+            self.downsample = nn.Sequential(Convolution(inputs, outputs, 1, bias=False), FixedBatchNorm(outputs))
 
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,inputs,H,W) -> f32 (B,4·planes,H',W')."""
-        out = relu(self.bn1(self.conv1(x)))
-        out = relu(self.bn2(self.conv2(out)))
+        out = self.bn1(self.conv1(x), with_relu=True)
+        out = self.bn2(self.conv2(out), with_relu=True)
         if self.halve:
             out, x = average_pool(out), average_pool(x)
-        out = self.bn3(self.conv3(out))
-        return relu(out + (x if self.downsample is None else self.downsample(x)))
+        return self.bn3(self.conv3(out), x if self.downsample is None else self.downsample(x), with_relu=True)
 
 
 def residual_stage(inputs: int, planes: int, blocks: int, halve: bool) -> nn.Sequential:
@@ -83,7 +83,7 @@ class CLIPResNet(nn.Module):
             raise UserError(f"{where}.frozen_stages: -1 to 3 is expected, found {frozen_stages!r}")
         channels = (3, width // 2, width // 2, width)
         for i in (1, 2, 3):
-            conv = convolution(channels[i - 1], channels[i], 3, 2 if i == 1 else 1, bias=False)
+            conv = Convolution(channels[i - 1], channels[i], 3, 2 if i == 1 else 1, bias=False)
             init_kaiming(conv)
             setattr(self, f"conv{i}", conv)
             setattr(self, f"bn{i}", FixedBatchNorm(channels[i]))
@@ -101,9 +101,9 @@ class CLIPResNet(nn.Module):
 
     def stem(self, images: jt.Var) -> jt.Var:
         """Images f32 (B,3,H,W) -> f32 (B,width,H/4,W/4)."""
-        x = relu(self.bn1(self.conv1(images)))
-        x = relu(self.bn2(self.conv2(x)))
-        return average_pool(relu(self.bn3(self.conv3(x))))
+        x = self.bn1(self.conv1(images), with_relu=True)
+        x = self.bn2(self.conv2(x), with_relu=True)
+        return average_pool(self.bn3(self.conv3(x), with_relu=True))
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
         """Images f32 (B,3,H,W) -> one map f32 (B,16·width,H/16,W/16); odd sizes lose their last row and column."""

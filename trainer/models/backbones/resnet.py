@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from shared.errors import UserError
 from trainer.device import jt, nn
-from trainer.models.layers import FixedBatchNorm, convolution, init_kaiming, relu
+from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
 from trainer.models.registry import register, require
 
 
@@ -21,9 +21,9 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(self, inputs: int, planes: int, stride: int, style: str) -> None:  # noqa: ARG002 - the style matters to Bottleneck only
-        self.conv1 = convolution(inputs, planes, 3, stride, bias=False)
+        self.conv1 = Convolution(inputs, planes, 3, stride, bias=False)
         self.bn1 = FixedBatchNorm(planes)
-        self.conv2 = convolution(planes, planes, 3, bias=False)
+        self.conv2 = Convolution(planes, planes, 3, bias=False)
         self.bn2 = FixedBatchNorm(planes)
         self.downsample = shortcut(inputs, planes * self.expansion, stride)
 
@@ -34,9 +34,8 @@ class BasicBlock(nn.Module):
 
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,inputs,H,W) -> f32 (B,expansion·planes,H/stride,W/stride)."""
-        out = relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return relu(out + (x if self.downsample is None else self.downsample(x)))
+        out = self.bn1(self.conv1(x), with_relu=True)
+        return self.bn2(self.conv2(out), x if self.downsample is None else self.downsample(x), with_relu=True)
 
 
 class Bottleneck(nn.Module):
@@ -49,11 +48,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, planes: int, stride: int, style: str) -> None:
         first, second = (1, stride) if style == "pytorch" else (stride, 1)
-        self.conv1 = convolution(inputs, planes, 1, first, bias=False)
+        self.conv1 = Convolution(inputs, planes, 1, first, bias=False)
         self.bn1 = FixedBatchNorm(planes)
-        self.conv2 = convolution(planes, planes, 3, second, bias=False)
+        self.conv2 = Convolution(planes, planes, 3, second, bias=False)
         self.bn2 = FixedBatchNorm(planes)
-        self.conv3 = convolution(planes, planes * self.expansion, 1, bias=False)
+        self.conv3 = Convolution(planes, planes * self.expansion, 1, bias=False)
         self.bn3 = FixedBatchNorm(planes * self.expansion)
         self.downsample = shortcut(inputs, planes * self.expansion, stride)
 
@@ -64,17 +63,16 @@ class Bottleneck(nn.Module):
 
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,inputs,H,W) -> f32 (B,expansion·planes,H/stride,W/stride)."""
-        out = relu(self.bn1(self.conv1(x)))
-        out = relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return relu(out + (x if self.downsample is None else self.downsample(x)))
+        out = self.bn1(self.conv1(x), with_relu=True)
+        out = self.bn2(self.conv2(out), with_relu=True)
+        return self.bn3(self.conv3(out), x if self.downsample is None else self.downsample(x), with_relu=True)
 
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     """1x1 convolution and norm where the block changes the shape, else nothing."""
     if stride == 1 and inputs == outputs:
         return None
-    return nn.Sequential(convolution(inputs, outputs, 1, stride, bias=False), FixedBatchNorm(outputs))
+    return nn.Sequential(Convolution(inputs, outputs, 1, stride, bias=False), FixedBatchNorm(outputs))
 
 
 ARCHITECTURES = {
@@ -125,7 +123,7 @@ class ResNet(nn.Module):
 
         block, counts = ARCHITECTURES[depth]
         self.out_indices = tuple(out_indices)
-        self.conv1 = convolution(3, base_channels, 7, 2, bias=False)
+        self.conv1 = Convolution(3, base_channels, 7, 2, bias=False)
         self.bn1 = FixedBatchNorm(base_channels)
         self.maxpool = nn.Pool(3, stride=2, padding=1, op="maximum")
         channels = base_channels
@@ -155,7 +153,7 @@ class ResNet(nn.Module):
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
         """Images f32 (B,3,H,W) -> the maps of `out_indices`, f32 (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded up."""
-        x = self.maxpool(relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.bn1(self.conv1(images), with_relu=True))
         outputs = []
         for stage in range(4):
             x = getattr(self, f"layer{stage + 1}")(x)

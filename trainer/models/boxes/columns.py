@@ -44,3 +44,16 @@ def gather_rows(values: jt.Var, index: jt.Var) -> jt.Var:
         (B,K,D) or (B,K).
     """
     return values.reindex([*index.shape, *values.shape[2:]], ["i0", "@e0(i0,i1)", "i2"][: values.ndim], extras=[index])
+
+
+def pick_rows(table: jt.Var, index: jt.Var) -> jt.Var:
+    """Rows of one table for all images by index, no gradient.
+
+    Args:
+        table: (N,D).
+        index: i32 (B,K), in [0, N).
+
+    Returns:
+        (B,K,D).
+    """
+    return table.reindex([*index.shape, table.shape[1]], ["@e0(i0,i1)", "i2"], extras=[index]).stop_grad()

@@ -19,14 +19,14 @@ from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn
 from trainer.models.boxes.coders import centerness
-from trainer.models.boxes.columns import gather_rows
+from trainer.models.boxes.columns import gather_rows, pick_rows
 from trainer.models.boxes.overlaps import aligned_iou
 from trainer.models.boxes.sample import Samples
 from trainer.models.heads.rpn_head import Predictions, RPNHead
-from trainer.models.layers import convolution, init_normal
+from trainer.models.layers import Convolution, init_normal
+from trainer.models.ops.convolution import convolve
+from trainer.models.ops.unit_features import unit_features
 from trainer.models.registry import build, read, register, require
-
-TINY = 1e-12  # the smallest norm that a feature is divided by
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Targets:
 
     Attributes:
         strict, wide: the samples for boxes and for objectness.
+        anchors: f32 (B,K,4), the anchors of the strict samples.
         boxes: f32 (B,K,4), the ground truth of each strict positive.
         box_weights: f32 (B,K), 0 for negatives and for ground truths without box supervision.
         objectness: f32 (B,K) in [0, 1], for the wide samples.
@@ -43,6 +44,7 @@ class Targets:
 
     strict: Samples
     wide: Samples
+    anchors: jt.Var
     boxes: jt.Var
     box_weights: jt.Var
     objectness: jt.Var
@@ -95,7 +97,7 @@ class OlnRPNHead(RPNHead):
         self.objectness_type = objectness_type
         self.skip_border_boxes = skip_border_boxes
         self.loss_objectness = build(loss_objectness, f"{where}.loss_objectness")
-        self.rpn_obj = convolution(feat_channels, 1, 1)
+        self.rpn_obj = Convolution(feat_channels, 1, 1)
         init_normal(self.rpn_obj, 0.01)
 
     def _read_training_rules(self, config: dict, where: str, more: tuple[str, ...] = ()) -> dict:
@@ -115,33 +117,30 @@ class OlnRPNHead(RPNHead):
 
     def features(self, level: jt.Var) -> jt.Var:
         """What the 1x1 convolutions see of a level's map, both f32 (B,C,h,w): of unit length at every cell."""
-        x = super().features(level)
-        # The maximum is inside the root: the gradient of a root at 0 is not a number.
-        return x / jt.sqrt(jt.maximum((x * x).sum(1, keepdims=True), TINY**2))
+        return unit_features(convolve(level, self.rpn_conv.weight, padding=1), self.rpn_conv.bias)
 
     def targets(self, sizes: list[tuple[int, int]], batch: Batch) -> Targets:
         """Assign and sample the anchors of a batch, both ways."""
-        anchors = self.anchors(sizes, batch.image_shapes.shape[0])
-        inside = self.inside(anchors, batch)
+        anchors, inside = self.anchor_generator(sizes, batch.image_shapes)
         strict, normaliser = self.sample(anchors, inside, batch)
         boxes = gather_rows(batch.boxes, strict.truth)
         box_weights = strict.positive
         if self.skip_border_boxes:
             box_weights = box_weights * (boxes.min(-1) > 0).float32()
 
-        wide = self.wide_sampler(self.wide_assigner(anchors, inside, batch.boxes, batch.box_counts))
-        priors = gather_rows(anchors, wide.index)
+        wide = self.wide_sampler(self.wide_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts))
+        priors = pick_rows(anchors, wide.index)
         truths = gather_rows(batch.boxes, wide.truth)
         quality = centerness if self.objectness_type == "Centerness" else aligned_iou
-        return Targets(strict, wide, boxes, box_weights, quality(priors, truths) * wide.positive, normaliser)
+        objectness = quality(priors, truths) * wide.positive
+        return Targets(strict, wide, pick_rows(anchors, strict.index), boxes, box_weights, objectness, normaliser)
 
     def loss(self, predictions: Predictions, batch: Batch) -> dict[str, jt.Var]:
         """Loss terms f32 (1,), summed over levels, and the number of positive anchors."""
         targets = self.targets(predictions.sizes, batch)
         strict, wide, normaliser = targets.strict, targets.wide, targets.normaliser
         columns = gather_rows(predictions.columns, strict.index)
-        priors = gather_rows(self.anchors(predictions.sizes, predictions.columns.shape[0]), strict.index)
-        decoded = self.coder.decode(priors, columns[:, :, 1:5])
+        decoded = self.coder.decode(targets.anchors, columns[:, :, 1:5])
         objectness = gather_rows(predictions.columns, wide.index)[:, :, 5].sigmoid()
         return {
             # Class 0 is the object, so a positive's target is 1.

@@ -20,11 +20,12 @@ import numpy as np
 
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
-from trainer.models.boxes.columns import bounds, clip, corners, gather_rows, product
+from trainer.models.boxes.columns import clip, corners, gather_rows, pick_rows, product
 from trainer.models.boxes.sample import Samples
-from trainer.models.layers import convolution, init_normal, relu
+from trainer.models.layers import Convolution, init_normal, relu
+from trainer.models.ops.convolution import convolve
 from trainer.models.ops.nms import batched_nms
-from trainer.models.ops.top_k import top_k
+from trainer.models.ops.top_k import top_k_of_levels
 from trainer.models.registry import build, read, register, require
 
 ABSENT = -1.0  # the score of a row without a proposal; the score of a proposal is a sigmoid
@@ -79,12 +80,11 @@ class RPNHead(nn.Module):
         }
 
         anchors = self.anchor_generator.anchors_per_cell
-        self.rpn_conv = convolution(in_channels, feat_channels, 3)
-        self.rpn_cls = convolution(feat_channels, anchors, 1)
-        self.rpn_reg = convolution(feat_channels, 4 * anchors, 1)
+        self.rpn_conv = Convolution(in_channels, feat_channels, 3)
+        self.rpn_cls = Convolution(feat_channels, anchors, 1)
+        self.rpn_reg = Convolution(feat_channels, 4 * anchors, 1)
         for layer in (self.rpn_conv, self.rpn_cls, self.rpn_reg):
             init_normal(layer, 0.01)
-        self.anchors_of: dict[tuple, jt.Var] = {}  # by level sizes; the feed pads images to few sizes
 
     def _read_training_rules(self, config: dict, where: str, more: tuple[str, ...] = ()) -> dict:
         rules = read(config, where, ("assigner", "sampler", *more), allowed_border=0, pos_weight=-1, debug=False)
@@ -118,46 +118,32 @@ class RPNHead(nn.Module):
         bias = jt.concat([layer.bias.reshape(anchors, -1) for layer in self.outputs()], 1).reshape(-1)
         weight = weight.reshape(-1, *weight.shape[2:])
         levels = [
-            nn.conv2d(self.features(level), weight, bias).reshape(level.shape[0], anchors, columns, -1)
-            for level in maps
+            convolve(self.features(level), weight, bias).reshape(level.shape[0], anchors, columns, -1) for level in maps
         ]
         cells = jt.concat(levels, 3).transpose(0, 3, 1, 2)
         return Predictions(
             cells.reshape(cells.shape[0], -1, columns), [(level.shape[2], level.shape[3]) for level in maps]
         )
 
-    def anchors(self, sizes: list[tuple[int, int]], images: int) -> jt.Var:
-        """Anchors f32 (images,A,4) of levels of these sizes, the same for each image."""
-        key = tuple(sizes)
-        if key not in self.anchors_of:
-            self.anchors_of[key] = var(self.anchor_generator.grid(sizes), "float32").stop_grad()
-        anchors = self.anchors_of[key]
-        return anchors.broadcast([images, *anchors.shape], [0])
-
-    def inside(self, anchors: jt.Var, batch: Batch) -> jt.Var:
-        """Which anchors f32 (B,A,4) lie in their image's content, bool (B,A)."""
-        # An anchor inside the content is also inside the padded size: no separate flags for padding cells are needed.
-        content = bounds(batch.image_shapes, anchors.shape[1])
-        return ((anchors >= 0) & (anchors < content)).float32().min(-1) > 0
-
     def sample(self, anchors: jt.Var, inside: jt.Var, batch: Batch) -> tuple[Samples, jt.Var]:
-        """Assign and sample the anchors of a batch.
+        """Assign and sample the anchors f32 (A,4) of a batch, of which those `inside` bool (B,A) take part.
 
         Returns:
             The samples, and what both losses are divided by, f32 (1,): Σ over images of max(positives, 1) +
             max(negatives, 1).
         """
-        samples = self.strict_sampler(self.strict_assigner(anchors, inside, batch.boxes, batch.box_counts))
+        samples = self.strict_sampler(self.strict_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts))
         return samples, (jt.maximum(samples.positives, 1.0) + jt.maximum(samples.negatives, 1.0)).sum()
 
     def box_targets(self, anchors: jt.Var, samples: Samples, batch: Batch) -> jt.Var:
         """What the box codes of the samples should be, f32 (B,K,4); only those of positives mean something."""
-        return self.coder.encode(gather_rows(anchors, samples.index), gather_rows(batch.boxes, samples.truth))
+        return self.coder.encode(pick_rows(anchors, samples.index), gather_rows(batch.boxes, samples.truth))
 
     def loss(self, predictions: Predictions, batch: Batch) -> dict[str, jt.Var]:
         """Loss terms f32 (1,), summed over levels, and the number of positive anchors."""
-        anchors = self.anchors(predictions.sizes, predictions.columns.shape[0])
-        samples, normaliser = self.sample(anchors, self.inside(anchors, batch), batch)
+        # An anchor inside the content is also inside the padded size: no separate flags for padding cells are needed.
+        anchors, inside = self.anchor_generator(predictions.sizes, batch.image_shapes)
+        samples, normaliser = self.sample(anchors, inside, batch)
         columns = gather_rows(predictions.columns, samples.index)
         deltas = self.box_targets(anchors, samples, batch)
         box_weights = samples.positive.unsqueeze(-1).broadcast(deltas.shape)
@@ -178,25 +164,12 @@ class RPNHead(nn.Module):
             f32 (B,P,5): x1,y1,x2,y2,score, the levels one behind the other. A level with more than `best` anchors is
             sorted by score, others stay in grid order.
         """
-        columns = predictions.columns.detach()
-        anchors = self.anchors(predictions.sizes, columns.shape[0])
-        boxes = clip(self.coder.decode(anchors, columns[:, :, 1:5]), image_shapes)
-        logits = columns[:, :, column]
-        table = jt.concat([boxes, logits.sigmoid().unsqueeze(-1)], -1)
-        counts = self._anchors_of_levels(predictions.sizes)
-        if max(counts) <= best:
-            return table
-        parts, first = [], 0
-        for count in counts:
-            level = table[:, first : first + count]
-            if count > best:
-                level = gather_rows(level, top_k(logits[:, first : first + count], best))
-            parts.append(level)
-            first += count
-        return jt.concat(parts, 1)
-
-    def _anchors_of_levels(self, sizes: list[tuple[int, int]]) -> list[int]:
-        return [height * width * self.anchor_generator.anchors_per_cell for height, width in sizes]
+        logits = predictions.columns[:, :, column]
+        index = top_k_of_levels(logits, self.anchor_generator.counts(predictions.sizes), best)
+        columns = gather_rows(predictions.columns.detach(), index)
+        anchors, _ = self.anchor_generator(predictions.sizes, image_shapes)
+        boxes = clip(self.coder.decode(pick_rows(anchors, index), columns[:, :, 1:5]), image_shapes)
+        return jt.concat([boxes, columns[:, :, column : column + 1].sigmoid()], -1)
 
     def proposals(self, predictions: Predictions, image_shapes: jt.Var, phase: str) -> jt.Var:
         """Proposals of each image by descending score; no gradient.
@@ -215,7 +188,7 @@ class RPNHead(nn.Module):
         # A dropped box has no coordinates either: the largest one decides how far levels are moved apart.
         boxes = table[:, :, :4] * large.unsqueeze(-1)
         scores = jt.ternary(large > 0, table[:, :, 4], ABSENT)
-        counts = [min(count, rules["nms_pre"]) for count in self._anchors_of_levels(predictions.sizes)]
+        counts = [min(count, rules["nms_pre"]) for count in self.anchor_generator.counts(predictions.sizes)]
         levels = var(np.broadcast_to(np.repeat(np.arange(len(counts)), counts), scores.shape), "int32")
         kept, _ = batched_nms(boxes, scores, levels, rules["iou_threshold"], 0.0, rules["max_per_img"])
         rows = gather_rows(table, jt.maximum(kept, 0))

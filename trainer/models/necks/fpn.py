@@ -11,7 +11,7 @@ Lin et al., "Feature Pyramid Networks for Object Detection"; mmdet's FPN with it
 from __future__ import annotations
 
 from trainer.device import jt, nn
-from trainer.models.layers import convolution, init_xavier_uniform, upsample_nearest
+from trainer.models.layers import Convolution, init_xavier_uniform, upsample_nearest
 from trainer.models.registry import register
 
 
@@ -19,7 +19,7 @@ class ConvModule(nn.Module):
     """A convolution under the name that MMDetection's checkpoints give it: `conv`."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        self.conv = convolution(inputs, outputs, kernel)
+        self.conv = Convolution(inputs, outputs, kernel)
         init_xavier_uniform(self.conv)
 
     def execute(self, x: jt.Var) -> jt.Var:

@@ -7,7 +7,7 @@ from shared.errors import UserError
 from tests.trainer.models.examples import fill_with_sequences, sequence
 from trainer.device import jt, var
 from trainer.models.backbones.clip_backbone import Bottleneck, CLIPResNet
-from trainer.models.layers import average_pool
+from trainer.models.ops.average_pool import average_pool
 
 
 def test_golden_values_of_a_bottleneck() -> None:

@@ -84,7 +84,9 @@ def test_anchors_that_leave_the_content_are_not_sampled() -> None:
     sizes = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)]
     batch = batch_of([[[8, 8, 40, 40]], [[8, 8, 40, 40]]], 80, 112)
     samples = head.targets(sizes, batch).strict
-    anchors = head.anchors(sizes, 1)[0].numpy()[samples.index.numpy()[0][samples.weight.numpy()[0] > 0]]
+    anchors = head.anchor_generator(sizes, batch.image_shapes)[0].numpy()[
+        samples.index.numpy()[0][samples.weight.numpy()[0] > 0]
+    ]
     assert len(anchors) > 50
     assert (anchors[:, :2] >= 0).all()
     assert (anchors[:, 2] < 112).all()

@@ -40,7 +40,7 @@ def random_predictions(head: RPNHead, scale: float = 0.5) -> Predictions:
 
 def proposals_by_rules(head: RPNHead, columns: np.ndarray, shape: np.ndarray, best: int, most: int) -> np.ndarray:
     """One image: best of each level, decode, clip, drop empty boxes, NMS level by level, sort, cut."""
-    anchors, found, first = head.anchor_generator.grid(SIZES), [], 0
+    anchors, found, first = head.anchor_generator(SIZES, var(shape[None], "float32"))[0].numpy(), [], 0
     for height, width in SIZES:
         count = height * width * head.anchor_generator.anchors_per_cell
         rows = first + np.argsort(-columns[first : first + count, 0], kind="stable")[:best]

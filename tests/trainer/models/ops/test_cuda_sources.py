@@ -13,9 +13,10 @@ import pytest
 
 from tests.trainer.models.ops.cuda_sources import program, record, run
 from tests.trainer.models.ops.test_soft_nms import scene
+from trainer import update
 from trainer.device import jt, var
-from trainer.models.boxes import assign, sample
-from trainer.models.ops import nms, roi_align, soft_nms
+from trainer.models.boxes import anchors, assign, sample
+from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
 
 TABLE, SCORES = scene(90, 6)
 SCORES[:, 5] *= 9e-4  # a class below soft-NMS's floor
@@ -70,13 +71,77 @@ def align_and_differentiate() -> list:
     return jt.grad((features * weights).sum(), maps)
 
 
+def update_parameters(algorithm: type) -> list:
+    """Parameters and buffers after a step; shapes that fill no, one and several blocks of threads."""
+    generator = np.random.default_rng(0)
+    parameters = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
+    optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1)
+    optimizer.param_groups[0] |= {"lr": 0.1, "weight_decay": 0.1}
+    buffers = [optimizer.param_groups[0][name] for name in ("m", "values") if name in optimizer.param_groups[0]]
+    for buffer in (buffer for buffers_of_one in buffers for buffer in buffers_of_one):
+        buffer.update(var(generator.random(buffer.shape), "float32"))
+    optimizer.backward(sum((parameter.sin() * parameter).sum() for parameter in parameters))
+    jt.sync_all()
+    optimizer.update(var([3.0], "float32"), 2.0)
+    return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
+
+
+def norm_of_gradients() -> list:
+    generator = np.random.default_rng(0)
+    gradients = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
+    return [update.gradient_norm(gradients)]
+
+
+def make_anchors() -> list:
+    generator = anchors.AnchorGenerator([1, 2], [0.5, 1.0], [8, 16])
+    return list(generator([(9, 7), (5, 4)], var([[70, 50], [40, 60]], "float32")))
+
+
+def normalise(adds: bool, differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x, shortcut, weights = (var(generator.standard_normal((2, 5, 6, 70)), "float32") for _ in range(3))
+    weight, bias, mean = (var(generator.standard_normal(5), "float32") for _ in range(3))
+    variance = var(generator.uniform(0.5, 2, 5), "float32")
+    y = fixed_norm.fixed_norm(x, weight, bias, mean, variance, 1e-5, shortcut if adds else None, with_relu=True)
+    leaves = [x, weight, bias, *([shortcut] if adds else [])]
+    return jt.grad((y * weights).sum(), leaves) if differentiate else [y]
+
+
+def make_unit_features(differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x, weights = (var(generator.standard_normal((2, 5, 6, 70)), "float32") for _ in range(2))
+    bias = var(generator.standard_normal(5), "float32")
+    y = unit_features.unit_features(x, bias)
+    return jt.grad((y * weights).sum(), [x, bias]) if differentiate else [y]
+
+
+def pool(differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x = var(generator.standard_normal((2, 3, 9, 14)), "float32")
+    y = average_pool.average_pool(x)
+    weights = var(generator.standard_normal(y.shape), "float32")
+    return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
+
+
 OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
+    "anchors": (anchors, make_anchors),
+    "SGD": (update, lambda: update_parameters(update.SGD)),
+    "AdamW": (update, lambda: update_parameters(update.AdamW)),
+    "norm of gradients": (update, norm_of_gradients),
     "assign": (assign, assign_some),
     "sample": (sample, sample_some),
     "nms": (nms, lambda: list(nms.nms(IMAGES, BEST, 0.5, 0.1, 40))),
     "soft_nms together": (soft_nms, lambda: pick_softly(10**6)),
     "soft_nms by class": (soft_nms, lambda: pick_softly(0)),
     "hard_nms_of_classes": (soft_nms, pick_hard),
+    "norm": (fixed_norm, lambda: normalise(False, False)),
+    "norm with shortcut": (fixed_norm, lambda: normalise(True, False)),
+    "norm's gradient": (fixed_norm, lambda: normalise(False, True)),
+    "norm with shortcut's gradient": (fixed_norm, lambda: normalise(True, True)),
+    "unit features": (unit_features, lambda: make_unit_features(False)),
+    "unit features' gradient": (unit_features, lambda: make_unit_features(True)),
+    "average pool": (average_pool, lambda: pool(False)),
+    "average pool's gradient": (average_pool, lambda: pool(True)),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
 }
@@ -95,7 +160,22 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc here: CUDA sources are not compiled")
-@pytest.mark.parametrize("operator", ["assign", "sample", "nms", "soft_nms by class", "roi_align's gradient"])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "anchors",
+        "AdamW",
+        "norm of gradients",
+        "norm with shortcut's gradient",
+        "unit features' gradient",
+        "average pool's gradient",
+        "assign",
+        "sample",
+        "nms",
+        "soft_nms by class",
+        "roi_align's gradient",
+    ],
+)
 def test_the_cuda_source_compiles(operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, recorded in enumerate(record(*OPERATORS[operator], monkeypatch)):
         source = tmp_path / f"{i}.cu"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 
 from trainer.device import jt, nn
-from trainer.models.layers import init_normal
+from trainer.models.layers import gaussian, init_normal
 from trainer.models.losses import log_sum_exp
 from trainer.models.ops.matmul import batched_matmul
 
@@ -31,7 +31,7 @@ class AttentionPool2d(nn.Module):
 
     def __init__(self, size: int, channels: int, heads: int, outputs: int) -> None:
         self.heads = heads
-        self.positional_embedding = jt.init.gauss((size * size + 1, channels), "float32", 0.0, channels**-0.5)
+        self.positional_embedding = gaussian((size * size + 1, channels), channels**-0.5)
         self.k_proj = nn.Linear(channels, channels)
         self.q_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)

@@ -1,0 +1,71 @@
+"""A first start, phase by phase: ``python -m benchmarks.networks.cold_start``, with an empty $HOME for a cold one.
+
+Import (which compiles Jittor's core), the demo's model, its first training step, the second, an inference; prints the
+seconds of each phase and the kernels loaded until then as JSON. Batches are made here; the data server starts
+meanwhile in a process of its own and is not in these figures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo" / "cln.py"
+HEIGHT, WIDTH, BOXES = 160, 192, 8
+
+
+def main() -> None:
+    phases, started = [], time.perf_counter()
+    from mmengine.config import Config
+
+    from trainer.batch import Batch
+    from trainer.device import jit_kernel_count, jt, var
+    from trainer.models import build_detector
+    from trainer.optim import build_optimizer
+    from trainer.terms import packed, total_loss
+
+    def finished(what: str) -> None:
+        nonlocal started
+        jt.sync_all()
+        phases.append({"what": what, "seconds": time.perf_counter() - started, "kernels": jit_kernel_count()})
+        started = time.perf_counter()
+
+    finished("import, Jittor's core")
+    config = Config.fromfile(CONFIG)
+    model = build_detector(config.model)
+    model.train()
+    optimizer = build_optimizer(config.optim_wrapper, model)
+    finished("model")
+    random, images = np.random.default_rng(0), config.train_dataloader.batch_size
+    corners = random.uniform(0, 90, (images, BOXES, 2))
+    batch = Batch(
+        images=var(random.integers(0, 255, (images, HEIGHT, WIDTH, 3)), "uint8"),
+        image_shapes=var(np.tile([[144, WIDTH]], (images, 1)), "float32"),
+        boxes=var(np.concatenate([corners, corners + random.uniform(10, 50, corners.shape)], 2), "float32"),
+        box_counts=var(random.integers(1, BOXES + 1, images), "int32"),
+        labels=var(np.zeros((images, BOXES)), "int32"),
+        host={
+            "scale_factors": np.ones((images, 4), np.float32),
+            "dataset_ids": np.zeros(images, np.int32),
+            "box_counts": np.full(images, BOXES),
+            "labels": np.zeros((images, BOXES), np.int32),
+        },
+    )
+    for what in ("first step", "second step"):
+        terms = model.loss(batch)
+        values = packed(terms)
+        optimizer.step(total_loss(terms))
+        finished(what)
+        values.numpy()
+    kernels, seconds = phases[-1]["kernels"], sum(phase["seconds"] for phase in phases[:3])
+    model.eval()
+    model.predict(batch)
+    finished("inference")
+    print(json.dumps({"phases": phases, "kernels": kernels, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The short form of the step benchmark: one small case, real frameworks on both sides; no figure is judged."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.networks.cases import PARTS
+from benchmarks.step import KERNEL_TARGET, THEIRS, WHOLE, check_losses
+
+REPOSITORY = Path(__file__).parents[2]
+NEEDS_OPERATORS = {"RoIAlign", "heads", "NMS", *WHOLE}
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mmdet") is None, reason="the other side needs MMDetection")
+def test_the_step_benchmark_compares_every_part_and_writes_json(tmp_path):
+    result = tmp_path / "step.json"
+    printed = run("benchmarks.step", "--cases", "small stage 1", "--rounds", "3", "--output", str(result))
+    found = json.loads(result.read_text())["cases"]["small stage 1"]
+    assert set(found["ratios"]) | set(found["left_out"]) == set(PARTS)
+    assert set(found["left_out"]) in (set(), NEEDS_OPERATORS)
+    for compared in found["ratios"].values():
+        assert all(0 < low <= value <= high for value, low, high in compared.values())
+    assert found["seconds"][THEIRS]["backbone"] > 0
+    assert "dominates" in printed and ("left out" in printed) == bool(found["left_out"])
+
+
+def test_sides_that_do_not_compute_the_same_end_the_benchmark():
+    check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.0005}})
+    with pytest.raises(SystemExit, match=r"loss is 1\.0 in Jittor, 1\.1 in PyTorch"):
+        check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.1}})
+
+
+def test_a_demo_step_needs_few_kernels():
+    found = json.loads(run("benchmarks.networks.cold_start").splitlines()[-1])
+    assert 0 < found["kernels"] <= KERNEL_TARGET
+    assert found["phases"][-1]["kernels"] <= KERNEL_TARGET + 15  # with those of an inference
