@@ -34,7 +34,7 @@ def test_a_shipped_config_is_described_before_there_are_any_data(tmp_path: Path)
     table = {line.split()[0]: re.split(r"\s{2,}", line)[1:] for line in lines}
     assert table["backbone.layer1"] == ["Sequential", "1x256x200x336", "215,808", "frozen"]
     assert table["backbone"] == ["CLIPResNet", "1x1024x50x84", "8,562,528", "8,317,952 trainable, rest frozen"]
-    assert table["rpn_head.rpn_cls"] == ["Conv", "-", "15,375", "trainable"]
+    assert table["rpn_head.rpn_cls"] == ["Convolution", "-", "15,375", "trainable"]
     assert table["roi_head.bbox_head.attnpool"] == ["AttentionPool2d", "512x1024", "14,789,632", "trainable"]
     assert total.startswith("47,836,079 parameters, 47,591,503 trainable and 244,576 frozen; ")
     assert "described as if they were there" in done.stderr

@@ -32,7 +32,8 @@ class FixedBatchNorm(nn.Module):
         self.eps = eps
 
     def execute(self, x: jt.Var, shortcut: jt.Var | None = None, with_relu: bool = False) -> jt.Var:
-        """The norm of x, then `shortcut` (of the same shape) added, then a ReLU, as far as asked for."""
+        """The norm of x, then `shortcut` (of the same shape) added, then a ReLU, as far as asked for; all f32
+        (B,C,H,W)."""
         statistics = (self.running_mean, self.running_var)
         return fixed_norm(x, self.weight, self.bias, *statistics, self.eps, shortcut, with_relu)
 
@@ -59,6 +60,7 @@ class Convolution(nn.Conv):
         super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,I,H,W) -> f32 (B,O,H',W')."""
         return convolve(x, self.weight, self.bias, self.stride[0], self.padding[0])
 
 

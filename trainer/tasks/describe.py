@@ -123,7 +123,8 @@ def output_shapes(model: nn.Module, height: int, width: int) -> dict[int, list[s
     """The shapes of what each module gives in a training step, by the module's id; one for each array and call."""
     shapes: dict[int, list[str]] = {}
 
-    def note(module: nn.Module, _: Any, output: Any) -> None:
+    # Jittor hands keywords over only where there are any.
+    def note(module: nn.Module, _: Any, output: Any, __: dict[str, Any] | None = None) -> None:
         shapes.setdefault(id(module), []).extend("x".join(map(str, array.shape)) for array in _arrays(output))
 
     modules = [module for name, module in model.named_modules() if name]
