@@ -1,9 +1,9 @@
 # Does stage 2 learn what it is shown? The end-to-end detector with CLIP's text embeddings, at an eighth of its width
-# and from scratch, overfits 16 photos of a folder in COCO's format and is evaluated on the same 16:
+# and from scratch, is to overfit 16 photos of a folder in COCO's format and is evaluated on the same 16 (mAP_50):
 #   python -m trainer --config configs/trial/coco_photos_clip.py --cfg-options data_root=/path/to/folder \
 #       model.roi_head.bbox_head.zeroshot_path=/path/to/coco_clip_a+cname_rn50_manyprompt.npy
-# mAP_50 ends above 0.8. The photos are those of the trial data whose smallest object is largest: one map with a stride
-# of 16 pixels sees nothing small. For other folders: indices=16 takes the first 16.
+# The photos are those of the trial data whose smallest object is largest: one map with a stride of 16 pixels sees
+# nothing small. For other folders: indices=16 takes the first 16.
 _base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_c4_faster_rcnn.py']
 
 data_root = 'data/coco_photos'
