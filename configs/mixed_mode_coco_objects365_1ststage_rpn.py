@@ -9,6 +9,7 @@ train_dataloader = dict(
             dict(part, class_agnostic=True, pipeline=_base_.train_pipeline) for part in (coco_train, objects365_train)
         ]))
 val_dataloader = dict(dataset=_base_.small_coco_val)
+proposal_dir = '{data_root}/proposals/mixed_mode'
 
 train_cfg = dict(max_epochs=4, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=0.005), clip_grad=dict(max_norm=20, norm_type=2))

@@ -7,11 +7,10 @@ objects365_train = dict(_base_.objects365_train, **_base_.small_objects365_train
 train_dataloader = dict(
     dataset=dict(
         datasets=[
-            dict(part, proposal_file=file, pipeline=_base_.train_pipeline_with_proposals) for part, file in (
-                (coco_train, 'proposals/mixed_mode_train_0.pkl'),
-                (objects365_train, 'proposals/mixed_mode_train_1.pkl'))
+            dict(part, proposal_file='proposals/mixed_mode', pipeline=_base_.train_pipeline_with_proposals)
+            for part in (coco_train, objects365_train)
         ]))
-val_dataloader = dict(dataset=dict(_base_.small_coco_val, proposal_file='proposals/mixed_mode_val.pkl'))
+val_dataloader = dict(dataset=dict(_base_.small_coco_val, proposal_file='proposals/mixed_mode'))
 
 train_cfg = dict(max_epochs=4, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=0.005))

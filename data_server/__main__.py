@@ -7,6 +7,8 @@ python -m data_server scenes --out data/demo                make the demo data s
 python -m data_server subset --annotations A --percent P    keep a random part of an annotation file's images
 python -m data_server category-info --annotations A         count its categories
 python -m data_server embed --names F --clip W --out E.npy  text embeddings of class names
+python -m data_server names --names F --embeddings E.npy    say what the rows of text embeddings are called
+python -m data_server check --config C                      whether a config's data are what training expects
 python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
 python -m data_server doctor                                whether this machine has what a data server needs
 """
@@ -48,6 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
             from data_server import embed
 
             embed.main(arguments[1:])
+        elif arguments[:1] == ["names"]:
+            from data_server import names
+
+            names.main(arguments[1:])
+        elif arguments[:1] == ["check"]:
+            with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
+                from data_server import check
+
+            return check.main(arguments[1:])
         elif arguments[:1] == ["replay"]:
             from data_server import replay
 

@@ -102,7 +102,7 @@ class Datasets:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
         """
         DefaultScope.get_instance("unidetector", scope_name="mmdet")
-        _import_custom(config.get("custom_imports"))
+        import_custom(config.get("custom_imports"))
         dataset = config["dataset"]
         parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
         self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
@@ -244,7 +244,12 @@ def _loads_after_resizing(pipeline: Any) -> bool:
     return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]
 
 
-def _import_custom(custom: dict[str, Any] | None) -> None:
+def import_custom(custom: dict[str, Any] | None) -> None:
+    """Imports the modules that ``custom_imports`` of a config names.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
     if custom:
         try:
             import_modules_from_strings(**custom)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from data_server import proposals
+from data_server.damage import damage
 from data_server.datasets import Datasets, Part, numbered
 from shared.errors import UserError, described
 
@@ -138,19 +138,7 @@ def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
 def _reason(path: str, error: Exception) -> str:
     if not Path(path).exists():
         return "no such file"
-    return _damage(path) or f"the pipeline fails on it: {described(error)}"
-
-
-def _damage(path: str) -> str | None:
-    """What keeps a file from being decoded to its end; None for a good image."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except UnidentifiedImageError:
-        return "not an image"
-    except Exception as error:
-        return f"truncated or damaged: {described(error)}"
-    return None
+    return damage(path) or f"the pipeline fails on it: {described(error)}"
 
 
 def _check_complete(path: str | None) -> None:
@@ -166,5 +154,5 @@ def _check_complete(path: str | None) -> None:
         if file.read() == _JPEG_END:
             return
     # Some cameras append bytes after the end marker: only a full decode tells those files from truncated ones.
-    if damage := _damage(path):
-        raise BadSample(f"image {path!r}: {damage}")
+    if fault := damage(path):
+        raise BadSample(f"image {path!r}: {fault}")

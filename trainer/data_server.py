@@ -54,6 +54,7 @@ class DataServer:
 
     @property
     def embedded(self) -> bool:
+        """Whether this trainer has started the server, and ends it."""
         return self._process is not None
 
     def open(self, hello: Hello, patience: float, on_quarantined: Callable[[Quarantined], None]) -> StreamClient:

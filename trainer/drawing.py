@@ -108,6 +108,7 @@ def inside(box: np.ndarray, size: tuple[int, int], margin: float) -> Box:
 
 
 def area(box: Box) -> float:
+    """Square pixels of a box x1, y1, x2, y2."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 

@@ -103,6 +103,7 @@ class Feed:
             self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
 
     def close(self) -> None:
+        """Ends the stream; batches that were taken over stay."""
         self._client.close()
 
     def _reopen_checked(self, epoch: int, step: int) -> StreamClient:

@@ -1,5 +1,5 @@
-# Stage 1 on LVIS's validation images, with a network trained on others: its boxes are what the config beside this one
-# detects in. --task propose --split test --out data/proposals/rp_val_ow.pkl
+# Stage 1 on LVIS's validation images, with a network trained on others: --task propose --checkpoint F writes the boxes
+# that the config beside this one classifies to proposal_dir.
 #
 # Upstream gives this network, which was trained on ImageNet's mean and standard deviation, CLIP's, and half precision.
 # Here it gets what it was trained with. Upstream's:
@@ -11,3 +11,4 @@ _base_ = [
 
 test_dataloader = dict(
     batch_size=1, dataset=dict(_base_.lvis_val, class_agnostic=True, pipeline=_base_.test_pipeline))
+proposal_dir = '{data_root}/proposals/lvis_v0.5'

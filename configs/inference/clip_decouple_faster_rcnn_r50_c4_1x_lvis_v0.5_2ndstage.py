@@ -16,5 +16,5 @@ test_pipeline = [
 ]
 test_dataloader = dict(
     batch_size=1,
-    dataset=dict(_base_.lvis_val, proposal_file='proposals/rp_val_ow.pkl', pipeline=test_pipeline))
+    dataset=dict(_base_.lvis_val, proposal_file='proposals/lvis_v0.5', pipeline=test_pipeline))
 test_evaluator = _base_.lvis_metric

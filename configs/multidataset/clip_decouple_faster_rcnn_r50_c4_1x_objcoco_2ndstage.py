@@ -13,10 +13,10 @@ train_dataloader = dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[
-            dict(part, proposal_file=file, pipeline=_base_.train_pipeline_with_proposals) for part, file in (
-                (_base_.coco_train, 'proposals/rp_train_0.pkl'),
-                (_base_.objects365_train, 'proposals/rp_train_1.pkl'))
+            dict(part, proposal_file='proposals/objcoco', pipeline=_base_.train_pipeline_with_proposals)
+            for part in (_base_.coco_train, _base_.objects365_train)
         ]))
+val_dataloader = dict(dataset=dict(proposal_file='proposals/objcoco'))
 optim_wrapper = dict(
     optimizer=dict(lr=0.02),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1), roi_head=dict(lr_mult=0.1))))

@@ -7,3 +7,4 @@ train_dataloader = dict(
             dict(part, class_agnostic=True, pipeline=_base_.train_pipeline)
             for part in (_base_.coco_train, _base_.objects365_train, _base_.openimages_train)
         ]))
+proposal_dir = '{data_root}/proposals/oidobjcoco'

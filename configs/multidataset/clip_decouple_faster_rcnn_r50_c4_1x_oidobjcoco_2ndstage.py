@@ -10,8 +10,7 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         datasets=[
-            dict(part, proposal_file=file, pipeline=_base_.train_pipeline_with_proposals) for part, file in (
-                (_base_.coco_train, 'proposals/rp_train_0.pkl'),
-                (_base_.objects365_train, 'proposals/rp_train_1.pkl'),
-                (_base_.openimages_train, 'proposals/rp_train_2.pkl'))
+            dict(part, proposal_file='proposals/oidobjcoco', pipeline=_base_.train_pipeline_with_proposals)
+            for part in (_base_.coco_train, _base_.objects365_train, _base_.openimages_train)
         ]))
+val_dataloader = dict(dataset=dict(proposal_file='proposals/oidobjcoco'))

@@ -9,11 +9,10 @@ model = dict(roi_head=dict(bbox_head=dict(num_classes=80, zeroshot_path=_base_.c
 train_dataloader = dict(
     dataset=dict(
         _base_.coco_train,
-        proposal_file='proposals/rp_train.pkl',
+        proposal_file='proposals/coco',
         pipeline=_base_.train_pipeline_with_proposals))
 val_dataloader = dict(
-    dataset=dict(
-        _base_.coco_val, proposal_file='proposals/rp_val.pkl', pipeline=_base_.test_pipeline_with_proposals))
+    dataset=dict(_base_.coco_val, proposal_file='proposals/coco', pipeline=_base_.test_pipeline_with_proposals))
 val_evaluator = _base_.box_metric
 # Everything that trains is CLIP's: one rate for all.
 optim_wrapper = dict(optimizer=dict(lr=0.002), paramwise_cfg=dict(custom_keys=dict(_delete_=True)))

@@ -68,20 +68,19 @@ THREE_SETS = {
     "counts": [None, OBJECTS365_COUNTS, OPENIMAGES_COUNTS],
 }
 END_TO_END = {"detector": "FasterRCNN", "rpn": "RPNHead"}
-PROPOSALS = {"test_proposals": ("proposals/rp_val.pkl", None)}
 LVIS_STAGE_2 = {**STAGE_2, "classes": 1230, "text": LVIS_TEXT, "max_per_img": 300, "test": LVIS, "metric": "bbox"}
-LVIS_FUSED = {"head": "BBoxHeadCLIPInference", "beta": 0.3, "test_proposals": ("proposals/rp_val_ow.pkl", 100)}
+LVIS_FUSED = {"head": "BBoxHeadCLIPInference", "beta": 0.3, "test_proposals": ("proposals/lvis_v0.5", 100)}
 
 # What differs between the configs; a value that is not here is the same for all of a kind, or absent.
 TABLE: dict[str, dict[str, Any]] = {
     "coco stage 1": {**TRAINED_STAGE_1, "train": [COCO], "test": VAL2017},
     "coco stage 2": {
         **TRAINED_STAGE_2,
-        **PROPOSALS,
         "classes": 80,
         "text": COCO_TEXT,
         "train": [COCO],
-        "train_proposals": ["proposals/rp_train.pkl"],
+        "train_proposals": ["proposals/coco"],
+        "test_proposals": ("proposals/coco", None),
         "test": VAL2017,
         "lr": 0.002,
         "mult": {},
@@ -101,17 +100,17 @@ TABLE: dict[str, dict[str, Any]] = {
     "two sets stage 2": {
         **TRAINED_STAGE_2,
         **TWO_SETS,
-        **PROPOSALS,
         "train": [COCO, OBJECTS365],
-        "train_proposals": ["proposals/rp_train_0.pkl", "proposals/rp_train_1.pkl"],
+        "train_proposals": ["proposals/objcoco"] * 2,
+        "test_proposals": ("proposals/objcoco", None),
         "test": VAL2017,
     },
     "three sets stage 2": {
         **TRAINED_STAGE_2,
         **THREE_SETS,
-        **PROPOSALS,
         "train": [COCO, OBJECTS365, OPENIMAGES],
-        "train_proposals": ["proposals/rp_train_0.pkl", "proposals/rp_train_1.pkl", "proposals/rp_train_2.pkl"],
+        "train_proposals": ["proposals/oidobjcoco"] * 3,
+        "test_proposals": ("proposals/oidobjcoco", None),
         "test": VAL2017,
     },
     "two sets end to end": {
@@ -134,7 +133,7 @@ TABLE: dict[str, dict[str, Any]] = {
         **LVIS_STAGE_2,
         **LVIS_FUSED,
         "gamma": 0.6,
-        "detection_counts": "data/calibration/lvis_v0.5_detection_counts.npy",
+        "calibration": "work_dirs/clip_decouple_faster_rcnn_r50_c4_1x_lvis_v0.5_2ndstage/calibration.json",
     },
     "lvis end to end": {**LVIS_STAGE_2, **END_TO_END},
     "mixed mode stage 1": {
@@ -152,9 +151,9 @@ TABLE: dict[str, dict[str, Any]] = {
         **TWO_SETS,
         "counts": [None, SMALL_OBJECTS365_COUNTS],
         "train": [SMALL_COCO, SMALL_OBJECTS365],
-        "train_proposals": ["proposals/mixed_mode_train_0.pkl", "proposals/mixed_mode_train_1.pkl"],
+        "train_proposals": ["proposals/mixed_mode"] * 2,
         "test": SMALL_VAL2017,
-        "test_proposals": ("proposals/mixed_mode_val.pkl", None),
+        "test_proposals": ("proposals/mixed_mode", None),
         "lr": 0.005,
         "epochs": 4,
         "milestones": [3],
@@ -203,7 +202,7 @@ def summary(config: Config) -> dict[str, Any]:
         "alpha": head.get("alpha"),
         "beta": head.get("beta"),
         "gamma": head.get("gamma"),
-        "detection_counts": head.get("detection_counts"),
+        "calibration": head.get("calibration"),
         "norm": (preprocessor.mean, preprocessor.std),
         "nms": (rcnn.nms.type, rcnn.nms.get("method") or rcnn.nms.iou_threshold),
         "score_thr": rcnn.score_thr,
@@ -272,6 +271,15 @@ def test_images_are_tested_at_one_scale_without_flips(name: str) -> None:
     assert steps(test, "Resize") == [{"type": "Resize", "scale": (1333, 800), "keep_ratio": True}]
     assert not steps(test, "RandomFlip")
     assert not test.get("filter_cfg")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "stage 2" in name])
+def test_stage_2_looks_for_boxes_where_its_stage_1_writes_them(name: str) -> None:
+    first, second = load(name.replace("stage 2", "stage 1")), load(name)
+    wanted = {part.proposal_file for part in [*parts(second), judged(second)]}
+    assert {f"data/{folder}" for folder in wanted} == {first.proposal_dir}
+    assert {place(part) for part in parts(second)} == {place(part) for part in parts(first)}
+    assert place(judged(second)) == place(judged(first))
 
 
 @pytest.mark.parametrize("name", ["lvis stage 2", "lvis calibrated"])

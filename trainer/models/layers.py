@@ -18,10 +18,7 @@ def relu(x: jt.Var) -> jt.Var:
 
 class FixedBatchNorm(nn.Module):
     """Batch norm with fixed running statistics: an affine map per channel whose `weight` and `bias` train (mmdet's
-    norm_eval=True).
-
-    f32 (B,C,H,W) -> same shape.
-    """
+    norm_eval=True)."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         self.weight = jt.ones(channels)
@@ -31,6 +28,7 @@ class FixedBatchNorm(nn.Module):
         self.eps = eps
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,C,H,W) -> f32 (B,C,H,W)."""
         scale = self.weight / jt.sqrt(self.running_var + self.eps)
         shift = self.bias - self.running_mean * scale
         return x * scale.broadcast(x, [0, 2, 3]) + shift.broadcast(x, [0, 2, 3])

@@ -16,7 +16,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs'),
 ]
-# Stage 2 gets its boxes from stage 1: a training image up to 2000, a test image all of them.
+# Stage 2 gets its boxes from stage 1 (proposal_file, also upstream's .pkl): a training image up to 2000, a test image
+# all of them.
 train_pipeline_with_proposals = [
     train_pipeline[0],
     dict(type='LoadProposals', num_max_proposals=2000),

@@ -18,6 +18,24 @@ from trainer.models.roi_heads.standard_roi_head import SampledRoIs
 
 WIDTH = 8  # of the backbone; C4 has 16 times as many channels, RoI features behind the shared head 32 times
 LENGTH = 32  # of text embeddings
+BLOCKS = [1, 1, 1, 1]
+
+# By dotted path into a config's model.
+SMALL_STAGE_2 = {
+    "backbone": {"type": "CLIPResNet", "layers": BLOCKS, "width": WIDTH},
+    "roi_head.shared_head": {"type": "CLIPResLayer", "layers": BLOCKS, "width": WIDTH},
+    "roi_head.bbox_roi_extractor.out_channels": 16 * WIDTH,
+    "roi_head.bbox_head.in_channels": 32 * WIDTH,
+    "train_cfg.rcnn.sampler.num": 32,
+}
+SMALL_END_TO_END = {
+    **SMALL_STAGE_2,
+    "rpn_head.in_channels": 16 * WIDTH,
+    "rpn_head.feat_channels": 16 * WIDTH,
+    "train_cfg.rpn.sampler.num": 64,
+    "train_cfg.rpn_proposal.max_per_img": 64,
+    "test_cfg.rpn.max_per_img": 64,
+}
 
 
 def write_vocabulary(folder: Path, classes: int, seed: int = 0) -> str:
@@ -29,29 +47,13 @@ def write_vocabulary(folder: Path, classes: int, seed: int = 0) -> str:
 
 def small_clip_model(folder: Path, kind: str = "FastRCNN", **changes: object) -> dict:
     """Stage 2 ('FastRCNN') or the end-to-end variant ('FasterRCNN') with one block per stage and 12 classes."""
-    blocks = [1, 1, 1, 1]
-    model = changed(
-        END_TO_END if kind == "FasterRCNN" else STAGE_2,
-        **{
-            "backbone": {"type": "CLIPResNet", "layers": blocks, "width": WIDTH},
-            "roi_head.shared_head": {"type": "CLIPResLayer", "layers": blocks, "width": WIDTH},
-            "roi_head.bbox_roi_extractor.out_channels": 16 * WIDTH,
-            "roi_head.bbox_head.in_channels": 32 * WIDTH,
-            "roi_head.bbox_head.num_classes": 12,
-            "roi_head.bbox_head.zeroshot_path": write_vocabulary(folder, 12),
-            "train_cfg.rcnn.sampler.num": 32,
-        },
-    )
+    vocabulary = {
+        "roi_head.bbox_head.num_classes": 12,
+        "roi_head.bbox_head.zeroshot_path": write_vocabulary(folder, 12),
+    }
     if kind == "FasterRCNN":
-        small = {
-            "rpn_head.in_channels": 16 * WIDTH,
-            "rpn_head.feat_channels": 16 * WIDTH,
-            "train_cfg.rpn.sampler.num": 64,
-            "train_cfg.rpn_proposal.max_per_img": 64,
-            "test_cfg.rpn.max_per_img": 64,
-        }
-        model = changed(model, **small)
-    return changed(model, **changes)
+        return changed(END_TO_END, **{**SMALL_END_TO_END, **vocabulary, **changes})
+    return changed(STAGE_2, **{**SMALL_STAGE_2, **vocabulary, **changes})
 
 
 def batch_with_proposals(*size: int, counts: tuple[int, int] = (20, 11), seed: int = 0, **more: object) -> Batch:

@@ -8,26 +8,26 @@ from tests.parity.models import stage_1
 from trainer.batch import Batch
 from trainer.device import nn, var
 
+# Stage 1 with a ResNet-18 of 8 channels, 16 pyramid channels and few samples; by dotted path into a config's model.
+SMALL_STAGE_1 = {
+    "backbone.depth": 18,
+    "backbone.base_channels": 8,
+    "neck.in_channels": [8, 16, 32, 64],
+    "neck.out_channels": 16,
+    "rpn_head.in_channels": 16,
+    "rpn_head.feat_channels": 16,
+    "roi_head.bbox_roi_extractor.out_channels": 16,
+    "roi_head.bbox_head.in_channels": 16,
+    "roi_head.bbox_head.fc_out_channels": 32,
+    "train_cfg.rcnn.sampler.num": 32,
+    "train_cfg.rpn.sampler.num": 64,
+    "train_cfg.rpn.objectness_sampler.num": 64,
+}
+
 
 def small_model(**changes: object) -> dict:
-    """Stage 1 with a ResNet-18 of 8 channels, 16 pyramid channels and few samples."""
-    return stage_1(
-        **{
-            "backbone.depth": 18,
-            "backbone.base_channels": 8,
-            "neck.in_channels": [8, 16, 32, 64],
-            "neck.out_channels": 16,
-            "rpn_head.in_channels": 16,
-            "rpn_head.feat_channels": 16,
-            "roi_head.bbox_roi_extractor.out_channels": 16,
-            "roi_head.bbox_head.in_channels": 16,
-            "roi_head.bbox_head.fc_out_channels": 32,
-            "train_cfg.rcnn.sampler.num": 32,
-            "train_cfg.rpn.sampler.num": 64,
-            "train_cfg.rpn.objectness_sampler.num": 64,
-            **changes,
-        }
-    )
+    """A small stage 1."""
+    return stage_1(**{**SMALL_STAGE_1, **changes})
 
 
 def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (3, 2), seed: int = 0) -> Batch:

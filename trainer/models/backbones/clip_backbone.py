@@ -41,6 +41,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(convolution(inputs, outputs, 1, bias=False), FixedBatchNorm(outputs))
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,inputs,H,W) -> f32 (B,4·planes,H',W')."""
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
         if self.halve:

@@ -33,6 +33,7 @@ class BasicBlock(nn.Module):
         return self.bn2
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,inputs,H,W) -> f32 (B,expansion·planes,H/stride,W/stride)."""
         out = relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         return relu(out + (x if self.downsample is None else self.downsample(x)))
@@ -62,6 +63,7 @@ class Bottleneck(nn.Module):
         return self.bn3
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,inputs,H,W) -> f32 (B,expansion·planes,H/stride,W/stride)."""
         out = relu(self.bn1(self.conv1(x)))
         out = relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))

@@ -23,6 +23,7 @@ class ConvModule(nn.Module):
         init_xavier_uniform(self.conv)
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,inputs,H,W) -> f32 (B,outputs,H,W)."""
         return self.conv(x)
 
 

@@ -278,7 +278,7 @@ def soft_nms(
 def hard_nms_of_classes(
     boxes: jt.Var, scores: jt.Var, score_threshold: float, most: int, iou_threshold: float
 ) -> Picks:
-    """Hard NMS within each class of one image; arguments as for `soft_nms`."""
+    """Hard NMS within each class of one image: boxes f32 (N,4), scores f32 (N,C), the rest as of `soft_nms`."""
     rules = {"soft": 0.0, "iou": float(iou_threshold), "sigma": 1.0, "least": 0.0, "split": 0.0}
     return _pick(boxes, scores, score_threshold, most, rules)
 

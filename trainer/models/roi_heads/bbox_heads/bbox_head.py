@@ -39,7 +39,8 @@ class BBoxHead(nn.Module):
         """
 
     def check_labels(self, host: dict[str, np.ndarray]) -> None:
-        """Refuse a batch, by its small arrays on the host, with labels that the head has no class for.
+        """Refuse a batch, by its small arrays on the host (labels i32 (B,G), see Batch.host), with labels that the head
+        has no class for.
 
         Jittor would train something else without a word: the background, or a class of another data set.
 

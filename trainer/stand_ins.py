@@ -1,0 +1,54 @@
+"""Files that a config's model names and that are not there yet, replaced by others of the right form.
+
+A model cannot be built without its vocabulary, but its shapes and sizes do not depend on what is in it. So a config can
+be described, and checked for mistakes, before there are embeddings:
+
+    zeroshot_path       num_classes rows of EMBEDDING_LENGTH zeros, as CLIP's ResNet-50 makes them
+    cat_freq_path       taken out: as if every class had images
+    calibration,
+    detection_counts    taken out, with their gamma: as if scores were not calibrated
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+
+EMBEDDING_LENGTH = 1024
+_PRIORS = ("calibration", "detection_counts")
+_OPTIONAL = ("cat_freq_path", *_PRIORS)
+
+
+def with_stand_ins(model: dict, folder: Path) -> tuple[dict, list[str]]:
+    """The config of a model that can be built, and which files it lacks.
+
+    Args:
+        model: a config's `model`, which stays as it is.
+        folder: where stand-ins are written.
+
+    Returns:
+        a copy of `model` in which every missing file is replaced or taken out, and their paths in the original.
+    """
+    model = copy.deepcopy(model)
+    head = model["roi_head"]["bbox_head"]
+    missing = []
+    for key in ("zeroshot_path", *_OPTIONAL):
+        paths = head.get(key)
+        absent = [path for path in (paths if isinstance(paths, list) else [paths]) if path and not Path(path).is_file()]
+        missing += absent
+        if absent and key in _OPTIONAL:
+            del head[key]
+        elif absent:
+            zeros = _zeros(folder, head["num_classes"])
+            head[key] = [zeros if path in absent else path for path in paths] if isinstance(paths, list) else zeros
+    if not any(key in head for key in _PRIORS):
+        head.pop("gamma", None)
+    return model, missing
+
+
+def _zeros(folder: Path, classes: int) -> str:
+    path = folder / f"{classes}.npy"
+    np.save(path, np.zeros((classes, EMBEDDING_LENGTH), np.float16))
+    return str(path)
