@@ -9,6 +9,7 @@ python -m data_server category-info --annotations A         count its categories
 python -m data_server embed --names F --clip W --out E.npy  text embeddings of class names
 python -m data_server names --names F --embeddings E.npy    say what the rows of text embeddings are called
 python -m data_server check --config C                      whether a config's data are what training expects
+python -m data_server proposals --file F --annotations A --out rp.pkl   proposals as upstream's list
 python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
 python -m data_server doctor                                whether this machine has what a data server needs
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -31,44 +33,28 @@ if TYPE_CHECKING:
     from data_server.metrics import Exporter
 
 
+# Each is a module with ``main(arguments)``, which returns the exit code or None.
+TOOLS = {
+    "scenes": "scenes",
+    "subset": "subset",
+    "category-info": "category_info",
+    "embed": "embed",
+    "names": "names",
+    "check": "check",
+    "proposals": "proposal_list",
+    "replay": "replay",
+    "doctor": "doctor",
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments[:1] == ["scenes"]:
-            from data_server import scenes
-
-            scenes.main(arguments[1:])
-        elif arguments[:1] == ["subset"]:
-            from data_server import subset
-
-            subset.main(arguments[1:])
-        elif arguments[:1] == ["category-info"]:
-            from data_server import category_info
-
-            category_info.main(arguments[1:])
-        elif arguments[:1] == ["embed"]:
-            from data_server import embed
-
-            embed.main(arguments[1:])
-        elif arguments[:1] == ["names"]:
-            from data_server import names
-
-            names.main(arguments[1:])
-        elif arguments[:1] == ["check"]:
+        if arguments and arguments[0] in TOOLS:
             with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
-                from data_server import check
-
-            return check.main(arguments[1:])
-        elif arguments[:1] == ["replay"]:
-            from data_server import replay
-
-            replay.main(arguments[1:])
-        elif arguments[:1] == ["doctor"]:
-            from data_server import doctor
-
-            return doctor.main(arguments[1:])
-        else:
-            serve(arguments)
+                tool = importlib.import_module(f"data_server.{TOOLS[arguments[0]]}")
+            return tool.main(arguments[1:]) or 0
+        serve(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

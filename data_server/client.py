@@ -5,11 +5,9 @@ It lives as long as the lifeline; a stream may outlive it and serve another.
 
 from __future__ import annotations
 
-import contextlib
-
 from shared.digest import rolled
 from shared.errors import UserError
-from shared.link import Channel, ChannelClosed
+from shared.link import Channel, ChannelClosed, ChannelFull
 from shared.messages import Batch, Message, MessageError, Predictions
 
 MAX_PREDICTION_BYTES = 1 << 30  # held for one evaluation
@@ -22,6 +20,7 @@ class Client:
         identity: its ZeroMQ identity.
         digest: the rolling digest of all that it has been given, since the beginning of the stream.
         ended: it has been told that there is nothing more.
+        deaf: it does not read what it is told.
     """
 
     def __init__(self, identity: bytes, lifeline: Channel, digest: str) -> None:
@@ -29,12 +28,17 @@ class Client:
         self.lifeline = lifeline
         self.digest = digest
         self.ended = False
+        self.deaf = False
         self._predictions: list[tuple[Predictions, bytes]] = []
 
     def tell(self, message: Message, *descriptors: int) -> None:
         """Says something on the lifeline. A client that is dead does not hear it; its EOF is in the poll loop."""
-        with contextlib.suppress(ChannelClosed):
+        try:
             self.lifeline.send(message, *descriptors)
+        except ChannelFull:
+            self.deaf = True
+        except ChannelClosed:
+            pass
 
     def was_given(self, batch: Batch) -> None:
         self.digest = rolled(self.digest, batch.step, batch.digest, batch.valid)

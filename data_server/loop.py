@@ -1,9 +1,14 @@
 """The server's poll loop: descriptors and ZeroMQ sockets with a callback each, and timers. Nothing in here blocks but
-the poll."""
+the poll.
+
+A ZeroMQ socket has a descriptor, too, but that one tells of changes only, and whoever sends on the socket may take the
+news away; so each socket is asked itself whether it has something to read before the loop goes to sleep.
+"""
 
 from __future__ import annotations
 
 import math
+import select
 import time
 from collections.abc import Callable
 
@@ -16,20 +21,26 @@ class Loop:
     """One thread, many sources."""
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
-        self._callbacks: dict[object, Callback] = {}
+        self._epoll = select.epoll()
+        self._sockets: list[zmq.Socket] = []
+        self._callbacks: dict[int | zmq.Socket, Callback] = {}
         self._timers: dict[Callback, float] = {}
         self.running = True
 
     def watch(self, source: int | zmq.Socket, callback: Callback) -> None:
         """Calls `callback` whenever `source`, a descriptor or a ZeroMQ socket, is readable or closed by its peer."""
+        if source not in self._callbacks:
+            if isinstance(source, zmq.Socket):
+                self._sockets.append(source)
+                self._epoll.register(source.getsockopt(zmq.FD), select.EPOLLIN)
+            else:
+                self._epoll.register(source, select.EPOLLIN)
         self._callbacks[source] = callback
-        self._poller.register(source, zmq.POLLIN)
 
-    def forget(self, source: int | zmq.Socket) -> None:
-        """Stops watching `source`; call it before closing it."""
+    def forget(self, source: int) -> None:
+        """Stops watching a descriptor; call it before closing it."""
         if self._callbacks.pop(source, None) is not None:
-            self._poller.unregister(source)
+            self._epoll.unregister(source)
 
     def after(self, seconds: float, callback: Callback) -> None:
         """Calls `callback` once, in `seconds` or somewhat later; no clock but the monotonic one is looked at."""
@@ -42,7 +53,7 @@ class Loop:
     def run(self) -> None:
         """Serves callbacks until `running` is False."""
         while self.running:
-            ready = [(source, self._callbacks[source]) for source, _ in self._poller.poll(self._until_next_timer())]
+            ready = [(source, self._callbacks[source]) for source in self._wait() if source in self._callbacks]
             for source, callback in ready:
                 # An earlier callback of this round may have forgotten the source; its number may be another's by now.
                 if self._callbacks.get(source) is callback:
@@ -53,8 +64,14 @@ class Loop:
                     self.cancel(callback)
                     callback()
 
+    def _wait(self) -> list[int | zmq.Socket]:
+        """What can be read, at least one unless a timer comes first or a socket's descriptor has told of a change."""
+        talking = [socket for socket in self._sockets if socket.getsockopt(zmq.EVENTS) & zmq.POLLIN]
+        events = self._epoll.poll(0 if talking else self._until_next_timer())
+        return [*(descriptor for descriptor, _ in events), *talking]
+
     def _until_next_timer(self) -> float | None:
-        """Milliseconds; None without a timer."""
+        """Seconds, to the next millisecond; None without a timer."""
         if not self._timers:
             return None
-        return max(0, math.ceil((min(self._timers.values()) - time.monotonic()) * 1000))
+        return max(0, math.ceil((min(self._timers.values()) - time.monotonic()) * 1000)) / 1000

@@ -67,7 +67,9 @@ def private_bytes() -> int:
 def anonymous_bytes() -> int:
     """Memory of this process that is neither a file's nor an arena's. Quick, but counts what it shares with the
     process it was forked from."""
-    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY)
+    _, resident, shared, *_ = os.read(descriptor, 256).split()
+    os.close(descriptor)
     return (int(resident) - int(shared)) * _PAGE
 
 

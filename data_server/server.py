@@ -145,6 +145,7 @@ class DataServer:
 
     def _client_connects(self) -> None:
         connection, _ = self._listener.accept()
+        connection.setblocking(False)
         if len(self._guests) == GUESTS:
             self._turn_away(next(iter(self._guests)))
         lifeline = Channel(connection)
@@ -152,7 +153,7 @@ class DataServer:
         self._loop.watch(lifeline.fileno(), lambda: self._client_hails(lifeline))
 
     def _client_hails(self, lifeline: Channel) -> None:
-        """The first word on a lifeline; everything later on it is an EOF."""
+        """The first word on a lifeline."""
         try:
             hails = lifeline.read(Hail)
             if not hails:
@@ -174,13 +175,25 @@ class DataServer:
             return
         self._guests[lifeline] = hail.identity
         self._lifelines[hail.identity] = lifeline
-        self._loop.watch(lifeline.fileno(), lambda: self._lifeline_ends(hail.identity))
+        self._loop.watch(lifeline.fileno(), lambda: self._lifeline_speaks(hail.identity))
 
-    def _lifeline_ends(self, identity: bytes) -> None:
+    def _lifeline_speaks(self, identity: bytes) -> None:
+        """RELEASE, or the EOF. A client that has no stream yet has nothing to say here."""
         stream = self._streams.get(identity)
-        if stream is not None:
+        if stream is None:
+            self._reject(identity)
+            return
+        try:
+            for message in stream.client.lifeline.read(Release):
+                if identity in self._streams:  # else the message before has ended the stream
+                    stream.released(message)
+        except ChannelClosed:
             self._trainer_died(stream)
-        elif lifeline := self._lifelines.get(identity):
+        except (MessageError, ProtocolError) as error:
+            stream.failed(Failure(f"protocol error: {error}", False))
+
+    def _reject(self, identity: bytes) -> None:
+        if lifeline := self._lifelines.get(identity):
             self._turn_away(lifeline)
 
     def _turn_away(self, guest: Channel) -> None:
@@ -218,14 +231,14 @@ class DataServer:
         stream = self._streams.get(identity)
         try:
             if stream is not None:
-                stream.on_message(decode(data, Release, Checkpointed, Predictions, Evaluate, Goodbye), frames)
+                stream.on_message(decode(data, Checkpointed, Predictions, Evaluate, Goodbye), frames)
             elif identity in self._lifelines:
                 self._open(identity, decode(data, Hello))
         except (MessageError, ProtocolError) as error:
             if stream is not None:
                 stream.failed(Failure(f"protocol error: {error}", False))
             else:
-                self._lifeline_ends(identity)
+                self._reject(identity)
 
     def _open(self, identity: bytes, hello: Hello) -> None:
         try:
@@ -234,7 +247,7 @@ class DataServer:
         except UserError as error:
             with contextlib.suppress(ChannelClosed):
                 self._lifelines[identity].send(Failure(str(error), True))
-            self._lifeline_ends(identity)
+            self._reject(identity)
             return
         lifeline = self._lifelines.pop(identity)
         del self._guests[lifeline]

@@ -148,17 +148,20 @@ class Stream:
 
     # What the client says ---------------------------------------------------------------------------------------------
 
-    def on_message(
-        self, message: Release | Checkpointed | Predictions | Evaluate | Goodbye, frames: list[bytes]
-    ) -> None:
-        """Raises ProtocolError or MessageError for what does not fit the stream's state."""
+    def released(self, message: Release) -> None:
+        """Raises ProtocolError when the client has no such lease."""
+        if self._ledger is None:
+            raise ProtocolError("Release before WELCOME")
+        self._ledger.release(message.slot, message.generation)
+        reach("server.released")
+        self._advance()
+
+    def on_message(self, message: Checkpointed | Predictions | Evaluate | Goodbye, frames: list[bytes]) -> None:
+        """What comes over the control channel. Raises ProtocolError or MessageError for what does not fit the stream's
+        state."""
         if self._ledger is None and not isinstance(message, Goodbye):
             raise ProtocolError(f"{type(message).__name__} before WELCOME")
         match message:
-            case Release():
-                self._ledger.release(message.slot, message.generation)
-                reach("server.released")
-                self._advance()
             case Checkpointed():
                 if max(message.epoch, message.step) >= MAX_CURSOR:
                     raise ProtocolError(f"CHECKPOINTED at epoch {message.epoch}, step {message.step}")
@@ -337,7 +340,8 @@ class Stream:
             reach("server.assigned")
         if self.client is not None:
             self._deliver(self.client)
-        self._observe()
+        if self._ledger is not None:
+            self._observe()
 
     def _deliver(self, client: Client) -> None:
         while lease := self._ledger.lease():
@@ -346,13 +350,15 @@ class Stream:
                 batch.epoch, lease.step, lease.slot, lease.generation, wrote.layout, wrote.digest, batch.valid
             )
             reach("server.leased")
-            self._server.send(client.identity, message)
+            client.tell(message)
             client.was_given(message)
             self.meter.delivered(Layout.from_wire(wrote.layout, self._welcome.slot_bytes).nbytes)
             reach("server.batch")
         if self._ledger.finished and not client.ended:
             client.ended = True
-            self._server.send(client.identity, EndOfStream(client.digest))
+            client.tell(EndOfStream(client.digest))
+        if client.deaf:
+            self.failed(Failure("the trainer does not read what it is sent", False))
 
     def _observe(self) -> None:
         self.meter.observe(read=self.client is not None, all_idle=len(self._idle) == self._workers)

@@ -12,7 +12,6 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -46,7 +45,7 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
         assignment = channel.receive(Assign)
         reach("worker.assigned")
         try:
-            channel.send(replace(make_batch(arena, datasets, config, assignment), memory=held))
+            channel.send(make_batch(arena, datasets, config, assignment, held))
             reach("worker.wrote")
             held = max(0, anonymous_bytes() - inherited)
         except (UserError, BadSample) as error:
@@ -59,8 +58,8 @@ def prepare() -> None:
     torch.set_num_threads(1)
 
 
-def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign) -> Wrote:
-    """Writes the batch of `assignment` into its slot.
+def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignment: Assign, held: int = 0) -> Wrote:
+    """Writes the batch of `assignment` into its slot; `held` bytes are what this process was found to hold before.
 
     Raises:
         BadSample: an image cannot be used and ``feed.on_bad_sample`` is 'stop'.
@@ -77,7 +76,7 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     checksum = config["feed"]["checksum"]
     digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum=checksum)
     reach("worker.sealed")
-    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, 0)
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, held)
 
 
 def lay_out(samples: list[Sample], config: dict[str, Any], proposals: int) -> Layout:

@@ -144,6 +144,5 @@ def slot_bytes_for(payload_bytes: int) -> int:
 
 
 def _header(generation: int, step: int, layout: Layout, digest: int) -> bytes:
-    layout_digest = xxhash.xxh3_64_intdigest(layout.wire)
-    head = _HEADER.pack(_MAGIC, generation, step, layout.nbytes, digest, layout_digest, 0)
+    head = _HEADER.pack(_MAGIC, generation, step, layout.nbytes, digest, layout.digest, 0)
     return head + _HEADER_CHECK.pack(xxhash.xxh3_64_intdigest(head))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -50,6 +51,7 @@ from shared.messages import (
 )
 
 _GOODBYE_SECONDS = 1.0
+_ON_LIFELINE = (Batch, EndOfStream, Welcome, Quarantined, Failure)
 
 
 class ServerGone(Exception):
@@ -86,7 +88,7 @@ class Lease:
         self.arrays.clear()
         self._arrays = None
         reach("client.release")
-        self._stream.send(Release(self._message.slot, self._message.generation))
+        self._stream.give_back(Release(self._message.slot, self._message.generation))
         reach("client.released")
 
 
@@ -192,8 +194,15 @@ class StreamClient:
         reach("client.metrics")
         return values
 
+    def give_back(self, message: Release) -> None:
+        """Says that a slot is free. A server that is gone does not hear it; the next batch will tell."""
+        if self._lifeline is not None:
+            with contextlib.suppress(ChannelClosed):
+                self._lifeline.send(message)
+
     def send(self, message: Message, *frames: np.ndarray) -> None:
-        """Queues a message. While the queue is full, the lifeline is watched: a dead server empties none.
+        """Queues a message on the control channel. While the queue is full, the lifeline is watched: a dead server
+        empties none.
 
         Raises:
             ServerGone, StreamFailed, UserError: the stream is over.
@@ -204,7 +213,7 @@ class StreamClient:
                 return
             except zmq.Again:
                 if self._lifeline.fileno() in dict(self._sending.poll()):
-                    self._read_lifeline()
+                    self._waiting += self._read_lifeline()
 
     def close(self) -> None:
         """Says goodbye. The stream's slots and workers are gone a moment later."""
@@ -215,7 +224,7 @@ class StreamClient:
                 self._control.send(encode(Goodbye()), zmq.DONTWAIT)
                 reach("client.goodbye")
                 while True:
-                    self._lifeline.receive(Failure, Quarantined)
+                    self._lifeline.receive(*_ON_LIFELINE)
         self._destroy()
 
     def _open(self, hello: Hello) -> None:
@@ -236,11 +245,12 @@ class StreamClient:
         if isinstance(answer, Failure):
             raise _failure(answer)
         self._control.connect(self._address.control)
-        self._receiving, self._sending = zmq.Poller(), zmq.Poller()
-        self._receiving.register(self._control, zmq.POLLIN)
+        self._sending = zmq.Poller()
         self._sending.register(self._control, zmq.POLLOUT)
-        for poller in (self._receiving, self._sending):
-            poller.register(self._lifeline.fileno(), zmq.POLLIN)
+        self._sending.register(self._lifeline.fileno(), zmq.POLLIN)
+        self._receiving = select.poll()
+        self._receiving.register(self._control.getsockopt(zmq.FD), select.POLLIN)
+        self._receiving.register(self._lifeline.fileno(), select.POLLIN)
         reach("client.ready")
         self.send(hello)
         reach("client.hello")
@@ -258,30 +268,31 @@ class StreamClient:
                 if isinstance(message, expected):
                     self._waiting.remove(message)
                     return message
-            ready = dict(self._receiving.poll())
-            if self._lifeline.fileno() in ready:
-                self._waiting += self._read_lifeline()
-            elif self._control in ready:
-                message = decode(self._control.recv(), Batch, EndOfStream, Metrics, Notice)
+            # The control channel's descriptor tells of changes only, so it is asked itself before anybody sleeps.
+            if self._control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                message = decode(self._control.recv(), Metrics, Notice)
                 if isinstance(message, Notice):
                     self._on_notice(message.text)
                 else:
                     self._waiting.append(message)
+            elif self._lifeline.fileno() in dict(self._receiving.poll()):
+                self._waiting += self._read_lifeline()
 
-    def _read_lifeline(self) -> list[Welcome]:
+    def _read_lifeline(self) -> list[Message]:
+        """What the server says there. Raises its FAILURE, reports QUARANTINED, returns the rest."""
         try:
-            messages = self._lifeline.read(Welcome, Quarantined, Failure)
+            messages = self._lifeline.read(*_ON_LIFELINE)
         except ChannelClosed:
             raise self._gone() from None
-        welcomes = []
+        kept = []
         for message in messages:
             if isinstance(message, Failure):
                 raise _failure(message)
             if isinstance(message, Quarantined):
                 self._on_quarantined(message)
             else:
-                welcomes.append(message)
-        return welcomes
+                kept.append(message)
+        return kept
 
     def _gone(self) -> ServerGone:
         return ServerGone(

@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 
 import msgpack
 import numpy as np
+import xxhash
 
 ALIGNMENT = 64
 DTYPES = {name: np.dtype(name) for name in ("uint8", "int32", "int64", "float32")}
@@ -84,6 +85,11 @@ class Layout:
     def wire(self) -> bytes:
         """What a message carries."""
         return msgpack.packb([[field.name, field.dtype, field.shape, field.offset] for field in self.fields])
+
+    @cached_property
+    def digest(self) -> int:
+        """xxh3_64 of `wire`."""
+        return xxhash.xxh3_64_intdigest(self.wire)
 
     @classmethod
     def from_wire(cls, wire: bytes, capacity: int) -> Layout:

@@ -3,11 +3,14 @@
 A data server lives in a directory of its own, mode 0700, so that only its user can reach it:
 
     dir/lock        held (flock) for the server's whole life: an orphaned directory is one whose lock is free
-    dir/control     ZeroMQ ROUTER: HELLO, BATCH, RELEASE, predictions and metrics
-    dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd; its EOF means that the peer is dead
+    dir/control     ZeroMQ ROUTER: HELLO, CHECKPOINTED, predictions and metrics
+    dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd, then BATCH and RELEASE; its EOF
+                    means that the peer is dead
 
 ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes
-it the moment the process on the other side is gone, whatever killed it.
+it the moment the process on the other side is gone, whatever killed it. And it is the shorter way: a message through
+ZeroMQ wakes a thread of ZeroMQ's on each side before it wakes the one that waits for it, so the two messages that every
+batch needs go over the lifeline.
 
 A `Channel` frames messages on a Unix stream socket (4 bytes length, then the message) and passes descriptors beside
 them.
@@ -20,6 +23,7 @@ import fcntl
 import os
 import socket
 import struct
+from array import array
 from pathlib import Path
 
 from shared.codec import decode, encode
@@ -30,6 +34,8 @@ _FILES = ("control", "lifeline", "lock")
 MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize)
+_READ_BYTES = 1 << 14
 
 
 class Address:
@@ -114,11 +120,16 @@ class ChannelClosed(Exception):
     """The process at the other end is gone."""
 
 
-class Channel:
-    """Messages and descriptors over a connected Unix stream socket, blocking.
+class ChannelFull(ChannelClosed):
+    """The process at the other end does not read what it is sent; nothing more can be said to it."""
 
-    Messages stay small and few (one outstanding ASSIGN per worker), so a send never fills the socket's buffer and never
-    waits.
+
+class Channel:
+    """Messages and descriptors over a connected Unix stream socket.
+
+    Messages stay small and few (one outstanding ASSIGN per worker, BATCHes bounded by credits), so a send never fills
+    the socket's buffer. Where the peer could be anybody the socket is made non-blocking, so that nobody waits for one
+    that does not read.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -136,12 +147,16 @@ class Channel:
         return self.socket.fileno()
 
     def send(self, message: Message, *descriptors: int) -> None:
-        """Raises ChannelClosed when the peer is gone. `descriptors` stay the caller's."""
+        """Raises ChannelClosed when the peer is gone, ChannelFull when it does not read. `descriptors` stay the
+        caller's."""
         data = encode(message)
         data = _LENGTH.pack(len(data)) + data
         try:
-            sent = socket.send_fds(self.socket, [data], list(descriptors)) if descriptors else 0
-            self.socket.sendall(data[sent:])
+            if descriptors:
+                data = data[socket.send_fds(self.socket, [data], list(descriptors)) :]
+            self.socket.sendall(data)
+        except BlockingIOError:
+            raise ChannelFull("its buffer is full") from None
         except OSError as error:
             raise ChannelClosed(str(error)) from None
 
@@ -193,14 +208,13 @@ class Channel:
 
     def _fill(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, _MAX_DESCRIPTORS)
+            data, ancillary, _, _ = self.socket.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise ChannelClosed(str(error)) from None
         if not data:
             raise ChannelClosed("end of file")
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        self._descriptors += descriptors
+        self._buffer += data
+        for _, _, descriptors in ancillary:
+            self._descriptors += array("i", descriptors)
         if len(self._descriptors) > _MAX_DESCRIPTORS:
             raise MessageError(f"more than {_MAX_DESCRIPTORS} descriptors that no message has asked for")
-        self._buffer += data

@@ -14,8 +14,10 @@ A stream, step by step:
      5  server makes the arena, has workers forked SPAWN →, each worker says ← STARTED (with its pidfd)
      6  server answers on the lifeline             WELCOME  classes, epoch length, memory plan; with the arena's memfd
      7  server gives work to idle workers          ASSIGN → step, slot, generation, samples; ← WROTE
-     8  server hands out batches in step order     BATCH    slot, generation, layout, checksum (≤ credits outstanding)
-     9  trainer copies to the device and says      RELEASE  slot, generation
+     8  server hands out batches in step order,    BATCH    slot, generation, layout, checksum (≤ credits outstanding)
+        on the lifeline; after the last one        ENDOFSTREAM
+     9  trainer copies to the device and says,     RELEASE  slot, generation
+        on the lifeline
         after each checkpoint it says              CHECKPOINTED where it would go on if it were killed
     10  in evaluation the trainer sends            PREDICTIONS (arrays as raw frames), then EVALUATE
     11  server forks an evaluator, answers         METRICS
@@ -33,7 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16

@@ -1,4 +1,7 @@
 import os
+import time
+
+import zmq
 
 from data_server.loop import Loop
 
@@ -63,3 +66,25 @@ def test_sources_are_served_while_a_timer_runs():
     loop.after(0.05, lambda: called.append("timer") or setattr(loop, "running", False))
     loop.run()
     assert called == ["source", "timer"]
+
+
+def test_a_message_is_served_even_when_a_send_has_taken_its_news_away(tmp_path):
+    """ZeroMQ's descriptor is readable until anybody has looked at the socket; a send looks."""
+    context = zmq.Context()
+    server, client = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    server.bind(f"ipc://{tmp_path}/s")
+    client.connect(f"ipc://{tmp_path}/s")
+    loop, heard = Loop(), []
+
+    def listen() -> None:
+        heard.append(server.recv())
+        loop.running = False
+
+    loop.watch(server, listen)
+    client.send(b"message")
+    time.sleep(0.2)
+    server.send(b"something else")
+    loop.after(5, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert heard == [b"message"]
+    context.destroy(linger=0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from data_server.plan import Plan
 from tests.cluster import ROOT
-from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations_of, config_of
+from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations_of, config_of, write_annotations
 
 SEED = 7
 STEPS = 24
@@ -128,6 +129,25 @@ def test_every_data_set_of_several_has_its_own_number_and_classes(cluster, photo
     arrays = client.next().arrays
     assert arrays["dataset_ids"].tolist() == [0] * IMAGES + [1] * IMAGES
     assert arrays["image_ids"].tolist() == list(range(100, 112)) * 2
+
+
+def test_labels_follow_the_annotation_files_list_of_categories_and_so_do_the_names(cluster, photos, tmp_path):
+    """MMDetection keeps the file's order, whatever metainfo.classes says; embeddings are checked by these names."""
+    shutil.copytree(photos, tmp_path / "set")
+    content = annotations_of(photos)
+    content["categories"] = content["categories"][::-1]
+    write_annotations(tmp_path / "set", content)
+    name_of = {category["id"]: category["name"] for category in content["categories"]}
+    for named, classes in ((["cup", "shoe"], ["shoe", "cup"]), (None, ["shoe", "lamp", "cup"])):
+        metainfo = named and {"classes": named}
+        client = cluster.open(config_of(tmp_path / "set", "val", batch_size=IMAGES, metainfo=metainfo))
+        assert client.welcome.classes == [classes]
+        arrays = client.next().arrays
+        for row, identity in enumerate(arrays["image_ids"]):
+            count = int(arrays["box_counts"][row]) + int(arrays["ignored"][row].sum())
+            found = [classes[label] for label in arrays["labels"][row, :count]]
+            truth = [name_of[one["category_id"]] for one in content["annotations"] if one["image_id"] == identity]
+            assert found == [name for name in truth if name in classes]
 
 
 def test_images_that_are_flipped_both_ways_are_recorded_as_such(cluster, photos):

@@ -19,11 +19,14 @@ from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     PROTOCOL_VERSION,
+    Batch,
     Checkpointed,
+    EndOfStream,
     Evaluate,
     Failure,
     Hail,
     Hello,
+    Message,
     MessageError,
     Predictions,
     Ready,
@@ -65,10 +68,10 @@ class Stranger:
         with contextlib.suppress(OSError):
             socket.send_fds(self.lifeline.socket, [data], list(descriptors))
 
-    def hear(self) -> Welcome | Failure | None:
+    def hear(self) -> Message | None:
         """What the server says on the lifeline; None when it closes it."""
         with contextlib.suppress(ChannelClosed):
-            return self.lifeline.receive(Welcome, Failure)
+            return self.lifeline.receive(Welcome, Batch, EndOfStream, Failure)
 
     def leave(self) -> None:
         self.control.close()
@@ -184,7 +187,7 @@ def breaks_the_rules_of_a_stream(stranger: Stranger) -> None:
             case 5:
                 stranger.say(encode(Checkpointed(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
             case 0:
-                stranger.say(encode(Release(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
+                stranger.lifeline.send(Release(chance.choice(_NUMBERS), chance.choice(_NUMBERS)))
             case 1:
                 stranger.say(encode(Predictions([])), *[os.urandom(9)] * chance.randrange(4))
             case 2:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.codec import encode
 from shared.errors import UserError
-from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed
+from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed, ChannelFull
 from shared.messages import MAX_MESSAGE_BYTES, Facts, Failure, MessageError, Notice, Started
 
 
@@ -78,6 +78,14 @@ def test_the_death_of_the_peer_is_an_end_of_file_after_its_last_words(ends):
         right.receive(Notice)
     with pytest.raises(ChannelClosed):
         right.send(Notice("anybody?"))
+
+
+def test_a_peer_that_does_not_read_keeps_nobody_waiting_who_does_not_want_to(ends):
+    left, _ = ends
+    left.socket.setblocking(False)
+    with pytest.raises(ChannelFull):
+        for _ in range(100_000):
+            left.send(Notice("hello?"))
 
 
 def test_a_frame_above_the_limit_is_refused_before_it_is_read(ends):

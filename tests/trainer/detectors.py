@@ -60,6 +60,6 @@ def write_clip(folder: Path, kind: str, head: str = "BBoxHeadCLIP", **changes: o
     )
     if head != "BBoxHeadCLIP":
         model = changed(model, **{"roi_head.bbox_head.type": head, "roi_head.bbox_head.beta": 0.3})
-    pipeline = {"num_max_proposals": 40} if kind == "FastRCNN" else {}
+    pipeline = {"num_max_proposals": 8} if kind == "FastRCNN" else {}
     config = write_config(folder / f"{kind}.py", model, **pipeline)
     return config, write_weights(folder / f"{kind}.safetensors", model)

@@ -121,12 +121,23 @@ def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photo
     assert mixed.names == [*many.names, "Red star"]
 
 
+def test_the_vocabulary_that_a_config_was_trained_with_is_not_needed_beside_another(
+    end_to_end, folder: Path, tmp_path: Path
+) -> None:
+    own = str(folder / "vocabulary_FasterRCNN.npy")
+    (tmp_path / "config.py").write_text(end_to_end[0].read_text().replace(own, "/nowhere.npy"))
+    table = write_table(tmp_path, "mine", ["cat", "dog"], seed=6)
+    assert Detector(tmp_path / "config.py", end_to_end[1], ["dog"], embeddings=[table]).names == ["dog"]
+    with pytest.raises(UserError, match=r"zeroshot_path: cannot read '/nowhere\.npy'"):
+        Detector(tmp_path / "config.py", end_to_end[1])
+
+
 def test_stage_2_classifies_what_stage_1_proposes(stage_1, stage_2, photos: Path) -> None:
     image = read(photos / "images" / "06.jpg")
     found = Detector(*stage_2, proposals=stage_1).detect(image)
     assert_well_formed(found, image)
 
-    # The same by hand: the best 40 boxes of stage 1, in pixels of the image that stage 2 resizes.
+    # The same by hand: the best 8 boxes of stage 1, in pixels of the image that stage 2 resizes.
     config = load_config(str(stage_2[0]))
     proposed = Detector(*stage_1).detect(image)
     model = build_detector(config.model)
@@ -136,7 +147,7 @@ def test_stage_2_classifies_what_stage_1_proposes(stage_1, stage_2, photos: Path
     height, width = resized.shape[:2]
     padded = np.zeros((1, -(-height // 32) * 32, -(-width // 32) * 32, 3), np.uint8)
     padded[0, :height, :width] = resized
-    table = np.concatenate([proposed.boxes * factors, proposed.scores[:, None]], 1)[None, :40]
+    table = np.concatenate([proposed.boxes * factors, proposed.scores[:, None]], 1)[None, :8]
     with jt.no_grad():
         maps = model.neck(model.backbone(model.preprocessor(var(padded), var([[height, width]], "float32"))))
         (expected,) = model.roi_head.predict(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from data_server import scenes
 from data_server.proposal_file import ProposalFile
 from tests.cluster import Cluster
 from tests.photos import TRAIN_PIPELINE, config_of
-from tests.trainer.runs import Run
+from tests.trainer.runs import DEADLINE, ROOT, Run
 
 SETS = {"train_a": 18, "train_b": 18, "val_base": 8, "val_never_seen": 8}
 DONE = 8  # a whole number of batches of 8, as after a kill
@@ -139,3 +141,58 @@ def test_an_image_that_cannot_be_read_is_named_or_left_without_proposals(
     assert run.end() == 0, run.text
     file = files(work_dir)["val_base"]
     assert (file.counts == 0).tolist() == [identity == 4 for identity, _ in file.images]
+
+
+STAGE_2 = """
+_base_ = ['ROOT/configs/_base_/default_runtime.py', 'ROOT/configs/_base_/models/clip_c4_fast_rcnn.py']
+layers, width = [1, 1, 1, 1], 8
+model = dict(
+    data_preprocessor=dict(std=[2.3, 2.2, 2.3]),
+    backbone=dict(layers=layers, width=width, frozen_stages=-1),
+    roi_head=dict(
+        shared_head=dict(layers=layers, width=width),
+        bbox_roi_extractor=dict(out_channels=16 * width),
+        bbox_head=dict(
+            type='BBoxHeadCLIPPartitioned', in_channels=32 * width, num_classes=60,
+            zeroshot_path=['DATA/train_a.npy', 'DATA/train_b.npy'])),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=32))))
+train_pipeline, test_pipeline = [[
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadProposals', num_max_proposals=30),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(192, 144), keep_ratio=True),
+    *flip,
+    dict(type='PackDetInputs')] for flip in ([dict(type='RandomFlip', prob=0.5)], [])]
+
+
+def part(name, pipeline):
+    return dict(
+        type='CocoDataset', data_root='DATA', ann_file=name + '.json', data_prefix=dict(img=name + '/'),
+        proposal_file='PROPOSALS', pipeline=pipeline, filter_cfg=dict(filter_empty_gt=True))
+
+
+train_dataloader = dict(
+    batch_size=4, sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    dataset=dict(type='ConcatDataset', datasets=[part('train_a', train_pipeline), part('train_b', train_pipeline)]))
+val_dataloader = dict(batch_size=4, dataset=part('train_a', test_pipeline))
+val_evaluator = dict(type='CocoMetric', metric='bbox')
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=2)
+default_hooks = dict(logger=dict(interval=1))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001), clip_grad=dict(max_norm=10))
+"""
+
+
+def test_stage_two_trains_on_them_over_two_data_sets_and_is_evaluated_on_them(
+    proposed: Path, data_root: Path, tmp_path: Path
+) -> None:
+    text = STAGE_2.replace("ROOT", str(ROOT)).replace("DATA", str(data_root))
+    config = tmp_path / "stage_2.py"
+    config.write_text(text.replace("PROPOSALS", str(proposed / "proposals")))
+    command = [sys.executable, "-m", "trainer", "--config", str(config), "--work-dir", str(tmp_path / "work")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss_cls"] for line in lines if line["kind"] == "train"]
+    assert len(losses) >= 16 and np.isfinite(losses).all() and np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert [line["kind"] for line in lines][-1] == "val" and "bbox_mAP_50" in lines[-1]
