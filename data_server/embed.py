@@ -226,7 +226,7 @@ def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
 
 
 def main(argv: list[str]) -> None:
-    """``python -m data_server embed (--names F | --annotations A.json) (--clip W | --rows-of E.npy ...) --out F.npy``."""
+    """``python -m data_server embed (--names F | --annotations A) (--clip W | --rows-of E ...) --out F.npy``."""
     parser = argparse.ArgumentParser(
         prog="python -m data_server embed", description="Make text embeddings of class names with CLIP."
     )
