@@ -7,7 +7,8 @@ detector's head does it). Rows stand in the order of the names, or of the catego
 the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. The names go into a file
 beside them (`shared.names`).
 
-CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded.
+CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded. Or the rows are those that
+other files have for the same names: no CLIP is needed where all are among the names that UniDetector published.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_server import annotations
-from shared.errors import UserError, described
-from shared.names import write_names
+from data_server.vocabulary_check import row_count
+from shared.errors import UserError, described, nearest
+from shared.names import names_file, read_names, write_names
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +129,45 @@ def embed(names: list[str], weights: Path) -> np.ndarray:
     return np.stack(rows)
 
 
+def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
+    """One row per name, float32 (C, D), from files of embeddings with names beside them; the first that has it counts.
+
+    Names are compared without regard to case, as ``--task detect`` does.
+
+    Raises:
+        UserError: a file is missing, has no or too few names beside it or rows of another length than the first,
+            or a name is in none.
+    """
+    found: dict[str, np.ndarray] = {}
+    length = None
+    for source in sources:
+        count, known = row_count(str(source)), read_names(source)
+        if known is None or len(known) != count:
+            has = "no names" if known is None else f"{len(known)} names"
+            raise UserError(
+                f"--rows-of {source}: {has} for its {count} rows in {names_file(source)}; "
+                "python -m data_server names writes them"
+            )
+        rows = np.load(source, allow_pickle=False).astype(np.float32)
+        if length not in (None, rows.shape[1]):
+            raise UserError(f"--rows-of {source}: rows of {rows.shape[1]} numbers, those of {sources[0]} have {length}")
+        length = rows.shape[1]
+        for name, row in zip(known, rows, strict=True):
+            found.setdefault(_key(name), row)
+    missing = [name for name in names if _key(name) not in found]
+    if missing:
+        shown = ", ".join(f"{name!r}{nearest(_key(name), list(found))}" for name in missing[:10])
+        raise UserError(
+            f"--rows-of {', '.join(map(str, sources))}: no row for {len(missing)} of {len(names)} names: {shown}; "
+            "make theirs with --clip RN50.pt"
+        )
+    return np.stack([found[_key(name)] for name in names])
+
+
+def _key(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
 def _open_clip() -> ModuleType:
     """open_clip, which imports torchvision for its pictures' sake.
 
@@ -185,20 +226,28 @@ def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
 
 
 def main(argv: list[str]) -> None:
-    """``python -m data_server embed (--names FILE | --annotations A.json) --clip WEIGHTS --out F.npy``."""
+    """``python -m data_server embed (--names F | --annotations A) (--clip W | --rows-of E ...) --out F.npy``."""
     parser = argparse.ArgumentParser(
         prog="python -m data_server embed", description="Make text embeddings of class names with CLIP."
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--names", type=Path, help="a text file with one class name a line")
     which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
-    parser.add_argument("--clip", type=Path, required=True, metavar="WEIGHTS", help="CLIP's weights, e.g. RN50.pt")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--clip", type=Path, metavar="WEIGHTS", help="CLIP's weights, e.g. RN50.pt")
+    how.add_argument(
+        "--rows-of",
+        type=Path,
+        nargs="+",
+        metavar="E.npy",
+        help="text embeddings with their names beside them, in E.names.json: takes the rows of the same names",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="F.npy", help="where the rows go")
     options = parser.parse_args(argv)
     if options.out.suffix != ".npy":
         raise UserError(f"--out {options.out}: expected a name that ends in .npy")
     names = names_of(options.names) if options.names else categories_of(options.annotations)
-    rows = embed(names, options.clip)
+    rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         np.save(options.out, rows)

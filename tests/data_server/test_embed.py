@@ -12,7 +12,7 @@ import pytest
 
 from data_server.__main__ import main
 from data_server.embed import PROMPTS, categories_of, names_of, prompts
-from shared.names import read_names
+from shared.names import read_names, write_names
 
 ROOT = Path(__file__).parents[2]
 # Of UniDetector's own list, sorted and joined by line ends.
@@ -117,3 +117,51 @@ def test_wrong_input_is_one_line(
     assert main(["embed", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> list[str]:
+    """Two files of embeddings with names; 'cat' is in both."""
+    for number, names in enumerate((["dog", "cat"], ["Kitchen  knife", "Cat", "mug"])):
+        rows = np.arange(len(names) * 4, dtype=np.float16).reshape(-1, 4) + 100 * number
+        np.save(tmp_path / f"e{number}.npy", rows)
+        write_names(tmp_path / f"e{number}.npy", names)
+    return [str(tmp_path / f"e{number}.npy") for number in range(2)]
+
+
+def test_rows_of_the_same_names_are_taken_from_the_first_file_that_has_them(
+    tmp_path: Path, published: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "names.txt").write_text("kitchen knife\ncat\nDog\n")
+    out = tmp_path / "mine.npy"
+    assert main(["embed", "--names", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == f"{out}: 3 names, 4 numbers each"
+    assert np.load(out).tolist() == [[100, 101, 102, 103], [4, 5, 6, 7], [0, 1, 2, 3]]
+    assert np.load(out).dtype == np.float32 and read_names(out) == ["kitchen knife", "cat", "Dog"]
+
+
+def test_names_without_a_row_are_all_told_with_the_nearest(
+    tmp_path: Path, published: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "names.txt").write_text("mugs\ncat\nzebra\n")
+    out = tmp_path / "mine.npy"
+    assert main(["embed", "--names", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "no row for 2 of 3 names: 'mugs' (did you mean 'mug'?), 'zebra'; make theirs with --clip RN50.pt" in error
+    assert not out.exists()
+
+
+def test_embeddings_without_names_or_of_another_length_give_no_rows(
+    tmp_path: Path, published: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "names.txt").write_text("mug\n")
+    np.save(tmp_path / "bare.npy", np.zeros((2, 4), np.float32))
+    np.save(tmp_path / "long.npy", np.zeros((1, 5), np.float32))
+    write_names(tmp_path / "long.npy", ["mug"])
+    for name, says in [
+        ("bare.npy", "no names for its 2 rows in"),
+        ("long.npy", f"rows of 5 numbers, those of {published[0]}"),
+    ]:
+        arguments = ["--names", str(tmp_path / "names.txt"), "--out", str(tmp_path / "mine.npy")]
+        assert main(["embed", *arguments, "--rows-of", published[0], str(tmp_path / name)]) == 2
+        assert says in capsys.readouterr().err

@@ -1,0 +1,46 @@
+# Stage 2 on your data, small: names the boxes of stage 1. One config for training, calibrating, evaluating and
+# detecting; full_size/stage_2.py is the real size.
+_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', './data.py']
+
+work_dir = 'work_dirs/own/stage_2'
+stage_1 = 'work_dirs/own/stage_1'
+weights = f'{stage_1}/epoch_20.safetensors'
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone')),
+    neck=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='neck')),
+    roi_head=dict(
+        bbox_head=dict(
+            type='BBoxHeadCLIPInference',
+            beta=0.5,
+            num_classes=_base_.classes,
+            zeroshot_path=_base_.embeddings)))
+
+resize = dict(type='Resize', scale=(448, 336), keep_ratio=True)
+train_pipeline = [resize if 'Resize' in step['type'] else step for step in _base_.train_pipeline]
+train_pipeline.insert(1, dict(type='LoadProposals', num_max_proposals=100))
+test_pipeline = [resize if 'Resize' in step['type'] else step for step in _base_.test_pipeline]
+test_pipeline.insert(1, dict(type='LoadProposals', num_max_proposals=100, load_score=True))
+proposals = f'{stage_1}/proposals'
+train_dataloader = dict(
+    batch_size=4,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    dataset=dict(_base_.own_train, proposal_file=proposals, pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=4, dataset=dict(_base_.own_val, proposal_file=proposals, pipeline=test_pipeline))
+val_evaluator = dict(type='CocoMetric', metric='bbox')
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
+default_hooks = dict(checkpoint=dict(interval=5))
+# As in the demo: class scores see only the direction of a vector, hence the rate; what comes from stage 1 has a
+# smaller one.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.0001),
+    clip_grad=dict(max_norm=10, norm_type=2),
+    paramwise_cfg=dict(
+        custom_keys={'bn3.weight': dict(lr_mult=5), 'backbone': dict(lr_mult=0.25), 'neck': dict(lr_mult=0.25)}))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=20),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=20, milestones=[14, 18], gamma=0.2),
+]
