@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
-
 import mmdet.models  # noqa: F401 - registers everything
 import numpy as np
 import torch
@@ -14,12 +11,14 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
+from benchmarks.networks.mmcv_operators import are_compiled
+
 DefaultScope.get_instance("oracle", scope_name="mmdet")
 torch.set_num_threads(1)
 
 
 def has_compiled_operators() -> bool:
-    return isinstance(sys.modules["mmcv._ext"], types.ModuleType) and hasattr(sys.modules["mmcv._ext"], "__file__")
+    return are_compiled()
 
 
 def tensors(arrays: list[np.ndarray]) -> list[torch.Tensor]:
