@@ -172,7 +172,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.until(lambda: start.is_running("proposals"), "proposals")
     assert start.text.count("going on") == 1 and "resumed from" in start.text
     process = start.step_process()
-    start.until(lambda: list(start.work_dir.rglob("*.rows")) or list(start.work_dir.rglob("proposals/*")), "a file")
+    start.until(lambda: list((start.work_dir / "proposals" / "proposals").glob("*")), "a file of proposals")
     os.kill(process.pid, signal.SIGKILL)
     assert start.end() != 0
     assert "step 2/5 proposals ended with code" in start.text.splitlines()[-1]
@@ -182,15 +182,13 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.kill()
 
     start = begin()  # 4: a signal to the recipe while it calibrates
-    start.until(lambda: start.is_running("calibration"), "calibration")
-    start.step_process()
+    start.until(lambda: "] calibrating " in start.text, "calibration")
     os.kill(start.process.pid, signal.SIGTERM)
     assert start.end() == 0
     assert "goes on from here" in start.text.splitlines()[-1]
 
     start = begin()  # 5: while it evaluates
-    start.until(lambda: start.is_running("evaluation"), "evaluation")
-    start.step_process()
+    start.until(lambda: "] evaluating " in start.text, "evaluation")
     start.kill()
     assert start.is_running("evaluation")
 
