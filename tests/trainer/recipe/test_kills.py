@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -121,6 +121,16 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Start
     return start
 
 
+@pytest.fixture
+def begun() -> Iterator[list[Start]]:
+    """What a test has started, ended with it however it ends."""
+    starts: list[Start] = []
+    yield starts
+    for start in starts:
+        if start.process.poll() is None:
+            start.kill()
+
+
 def numbers(start: Start) -> dict[str, object]:
     """Everything that comes out of the steps, without the paths that stand beside it."""
     weights = [checkpoint.load(start.work_dir / name / "epoch_2.safetensors") for name in ("stage_1", "stage_2")]
@@ -159,10 +169,11 @@ def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled
 
 
 def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
-    unkilled: Start, data_root: Path, tmp_path: Path
+    unkilled: Start, data_root: Path, tmp_path: Path, begun: list[Start]
 ) -> None:
     def begin() -> Start:
-        return Start(tmp_path, data_root)
+        begun.append(Start(tmp_path, data_root))
+        return begun[-1]
 
     start = begin()  # 1: in the middle of an epoch, behind a checkpoint
     start.until(lambda: start.trained("stage_1") > unkilled.trained("stage_1") // 2 + 2, "second epoch")
