@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -121,6 +121,16 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Start
     return start
 
 
+@pytest.fixture
+def begun() -> Iterator[list[Start]]:
+    """What a test has started, ended with it however it ends."""
+    starts: list[Start] = []
+    yield starts
+    for start in starts:
+        if start.process.poll() is None:
+            start.kill()
+
+
 def numbers(start: Start) -> dict[str, object]:
     """Everything that comes out of the steps, without the paths that stand beside it."""
     weights = [checkpoint.load(start.work_dir / name / "epoch_2.safetensors") for name in ("stage_1", "stage_2")]
@@ -159,10 +169,11 @@ def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled
 
 
 def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
-    unkilled: Start, data_root: Path, tmp_path: Path
+    unkilled: Start, data_root: Path, tmp_path: Path, begun: list[Start]
 ) -> None:
     def begin() -> Start:
-        return Start(tmp_path, data_root)
+        begun.append(Start(tmp_path, data_root))
+        return begun[-1]
 
     start = begin()  # 1: in the middle of an epoch, behind a checkpoint
     start.until(lambda: start.trained("stage_1") > unkilled.trained("stage_1") // 2 + 2, "second epoch")
@@ -172,7 +183,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.until(lambda: start.is_running("proposals"), "proposals")
     assert start.text.count("going on") == 1 and "resumed from" in start.text
     process = start.step_process()
-    start.until(lambda: list(start.work_dir.rglob("*.rows")) or list(start.work_dir.rglob("proposals/*")), "a file")
+    start.until(lambda: list((start.work_dir / "proposals" / "proposals").glob("*")), "a file of proposals")
     os.kill(process.pid, signal.SIGKILL)
     assert start.end() != 0
     assert "step 2/5 proposals ended with code" in start.text.splitlines()[-1]
@@ -182,15 +193,13 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.kill()
 
     start = begin()  # 4: a signal to the recipe while it calibrates
-    start.until(lambda: start.is_running("calibration"), "calibration")
-    start.step_process()
+    start.until(lambda: "] calibrating " in start.text, "calibration")
     os.kill(start.process.pid, signal.SIGTERM)
     assert start.end() == 0
     assert "goes on from here" in start.text.splitlines()[-1]
 
     start = begin()  # 5: while it evaluates
-    start.until(lambda: start.is_running("evaluation"), "evaluation")
-    start.step_process()
+    start.until(lambda: "] evaluating " in start.text, "evaluation")
     start.kill()
     assert start.is_running("evaluation")
 
