@@ -78,7 +78,8 @@ static void out_of_layout(dnnl::memory from, dnnl::memory to, dnnl::stream& stre
 static void sum_of_products(const float* gradient, const float* x, int64 images, int64 outputs, int64 inputs,
                             int64 pixels, float* to_w) {
     const int64 size = outputs * inputs, threads = omp_get_max_threads();
-    const int64 chunks = images >= threads ? 1 : (threads + images - 1) / images, chunk = (pixels + chunks - 1) / chunks;
+    const int64 chunks = images >= threads ? 1 : (threads + images - 1) / images;
+    const int64 chunk = (pixels + chunks - 1) / chunks;
     std::vector<float> shares(threads * size, 0.0f);
     #pragma omp parallel for schedule(static)
     for (int64 item = 0; item < images * chunks; item++) {
