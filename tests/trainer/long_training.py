@@ -26,7 +26,7 @@ from trainer.optim import build_optimizer
 from trainer.schedule import Schedule
 from trainer.terms import packed, total_loss
 
-SIDES = (96, 224, 128, 192, 160)
+SIDES = (96, 224, 128)
 OPTIMIZER = {"optimizer": {"type": "AdamW", "lr": 1e-4, "weight_decay": 1e-4}, "clip_grad": {"max_norm": 10}}
 RAMP = [{"type": "LinearLR", "start_factor": 0.05, "by_epoch": False, "begin": 0, "end": 20}]
 
@@ -44,8 +44,8 @@ def partitioned(step: int) -> Batch:
 
 
 def size(step: int) -> tuple[int, int]:
-    """Height and width; all 25 within the first 25 steps."""
-    return SIDES[step % 5], SIDES[step // 5 % 5]
+    """Height and width; all nine within the first nine steps."""
+    return SIDES[step % 3], SIDES[step // 3 % 3]
 
 
 def model_of(kind: str, folder: Path) -> dict:

@@ -4,14 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 300
-COMPILED = 10  # steps after which all kernels are there, though most of the 25 sizes are still to come
-WARM_UP = 50  # steps after which memory is flat
-GROWTH = 1.02  # of resident memory, from the end of the warm-up to any later step
+COMPILED = 5  # steps after which all kernels are there, though half of the nine sizes are still to come
+WARM_UP = 50  # steps after which no variable is added
+SETTLED = 150  # steps after which the caches of Jittor's and the C library's allocators hold what all sizes need
+WINDOW = 50  # steps over which memory is averaged: what oneDNN works in comes and goes with every size
+GROWTH = 1.02  # of resident memory, from the window behind SETTLED to the last one
 
 
 @pytest.mark.parametrize("kind", ["stage_1", "partitioned"])
@@ -26,5 +29,6 @@ def test_three_hundred_steps_of_changing_sizes_leave_nothing_behind(kind: str) -
     for what in ("variables", "operators"):
         seen = {step[what] for step in record[WARM_UP:]}
         assert len(seen) == 1, f"{what} after the warm-up: {sorted(seen)}"
-    resident = [step["resident"] for step in record[WARM_UP - 1 :]]
-    assert max(resident) <= GROWTH * resident[0], [size >> 20 for size in resident[::10]]
+    resident = [step["resident"] for step in record]
+    early, late = median(resident[SETTLED : SETTLED + WINDOW]), median(resident[-WINDOW:])
+    assert late <= GROWTH * early, [size >> 20 for size in resident[::10]]
