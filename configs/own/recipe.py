@@ -5,7 +5,7 @@ note = 'Shuffled embeddings: the same network and boxes, every name with the tex
 _proposals = {
     f'{part}_dataloader.dataset.proposal_file': '{proposals}/proposals' for part in ('train', 'val')
 }
-_weights = '{stage_1}/epoch_20.safetensors'
+_weights = '{stage_1}/epoch_8.safetensors'
 _trained = {
     'model.backbone.init_cfg.checkpoint': _weights,
     'model.neck.init_cfg.checkpoint': _weights,

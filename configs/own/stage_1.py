@@ -15,13 +15,13 @@ train_dataloader = dict(
 val_dataloader = dict(batch_size=4, dataset=dict(_base_.own_val, class_agnostic=True, pipeline=test_pipeline))
 val_evaluator = dict(type='CocoMetric', metric='proposal', proposal_nums=(100, 300, 1000))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
-default_hooks = dict(checkpoint=dict(interval=5))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+default_hooks = dict(checkpoint=dict(interval=2))
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.0001),
     clip_grad=dict(max_norm=10, norm_type=2))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=20, milestones=[14, 18], gamma=0.2),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=20),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=8, milestones=[6], gamma=0.2),
 ]

@@ -4,7 +4,7 @@ _base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', 
 
 work_dir = 'work_dirs/own/stage_2'
 stage_1 = 'work_dirs/own/stage_1'
-weights = f'{stage_1}/epoch_20.safetensors'
+weights = f'{stage_1}/epoch_8.safetensors'
 model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone')),
     neck=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='neck')),
@@ -30,8 +30,8 @@ val_dataloader = dict(
     batch_size=4, dataset=dict(_base_.own_val, proposal_file=proposals, pipeline=test_pipeline))
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
-default_hooks = dict(checkpoint=dict(interval=5))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+default_hooks = dict(checkpoint=dict(interval=2))
 # As in the demo: class scores see only the direction of a vector, hence the rate; what comes from stage 1 has a
 # smaller one.
 optim_wrapper = dict(
@@ -42,5 +42,5 @@ optim_wrapper = dict(
         custom_keys={'bn3.weight': dict(lr_mult=5), 'backbone': dict(lr_mult=0.25), 'neck': dict(lr_mult=0.25)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=20),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=20, milestones=[14, 18], gamma=0.2),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=8, milestones=[6], gamma=0.2),
 ]

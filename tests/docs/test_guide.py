@@ -26,14 +26,14 @@ NAMES = ["cup", "lamp", "shoe", "dog", "traffic light"]
 # What makes it quick: one epoch, small pictures, three classes.
 SMALLER = {
     "data.py": {"classes = 6": "classes = 3", "min_size=32": "min_size=1"},
-    "stage_1.py": {"(448, 336)": "(128, 96)", "max_epochs=20": "max_epochs=1", "end=20": "end=1"},
+    "stage_1.py": {"(448, 336)": "(128, 96)", "max_epochs=8": "max_epochs=1", "end=8": "end=1"},
     "stage_2.py": {
         "(448, 336)": "(128, 96)",
-        "max_epochs=20": "max_epochs=1",
-        "begin=0, end=20, milestones": "begin=0, end=1, milestones",
-        "epoch_20": "epoch_1",
+        "max_epochs=8": "max_epochs=1",
+        "begin=0, end=8, milestones": "begin=0, end=1, milestones",
+        "epoch_8": "epoch_1",
     },
-    "recipe.py": {"epoch_20": "epoch_1"},
+    "recipe.py": {"epoch_8": "epoch_1"},
 }
 
 
@@ -41,7 +41,7 @@ def commands() -> list[str]:
     """One for each line of the blocks that are run, lines that end in a backslash joined with the next."""
     blocks = [block for needs, block in BLOCK.findall(GUIDE) if not needs]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.replace("epoch_20", "epoch_1") for line in lines]
+    return [line.replace("epoch_8", "epoch_1") for line in lines]
 
 
 STEPS = [command for command in commands() if "--recipe" not in command and "activate" not in command]
