@@ -25,7 +25,7 @@ import numpy as np
 from data_server import annotations
 from data_server.vocabulary_check import row_count
 from shared.errors import UserError, described, nearest
-from shared.names import names_file, read_names, write_names
+from shared.names import compared, names_file, read_names, write_names
 
 if TYPE_CHECKING:
     import torch
@@ -153,19 +153,15 @@ def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
             raise UserError(f"--rows-of {source}: rows of {rows.shape[1]} numbers, those of {sources[0]} have {length}")
         length = rows.shape[1]
         for name, row in zip(known, rows, strict=True):
-            found.setdefault(_key(name), row)
-    missing = [name for name in names if _key(name) not in found]
+            found.setdefault(compared(name), row)
+    missing = [name for name in names if compared(name) not in found]
     if missing:
-        shown = ", ".join(f"{name!r}{nearest(_key(name), list(found))}" for name in missing[:10])
+        shown = ", ".join(f"{name!r}{nearest(compared(name), list(found))}" for name in missing[:10])
         raise UserError(
             f"--rows-of {', '.join(map(str, sources))}: no row for {len(missing)} of {len(names)} names: {shown}; "
             "make theirs with --clip RN50.pt"
         )
-    return np.stack([found[_key(name)] for name in names])
-
-
-def _key(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return np.stack([found[compared(name)] for name in names])
 
 
 def _open_clip() -> ModuleType:

@@ -19,6 +19,11 @@ def names_file(embeddings: str | os.PathLike) -> Path:
     return Path(embeddings).with_suffix(".names.json")
 
 
+def compared(name: str) -> str:
+    """What two names have in common that are the same but for case and the blanks between words."""
+    return " ".join(name.casefold().split())
+
+
 def write_names(embeddings: str | os.PathLike, names: list[str]) -> None:
     """Writes the names of the rows of `embeddings`. Raises OSError."""
     names_file(embeddings).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from shared.errors import UserError, nearest
-from shared.names import names_file, read_names
+from shared.names import compared, names_file, read_names
 
 _SHOWN = 10
 
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike) -> NamedEmbeddings:
         raise UserError(f"vocabulary {path}: {len(rows)} rows, but {len(names)} names in {names_file(path)}")
     first: dict[str, int] = {}
     for row, name in enumerate(names):
-        earlier = first.setdefault(_key(name), row)
+        earlier = first.setdefault(compared(name), row)
         if not np.array_equal(rows[earlier], rows[row]):
             raise UserError(
                 f"vocabulary {path}: {name!r} names row {earlier} and row {row} (counted from 0), which differ; "
@@ -116,7 +116,7 @@ def choose(
     for part in parts:
         pairs = [next(looked_up)] if part is None else zip(part.names, part.embeddings, strict=True)
         for name, row in pairs:
-            found.setdefault(_key(name), (name, row))
+            found.setdefault(compared(name), (name, row))
     if not found:
         raise UserError("vocabulary: it is empty; name at least one class")
     names, rows = zip(*found.values(), strict=True)
@@ -132,23 +132,23 @@ def _rows_of(
     rows: dict[str, np.ndarray] = {}
     for table in tables:
         for name, row in zip(table.names, table.embeddings, strict=True):
-            rows.setdefault(_key(name), row)
-    if any(not _key(name) for name in names):
+            rows.setdefault(compared(name), row)
+    if any(not compared(name) for name in names):
         raise UserError("vocabulary: an empty name; every class needs one")
     if names and not tables:
         raise UserError(
             f"vocabulary: there are no text embeddings in which {_listed(names)} could be looked up; give a file with "
             "--embeddings F.npy (python -m data_server embed makes one)"
         )
-    missing = [name for name in names if _key(name) not in rows]
+    missing = [name for name in names if compared(name) not in rows]
     if missing:
-        shown = ", ".join(f"{name!r}{nearest(_key(name), list(rows))}" for name in missing[:_SHOWN])
+        shown = ", ".join(f"{name!r}{nearest(compared(name), list(rows))}" for name in missing[:_SHOWN])
         raise UserError(
             f"vocabulary: no text embedding of {shown}{_more(missing)} in {', '.join(map(str, paths))}; "
             "to make one, put the names into a text file, one a line, and run: "
             "python -m data_server embed --names names.txt --clip RN50.pt --out mine.npy"
         )
-    return [(name, rows[_key(name)]) for name in names]
+    return [(name, rows[compared(name)]) for name in names]
 
 
 def fitted(model: dict[str, Any], vocabulary: NamedEmbeddings) -> dict[str, Any]:
@@ -202,10 +202,6 @@ def tables_of_config(model: dict[str, Any]) -> list[str]:
 
 def _is_file(item: str | os.PathLike) -> bool:
     return isinstance(item, os.PathLike) or item.endswith(".npy")
-
-
-def _key(name: str) -> str:
-    return " ".join(name.casefold().split())
 
 
 def _listed(names: Sequence[str]) -> str:
