@@ -1,35 +1,38 @@
-# Does stage 2 learn what it is shown? The end-to-end detector with CLIP's text embeddings, at an eighth of its width
-# and from scratch, is to overfit 16 photos of a folder in COCO's format and is evaluated on the same 16 (mAP_50):
+# Does stage 2 learn what it is shown? CLIP's text embeddings, its head at a sixteenth of its width and a region
+# proposal network on the small pyramid, all from scratch, overfit 16 photos of a folder in COCO's format and are
+# evaluated on the same 16; mAP_50 ends above 0.8:
 #   python -m trainer --config configs/trial/coco_photos_clip.py --cfg-options data_root=/path/to/folder \
 #       model.roi_head.bbox_head.zeroshot_path=/path/to/coco_clip_a+cname_rn50_manyprompt.npy
-# The photos are those of the trial data whose smallest object is largest: one map with a stride of 16 pixels sees
-# nothing small. For other folders: indices=16 takes the first 16.
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_c4_faster_rcnn.py']
+# The photos are those of the trial data whose smallest object is largest. For other folders: indices=16 takes the
+# first 16.
+_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py']
 
 data_root = 'data/coco_photos'
-width = 8
-layers = [1, 1, 1, 1]
+nms = dict(type='nms', iou_threshold=0.7)
 model = dict(
-    # A thirtieth of CLIP's. Batch norms with fixed statistics leave the signals of random weights small, and up to the
-    # RoIs all is linear but for ReLUs: what is scaled up here arrives there scaled up.
-    data_preprocessor=dict(std=[2.3, 2.2, 2.3]),
-    backbone=dict(layers=layers, width=width, frozen_stages=-1),
+    type='FasterRCNN',
     rpn_head=dict(
-        in_channels=16 * width,
-        feat_channels=16 * width,
-        anchor_generator=dict(scales=[1, 2, 4, 8, 16])),
+        type='RPNHead',
+        in_channels=64,
+        feat_channels=64,
+        anchor_generator=dict(
+            type='AnchorGenerator', scales=[4], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=[1., 1., 1., 1.]),
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
+        loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
     roi_head=dict(
-        shared_head=dict(layers=layers, width=width),
-        bbox_roi_extractor=dict(out_channels=16 * width),
         bbox_head=dict(
-            in_channels=32 * width,
+            type='BBoxHeadCLIP',
             num_classes=80,
             zeroshot_path='data/embeddings/coco_clip_a+cname_rn50_manyprompt.npy')),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=500, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5))),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=50)))
+        rpn=dict(
+            assigner=dict(
+                type='MaxIoUAssigner', pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True),
+            sampler=dict(type='RandomSampler', num=64, pos_fraction=0.5),
+            allowed_border=0),
+        rpn_proposal=dict(nms_pre=300, nms=nms, max_per_img=100)),
+    test_cfg=dict(rpn=dict(nms_pre=300, nms=nms, max_per_img=100)))
 
 pipeline = [
     dict(type='LoadImageFromFile'),
@@ -53,15 +56,29 @@ train_dataloader = dict(
 val_dataloader = dict(batch_size=4, dataset=photos)
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120, val_interval=40)
-default_hooks = dict(checkpoint=dict(interval=40))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120, val_interval=30)
+default_hooks = dict(checkpoint=dict(interval=30))
+# A large rate, because the class logits see only the direction of a RoI's vector, which is long. The last norm of each
+# block of the head starts at 0 and has far to go.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.0001),
-    # The norm that closes a residual block starts at 0 and has far to go.
-    paramwise_cfg=dict(custom_keys={'bn3.weight': dict(lr_mult=5)}),
-    clip_grad=dict(max_norm=10, norm_type=2))
+    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.0001),
+    clip_grad=dict(max_norm=10, norm_type=2),
+    paramwise_cfg=dict(
+        custom_keys={
+            'bn3.weight': dict(lr_mult=5),
+            'backbone': dict(lr_mult=0.25),
+            'neck': dict(lr_mult=0.25),
+            'rpn_head': dict(lr_mult=0.25),
+        }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=120, milestones=[85, 108], gamma=0.2),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=120,
+        T_max=120,
+        eta_min_ratio=0.01),
 ]
