@@ -45,12 +45,12 @@ def test_every_flipped_bit_is_noticed(cluster: Cluster, photos: Path, place: str
             received = batch
         else:
             received = replace(batch, **{place: getattr(batch, place) ^ 1 << chance.randrange(64)})
-        client._waiting.append(received)
+        client._waiting.appendleft(received)
         with pytest.raises(SlotCorrupted):
             client.next()
         if received is batch:
             bits[byte] ^= mask
-    client._waiting.append(batch)
+    client._waiting.appendleft(batch)
     assert client.next().digest == batch.digest  # nothing but the flips was wrong
 
 
@@ -70,6 +70,6 @@ def test_a_layout_with_a_flipped_bit_is_noticed(cluster: Cluster, photos: Path) 
                 row[2][chance.randrange(len(row[2]))] ^= 1 << chance.randrange(64)
             case _:
                 row[3] ^= 1 << chance.randrange(64)
-        client._waiting.append(replace(batch, layout=msgpack.packb(rows)))
+        client._waiting.appendleft(replace(batch, layout=msgpack.packb(rows)))
         with pytest.raises(SlotCorrupted):
             client.next()

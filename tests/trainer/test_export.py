@@ -68,5 +68,5 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, small_config: Path)
     done = export("--config", small_config, "--work-dir", tmp_path / "none", "--out", tmp_path / "a.pth")
     assert done.returncode == 2 and "nothing to export: no checkpoint in" in done.stderr
     done = export("--config", small_config)
-    assert done.returncode == 2 and "--task export and --out FILE go together" in done.stderr
+    assert done.returncode == 2 and "--task export needs --out FILE" in done.stderr
     assert not (tmp_path / "a.pth").exists()

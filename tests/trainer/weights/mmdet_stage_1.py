@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from tests.parity.oracle.__main__ import Uncompiled
+from benchmarks.networks.mmcv_operators import Uncompiled
 
 if importlib.util.find_spec("mmcv._ext") is None:
     sys.modules["mmcv._ext"] = Uncompiled("mmcv._ext")

@@ -15,7 +15,7 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
-from tests.parity.oracle.__main__ import Uncompiled
+from benchmarks.networks.mmcv_operators import Uncompiled
 
 if importlib.util.find_spec("mmcv._ext") is None:
     sys.modules["mmcv._ext"] = Uncompiled("mmcv._ext")

@@ -115,7 +115,11 @@ class Recorded:
 
 
 def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
-    """What `call` gives to jt.code in `module` where there is a GPU; nothing is computed, all outputs are 0."""
+    """What `call` gives to jt.code in `module` where there is a GPU.
+
+    An operator that has a CPU source, too, is computed by that, because a gradient's operator is given what the forward
+    one gave; the others' outputs are 0.
+    """
     recorded = []
 
     def code(shapes: list | tuple, dtypes: list | str, inputs: list, **sources: object) -> object:
@@ -124,7 +128,10 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
         header, source = sources.get("cuda_header", ""), sources["cuda_src"]
         arrays = [x.numpy() for x in inputs]
         recorded.append(Recorded(arrays, [tuple(s) for s in shapes], dtypes, header, source, sources.get("data", {})))
-        outputs = [jt.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+        if "cpu_src" in sources:
+            outputs = jt.code(shapes, dtypes, inputs, **sources)
+        else:
+            outputs = [jt.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         return outputs[0] if alone else outputs
 
     class WithGpu:
