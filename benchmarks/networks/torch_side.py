@@ -125,12 +125,12 @@ class TorchSide:
             self.feature_gradients = torch.from_numpy(cotangent(tuple(self.features.shape), "features"))
 
     def parts(self) -> dict:
-        parts = {"backbone": self.backbone, "assignment": self.assignment, "optimizer": self.update}
+        parts = {"backbone": self.backbone, "assignment": self.assignment}
         if self.detector.rpn_head is not None:
             parts["RPN"] = self.rpn
         if mmcv_operators.are_compiled():
             parts |= {"RoIAlign": self.roi_align, "heads": self.heads, "NMS": self.nms}
-            parts |= {"step": self.step, "inference": self.inference}
+            parts |= {"optimizer": self.update, "step": self.step, "inference": self.inference}
         return parts
 
     def backbone(self) -> None:

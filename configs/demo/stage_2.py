@@ -46,7 +46,7 @@ train_dataloader = dict(
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(type='ConcatDataset', datasets=[train_a, train_b]))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=7)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
 # A large rate, because the class logits see only the direction of a RoI's vector, which is long. The last norm of each
 # block starts at 0 and has far to go; backbone and neck come from stage 1 and have not.
 optim_wrapper = dict(
@@ -62,7 +62,7 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True,
         begin=0,
-        end=7,
-        T_max=7,
+        end=10,
+        T_max=10,
         eta_min_ratio=0.01),
 ]

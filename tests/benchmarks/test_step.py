@@ -12,7 +12,7 @@ from benchmarks.networks.cases import PARTS
 from benchmarks.step import KERNEL_TARGET, THEIRS, WHOLE, check_losses
 
 REPOSITORY = Path(__file__).parents[2]
-NEEDS_OPERATORS = {"RoIAlign", "heads", "NMS", *WHOLE}
+NEEDS_OPERATORS = {"RoIAlign", "heads", "NMS", "optimizer", *WHOLE}
 
 
 def run(*arguments: str) -> str:
