@@ -90,7 +90,7 @@ def check(place: Place, head: dict[str, Any], decode: int | None) -> tuple[str, 
         lines.append(f"{len(whole.dataset):,} images; {len(whole.classes):,} classes")
     if place.split == "train":
         trained_on = _built(place, place.dataset, found)
-        lines.append(f"{len(trained_on.dataset):,} images to train on" if trained_on else "none to train on")
+        lines.append(f"{len(trained_on.dataset):,} images to train on" if trained_on else "not ready to be trained on")
     elif place.dataset.get("proposal_file"):
         _built(place, place.dataset, found)
     infos = (whole.dataset.get_data_info(index) for index in range(len(whole.dataset)))

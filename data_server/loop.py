@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import zmq
 
+from shared.link import is_readable
+
 Callback = Callable[[], None]
 
 
@@ -66,7 +68,7 @@ class Loop:
 
     def _wait(self) -> list[int | zmq.Socket]:
         """What can be read, at least one unless a timer comes first or a socket's descriptor has told of a change."""
-        talking = [socket for socket in self._sockets if socket.getsockopt(zmq.EVENTS) & zmq.POLLIN]
+        talking = [socket for socket in self._sockets if is_readable(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())
         return [*(descriptor for descriptor, _ in events), *talking]
 

@@ -64,13 +64,16 @@ def private_bytes() -> int:
     raise OSError("/proc/self/smaps_rollup has no Private_Dirty")
 
 
-def anonymous_bytes() -> int:
-    """Memory of this process that is neither a file's nor an arena's. Quick, but counts what it shares with the
-    process it was forked from."""
-    descriptor = os.open("/proc/self/statm", os.O_RDONLY)
-    _, resident, shared, *_ = os.read(descriptor, 256).split()
-    os.close(descriptor)
-    return (int(resident) - int(shared)) * _PAGE
+class Anonymous:
+    """Memory of this process that is neither a file's nor an arena's. Quick to ask again and again, but counts what the
+    process shares with the one it was forked from."""
+
+    def __init__(self) -> None:
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def bytes(self) -> int:
+        _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
+        return (int(resident) - int(shared)) * _PAGE
 
 
 def _meminfo_available() -> int:

@@ -21,7 +21,7 @@ import torch
 from data_server.batch import BOX_MULTIPLE, layout_of, padded
 from data_server.datasets import Datasets
 from data_server.lifetime import announce
-from data_server.memory import anonymous_bytes
+from data_server.memory import Anonymous
 from data_server.samples import BadSample, Sample, load
 from shared.arena import Arena
 from shared.errors import UserError
@@ -38,7 +38,8 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
     prepare()
     arena = Arena(memory, spawn.slots, spawn.slot_bytes, writable=True)
     os.close(memory)
-    inherited = anonymous_bytes()
+    anonymous = Anonymous()
+    inherited = anonymous.bytes()
     held = 0  # after the batch before: to look now would keep the trainer waiting
     announce(channel)
     while True:
@@ -47,7 +48,7 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
         try:
             channel.send(make_batch(arena, datasets, config, assignment, held))
             reach("worker.wrote")
-            held = max(0, anonymous_bytes() - inherited)
+            held = max(0, anonymous.bytes() - inherited)
         except (UserError, BadSample) as error:
             channel.send(Failure(str(error), True))
 

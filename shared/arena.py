@@ -62,7 +62,8 @@ class Arena:
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self.slots = slots
         self.slot_bytes = slot_bytes
-        self._bytes = np.frombuffer(mmap.mmap(descriptor, size, flags=flags, prot=protection), np.uint8)
+        self._memory = memoryview(mmap.mmap(descriptor, size, flags=flags, prot=protection))
+        self._bytes = np.frombuffer(self._memory, np.uint8)
 
     @property
     def capacity(self) -> int:
@@ -84,15 +85,18 @@ class Arena:
         payload = self.payload(slot)
         layout.clear_gaps(payload)
         digest = xxhash.xxh3_64_intdigest(payload[: layout.nbytes]) if checksum else 0
-        self.header(slot)[:] = np.frombuffer(_header(generation, step, layout, digest), np.uint8)
+        start = slot * self.slot_bytes
+        self._memory[start : start + HEADER_BYTES] = _header(generation, step, layout, digest)
         return digest
 
     def take_in_hand(self, slot: int, place: int, note: str = "") -> None:
         """Leaves word, for the case that this process dies over it, that the sample at `place`, counted from 1 (0:
         none), is in hand; `note` goes where the payload will be."""
-        self.header(slot)[_HAND_OFFSET : _HAND_OFFSET + _HAND.size] = np.frombuffer(_HAND.pack(place), np.uint8)
+        start = slot * self.slot_bytes
+        _HAND.pack_into(self._memory, start + _HAND_OFFSET, place)
         text = note.encode()[: min(_MAX_NOTE, self.capacity - _NOTE.size)]
-        self.payload(slot)[: _NOTE.size + len(text)] = np.frombuffer(_NOTE.pack(len(text)) + text, np.uint8)
+        written = _NOTE.pack(len(text)) + text
+        self._memory[start + HEADER_BYTES : start + HEADER_BYTES + len(written)] = written
 
     def verify(
         self, slot: int, generation: int, step: int, layout: Layout, digest: int, *, checksum: bool = True
@@ -102,7 +106,8 @@ class Arena:
         Raises:
             SlotCorrupted: generation, step, layout or, with `checksum`, a byte of the payload is another.
         """
-        if self.header(slot).tobytes() != _header(generation, step, layout, digest):
+        start = slot * self.slot_bytes
+        if self._memory[start : start + HEADER_BYTES] != _header(generation, step, layout, digest):
             raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
         if checksum and xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
             raise SlotCorrupted(f"the payload of step {step} in slot {slot} does not have its checksum")

@@ -26,7 +26,7 @@ from shared.digest import rolled
 from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout, LayoutError
-from shared.link import Address, Channel, ChannelClosed
+from shared.link import Address, Channel, ChannelClosed, is_readable
 from shared.messages import (
     IDENTITY_BYTES,
     MAX_FRAME_BYTES,
@@ -268,8 +268,7 @@ class StreamClient:
                 if isinstance(message, expected):
                     self._waiting.remove(message)
                     return message
-            # The control channel's descriptor tells of changes only, so it is asked itself before anybody sleeps.
-            if self._control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if is_readable(self._control):
                 message = decode(self._control.recv(), Metrics, Notice)
                 if isinstance(message, Notice):
                     self._on_notice(message.text)

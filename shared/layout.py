@@ -77,9 +77,13 @@ class Layout:
 
     def clear_gaps(self, payload: np.ndarray) -> None:
         """Zeroes the padding between arrays, so that the payload's bytes depend on the batch alone."""
-        for field in self.fields:
-            end = field.offset + field.nbytes
-            payload[end : aligned(end)] = 0
+        for start, end in self._gaps:
+            payload[start:end] = 0
+
+    @cached_property
+    def _gaps(self) -> list[tuple[int, int]]:
+        ends = [field.offset + field.nbytes for field in self.fields]
+        return [(end, aligned(end)) for end in ends if end != aligned(end)]
 
     @cached_property
     def wire(self) -> bytes:

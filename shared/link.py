@@ -26,6 +26,8 @@ import struct
 from array import array
 from pathlib import Path
 
+import zmq
+
 from shared.codec import decode, encode
 from shared.errors import UserError
 from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError
@@ -36,6 +38,8 @@ _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize)
 _READ_BYTES = 1 << 14
+# As plain numbers: to combine zmq's own, which are flags, takes longer than to ask a socket.
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 
 
 class Address:
@@ -114,6 +118,12 @@ def default_address() -> str:
     """Where ``python -m data_server`` listens when it is not told: one place for each user."""
     base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
     return f"ipc://{base}/unidetector-{os.getuid()}"
+
+
+def is_readable(control: zmq.Socket) -> bool:
+    """Whether a message can be had at once. The socket's descriptor tells of changes only, and whoever sends on the
+    socket may take the news away; so this is asked before anybody sleeps."""
+    return bool(control.getsockopt(_EVENTS) & _READABLE)
 
 
 class ChannelClosed(Exception):

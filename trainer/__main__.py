@@ -35,7 +35,15 @@ from trainer.tasks import TASKS, Request
 
 # Known here and not asked of the module, whose import would bring Jittor in before the data server is started.
 WITHOUT_DATA_SERVER = ("detect", "describe", "export")
-_NOT_WITH_RECIPE = ("task", "resume", "checkpoint", "out", "chance")
+_NOT_WITH_RECIPE = ("task", "resume", "checkpoint")
+# Options that mean something to some tasks only, and to no recipe: its steps have arguments of their own.
+_TASKS_OF = {
+    "out": ("export", "detect"),
+    "chance": ("evaluate",),
+    "draw": ("evaluate", "propose", "detect"),
+    "score_threshold": ("evaluate", "propose", "detect"),
+    **dict.fromkeys(("images", "vocabulary", "names", "embeddings", "proposals_from"), ("detect",)),
+}
 
 
 def main() -> int:
@@ -72,20 +80,32 @@ def main() -> int:
     )
     add_detect_arguments(parser)
     options = parser.parse_args()
-    if options.recipe is not None:
-        given = [name for name in _NOT_WITH_RECIPE if getattr(options, name)]
-        if given:
-            parser.error(f"--recipe says what is done: --{given[0]} goes with --config")
-    options.task = options.task or "train"
-    if options.task == "export" and options.out is None:
-        parser.error("--task export needs --out FILE")
-    if options.out is not None and options.task not in ("export", "detect"):
-        parser.error(f"--out goes with --task export and detect, not with {options.task}")
+    _check(options, parser)
     try:
         return run(options)
     except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
         say(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
+
+
+def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Ends the program over an option that goes with another task than the one asked for; sets the default task."""
+    restricted = [name for name in _TASKS_OF if getattr(options, name) not in (None, False, [])]
+    if options.recipe is not None:
+        given = [name for name in _NOT_WITH_RECIPE if getattr(options, name)] + restricted
+        if given:
+            parser.error(f"--recipe says what is done: {_flag(given[0])} goes with --config")
+    options.task = options.task or "train"
+    for name in restricted:
+        if options.recipe is None and options.task not in _TASKS_OF[name]:
+            tasks = " and ".join(_TASKS_OF[name])
+            parser.error(f"{_flag(name)} goes with --task {tasks}, not with {options.task}")
+    if options.task == "export" and options.out is None:
+        parser.error("--task export needs --out FILE")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def add_detect_arguments(parser: argparse.ArgumentParser) -> None:

@@ -109,7 +109,8 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
     if found.embeddings != digest(embeddings):
         raise UserError(
             f"{where}: {path} was made for another vocabulary: {len(found.names)} names, {found.names[0]!r} to "
-            f"{found.names[-1]!r}, with other embeddings than the {len(embeddings)} of zeroshot_path; {remedy}"
+            f"{found.names[-1]!r}, with other embeddings than the {len(embeddings)} of this one; {remedy}, "
+            f"{where}=None does without"
         )
     return found
 

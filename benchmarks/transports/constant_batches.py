@@ -1,14 +1,16 @@
 """Batches that cost nothing to make, for a data server's workers. A stream imports this by ``custom_imports``.
 
 It registers an imaginary data set with MMDetection, and changes three things in the worker's module: the
-sample is always the same one, a slot that holds it is not written again, and the instant at which a batch is complete
-is noted. The rest is the project's: the worker's loop, layout, seal and messages, the server, the ledger.
+sample is always the same one, a slot that holds it is not written again, and two things are noted: the processor time
+from the assignment to the payload in its place, which is not the transport's, and the instant at which a batch is
+complete. The rest is the project's: the worker's loop, layout, seal and messages, the server, the ledger.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,21 @@ class ConstantDataset:
         return {"height": self.sample.image.shape[0], "width": self.sample.image.shape[1]}
 
 
+@dataclass
+class _Preparation:
+    """The batch that is being made in this process: since when, in nanoseconds of processor time, and in whose table it
+    is noted."""
+
+    stamps: Stamps
+    begun: int
+
+    def end(self) -> None:
+        self.stamps.prepared(time.thread_time_ns() - self.begun)
+
+
+_preparation: _Preparation
+
+
 def load(datasets: Any, *_: int) -> Sample:
     return datasets.parts[0].dataset.sample
 
@@ -59,12 +76,15 @@ def load(datasets: Any, *_: int) -> Sample:
 def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
     if arrays["images"].flat[-1] != VALUE:
         _write(samples, arrays)
+    _preparation.end()
 
 
 @functools.wraps(_make_batch)
 def make_batch(arena: Any, datasets: Any, *arguments: Any) -> Any:
+    global _preparation
     stamps = datasets.parts[0].dataset.stamps
     time.sleep(stamps.interval)
+    _preparation = _Preparation(stamps, time.thread_time_ns())
     wrote = _make_batch(arena, datasets, *arguments)
     stamps.complete(wrote.step)
     return wrote

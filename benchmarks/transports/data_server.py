@@ -51,7 +51,7 @@ class Streams:
         stale = stream.welcome.slots + CREDITS
         batches = request.get("batches", stale)
         at_least = 1 if "batches" in request else stale
-        start = time.perf_counter()
+        prepared, start = stamps.preparation, time.perf_counter()
         latencies: list[float] = []
         while len(latencies) < at_least or (
             len(latencies) < batches and time.perf_counter() - start < request["seconds"]
@@ -59,7 +59,8 @@ class Streams:
             lease = stream.next()
             latencies.append(stamps.since(lease.step))
             lease.release()
-        return {"latencies": latencies, "seconds": time.perf_counter() - start, "preparation": 0.0}
+        seconds = time.perf_counter() - start
+        return {"latencies": latencies, "seconds": seconds, "preparation": stamps.preparation - prepared}
 
     def close(self) -> None:
         for stream, _ in self._streams.values():

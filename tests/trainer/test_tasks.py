@@ -213,6 +213,23 @@ def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, 
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--draw"], "--draw goes with --task evaluate and propose and detect, not with train"),
+        (["--task", "describe", "--score-threshold", "0.5"], "--score-threshold goes with --task"),
+        (["--task", "evaluate", "--names", "cat"], "--names goes with --task detect, not with evaluate"),
+        (["--task", "detect", "--chance"], "--chance goes with --task evaluate, not with detect"),
+        (["--task", "export"], "--task export needs --out FILE"),
+    ],
+)
+def test_an_option_of_another_task_is_refused_by_name(options: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+
+
 def test_weights_that_do_not_fit_are_listed_and_leave_no_work_dir(finished: Run, start) -> None:
     saved = checkpoint.latest(finished.work_dir)
     run = start("--checkpoint", str(saved), **{"model.neck.out_channels": 32})
