@@ -17,8 +17,9 @@ demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
 	@echo "the report is work_dirs/open_world/report.html; weights, curves and pictures of every step are beside it"
 
+# Half of what the tests do is to wait: for processes that start, for those that were killed. Two files at a time, then.
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 mutate: $(READY)
 	rm -rf mutants

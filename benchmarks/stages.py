@@ -1,7 +1,7 @@
 """Where one sample's time goes: every step of both sides, in one process, one after the other.
 
     shared      each transform of the pipeline up to PackDetInputs
-    ours        the slot (layout, one copy per image, checksum)      then the consumer's check and copy
+    ours        the slot (layout, one copy per image with its checksum)   then the consumer's check and copy
     DataLoader  PackDetInputs, the move to shared memory             then the consumer's copy
 
 ``python -m benchmarks.stages SETTINGS`` prints JSON: milliseconds per image by side, process and stage.
@@ -25,6 +25,7 @@ from data_server.datasets import Datasets
 from data_server.samples import load
 from data_server.worker import lay_out, write
 from shared.arena import Arena, create_memory, slot_bytes_for
+from shared.checksum import Checksum
 from shared.config import data_part, from_plain
 
 IMAGES = 60
@@ -77,10 +78,11 @@ def _ours(datasets: Datasets, config: dict[str, Any], chosen: np.ndarray) -> dic
         slot = step % SLOTS
         worker.start()
         layout = lay_out(samples, config, datasets.proposals)
-        write(samples, layout.views(arena.payload(slot)))
-        worker.stop("write into the slot")
-        digest = arena.seal(slot, step, step, layout)
-        worker.stop("checksum")
+        payload = arena.payload(slot)
+        checksum = Checksum(payload)
+        write(samples, layout.views(payload), checksum)
+        digest = arena.seal(slot, step, step, layout, checksum)
+        worker.stop("write into the slot, checksum")
         consumer.start()
         arena.verify(slot, step, step, layout, digest)
         consumer.stop("check")

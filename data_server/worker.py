@@ -24,6 +24,7 @@ from data_server.lifetime import announce
 from data_server.memory import Anonymous
 from data_server.samples import BadSample, Sample, load
 from shared.arena import Arena
+from shared.checksum import BAND_BYTES, Checksum
 from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout
@@ -72,10 +73,11 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     layout = lay_out(samples, config, datasets.proposals)
     if layout.nbytes > arena.capacity:
         raise UserError(_does_not_fit(layout, arena.capacity, assignment.step))
-    write(samples, layout.views(arena.payload(assignment.slot)))
+    payload = arena.payload(assignment.slot)
+    checksum = Checksum(payload, wanted=config["feed"]["checksum"])
+    write(samples, layout.views(payload), checksum)
     reach("worker.written")
-    checksum = config["feed"]["checksum"]
-    digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum=checksum)
+    digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum)
     reach("worker.sealed")
     return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, held)
 
@@ -92,21 +94,18 @@ def lay_out(samples: list[Sample], config: dict[str, Any], proposals: int) -> La
     )
 
 
-def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
-    """Fills a batch's arrays. Every byte is written: the slot holds an older batch.
+def write(samples: list[Sample], arrays: dict[str, np.ndarray], checksum: Checksum) -> None:
+    """Fills a batch's arrays, the images first, as they come first in the payload that `checksum` is of. Every byte is
+    written: the slot holds an older batch.
 
     ``box_counts`` counts the boxes to train on; crowds follow them and are marked in ``ignored``.
     """
+    _write_images([sample.image for sample in samples], arrays["images"], checksum)
     for name in ("boxes", "labels", "ignored"):
         arrays[name][:] = 0
     for row, sample in enumerate(samples):
-        height, width = sample.image.shape[:2]
-        image = arrays["images"][row]
-        _copy_image(sample.image, image[:height, :width])
-        image[:height, width:] = 0
-        image[height:] = 0
         count = len(sample.boxes)
-        arrays["image_shapes"][row] = height, width
+        arrays["image_shapes"][row] = sample.image.shape[:2]
         arrays["original_shapes"][row] = sample.original_shape
         arrays["scale_factors"][row] = sample.scale_factor
         arrays["flipped"][row] = sample.flipped
@@ -121,6 +120,24 @@ def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
             arrays["proposals"][row, :proposals] = sample.proposals
             arrays["proposals"][row, proposals:] = 0
             arrays["proposal_counts"][row] = proposals
+
+
+def _write_images(images: list[np.ndarray], places: np.ndarray, checksum: Checksum) -> None:
+    """Copies images (h, w, 3) into `places` uint8 (B, H, W, 3), zeros around them, a band of rows at a time."""
+    _, height, width, channels = places.shape
+    rows = max(1, BAND_BYTES // (width * channels))
+    written = 0
+    for image, place in zip(images, places, strict=True):
+        wide = image.shape[1]
+        for top in range(0, height, rows):
+            band = place[top : top + rows]
+            content = image[top : top + rows]
+            if len(content):
+                _copy_image(content, band[: len(content), :wide])
+                band[: len(content), wide:] = 0
+            band[len(content) :] = 0
+            written += band.nbytes
+            checksum.written(written)
 
 
 def _copy_image(image: np.ndarray, place: np.ndarray) -> None:

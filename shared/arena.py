@@ -27,6 +27,7 @@ import struct
 import numpy as np
 import xxhash
 
+from shared.checksum import Checksum
 from shared.layout import Layout, aligned
 
 HEADER_BYTES = 64
@@ -80,11 +81,10 @@ class Arena:
         start = slot * self.slot_bytes
         return self._bytes[start : start + HEADER_BYTES]
 
-    def seal(self, slot: int, generation: int, step: int, layout: Layout, *, checksum: bool = True) -> int:
-        """Writes the header over a finished payload; returns the payload's xxh3_64, or 0 without `checksum`."""
-        payload = self.payload(slot)
-        layout.clear_gaps(payload)
-        digest = xxhash.xxh3_64_intdigest(payload[: layout.nbytes]) if checksum else 0
+    def seal(self, slot: int, generation: int, step: int, layout: Layout, checksum: Checksum) -> int:
+        """Writes the header over a finished payload; returns what `checksum`, begun with this payload, says of it."""
+        layout.clear_gaps(self.payload(slot))
+        digest = checksum.digest(layout.nbytes)
         start = slot * self.slot_bytes
         self._memory[start : start + HEADER_BYTES] = _header(generation, step, layout, digest)
         return digest

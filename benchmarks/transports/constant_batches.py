@@ -20,6 +20,7 @@ from mmdet.registry import DATASETS
 import data_server.worker
 from benchmarks.transports.stamps import Stamps
 from data_server.samples import Sample
+from shared.checksum import Checksum
 
 IMAGES = 10_000  # the server plans an epoch at a time
 VALUE = 1
@@ -73,9 +74,9 @@ def load(datasets: Any, *_: int) -> Sample:
     return datasets.parts[0].dataset.sample
 
 
-def write(samples: list[Sample], arrays: dict[str, np.ndarray]) -> None:
+def write(samples: list[Sample], arrays: dict[str, np.ndarray], checksum: Checksum) -> None:
     if arrays["images"].flat[-1] != VALUE:
-        _write(samples, arrays)
+        _write(samples, arrays, checksum)
     _preparation.end()
 
 

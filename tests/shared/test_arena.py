@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shared.arena import HEADER_BYTES, Arena, SlotCorrupted, create_memory, read_only, slot_bytes_for
+from shared.checksum import Checksum
 from shared.layout import Layout
 
 LAYOUT = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (3,))])
@@ -34,9 +35,10 @@ def reader(memory):
 
 
 def write(arena, slot=1, generation=5, step=9):
-    for value, view in enumerate(LAYOUT.views(arena.payload(slot)).values()):
+    payload = arena.payload(slot)
+    for value, view in enumerate(LAYOUT.views(payload).values()):
         view[...] = value + 1
-    return arena.seal(slot, generation, step, LAYOUT)
+    return arena.seal(slot, generation, step, LAYOUT, Checksum(payload))
 
 
 def test_what_a_writer_seals_a_reader_verifies(writer, reader):
@@ -64,7 +66,7 @@ def test_a_flipped_bit_in_the_header_is_noticed(writer, reader, place):
 
 def test_without_the_payloads_checksum_a_stale_header_is_still_noticed(writer, reader):
     write(writer)
-    assert writer.seal(1, 5, 9, LAYOUT, checksum=False) == 0
+    assert writer.seal(1, 5, 9, LAYOUT, Checksum(writer.payload(1), wanted=False)) == 0
     writer.payload(1)[150] ^= 1
     reader.verify(1, 5, 9, LAYOUT, 0, checksum=False)
     for generation, step in ((4, 9), (5, 8)):
