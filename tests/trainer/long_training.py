@@ -4,7 +4,7 @@
 
 Every step has a batch of another size and other numbers of boxes, made and uploaded anew as the feed does it, and goes
 through the optimizer of a config. The process prints one JSON object: for each step the live variables and operators
-of Jittor, the kernels in its cache, and the process's resident bytes.
+of Jittor, the kernels in its cache, the bytes that its allocator holds, and the process's resident bytes.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def main(kind: str, steps: int) -> None:
                 "variables": alive["hold_vars"],
                 "operators": alive["lived_ops"],
                 "kernels": device.jit_kernel_count(),
+                "held": device.device_memory(),
                 "resident": process.memory_info().rss,
             }
         )
