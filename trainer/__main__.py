@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import multiprocessing
 import os
 import sys
 import time
@@ -162,12 +161,11 @@ def say(text: str) -> None:
 def leave(code: int) -> NoReturn:
     """Ends the process without Jittor's exit handler.
 
-    That one waits for ever when Jittor's compiler processes were killed before, as Ctrl-C and systemd do.
+    That one waits for ever when Jittor's compiler processes were killed before, as Ctrl-C and systemd do. They are
+    forked by this process and end with it (`trainer.device`).
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    for compiler in multiprocessing.active_children():
-        compiler.kill()
     os._exit(code)
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import UserError
+from shared.lifetime import die_with_parent
 
 RECURSION_LIMIT = 10_000
 CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
@@ -121,6 +122,17 @@ def _process_state_kept():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+def _bind_children() -> None:
+    """From now on what this process forks dies with it. That is Jittor's pool of compiler processes: it forks another
+    as soon as one is killed, even while this process is leaving, and an orphan would hold its pipes for ever."""
+    parents: list[int] = []
+
+    def remember() -> None:
+        parents[:] = [os.getpid()]
+
+    os.register_at_fork(before=remember, after_in_child=lambda: die_with_parent(parents[0]))
+
+
 def _import_quietly():
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
     if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
@@ -149,6 +161,7 @@ _refuse_known_garbage()
 _require_assets()
 _gpus = cuda_device_count()
 _set_environment(_gpus)
+_bind_children()
 with _process_state_kept():
     jt = _import_quietly()
     from jittor import nn

@@ -97,6 +97,21 @@ def test_ctrl_c_raises_and_a_killed_child_is_survived() -> None:
     assert result.stdout.strip() == "interrupted", result.stderr
 
 
+def test_what_the_process_forks_at_its_very_end_dies_with_it() -> None:
+    result = run(
+        """
+        import multiprocessing, os, time
+        import trainer.device
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        print(child.pid, flush=True)
+        os._exit(0)
+        """
+    )
+    # `run` returns when nobody holds the pipe any more, which the child had, too, and gives up before the child's end.
+    assert result.returncode == 0 and int(result.stdout), result.stderr
+
+
 def test_starting_with_a_compiled_core_says_nothing() -> None:
     result = run("import trainer.device")
     assert (result.stdout, result.stderr) == ("", "")
