@@ -178,15 +178,15 @@ class DataServer:
         self._loop.watch(lifeline.fileno(), lambda: self._lifeline_speaks(hail.identity))
 
     def _lifeline_speaks(self, identity: bytes) -> None:
-        """RELEASE, or the EOF. A client that has no stream yet has nothing to say here."""
+        """RELEASE, CHECKPOINTED, or the EOF. A client that has no stream yet has nothing to say here."""
         stream = self._streams.get(identity)
         if stream is None:
             self._reject(identity)
             return
         try:
-            for message in stream.client.lifeline.read(Release):
+            for message in stream.client.lifeline.read(Release, Checkpointed):
                 if identity in self._streams:  # else the message before has ended the stream
-                    stream.released(message)
+                    stream.on_lifeline(message)
         except ChannelClosed:
             self._trainer_died(stream)
         except (MessageError, ProtocolError) as error:
@@ -231,7 +231,7 @@ class DataServer:
         stream = self._streams.get(identity)
         try:
             if stream is not None:
-                stream.on_message(decode(data, Checkpointed, Predictions, Evaluate, Goodbye), frames)
+                stream.on_control(decode(data, Predictions, Evaluate, Goodbye), frames)
             elif identity in self._lifelines:
                 self._open(identity, decode(data, Hello))
         except (MessageError, ProtocolError) as error:

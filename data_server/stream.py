@@ -148,25 +148,26 @@ class Stream:
 
     # What the client says ---------------------------------------------------------------------------------------------
 
-    def released(self, message: Release) -> None:
-        """Raises ProtocolError when the client has no such lease."""
-        if self._ledger is None:
-            raise ProtocolError("Release before WELCOME")
-        self._ledger.release(message.slot, message.generation)
-        reach("server.released")
-        self._advance()
-
-    def on_message(self, message: Checkpointed | Predictions | Evaluate | Goodbye, frames: list[bytes]) -> None:
-        """What comes over the control channel. Raises ProtocolError or MessageError for what does not fit the stream's
-        state."""
-        if self._ledger is None and not isinstance(message, Goodbye):
-            raise ProtocolError(f"{type(message).__name__} before WELCOME")
+    def on_lifeline(self, message: Release | Checkpointed) -> None:
+        """What comes over the lifeline. Raises ProtocolError for what does not fit the stream's state."""
+        self._check_open(message)
         match message:
+            case Release():
+                self._ledger.release(message.slot, message.generation)
+                reach("server.released")
+                self._advance()
             case Checkpointed():
                 if max(message.epoch, message.step) >= MAX_CURSOR:
                     raise ProtocolError(f"CHECKPOINTED at epoch {message.epoch}, step {message.step}")
                 self._resume_at = self._cursor(message.epoch, message.step)
                 reach("server.checkpointed")
+
+    def on_control(self, message: Predictions | Evaluate | Goodbye, frames: list[bytes]) -> None:
+        """What comes over the control channel. Raises ProtocolError or MessageError for what does not fit the stream's
+        state."""
+        if not isinstance(message, Goodbye):
+            self._check_open(message)
+        match message:
             case Predictions():
                 self._keep(message, frames)
             case Evaluate():
@@ -177,6 +178,10 @@ class Stream:
             case Goodbye():
                 reach("server.goodbye")
                 self._server.close(self)
+
+    def _check_open(self, message: Message) -> None:
+        if self._ledger is None:
+            raise ProtocolError(f"{type(message).__name__} before WELCOME")
 
     def _keep(self, message: Predictions, frames: list[bytes]) -> None:
         reach("server.predictions")

@@ -88,7 +88,7 @@ class Lease:
         self.arrays.clear()
         self._arrays = None
         reach("client.release")
-        self._stream.give_back(Release(self._message.slot, self._message.generation))
+        self._stream.tell(Release(self._message.slot, self._message.generation))
         reach("client.released")
 
 
@@ -162,12 +162,8 @@ class StreamClient:
         return Lease(self, message, layout.views(self._arena.payload(message.slot)))
 
     def checkpointed(self, epoch: int, step: int) -> None:
-        """Tells the server where this trainer would go on if it were killed now.
-
-        Raises:
-            ServerGone, StreamFailed, UserError: the stream is over.
-        """
-        self.send(Checkpointed(epoch, step))
+        """Tells the server where this trainer would go on if it were killed now."""
+        self.tell(Checkpointed(epoch, step))
         reach("client.checkpointed")
 
     def evaluate(
@@ -194,8 +190,8 @@ class StreamClient:
         reach("client.metrics")
         return values
 
-    def give_back(self, message: Release) -> None:
-        """Says that a slot is free. A server that is gone does not hear it; the next batch will tell."""
+    def tell(self, message: Release | Checkpointed) -> None:
+        """Says something on the lifeline. A server that is gone does not hear it; the next batch will tell."""
         if self._lifeline is not None:
             with contextlib.suppress(ChannelClosed):
                 self._lifeline.send(message)

@@ -3,9 +3,9 @@
 A data server lives in a directory of its own, mode 0700, so that only its user can reach it:
 
     dir/lock        held (flock) for the server's whole life: an orphaned directory is one whose lock is free
-    dir/control     ZeroMQ ROUTER: HELLO, CHECKPOINTED, predictions and metrics
-    dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd, then BATCH and RELEASE; its EOF
-                    means that the peer is dead
+    dir/control     ZeroMQ ROUTER: HELLO, predictions and metrics
+    dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd, then BATCH, RELEASE, CHECKPOINTED;
+                    its EOF means that the peer is dead
 
 ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes
 it the moment the process on the other side is gone, whatever killed it. And it is the shorter way: a message through

@@ -18,7 +18,8 @@ A stream, step by step:
         on the lifeline; after the last one        ENDOFSTREAM
      9  trainer copies to the device and says,     RELEASE  slot, generation
         on the lifeline
-        after each checkpoint it says              CHECKPOINTED where it would go on if it were killed
+        after each checkpoint it says,             CHECKPOINTED where it would go on if it were killed
+        on the lifeline: heard even of one killed the moment after
     10  in evaluation the trainer sends            PREDICTIONS (arrays as raw frames), then EVALUATE
     11  server forks an evaluator, answers         METRICS
     12  trainer ends with                          GOODBYE
@@ -35,7 +36,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16

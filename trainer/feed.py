@@ -12,7 +12,6 @@ compares: whether the data, or the code that makes batches of it, is what it was
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,8 +98,7 @@ class Feed:
 
     def checkpointed(self) -> None:
         """Tells the server that a checkpoint goes on at the batch that comes next."""
-        with contextlib.suppress(ServerGone):  # the next batch will tell
-            self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
+        self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
 
     def close(self) -> None:
         """Ends the stream; batches that were taken over stay."""

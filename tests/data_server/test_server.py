@@ -15,7 +15,7 @@ import zmq
 
 from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
-from shared.messages import PROTOCOL_VERSION, Checkpointed, Failure, Hail, Hello, Ready, Release
+from shared.messages import PROTOCOL_VERSION, Checkpointed, Failure, Hail, Hello, Predictions, Ready, Release
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
 
@@ -173,15 +173,15 @@ def test_a_hello_with_a_config_of_nonsense_is_refused_with_a_reason(cluster, pho
     assert digests(cluster.open(config_of(photos)), 1)
 
 
-@pytest.mark.parametrize("message", [Release(0, 1), Checkpointed(0, 1)])
+@pytest.mark.parametrize("message", [Release(0, 1), Checkpointed(0, 1), Predictions(b"")])
 def test_a_message_before_welcome_ends_the_stream(cluster, photos, rude, message):
     rude.hail()
     rude.say(encode(Hello("rude", config_of(photos), 0, 0, 1, 0, 0, 0, 1)))
-    if isinstance(message, Release):
+    if isinstance(message, Predictions):
+        rude.say(encode(message))
+    else:
         wait_for(lambda: not cluster.is_idle(), 2)  # until the server has HELLO, which comes another way
         rude.lifeline.send(message)
-    else:
-        rude.say(encode(message))
     assert rude.lifeline.receive(Failure).text == f"protocol error: {type(message).__name__} before WELCOME"
     assert rude.is_dropped()
     wait_for(cluster.is_idle, 2)

@@ -185,7 +185,7 @@ def breaks_the_rules_of_a_stream(stranger: Stranger) -> None:
     for _ in range(chance.randint(1, 10)):
         match chance.randrange(6):
             case 5:
-                stranger.say(encode(Checkpointed(chance.choice(_NUMBERS), chance.choice(_NUMBERS))))
+                stranger.lifeline.send(Checkpointed(chance.choice(_NUMBERS), chance.choice(_NUMBERS)))
             case 0:
                 stranger.lifeline.send(Release(chance.choice(_NUMBERS), chance.choice(_NUMBERS)))
             case 1:

@@ -93,7 +93,7 @@ def test_a_checkpoint_that_no_step_number_can_be_counted_from_ends_the_stream(
 ) -> None:
     stranger.say(encode(good_hello(config_of(photos))))
     assert isinstance(stranger.hear(), Welcome)
-    stranger.say(encode(Checkpointed(2**64 - 1, 0)))
+    stranger.lifeline.send(Checkpointed(2**64 - 1, 0))
     assert stranger.hear().text == f"protocol error: CHECKPOINTED at epoch {2**64 - 1}, step 0"
     assert digests(cluster.open(config_of(photos)), 1)
 

@@ -13,7 +13,7 @@ import pytest
 from shared.client import ServerGone, SlotCorrupted, StreamClient, StreamFailed
 from shared.errors import UserError
 from shared.link import Address
-from shared.messages import Evaluate, Hello, Release
+from shared.messages import PROTOCOL_VERSION, Evaluate, Hello, Release
 from tests.cluster import digests, wait_for
 from tests.photos import CLASSES, config_of
 
@@ -139,7 +139,9 @@ def test_predictions_too_large_for_a_frame_are_refused_at_once(client):
 
 def test_a_server_of_another_protocol_version_is_a_users_error(cluster, photos, monkeypatch):
     monkeypatch.setattr("shared.client.PROTOCOL_VERSION", 99)
-    with pytest.raises(UserError, match="speaks protocol 3, the trainer 99; install the same version on both sides"):
+    with pytest.raises(
+        UserError, match=f"speaks protocol {PROTOCOL_VERSION}, the trainer 99; install the same version on both sides"
+    ):
         cluster.open(config_of(photos))
 
 
@@ -199,7 +201,7 @@ def test_closing_twice_is_closing_once(cluster, photos):
 def test_a_client_that_breaks_the_protocol_loses_its_stream_and_hears_why(cluster, photos):
     for wrong in (Release(0, 99), Evaluate([])):
         client, other = cluster.open(config_of(photos, "val")), cluster.open(config_of(photos))
-        say = client.give_back if isinstance(wrong, Release) else client.send
+        say = client.tell if isinstance(wrong, Release) else client.send
         say(wrong)
         say(wrong)
         with pytest.raises(StreamFailed, match=r"protocol error: (slot 0 is|EVALUATE before the METRICS of another)"):
