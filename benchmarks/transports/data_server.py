@@ -1,8 +1,8 @@
 """Ours: a real data server with one real worker per stream, and the real client; one stream for each payload size.
 
 The workers hand over `benchmarks.transports.constant_batches`, which cost nothing to make. So what is timed is: the
-worker's WROTE over its socket, the server's ledger and BATCH over ZeroMQ, the client's check of the header (of the
-whole payload where the checksum is on), the views. RELEASE and the next ASSIGN are in the processor time.
+worker's WROTE over its socket, the server's ledger and BATCH over the lifeline, the client's check of the header (of
+the whole payload where the checksum is on), the views. RELEASE and the next ASSIGN are in the processor time.
 """
 
 from __future__ import annotations
