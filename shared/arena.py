@@ -78,25 +78,25 @@ class Arena:
 
     def header(self, slot: int) -> np.ndarray:
         """uint8 (64,): the slot's header."""
+        return np.frombuffer(self._header_of(slot), np.uint8)
+
+    def _header_of(self, slot: int) -> memoryview:
         start = slot * self.slot_bytes
-        return self._bytes[start : start + HEADER_BYTES]
+        return self._memory[start : start + HEADER_BYTES]
 
     def seal(self, slot: int, generation: int, step: int, layout: Layout, checksum: Checksum) -> int:
         """Writes the header over a finished payload; returns what `checksum`, begun with this payload, says of it."""
         layout.clear_gaps(self.payload(slot))
         digest = checksum.digest(layout.nbytes)
-        start = slot * self.slot_bytes
-        self._memory[start : start + HEADER_BYTES] = _header(generation, step, layout, digest)
+        self._header_of(slot)[:] = _header(generation, step, layout, digest)
         return digest
 
     def take_in_hand(self, slot: int, place: int, note: str = "") -> None:
         """Leaves word, for the case that this process dies over it, that the sample at `place`, counted from 1 (0:
         none), is in hand; `note` goes where the payload will be."""
-        start = slot * self.slot_bytes
-        _HAND.pack_into(self._memory, start + _HAND_OFFSET, place)
+        _HAND.pack_into(self._header_of(slot), _HAND_OFFSET, place)
         text = note.encode()[: min(_MAX_NOTE, self.capacity - _NOTE.size)]
-        written = _NOTE.pack(len(text)) + text
-        self._memory[start + HEADER_BYTES : start + HEADER_BYTES + len(written)] = written
+        self.payload(slot)[: _NOTE.size + len(text)] = np.frombuffer(_NOTE.pack(len(text)) + text, np.uint8)
 
     def verify(
         self, slot: int, generation: int, step: int, layout: Layout, digest: int, *, checksum: bool = True
@@ -106,8 +106,7 @@ class Arena:
         Raises:
             SlotCorrupted: generation, step, layout or, with `checksum`, a byte of the payload is another.
         """
-        start = slot * self.slot_bytes
-        if self._memory[start : start + HEADER_BYTES] != _header(generation, step, layout, digest):
+        if self._header_of(slot) != _header(generation, step, layout, digest):
             raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
         if checksum and xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
             raise SlotCorrupted(f"the payload of step {step} in slot {slot} does not have its checksum")

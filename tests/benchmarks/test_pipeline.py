@@ -22,6 +22,6 @@ def test_the_pipeline_benchmark_measures_every_contender_and_writes_json(tmp_pat
     assert all(
         found["median"][side]["images_per_second"] > 0 for side in (OURS, THEIRS, CEILING, HANDED_OVER, UNCHECKED)
     )
-    assert len(found["ratios"]) == len(TARGETS)
+    assert list(found["ratios"]) == [f"{one} : {other}" for one, other in TARGETS]
     assert all(low <= value <= high for ratios in found["ratios"].values() for value, low, high in ratios.values())
     assert "ratio" in done.stdout and "What limits it" in done.stdout
