@@ -98,6 +98,14 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert bars[0] > bars[1] > 50 and bars[2] == 0
 
 
+def test_the_unit_of_bars_stands_below_their_ticks_and_within_the_chart() -> None:
+    chart = BarChart("", "detections", ["a"], [Series("", [900])], logarithmic=True)
+    text = charts.svg(chart)
+    places = {words: float(y) for y, words in re.findall(r'<text [^>]*?y="([\d.]+)"[^>]*>([^<]+)</text>', text)}
+    height = int(re.search(r'height="(\d+)"', text).group(1))
+    assert places["1,000"] + 12 < places["detections"] < height - 6
+
+
 def test_a_picture_shows_what_the_page_shows(tmp_path: Path) -> None:
     chart = LineChart("t", "steps", [Series("a", [0.0, 1.0] * 20, range(40))])
     charts.draw(tmp_path / "one.png", [chart])

@@ -19,7 +19,7 @@ def size(chart: Chart) -> tuple[int, int]:
     """Width and height of a chart in pixels of the page."""
     if isinstance(chart, LineChart):
         return WIDTH, HEIGHT
-    return WIDTH, 78 + len(chart.names) * ROW_HEIGHT
+    return WIDTH, 98 + len(chart.names) * ROW_HEIGHT
 
 
 def lay_out(chart: Chart, canvas: Canvas) -> None:
@@ -116,7 +116,7 @@ def _lay_out_bars(chart: BarChart, canvas: Canvas) -> None:
         x = axis.place(value)
         canvas.line([(x, upper), (x, lower)], GRID, 1)
         canvas.text(x, lower + 10, number(value), SMALL_FONT, MUTED, "middle")
-    canvas.text(right + 54, lower + 10, chart.x_label, SMALL_FONT, MUTED, "end")
+    canvas.text((left + right) / 2, lower + 28, chart.x_label, SMALL_FONT, MUTED, "middle")
     for row, name in enumerate(chart.names):
         middle = upper + (row + 0.5) * ROW_HEIGHT
         canvas.text(left - 8, middle, shortened(name, left - 20, SMALL_FONT), SMALL_FONT, INK, "end")
