@@ -1,7 +1,7 @@
 """A contact sheet: one PNG with several pictures, their ground truth and the best proposals, to be judged by eye.
 
     +---------------------------------------------------+
-    | legend: ground truth, proposals from best to 10th |
+    | legend: ground truth, detections, best to 10th    |
     +------------+------------+------------+------------+
     | title      | title      | title      | title      |
     | picture    | picture    | picture    | picture    |
@@ -104,7 +104,7 @@ def _warm(rank: int, top: int) -> Colour:
 
 
 def _legend(top: int) -> Image.Image:
-    entries = [("ground truth", None), ("best proposal", _warm(0, top)), (f"proposal {top}", _warm(top - 1, top))]
+    entries = [("ground truth", None), ("best detection", _warm(0, top)), (f"detection {top}", _warm(top - 1, top))]
     legend = Image.new(
         "RGB", (round(sum(TITLE_FONT.getlength(text) + 60 for text, _ in entries)), LINE + 4), BACKGROUND
     )
