@@ -13,7 +13,7 @@ from shared.config import load_config
 from shared.errors import UserError
 from tests.configs import files
 from tests.configs.shipped import CONFIGS, FILES, load
-from tests.configs.test_values import CLIP, IMAGENET
+from tests.configs.upstream import CLIP, IMAGENET
 from tests.parity.models import changed
 from tests.trainer.models.clip_examples import LENGTH, SMALL_STAGE_2
 from tests.trainer.models.examples import SMALL_STAGE_1, random_batch
