@@ -17,7 +17,13 @@ from mmengine.config import Config
 from PIL import Image
 
 SIZES = ((640, 480), (640, 427), (480, 640), (640, 360))  # (width, height), the usual ones in COCO
-JPEG_QUALITY = 95
+# As COCO's own files are written: their quantization tables, no subsampling of colour.
+JPEG = (
+    cv2.IMWRITE_JPEG_QUALITY,
+    96,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)
 BOXES = 7  # of an image, COCO's average
 ANNOTATIONS = "annotations.json"
 IMAGES = "images/"
@@ -77,7 +83,7 @@ def make_photographs(root: Path, count: int = 48) -> None:
         width, height = SIZES[number % len(SIZES)]
         name = f"{number:04d}.jpg"
         picture = _cut(random, photographs[number % len(photographs)], width, height)
-        cv2.imwrite(str(root / IMAGES / name), picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        cv2.imwrite(str(root / IMAGES / name), picture, JPEG)
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         for _ in range(BOXES):
             x, y = random.integers(0, width // 2), random.integers(0, height // 2)

@@ -74,7 +74,7 @@ def write_images(images: list[np.ndarray], places: np.ndarray, checksum: Checksu
                 band[: len(content), wide:] = 0
             band[len(content) :] = 0
             written += band.nbytes
-            checksum.written(written)
+            checksum.passed(written)
 
 
 def _copy_image(image: np.ndarray, place: np.ndarray) -> None:

@@ -12,9 +12,9 @@ kernel refuses to map writable. Having no name it cannot be left behind: it is g
 is.
 
 A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the
-payload's checksum, as its last act; the reader compares both with the BATCH message before it uses a byte. So a torn,
-stale or flipped slot is an error that is noticed, never a wrong picture. Where the payload's checksum is not wanted,
-0 stands in its place and a flipped bit goes unnoticed; a stale slot does not.
+payload's checksum, as its last act; the reader compares both with the BATCH message before it uses a byte, at the
+latest while it copies them. So a torn, stale or flipped slot is an error that is noticed, never a wrong picture. Where
+the payload's checksum is not wanted, 0 stands in its place and a flipped bit goes unnoticed; a stale slot does not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import struct
 import numpy as np
 import xxhash
 
-from shared.checksum import Checksum
+from shared.checksum import BAND_BYTES, Checksum
 from shared.layout import Layout, aligned
 
 HEADER_BYTES = 64
@@ -98,17 +98,34 @@ class Arena:
         text = note.encode()[: min(_MAX_NOTE, self.capacity - _NOTE.size)]
         self.payload(slot)[: _NOTE.size + len(text)] = np.frombuffer(_NOTE.pack(len(text)) + text, np.uint8)
 
-    def verify(
-        self, slot: int, generation: int, step: int, layout: Layout, digest: int, *, checksum: bool = True
-    ) -> None:
-        """Compares the slot with what a BATCH message said of it.
+    def verify_header(self, slot: int, generation: int, step: int, layout: Layout, digest: int) -> None:
+        """Compares the slot with what a BATCH message said of it, all but the payload.
 
         Raises:
-            SlotCorrupted: generation, step, layout or, with `checksum`, a byte of the payload is another.
+            SlotCorrupted: generation, step, layout or the payload's checksum is another.
         """
         if self._header_of(slot) != _header(generation, step, layout, digest):
             raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
-        if checksum and xxhash.xxh3_64_intdigest(self.payload(slot)[: layout.nbytes]) != digest:
+
+    def copy_payload(
+        self, slot: int, step: int, layout: Layout, digest: int, places: dict[str, np.ndarray], *, checksum: bool = True
+    ) -> None:
+        """Copies the arrays named in `places`, each to its place of the same shape and dtype, C-contiguous. With
+        `checksum` the whole payload is compared with it on the way, when what was copied is still at hand.
+
+        Raises:
+            SlotCorrupted: a byte is another; what has been copied is worth nothing.
+        """
+        payload = self.payload(slot)
+        running = Checksum(payload, wanted=checksum)
+        for field in layout.fields:
+            if field.name in places:
+                place = np.ndarray(field.nbytes, np.uint8, places[field.name])
+                for start in range(0, field.nbytes, BAND_BYTES):
+                    end = min(start + BAND_BYTES, field.nbytes)
+                    place[start:end] = payload[field.offset + start : field.offset + end]
+                    running.passed(field.offset + end)
+        if checksum and running.digest(layout.nbytes) != digest:
             raise SlotCorrupted(f"the payload of step {step} in slot {slot} does not have its checksum")
 
 

@@ -63,29 +63,58 @@ class StreamFailed(Exception):
 
 
 class Lease:
-    """The right to read one batch. `arrays` are read-only views into shared memory, described in `data_server.batch`.
+    """The right to read one batch, until `release`. Its bytes are checked before anybody gets at them: by
+    `StreamClient.next` or, where that was told not to, with the first look at `arrays` or while `copy` copies them."""
 
-    They are valid until `release`; to touch `arrays` afterwards raises.
-    """
-
-    def __init__(self, stream: StreamClient, batch: Batch, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, stream: StreamClient, arena: Arena, batch: Batch, layout: Layout, *, checksum: bool) -> None:
         self.epoch = batch.epoch
         self.step = batch.step
         self.valid = batch.valid
         self.digest = batch.digest
         self._stream = stream
+        self._arena = arena
+        self.layout = layout
         self._message = batch
-        self._arrays: dict[str, np.ndarray] | None = arrays
+        self._to_check = checksum
+        self._arrays: dict[str, np.ndarray] | None = layout.views(arena.payload(batch.slot))
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
+        """Read-only views into shared memory, described in `data_server.batch`; to touch them after `release` raises.
+
+        Raises:
+            SlotCorrupted: a byte is not what the server announced.
+        """
+        arrays = self._held()
+        self.check()
+        return arrays
+
+    def check(self) -> None:
+        """Verifies the bytes, unless that has been done. Raises SlotCorrupted as `arrays` does."""
+        if self._to_check:
+            self.copy({})
+
+    def copy(self, places: dict[str, np.ndarray]) -> None:
+        """Copies the arrays named in `places`, each to its place of the same shape and dtype, C-contiguous. To check
+        the bytes costs less here than on their own.
+
+        Raises:
+            SlotCorrupted: a byte is not what the server announced; what has been copied is worth nothing.
+        """
+        self._held()
+        self._arena.copy_payload(
+            self._message.slot, self.step, self.layout, self.digest, places, checksum=self._to_check
+        )
+        self._to_check = False
+
+    def _held(self) -> dict[str, np.ndarray]:
         if self._arrays is None:
             raise ValueError(f"the batch of step {self.step} has been released; its slot may hold another by now")
         return self._arrays
 
     def release(self) -> None:
         """Gives the slot back, once. Whatever is still needed must have been copied."""
-        self.arrays.clear()
+        self._held().clear()
         self._arrays = None
         reach("client.release")
         self._stream.tell(Release(self._message.slot, self._message.generation))
@@ -136,8 +165,9 @@ class StreamClient:
             self._destroy()
             raise
 
-    def next(self) -> Lease | None:
-        """The next batch in step order, verified; None at the end of the stream.
+    def next(self, *, check: bool = True) -> Lease | None:
+        """The next batch in step order; None at the end of the stream. Without `check` only its header is verified by
+        now, and its bytes when they are used.
 
         Raises:
             ServerGone, StreamFailed, UserError: the stream is over.
@@ -154,12 +184,13 @@ class StreamClient:
             layout = Layout.from_wire(message.layout, self._arena.capacity)
         except LayoutError as error:
             raise SlotCorrupted(f"step {message.step}: {error}") from None
-        self._arena.verify(
-            message.slot, message.generation, message.step, layout, message.digest, checksum=self._checksum
-        )
+        self._arena.verify_header(message.slot, message.generation, message.step, layout, message.digest)
+        lease = Lease(self, self._arena, message, layout, checksum=self._checksum)
+        if check:
+            lease.check()
         self.digest = rolled(self.digest, message.step, message.digest, message.valid)
         reach("client.lease")
-        return Lease(self, message, layout.views(self._arena.payload(message.slot)))
+        return lease
 
     def checkpointed(self, epoch: int, step: int) -> None:
         """Tells the server where this trainer would go on if it were killed now."""

@@ -2,7 +2,7 @@
 
     digest 0 = ""        digest k = blake2b(digest k-1 │ step │ payload xxh3 │ valid)
 
-The server keeps one for what it hands out, the client one for what it has verified; checkpoints store it. It can be
+The server keeps one for what it hands out, the client one for what it was given; checkpoints store it. It can be
 taken up at any batch from its text alone.
 """
 

@@ -69,6 +69,10 @@ class Layout:
         """Bytes of payload, up to and including the last array's padding."""
         return aligned(self.fields[-1].offset + self.fields[-1].nbytes) if self.fields else 0
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one of the arrays."""
+        return next(field.shape for field in self.fields if field.name == name)
+
     def views(self, payload: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays as views into `payload`, uint8 (capacity,). No copy; as writable as `payload` is."""
         return {

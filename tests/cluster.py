@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from shared.arena import Arena
 from shared.client import StreamClient
 from shared.lifetime import die_with_parent
 from shared.link import Address
@@ -162,3 +163,14 @@ def digests(client: StreamClient, steps: int) -> list[str]:
         found.append(digest.hexdigest())
         lease.release()
     return found
+
+
+def arena_of(cluster: Cluster, client: StreamClient) -> Arena:
+    """The client's arena as the server holds it: writable."""
+    descriptors = Path(f"/proc/{cluster.server.pid}/fd").iterdir()
+    memory = next(path for path in descriptors if "unidetector-arena" in os.readlink(path))
+    descriptor = os.open(memory, os.O_RDWR)
+    try:
+        return Arena(descriptor, client.welcome.slots, client.welcome.slot_bytes, writable=True)
+    finally:
+        os.close(descriptor)

@@ -178,6 +178,7 @@ if "torch" in sys.modules:
     )
 
 __all__ = [
+    "blank",
     "cuda_device_count",
     "describe",
     "device_memory",
@@ -204,6 +205,13 @@ def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
     if array.dtype.name not in UPLOADABLE or not array.dtype.isnative:
         raise TypeError(f"cannot upload dtype {array.dtype.str} exactly; convert it to one of {', '.join(UPLOADABLE)}")
     return jt.array(np.ascontiguousarray(array))
+
+
+def blank(shape: tuple[int, ...], dtype: str) -> tuple[jt.Var, np.ndarray]:
+    """On the CPU: an array, and the memory behind it, where its values are to be written before it is used."""
+    array = jt.empty(shape, dtype)
+    array.sync()
+    return array, array.data
 
 
 def seed(value: int) -> None:

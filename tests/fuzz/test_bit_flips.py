@@ -1,7 +1,6 @@
 """Ten thousand bits flipped, one at a time, in what a client of a real server is given: in the shared memory itself and
 in the BATCH messages. Every one is noticed before a byte of the batch is used."""
 
-import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +8,13 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from shared.arena import Arena, SlotCorrupted
-from shared.client import StreamClient
+from shared.arena import SlotCorrupted
 from shared.layout import Layout
-from tests.cluster import Cluster
+from tests.cluster import Cluster, arena_of
 from tests.photos import config_of
 
 FLIPS = 10_000
 SHARE = {"payload": 0.4, "header": 0.2, "slot": 0.1, "generation": 0.1, "step": 0.1, "digest": 0.1}
-
-
-def arena_of(cluster: Cluster, client: StreamClient) -> Arena:
-    """The client's arena as the server holds it: writable."""
-    descriptors = Path(f"/proc/{cluster.server.pid}/fd").iterdir()
-    memory = next(path for path in descriptors if "unidetector-arena" in os.readlink(path))
-    descriptor = os.open(memory, os.O_RDWR)
-    try:
-        return Arena(descriptor, client.welcome.slots, client.welcome.slot_bytes, writable=True)
-    finally:
-        os.close(descriptor)
 
 
 @pytest.mark.parametrize("place", SHARE)

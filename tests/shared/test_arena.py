@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shared.arena import HEADER_BYTES, Arena, SlotCorrupted, create_memory, read_only, slot_bytes_for
-from shared.checksum import Checksum
+from shared.checksum import BAND_BYTES, Checksum
 from shared.layout import Layout
 
 LAYOUT = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (3,))])
@@ -41,9 +41,14 @@ def write(arena, slot=1, generation=5, step=9):
     return arena.seal(slot, generation, step, LAYOUT, Checksum(payload))
 
 
+def verify(arena, slot, generation, step, layout, digest, **options):
+    arena.verify_header(slot, generation, step, layout, digest)
+    arena.copy_payload(slot, step, layout, digest, {}, **options)
+
+
 def test_what_a_writer_seals_a_reader_verifies(writer, reader):
     digest = write(writer)
-    reader.verify(1, 5, 9, LAYOUT, digest)
+    verify(reader, 1, 5, 9, LAYOUT, digest)
     assert (LAYOUT.views(reader.payload(1))["labels"] == 2).all()
     assert not reader.payload(0).any() and not reader.payload(2).any()
 
@@ -53,7 +58,7 @@ def test_a_flipped_bit_in_the_payload_is_noticed(writer, reader, place):
     digest = write(writer)
     writer.payload(1)[place] ^= 1
     with pytest.raises(SlotCorrupted, match="payload of step 9 in slot 1"):
-        reader.verify(1, 5, 9, LAYOUT, digest)
+        verify(reader, 1, 5, 9, LAYOUT, digest)
 
 
 @pytest.mark.parametrize("place", range(0, HEADER_BYTES, 7))
@@ -61,17 +66,52 @@ def test_a_flipped_bit_in_the_header_is_noticed(writer, reader, place):
     digest = write(writer)
     writer.header(1)[place] ^= 128
     with pytest.raises(SlotCorrupted, match="header of slot 1"):
-        reader.verify(1, 5, 9, LAYOUT, digest)
+        verify(reader, 1, 5, 9, LAYOUT, digest)
+
+
+def test_a_copy_is_checked_on_the_way_whatever_part_of_it_was_asked_for(writer, reader):
+    digest = write(writer)
+    for names in (["images"], ["labels"], ["images", "labels"]):
+        places = {name: np.zeros_like(view) for name, view in LAYOUT.views(reader.payload(1)).items() if name in names}
+        reader.copy_payload(1, 9, LAYOUT, digest, places)
+        assert all((places[name] == LAYOUT.views(reader.payload(1))[name]).all() for name in names)
+        for flipped in (0, 150, LAYOUT.nbytes - 1):
+            writer.payload(1)[flipped] ^= 1
+            with pytest.raises(SlotCorrupted, match="payload of step 9 in slot 1"):
+                reader.copy_payload(1, 9, LAYOUT, digest, places)
+            writer.payload(1)[flipped] ^= 1
+
+
+def test_a_copy_of_many_bands_has_every_byte():
+    layout = Layout.pack([("images", "uint8", (3 * BAND_BYTES + 5,)), ("labels", "int32", (3,))])
+    size = slot_bytes_for(layout.nbytes)
+    descriptor = create_memory(1, size)
+    arena = Arena(descriptor, 1, size, writable=True)
+    os.close(descriptor)
+    payload = arena.payload(0)
+    payload[:] = np.random.default_rng(0).integers(0, 256, len(payload), dtype=np.uint8)
+    digest = arena.seal(0, 1, 1, layout, Checksum(payload))
+    place = np.zeros(layout.shape("images"), np.uint8)
+    arena.copy_payload(0, 1, layout, digest, {"images": place})
+    assert (place == layout.views(payload)["images"]).all()
+
+
+def test_a_place_that_is_no_plain_piece_of_memory_is_refused(writer, reader):
+    digest = write(writer)
+    with pytest.raises(ValueError, match="contiguous"):
+        reader.copy_payload(1, 9, LAYOUT, digest, {"images": np.zeros((2, 200), np.uint8)[:, ::2]})
+    with pytest.raises(TypeError, match="buffer is too small"):
+        reader.copy_payload(1, 9, LAYOUT, digest, {"images": np.zeros((2, 99), np.uint8)})
 
 
 def test_without_the_payloads_checksum_a_stale_header_is_still_noticed(writer, reader):
     write(writer)
     assert writer.seal(1, 5, 9, LAYOUT, Checksum(writer.payload(1), wanted=False)) == 0
     writer.payload(1)[150] ^= 1
-    reader.verify(1, 5, 9, LAYOUT, 0, checksum=False)
+    verify(reader, 1, 5, 9, LAYOUT, 0, checksum=False)
     for generation, step in ((4, 9), (5, 8)):
         with pytest.raises(SlotCorrupted, match="header of slot 1"):
-            reader.verify(1, generation, step, LAYOUT, 0, checksum=False)
+            verify(reader, 1, generation, step, LAYOUT, 0, checksum=False)
 
 
 def test_an_older_generation_another_step_or_another_layout_is_noticed(writer, reader):
@@ -79,7 +119,7 @@ def test_an_older_generation_another_step_or_another_layout_is_noticed(writer, r
     other = Layout.pack([("images", "uint8", (2, 100)), ("labels", "int32", (4,))])
     for generation, step, layout in ((4, 9, LAYOUT), (5, 8, LAYOUT), (5, 9, other)):
         with pytest.raises(SlotCorrupted):
-            reader.verify(1, generation, step, layout, digest)
+            verify(reader, 1, generation, step, layout, digest)
 
 
 def test_the_memory_is_sealed_and_can_neither_grow_nor_shrink(memory):

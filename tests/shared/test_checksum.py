@@ -13,7 +13,7 @@ def test_a_payload_written_in_bands_has_the_checksum_of_the_whole(ends):
     checksum, start = Checksum(payload), 0
     for end in ends:
         payload[start:end] = PAYLOAD[start:end]
-        checksum.written(end)
+        checksum.passed(end)
         start = end
     payload[start:] = PAYLOAD[start:]
     assert checksum.digest(9_000) == xxhash.xxh3_64_intdigest(PAYLOAD[:9_000])
@@ -21,5 +21,5 @@ def test_a_payload_written_in_bands_has_the_checksum_of_the_whole(ends):
 
 def test_one_that_is_not_wanted_is_zero():
     checksum = Checksum(PAYLOAD, wanted=False)
-    checksum.written(10)
+    checksum.passed(10)
     assert checksum.digest(100) == 0

@@ -14,7 +14,7 @@ from shared.client import ServerGone, SlotCorrupted, StreamClient, StreamFailed
 from shared.errors import UserError
 from shared.link import Address
 from shared.messages import PROTOCOL_VERSION, Evaluate, Hello, Release
-from tests.cluster import digests, wait_for
+from tests.cluster import arena_of, digests, wait_for
 from tests.photos import CLASSES, config_of
 
 TRAINING_IMAGES = 11
@@ -80,6 +80,34 @@ def test_a_batch_that_is_not_what_its_message_says_is_noticed(client):
     client._waiting.appendleft(replace(batch, layout=msgpack.packb([["images", "uint8", [1 << 30], 0]])))
     with pytest.raises(SlotCorrupted, match="step 0: the arrays end at byte"):
         client.next()
+
+
+def flip_a_bit(cluster, client, lease):
+    """Flips one in the middle of the batch that `lease` is of."""
+    payload = arena_of(cluster, client).payload(lease._message.slot)
+    payload[lease.layout.nbytes // 2] ^= 1
+
+
+def test_a_batch_that_was_not_checked_at_once_is_checked_before_it_is_used(cluster, client):
+    for use in (lambda lease: lease.arrays, lambda lease: lease.copy({}), lambda lease: lease.check()):
+        lease = client.next(check=False)
+        flip_a_bit(cluster, client, lease)
+        with pytest.raises(SlotCorrupted, match=f"the payload of step {lease.step} in slot"):
+            use(lease)
+        flip_a_bit(cluster, client, lease)
+        use(lease)
+        lease.release()
+
+
+def test_a_copy_has_the_bytes_of_the_batch_and_is_not_to_be_had_after_its_release(client):
+    lease = client.next(check=False)
+    private = np.zeros(client.welcome.slot_bytes, np.uint8)
+    copies = lease.layout.views(private)
+    lease.copy(copies)
+    assert all((copies[name] == array).all() for name, array in lease.arrays.items()) and copies["images"].any()
+    lease.release()
+    with pytest.raises(ValueError, match="has been released"):
+        lease.copy(copies)
 
 
 def test_without_checksums_batches_have_the_same_bytes_and_stale_slots_are_noticed(cluster, photos):

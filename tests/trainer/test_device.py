@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer import device
-from trainer.device import jt, var
+from trainer.device import blank, jt, var
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,6 +130,19 @@ def test_an_upload_keeps_its_dtype_whatever_the_memory_order(dtype: str) -> None
 def test_a_dtype_without_exact_counterpart_is_refused(bad: np.ndarray) -> None:
     with pytest.raises(TypeError, match="cannot upload"):
         var(bad)
+
+
+@pytest.mark.skipif(bool(jt.flags.use_cuda), reason="the memory of a GPU is not written by the CPU")
+def test_what_is_written_behind_a_blank_array_is_its_value() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2, 40, 64, 3), dtype=np.uint8)
+    arrays = []
+    for step in range(3):  # memory that the one before had must not come back while that lives
+        array, memory = blank(values.shape, "uint8")
+        memory[:] = values + step
+        arrays.append(array)
+    for step, array in enumerate(arrays):
+        np.testing.assert_array_equal(array.numpy(), values + step)
+        assert array.int32().sum().item() == (values + step).sum()
 
 
 def test_an_upload_is_a_copy() -> None:
