@@ -40,7 +40,8 @@ class Feed:
         classes: the names of each data set's classes by label.
         images, steps_per_epoch, plan: what else the server said of the stream.
         record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
-            (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations.
+            (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations. Another dict for every
+            batch: one that was kept stays as it is.
         wait_seconds: time spent waiting for data since the feed was opened.
     """
 
@@ -157,8 +158,11 @@ class Feed:
         self.wait_seconds += time.perf_counter() - started
         if lease is not None:
             epoch, step = divmod(lease.step, self.steps_per_epoch)
-            self.record["before_last"], self.record["digest"] = self.record["digest"], self._client.digest
-            self.record["last"] = {"epoch": epoch, "step": step}
+            self.record = self.record | {
+                "before_last": self.record["digest"],
+                "digest": self._client.digest,
+                "last": {"epoch": epoch, "step": step},
+            }
             self._next_step = lease.step + 1
         return lease
 

@@ -141,6 +141,18 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
     resumed.assert_nothing_left()
 
 
+def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finished: Run, start, monkeypatch) -> None:
+    monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
+    run = start("--workers", "1", epochs=200)
+    assert run.end() == 0
+    assert run.steps() == [1, 2] and "checkpoint written at step 2" in run.text
+    assert checkpoint.load(checkpoint.latest(run.work_dir)).meta["stream"]["last"] == {"epoch": 0, "step": 1}
+    monkeypatch.delenv("FAULT")
+    resumed = start("--workers", "1", "--resume", epochs=200)
+    resumed.until_step(4)
+    assert resumed.losses(4) == finished.losses(4)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
     run = start("--workers", "1")

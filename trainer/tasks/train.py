@@ -65,6 +65,7 @@ class Trainer:
             config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
+        self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
         if resume_from is not None:
             say(f"resumed from {resume_from} at step {self.step}")
 
@@ -116,7 +117,7 @@ class Trainer:
             jt.sync_all()
             numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
             check_losses(numbers, batch, self.config_file)
-            self.step += 1
+            self.step, self.record = self.step + 1, self.feed.record
             progress.train(
                 self.step,
                 numbers,
@@ -166,7 +167,7 @@ class Trainer:
             self.model,
             self.optimizer,
             {"epoch": epoch, "step": step},
-            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.feed.record},
+            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.record},
             self.max_keep if self.max_keep > 0 else None,
         )
 
