@@ -23,9 +23,9 @@ class MemoryPlan:
 
     slots: int
     slot_bytes: int
-    dataset_bytes: int
-    workers: int
-    worker_bytes: int
+    dataset_bytes: int = 0
+    workers: int = 0
+    worker_bytes: int = 0
 
     @property
     def total(self) -> int:
@@ -43,7 +43,7 @@ class MemoryPlan:
         if self.total > left:
             raise UserError(
                 f"too little memory: the plan is {self}, {left / MIB:.0f} MiB are available; "
-                "lower feed.slots, the batch size, feed.max_image_size or --workers"
+                "lower feed.slots, the batch size, feed.max_image_size, feed.max_boxes or --workers"
             )
 
 

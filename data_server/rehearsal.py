@@ -2,8 +2,8 @@
 for that, as a worker would make them.
 
 They are of the images with the largest files, which are the ones that take the most memory to decode. A batch that
-kills its maker, or cannot be made, is not the rehearsal's to judge: the stream will name it, and the plan falls back
-on a guess.
+kills its maker, cannot be made or is larger than the machine is not the rehearsal's to judge: the stream will name it,
+and the plan falls back on a guess.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from data_server.batch import DatasetFacts
 from data_server.datasets import Datasets
-from data_server.memory import MIB, private_bytes
+from data_server.memory import MIB, MemoryPlan, private_bytes
 from data_server.samples import BadSample
 from data_server.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
@@ -53,6 +53,7 @@ def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts
 def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
     prepare()
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
+    MemoryPlan(slots=1, slot_bytes=slot_bytes).check()
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)
     size = config["batch_size"]

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_server.memory import MemoryPlan
 from data_server.plan import BatchPlan, Plan
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.config import add_arguments, data_part, from_plain, load_config, seed_of
@@ -56,7 +57,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
         config: the data part of a trainer's config.
 
     Raises:
-        UserError: a data set cannot be built, or an image cannot be used.
+        UserError: a data set cannot be built, an image cannot be used, or the machine has too little memory.
     """
     from data_server.datasets import Datasets
     from data_server.facts import gather
@@ -68,6 +69,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     facts = gather(datasets, config)
     plan = Plan.of(config, facts, seed).batch(step)
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
+    MemoryPlan(slots=1, slot_bytes=slot_bytes).check()
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)
     os.close(memory)
