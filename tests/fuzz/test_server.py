@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_server.death import out_of_memory_kills
 from shared.codec import encode
 from shared.messages import MAX_MESSAGE_BYTES, Checkpointed, Welcome
 from tests.cluster import Cluster, digests, wait_for
@@ -38,7 +39,7 @@ def test_strangers_change_no_byte_next_door_and_leave_nothing(own: Cluster, phot
     undisturbed = digests(own.open(config), ROUNDS // EVERY)
     own.close_streams()
     wait_for(own.is_idle, 2)
-    before = descriptors(own)
+    before, starved = descriptors(own), out_of_memory_kills()
     client = own.open(config)
     chance, found = random.Random(SEED), []
     for number in range(ROUNDS):
@@ -47,6 +48,7 @@ def test_strangers_change_no_byte_next_door_and_leave_nothing(own: Cluster, phot
         if number % EVERY == EVERY - 1:
             found += digests(client, 1)
     assert found == undisturbed
+    assert out_of_memory_kills() == starved, "a stranger was given more memory than the machine has"
     own.close_streams()
     wait_for(own.is_idle, 5)
     wait_for(lambda: descriptors(own) <= before, 5)
