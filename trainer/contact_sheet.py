@@ -1,4 +1,4 @@
-"""A contact sheet: one PNG with several pictures, their ground truth and the best proposals, to be judged by eye.
+"""A contact sheet: one PNG with several pictures, their ground truth and the best detections, to be judged by eye.
 
     +---------------------------------------------------+
     | legend: ground truth, detections, best to 10th    |
@@ -48,7 +48,7 @@ def draw(
         predictions: per image boxes (m, 4) and scores (m,), in any order.
         titles: per image, cut to the picture's width.
         columns: pictures in a row.
-        top: how many of the best-scored proposals are drawn.
+        top: how many of the best-scored detections are drawn.
     """
     tiles = [
         _tile(image, truth, *prediction, title, top)
@@ -82,14 +82,14 @@ def _tile(
         return inside(box * scale, size, 2)
 
     order = np.argsort(-scores, kind="stable")[:top]
-    proposals = [(placed(boxes[i]), _warm(rank, top), float(scores[i])) for rank, i in enumerate(order)]
-    for box, colour, _ in reversed(proposals):
+    detections = [(placed(boxes[i]), _warm(rank, top), float(scores[i])) for rank, i in enumerate(order)]
+    for box, colour, _ in reversed(detections):
         frame(canvas, box, DARK, 4)  # a dark edge keeps warm lines visible on warm pictures
         frame(canvas, box, colour, 2)
     for box in truth:
         dashed_frame(canvas, placed(box), GREEN, 3, DASH)
     labels = Labels(size, LABEL_FONT)
-    for box, colour, score in proposals:
+    for box, colour, score in detections:
         labels.write(canvas, box, f"{score:.2f}", colour)
 
     tile = Image.new("RGB", (SIDE, LINE + picture.height), BACKGROUND)

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
+from shared.arena import SlotCorrupted
+from shared.config import data_part
 from shared.errors import UserError
+from tests.cluster import arena_of, wait_for
 from tests.photos import CLASSES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, draw, write_annotations
 from trainer.data_server import DataServer
 from trainer.feed import Feed
@@ -89,6 +93,37 @@ def test_other_annotations_are_noticed_on_resume(server, tmp_path):
     assert "the annotations are not those that the checkpoint was trained on" in warning
 
 
+def test_a_batch_has_the_bytes_of_its_slot(cluster, server, photos, tmp_path):
+    config = config_for(photos)
+    feed = Feed(server, config, "train", tmp_path, print, seed=3)
+    client = cluster.open(data_part(config, "train"), seed=3)
+    for batch, _ in zip(feed, range(3), strict=False):
+        lease = client.next()
+        for name in ("images", "boxes", "box_counts", "labels"):
+            np.testing.assert_array_equal(getattr(batch, name).numpy(), lease.arrays[name])
+        assert (batch.host["image_ids"] == lease.arrays["image_ids"]).all()
+        lease.release()
+    feed.close()
+
+
+def slots_of(arena, step):
+    """The slots that hold batch `step`, finished: a header is written last."""
+    return [slot for slot in range(arena.slots) if arena.header(slot)[16:24].view(np.uint64)[0] == step]
+
+
+def test_a_flipped_bit_never_gets_into_a_batch(cluster, server, photos, tmp_path):
+    feed = Feed(server, config_for(photos), "train", tmp_path, print)
+    batches = iter(feed)
+    next(batches)
+    arena = arena_of(cluster, feed._client)
+    wait_for(lambda: slots_of(arena, step=1), 5)
+    (slot,) = slots_of(arena, step=1)
+    arena.payload(slot)[1000] ^= 1
+    with pytest.raises(SlotCorrupted, match="the payload of step 1 in slot"):
+        next(batches)
+    feed.close()
+
+
 def test_a_sample_that_kills_its_worker_is_noted_in_the_work_dir(server, photos, tmp_path):
     deadly = (*TRAIN_PIPELINE[:3], {"type": "Deadly"}, *TRAIN_PIPELINE[3:])
     _, said = run(server, config_for(photos, deadly, {"on_bad_sample": "replace"}), tmp_path, STEPS_PER_EPOCH)
@@ -99,8 +134,6 @@ def test_a_sample_that_kills_its_worker_is_noted_in_the_work_dir(server, photos,
 
 
 def test_predictions_that_cannot_be_judged_are_kept(server, photos, tmp_path):
-    import numpy as np
-
     feed = Feed(server, config_for(photos, evaluator={"type": "Nonsense"}), "val", tmp_path, print, epochs=1)
     predictions = []
     for batch in feed:
