@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.rounds import answer_rounds
 from benchmarks.standard_data import standard_config
-from data_server.datasets import Datasets
-from data_server.facts import gather
-from data_server.plan import Plan
-from data_server.worker import make_batch, prepare
+from data_server.datasets.bounds import gather
+from data_server.datasets.parts import Datasets
+from data_server.serving.plan import Plan
+from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.config import data_part, from_plain
 from shared.messages import Assign

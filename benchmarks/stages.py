@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from benchmarks.standard_data import standard_config
-from data_server.datasets import Datasets
-from data_server.payload import lay_out, write
-from data_server.samples import load
+from data_server.datasets.parts import Datasets
+from data_server.datasets.samples import load
+from data_server.workers.payload import lay_out, write
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.checksum import Checksum
 from shared.config import data_part, from_plain

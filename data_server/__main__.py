@@ -24,36 +24,24 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from data_server.lifetime import STOP_SIGNALS
 from shared.errors import UserError
-from shared.lifetime import die_with_parent
+from shared.lifetime import STOP_SIGNALS, die_with_parent
 from shared.link import Address, default_address
 
 if TYPE_CHECKING:
-    from data_server.metrics import Exporter
+    from data_server.serving.prometheus import Exporter
 
 
-# Each is a module with ``main(arguments)``, which returns the exit code or None.
-TOOLS = {
-    "scenes": "scenes",
-    "subset": "subset",
-    "category-info": "category_info",
-    "embed": "embed",
-    "names": "names",
-    "check": "check",
-    "proposals": "proposal_list",
-    "replay": "replay",
-    "doctor": "doctor",
-}
+COMMANDS = ("scenes", "subset", "category-info", "embed", "names", "check", "proposals", "replay", "doctor")
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments and arguments[0] in TOOLS:
+        if arguments and arguments[0] in COMMANDS:
             with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
-                tool = importlib.import_module(f"data_server.{TOOLS[arguments[0]]}")
-            return tool.main(arguments[1:]) or 0
+                command = importlib.import_module(f"data_server.commands.{arguments[0].replace('-', '_')}")
+            return command.main(arguments[1:]) or 0
         serve(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,7 +71,7 @@ def serve(arguments: list[str]) -> None:
     _end_at_once_on_signals(address)
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
-    from data_server.server import DataServer
+    from data_server.serving.server import DataServer
 
     exporter = _exporter(*options.metrics) if options.metrics else None
     DataServer(address, options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
@@ -111,7 +99,7 @@ def _end_at_once_on_signals(address: Address) -> None:
 
 def _exporter(host: str, port: int) -> Exporter:
     try:
-        from data_server.metrics import Exporter
+        from data_server.serving.prometheus import Exporter
     except ModuleNotFoundError as error:
         raise UserError(f"--metrics needs {error.name}; pip install prometheus-client") from None
     return Exporter(host, port)

@@ -80,7 +80,7 @@ class Lease:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Read-only views into shared memory, described in `data_server.batch`; to touch them after `release` raises.
+        """Read-only views into shared memory, described in `shared.batch`; to touch them after `release` raises.
 
         Raises:
             SlotCorrupted: a byte is not what the server announced.

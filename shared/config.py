@@ -17,11 +17,11 @@ meaning are kept; what is ours alone is the `feed` section:
                            next one is served at once (default 60)
 
 ``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
-an epoch (default: every image is in it once; `data_server.plan`).
+an epoch (default: every image is in it once; `data_server.serving.plan`).
 
 Of stage 1's proposals, outside of it: ``proposal_dir``, the folder that ``--task propose`` writes to (default: the
 work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with ``LoadProposals`` in its
-pipeline (`data_server.proposals`). Relative paths are the data server's, as ``data_root``'s are.
+pipeline (`data_server.datasets.proposals`). Relative paths are the data server's, as ``data_root``'s are.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 
 

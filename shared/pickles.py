@@ -2,8 +2,8 @@
 
 A pickle is a program for a small machine; all the power it has are the functions and classes that it names. Here a name
 means only what the reader's table says it means, and any other is refused by its name. Two readers have such a table:
-the trainer's of PyTorch's weights (`trainer.weights.pickled`), the data server's of proposals
-(`data_server.proposal_list`).
+the trainer's of PyTorch's weights (`trainer.weights.formats.pickled`), the data server's of proposals
+(`data_server.files.proposal_list`).
 """
 
 from __future__ import annotations

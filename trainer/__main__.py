@@ -27,8 +27,8 @@ from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
-from trainer.data_server import DataServer, DataServerLost
-from trainer.interrupt import Interrupt
+from trainer.feed.server import DataServer, DataServerLost
+from trainer.process.interrupt import Interrupt
 from trainer.recipe import command as recipe
 from trainer.tasks import TASKS, Request
 

@@ -27,13 +27,15 @@ from mmengine.config import Config
 
 from shared.config import check, load_config, section
 from shared.errors import UserError
-from trainer import images, pretrained, vocabulary
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
-from trainer.images import Pipeline
+from trainer.feed import images
+from trainer.feed.images import Pipeline
 from trainer.models import Detections, build_detector
 from trainer.models.detectors.fast_rcnn import FastRCNN
-from trainer.vocabulary import NamedEmbeddings
+from trainer.vocabulary import embeddings as vocabulary
+from trainer.vocabulary.embeddings import NamedEmbeddings
+from trainer.weights import pretrained
 
 SIZE_DIVISOR = 32  # padded sizes are multiples of it, as a data server's batches are
 PROPOSAL_MULTIPLE = 64  # rows of proposals: few sizes, whatever the number that is found
@@ -63,8 +65,8 @@ class Detector:
         config: a config file, or a Config. Its test pipeline says how images are resized.
         checkpoint: weights, of any of the kinds that ``--checkpoint`` takes.
         vocabulary: what is to be told apart, in place of the config's vocabulary: ``.npy`` files of text embeddings,
-            each with its names beside it (`trainer.vocabulary`), single names, or both; a NamedEmbeddings; None: the
-            config's vocabulary, whose files are needed then.
+            each with its names beside it (`trainer.vocabulary.embeddings`), single names, or both; a NamedEmbeddings;
+            None: the config's vocabulary, whose files are needed then.
         embeddings: the ``.npy`` files in which single names are looked up; without any, those of the config's
             vocabulary that have names beside them.
         proposals: config and checkpoint of stage 1, for a stage 2 (FastRCNN), which finds no boxes itself.
@@ -107,7 +109,7 @@ class Detector:
                 ``numpy.asarray(image)[..., ::-1]``).
 
         Raises:
-            UserError: the file is no image (`trainer.images.BadImage`), or the array is of another kind.
+            UserError: the file is no image (`trainer.feed.images.BadImage`), or the array is of another kind.
         """
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

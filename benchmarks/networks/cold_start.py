@@ -24,8 +24,8 @@ def main() -> None:
     from trainer.batch import Batch
     from trainer.device import jit_kernel_count, jt, var
     from trainer.models import build_detector
-    from trainer.optim import build_optimizer
-    from trainer.terms import packed, total_loss
+    from trainer.training.optimizer import build_optimizer
+    from trainer.training.terms import packed, total_loss
 
     def finished(what: str) -> None:
         nonlocal started

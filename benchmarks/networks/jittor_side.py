@@ -15,8 +15,8 @@ from trainer.batch import Batch
 from trainer.device import jit_kernel_count, jt, nn, var
 from trainer.models import build_detector
 from trainer.models.roi_heads.standard_roi_head import to_rois
-from trainer.optim import build_optimizer
-from trainer.terms import minimised, packed, total_loss
+from trainer.training.optimizer import build_optimizer
+from trainer.training.terms import minimised, packed, total_loss
 
 
 def first_keys(shape: tuple[int, int]) -> jt.Var:

@@ -17,14 +17,14 @@ import numpy as np
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import DATASETS
 
-import data_server.worker
+import data_server.workers.worker
 from benchmarks.transports.stamps import Stamps
-from data_server.samples import Sample
+from data_server.datasets.samples import Sample
 from shared.checksum import Checksum
 
 IMAGES = 10_000  # the server plans an epoch at a time
 VALUE = 1
-_make_batch, _write = data_server.worker.make_batch, data_server.worker.write
+_make_batch, _write = data_server.workers.worker.make_batch, data_server.workers.worker.write
 
 
 @DATASETS.register_module()
@@ -91,6 +91,6 @@ def make_batch(arena: Any, datasets: Any, *arguments: Any) -> Any:
     return wrote
 
 
-data_server.worker.load = load
-data_server.worker.write = write
-data_server.worker.make_batch = make_batch
+data_server.workers.worker.load = load
+data_server.workers.worker.write = write
+data_server.workers.worker.make_batch = make_batch

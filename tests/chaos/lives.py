@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.chaos.reader import PREDICTIONS
 from tests.cluster import ROOT, Cluster, left_in_shared_memory, wait_for
-from tests.data_server.test_evaluator import METRIC
+from tests.data_server.workers.test_evaluator import METRIC
 
 MARK = "CHAOS_MARK"
 CHECKPOINT_EVERY = 4

@@ -1,4 +1,4 @@
-"""A trainer without a framework: reads a stream as `trainer.feed` does, keeps a checkpoint, and says what it got.
+"""A trainer without a framework: reads a stream as `trainer.feed.feed` does, keeps a checkpoint, and says what it got.
 
     open at the checkpoint's cursor ──► lease, record, release ──► ... ──► evaluate ──► goodbye
          ▲                                  │ every few steps: checkpoint, CHECKPOINTED
@@ -29,7 +29,7 @@ from shared.arena import SlotCorrupted
 from shared.client import ServerGone, StreamClient, StreamFailed
 from shared.errors import UserError
 from shared.messages import Hello
-from trainer.data_server import DataServer, DataServerLost
+from trainer.feed.server import DataServer, DataServerLost
 
 PREDICTIONS = {
     "image_ids": np.array([100], np.int64),

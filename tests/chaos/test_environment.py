@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_server.descriptors import GUESTS, DescriptorPlan
+from data_server.machine.descriptors import GUESTS, DescriptorPlan
 from shared.errors import UserError
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
@@ -142,7 +142,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from shared.errors import UserError
-from trainer import checkpoint
+from trainer.weights import checkpoint
 from trainer.device import jt, nn
 class Model(nn.Module):
     def __init__(self, width):

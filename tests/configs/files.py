@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import calibration
-from trainer.calibration import Calibration
+from trainer.vocabulary import calibration
+from trainer.vocabulary.calibration import Calibration
 
 ROWS = {"coco": 80, "objects365": 365, "oid": 500, "lvis": 1230}  # by the first word of their file names
 

@@ -19,7 +19,7 @@ from tests.trainer.models.clip_examples import LENGTH, SMALL_STAGE_2
 from tests.trainer.models.examples import SMALL_STAGE_1, random_batch
 from trainer.device import jt, var
 from trainer.models import build_detector
-from trainer.terms import total_loss
+from trainer.training.terms import total_loss
 
 PAGE = (CONFIGS.parent / "docs" / "errata.md").read_text()
 

@@ -16,9 +16,9 @@ from trainer import device
 from trainer.batch import Batch
 from trainer.device import jt, var
 from trainer.models import build_detector
-from trainer.optim import build_optimizer
-from trainer.schedule import Schedule
-from trainer.terms import total_loss
+from trainer.training.optimizer import build_optimizer
+from trainer.training.schedule import Schedule
+from trainer.training.terms import total_loss
 
 STEPS_PER_EPOCH = 600
 # Of a config that is never trained, but whose model could be.

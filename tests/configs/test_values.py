@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from tests.configs.shipped import CONFIGS, FILES, load
 from tests.configs.upstream import TABLE
-from trainer.schedule import Schedule
+from trainer.training.schedule import Schedule
 
 
 def parts(config: Config) -> list[dict]:

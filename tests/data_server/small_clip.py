@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_server.embed import _open_clip  # a torchvision that does not load would stop the plain import
+from data_server.commands.embed import _open_clip  # a torchvision that does not load would stop the plain import
 from tests import torchscript
 
 open_clip = _open_clip()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.names import write_names
+from shared.embeddings import write_names
 from tests.photos import annotations_of, draw
 from tests.trainer.runs import DEADLINE, ROOT
 

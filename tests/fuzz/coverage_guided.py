@@ -18,7 +18,7 @@ import atheris
 from tests.fuzz import guard
 from tests.fuzz.mutation import MAX_BYTES, wrong_bytes
 
-with atheris.instrument_imports(include=["shared", "data_server.predictions", "tests.fuzz.targets"]):
+with atheris.instrument_imports(include=["shared", "data_server.handover.predictions", "tests.fuzz.targets"]):
     from tests.fuzz.targets import TARGETS
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_server.death import out_of_memory_kills
+from data_server.machine.kills import out_of_memory_kills
 from shared.codec import encode
 from shared.messages import MAX_MESSAGE_BYTES, Checkpointed, Welcome
 from tests.cluster import Cluster, digests, wait_for

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
-from data_server.ledger import Assignment, Ledger, ProtocolError, Slot, SlotState
+from data_server.serving.ledger import Assignment, Ledger, ProtocolError, Slot, SlotState
 
 _GENERATION = 100  # of every slot that is made from a key: any number that leaves room for earlier ones
 _HELD = (SlotState.WRITING, SlotState.READY)

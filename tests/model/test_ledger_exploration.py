@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from data_server.ledger import Ledger, ProtocolError, SlotState
+from data_server.serving.ledger import Ledger, ProtocolError, SlotState
 from tests.model.explorer import Setting, Violation, explore
 
 

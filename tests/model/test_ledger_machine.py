@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from data_server.ledger import Assignment, Lease, Ledger, ProtocolError, SlotState
+from data_server.serving.ledger import Assignment, Lease, Ledger, ProtocolError, SlotState
 
 # Any order of everything ----------------------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.names import write_names
+from shared.embeddings import write_names
 from tests.parity.models import changed
 from tests.trainer.models.clip_examples import LENGTH, small_clip_model
 from tests.trainer.models.examples import fill_with_sequences, small_model
-from trainer import checkpoint
 from trainer.device import nn, seed, var
 from trainer.models import build_detector
+from trainer.weights import checkpoint
 
 NAMES = [f"thing {number}" for number in range(11)] + ["Red star"]
 HARD_NMS = {"score_thr": 0.0, "nms": {"type": "nms", "iou_threshold": 0.5}, "max_per_img": 5000}

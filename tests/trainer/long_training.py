@@ -22,9 +22,9 @@ from trainer import device
 from trainer.batch import Batch
 from trainer.device import jt
 from trainer.models import build_detector
-from trainer.optim import build_optimizer
-from trainer.schedule import Schedule
-from trainer.terms import packed, total_loss
+from trainer.training.optimizer import build_optimizer
+from trainer.training.schedule import Schedule
+from trainer.training.terms import packed, total_loss
 
 SIDES = (96, 224, 128)
 OPTIMIZER = {"optimizer": {"type": "AdamW", "lr": 1e-4, "weight_decay": 1e-4}, "clip_grad": {"max_norm": 10}}

@@ -15,13 +15,13 @@ from shared.errors import UserError
 from tests.cluster import ROOT, Cluster
 from tests.photos import VAL_PIPELINE, config_of
 from tests.trainer.detectors import NAMES, write_clip, write_stage_1, write_table
-from trainer import pretrained
 from trainer.api import Detector, Found
 from trainer.device import jit_kernel_count, jt, var
-from trainer.feed import Feed
-from trainer.images import BadImage, pipeline_of, read
+from trainer.feed.feed import Feed
+from trainer.feed.images import BadImage, pipeline_of, read
 from trainer.models import build_detector
-from trainer.vocabulary import load
+from trainer.vocabulary.embeddings import load
+from trainer.weights import pretrained
 
 
 @pytest.fixture(scope="module")

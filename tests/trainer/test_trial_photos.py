@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shared.names import write_names
+from shared.embeddings import write_names
 from tests.trainer.runs import DEADLINE, ROOT
 
 DATA = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))

@@ -38,7 +38,7 @@ def build(config: dict, where: str, **given: Any) -> Any:
     if name not in CLASSES:
         raise UserError(f"{where}.type: unknown {name!r}{nearest(str(name), list(CLASSES))}")
     cls = CLASSES[name]
-    # trainer.pretrained reads init_cfg, when training starts.
+    # trainer.weights.pretrained reads init_cfg, when training starts.
     keywords = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
     parameters = inspect.signature(cls.__init__).parameters
     known = [key for key in parameters if key not in ("self", "where", *given)]

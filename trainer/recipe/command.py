@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer import report
-from trainer.interrupt import Interrupt
-from trainer.progress import table
+from trainer.process.interrupt import Interrupt
+from trainer.process.work_dir import occupy
 from trainer.recipe import steps
 from trainer.recipe.outcome import outcome
 from trainer.recipe.page import page
 from trainer.recipe.runner import Runner, StepFailed
-from trainer.work_dir import occupy
+from trainer.reporting import html as report
+from trainer.training.log import table
 
 REPORT_FILE = "report.html"
 

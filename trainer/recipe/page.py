@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from shared.config import seed_of
-from trainer import curves
-from trainer.calibration import weights
-from trainer.calibration_charts import calibration_charts
-from trainer.progress import METRICS_FILE
 from trainer.recipe.fingerprints import program_version
 from trainer.recipe.outcome import Outcome, read_results
 from trainer.recipe.pictures import pictures
 from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
-from trainer.report import Report, Section, Table, Text
+from trainer.reporting import curves
+from trainer.reporting.calibration_charts import calibration_charts
+from trainer.reporting.html import Report, Section, Table, Text
 from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
+from trainer.training.log import METRICS_FILE
+from trainer.vocabulary.calibration import weights
 
 Folder = Callable[[str], Path]
 

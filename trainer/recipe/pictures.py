@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from shared.errors import UserError
-from trainer.highlights import Result, galleries
 from trainer.recipe.steps import Step
-from trainer.report import Gallery
+from trainer.reporting.highlights import Result, galleries
+from trainer.reporting.html import Gallery
 
 PICTURES = 8
 

@@ -19,7 +19,7 @@ from pprint import pformat
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
-from trainer.interrupt import Interrupt
+from trainer.process.interrupt import Interrupt
 from trainer.recipe.fingerprints import digest, fingerprint
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shared.errors import UserError
-from trainer.work_dir import replace
+from shared.files import replace
 
 STATE_FILE = "state.json"
 RUNNING, DONE = "running", "done"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from trainer.data_server import DataServer
-from trainer.interrupt import Interrupt
+from trainer.feed.server import DataServer
+from trainer.process.interrupt import Interrupt
 
 TASKS = ("train", "propose", "evaluate", "calibrate", "detect", "describe", "export")
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import numpy as np
 
 from shared.errors import UserError
-from trainer import calibration
-from trainer.calibration import Calibration
 from trainer.device import jt
-from trainer.feed import Feed
+from trainer.evaluation.readings import uncalibrated
+from trainer.feed.feed import Feed
 from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
-from trainer.progress import table
-from trainer.readings import uncalibrated
 from trainer.tasks import CALIBRATION_FILE, Request
 from trainer.tasks.evaluate import SPLITS, display_name, load_model
+from trainer.training.log import table
+from trainer.vocabulary import calibration
+from trainer.vocabulary.calibration import Calibration
 
 _SHOWN = 5
 

@@ -27,9 +27,9 @@ from trainer.batch import Batch
 from trainer.device import jt, nn, var
 from trainer.models import build_detector
 from trainer.models.registry import CLASSES
-from trainer.progress import table
-from trainer.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 from trainer.tasks import Request
+from trainer.training.log import table
+from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 
 PROPOSALS = 1000  # of the image, for a detector that does not make them itself
 SIZE = (800, 1344)  # height and width of the image, where the config tests with none of its own

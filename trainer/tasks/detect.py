@@ -28,11 +28,12 @@ from tqdm import tqdm
 
 from shared.config import feed_settings
 from shared.errors import UserError
-from trainer import checkpoint, images
 from trainer.api import Detector, Found
-from trainer.images import BadImage
-from trainer.pictures import FOLDER, Pictures
+from trainer.feed import images
+from trainer.feed.images import BadImage
+from trainer.reporting.picture_folder import FOLDER, Pictures
 from trainer.tasks import Request
+from trainer.weights import checkpoint
 
 JSON_FILE = "detections.json"
 

@@ -27,18 +27,19 @@ from mmengine.config import Config
 from shared.client import StreamFailed
 from shared.config import section
 from shared.errors import UserError
-from trainer import checkpoint, contact_sheet, pretrained
+from shared.files import replace
 from trainer.batch import Batch
-from trainer.calibration import check_names
-from trainer.data_server import DataServer, DataServerLost
 from trainer.device import jt, nn
-from trainer.feed import Feed
+from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrated
+from trainer.feed.feed import Feed
+from trainer.feed.server import DataServer, DataServerLost
 from trainer.models import Detections, build_detector
-from trainer.pictures import FOLDER, Pictures
-from trainer.progress import table
-from trainer.readings import CALIBRATED, PLAIN, readings, uncalibrated
+from trainer.reporting import contact_sheet
+from trainer.reporting.picture_folder import FOLDER, Pictures
 from trainer.tasks import RESULTS_FILE, Request
-from trainer.work_dir import replace
+from trainer.training.log import table
+from trainer.vocabulary.calibration import check_names
+from trainer.weights import checkpoint, pretrained
 
 SHEET_IMAGES = 8
 SPLITS = ("val", "test")

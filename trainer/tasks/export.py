@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from shared.config import section
 from shared.errors import UserError
-from trainer import checkpoint, pretrained
+from shared.files import replace
 from trainer.models import build_detector
 from trainer.tasks import Request
-from trainer.weights import torch_writer
-from trainer.work_dir import replace
+from trainer.weights import checkpoint, pretrained
+from trainer.weights.formats import torch_writer
 
 
 def run(request: Request) -> int:

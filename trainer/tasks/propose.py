@@ -23,13 +23,13 @@ from mmengine.config import Config
 
 from shared.config import data_part, section
 from shared.errors import UserError
-from trainer import checkpoint, pretrained
 from trainer.device import jt, nn
-from trainer.feed import Feed
+from trainer.feed.feed import Feed
 from trainer.models import build_detector
-from trainer.pictures import FOLDER, Pictures
+from trainer.reporting.picture_folder import FOLDER, Pictures
 from trainer.tasks import Request
 from trainer.tasks.evaluate import as_arrays
+from trainer.weights import checkpoint, pretrained
 from trainer.weights.names import is_bookkeeping
 
 SPLITS = ("train", "val", "test")

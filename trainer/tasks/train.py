@@ -20,21 +20,22 @@ from typing import Any
 from mmengine.config import Config
 
 from shared.config import section, seed_of
-from trainer import checkpoint, curves, pretrained
 from trainer.batch import Batch
-from trainer.data_server import DataServer, DataServerLost
 from trainer.device import device_memory, jt, seed
-from trainer.feed import Feed
-from trainer.guards import assert_trains, check_losses
-from trainer.interrupt import Interrupt, Interrupted
+from trainer.feed.feed import Feed
+from trainer.feed.server import DataServer, DataServerLost
 from trainer.models import build_detector
-from trainer.optim import build_optimizer
-from trainer.progress import Progress
-from trainer.schedule import Schedule
+from trainer.process.interrupt import Interrupt, Interrupted
+from trainer.process.work_dir import occupy
+from trainer.reporting import curves
 from trainer.tasks import Request
 from trainer.tasks.evaluate import evaluate_all, results_table
-from trainer.terms import packed, total_loss
-from trainer.work_dir import occupy
+from trainer.training.guards import assert_trains, check_losses
+from trainer.training.log import Progress
+from trainer.training.optimizer import build_optimizer
+from trainer.training.schedule import Schedule
+from trainer.training.terms import packed, total_loss
+from trainer.weights import checkpoint, pretrained
 
 
 class Trainer:

@@ -7,5 +7,5 @@
     names.fit(...)     those arrays under a model's own names, and all that does not fit
     torch_writer       arrays by name -> .pth (zip), as torch.save writes it
 
-Everything here works on numpy arrays and names; Jittor comes in with `trainer.pretrained`.
+Everything here works on numpy arrays and names; Jittor comes in with `trainer.weights.pretrained`.
 """

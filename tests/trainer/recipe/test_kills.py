@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data_server import scenes
+from data_server.demo import scenes
 from tests.browser import open_page
 from tests.trainer.runs import DEADLINE, GONE_SECONDS, ROOT
-from trainer import checkpoint
 from trainer.recipe.state import DONE, RUNNING
+from trainer.weights import checkpoint
 
 CONFIGS = ROOT / "configs" / "demo"
 RECIPE = f"""

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from tests.configs import files
 from tests.configs.shipped import load
 from tests.configs.test_sizes import LENGTH, SIZES
-from trainer import pretrained
 from trainer.models import build_detector
-from trainer.weights import file, names
+from trainer.weights import names, pretrained
+from trainer.weights.formats import file
 
 ROOT = Path(__file__).parents[3]
 NAMES = [name for name in SIZES if "stage 1" not in name]

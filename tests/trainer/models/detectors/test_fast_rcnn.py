@@ -12,7 +12,7 @@ from tests.trainer.models.examples import random_batch
 from trainer import device
 from trainer.device import jt, nn, var
 from trainer.models import build_detector
-from trainer.terms import total_loss
+from trainer.training.terms import total_loss
 
 KINDS = ("FastRCNN", "FasterRCNN")
 

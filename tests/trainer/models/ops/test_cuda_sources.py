@@ -13,10 +13,10 @@ import pytest
 
 from tests.trainer.models.ops.cuda_sources import program, record, run
 from tests.trainer.models.ops.test_soft_nms import scene
-from trainer import update
 from trainer.device import jt, var
 from trainer.models.boxes import anchors, assign, sample
 from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
+from trainer.training import update
 
 TABLE, SCORES = scene(90, 6)
 SCORES[:, 5] *= 9e-4  # a class below soft-NMS's floor

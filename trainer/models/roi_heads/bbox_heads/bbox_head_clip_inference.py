@@ -6,7 +6,7 @@
 
 Trained classes are over-confident; the prior n_c, estimated on the test set itself, takes that back. Scores may exceed
 1 after calibration. ``--task calibrate`` makes the first pass and writes n_c with its vocabulary and gamma
-(`trainer.calibration`).
+(`trainer.vocabulary.calibration`).
 
 UniDetector section 3.3 (probability calibration); its BBoxHeadCLIPInference.
 """
@@ -16,10 +16,10 @@ from __future__ import annotations
 import numpy as np
 
 from shared.errors import UserError
-from trainer.calibration import Calibration, load, weights
 from trainer.device import jt, var
 from trainer.models.registry import register
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import BBoxHeadCLIP
+from trainer.vocabulary.calibration import Calibration, load, weights
 
 
 @register

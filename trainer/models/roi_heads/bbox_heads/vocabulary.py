@@ -1,7 +1,7 @@
 """A vocabulary: what a CLIP box head knows of the classes it is to tell apart.
 
 zeroshot_path   .npy (C,D)   the text embedding of each class, by ascending category id, not normalised
-                .names.json  beside it: the classes' names in the order of the rows (optional, see `shared.names`)
+                .names.json  beside it: the classes' names in the order of the rows (optional, see `shared.embeddings`)
 cat_freq_path   .json        the same categories with their `image_count` in the training set (optional)
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.embeddings import names_file, read_names
 from shared.errors import UserError
-from shared.names import names_file, read_names
-from trainer.vocabulary import read_embeddings
+from trainer.vocabulary.embeddings import read_embeddings
 
 
 @dataclass

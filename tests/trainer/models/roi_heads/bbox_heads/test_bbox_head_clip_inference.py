@@ -7,9 +7,9 @@ import pytest
 
 from shared.errors import UserError
 from tests.trainer.models.clip_examples import make_head, write_vocabulary
-from trainer import calibration
 from trainer.device import var
 from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
+from trainer.vocabulary import calibration
 
 LOGITS = var([[[2, -1, 0.5], [-3, 1, -2]]], "float32")
 OBJECTNESS = var([[0.64, 0.25]], "float32")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.embeddings import names_file, write_names
 from shared.errors import UserError
-from shared.names import names_file, write_names
 from trainer.models.roi_heads.bbox_heads.vocabulary import load_vocabulary
 
 CATEGORIES = [{"id": 7, "image_count": 0}, {"id": 2, "image_count": 5}, {"id": 4, "image_count": 1}]

@@ -1,0 +1,151 @@
+"""Looks through an annotation file in COCO's format: images, boxes and classes.
+
+What MMDetection leaves out or changes without a word is told: boxes without area or outside of their image, categories
+that no class of the config names, and labels that are not in the order of the config's classes (they follow the file).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from data_server.checks.findings import Findings
+from shared.errors import nearest
+
+_TOLERANCE = 1.0  # pixels that a box may reach beyond its image; annotations are rounded
+_SMALLEST = 1.0  # pixels of a side; MMDetection leaves smaller boxes out
+
+
+@dataclass
+class Counts:
+    """What an annotation file holds, of the classes that count.
+
+    Attributes:
+        classes: their names, by label.
+        images, boxes, crowds: how many; crowd boxes are not among the boxes.
+        empty_images: images without a box that counts.
+    """
+
+    classes: list[str]
+    images: int
+    boxes: int
+    crowds: int
+    empty_images: int
+
+
+def look_through(content: dict[str, Any], named: list[str] | None, found: Findings) -> Counts:
+    """Checks an annotation file.
+
+    Args:
+        content: of the file.
+        named: the classes that the config names; None: all of the file's.
+        found: faults go there.
+    """
+    labels = _classes(content["categories"], named, found)
+    sizes = _images(content["images"], found)
+    known = {category["id"] for category in content["categories"]}
+    boxes = crowds = 0
+    seen: set[tuple] = set()
+    ids: set[Any] = set()
+    of_class: Counter[Any] = Counter()
+    with_boxes: set[Any] = set()
+    for annotation in content["annotations"]:
+        place = f"annotation {annotation['id']}"
+        category, image = annotation["category_id"], annotation["image_id"]
+        if annotation["id"] in ids:
+            found.warning("ids of annotations that are used again", place)
+        ids.add(annotation["id"])
+        if category not in known:
+            found.error("annotations of a category that is not in the file's list", f"{place} (category {category})")
+        if image not in sizes:
+            found.error("annotations of an image that is not in the file's list", f"{place} (image {image})")
+            continue
+        if category not in labels:
+            continue
+        if annotation.get("iscrowd"):
+            crowds += 1
+            continue
+        boxes += 1
+        key = (image, category, str(annotation["bbox"]))
+        if key in seen:
+            found.warning("boxes that are annotated twice", place)
+        seen.add(key)
+        if _box(annotation["bbox"], sizes[image], f"{place} of image {image}", found):
+            of_class[category] += 1
+            with_boxes.add(image)
+    for category, name in labels.items():
+        if not of_class[category]:
+            found.warning("classes without a box", repr(name))
+    return Counts(list(labels.values()), len(sizes), boxes, crowds, len(sizes) - len(with_boxes))
+
+
+def _classes(categories: list[dict], named: list[str] | None, found: Findings) -> dict[Any, str]:
+    """Category ids of the classes that count, in the order of their labels, with their names."""
+    ids = Counter(category["id"] for category in categories)
+    for identity, number in ids.items():
+        if number > 1:
+            found.error("category ids that are used again", str(identity))
+    names = [category["name"] for category in categories]
+    for name, number in Counter(names).items():
+        if number > 1:
+            found.warning("names of several categories", repr(name))
+        if not name.strip():
+            found.error("categories without a name", f"id {categories[names.index(name)]['id']}")
+    if named is None:
+        return {category["id"]: category["name"] for category in categories}
+    for name in dict.fromkeys(named):
+        if name not in names:
+            found.error("classes that are no categories of the file", f"{name!r}{nearest(name, names)}")
+    left_out = [name for name in names if name not in named]
+    for name in left_out:
+        found.warning("categories that no class names; their boxes are left out", repr(name))
+    kept = {category["id"]: category["name"] for category in categories if category["name"] in named}
+    for label, (theirs, ours) in enumerate(zip(kept.values(), named, strict=False)):
+        if len(kept) == len(named) and theirs != ours:
+            found.warning(
+                "labels that follow the file's categories and not the order of metainfo.classes",
+                f"{label} is {theirs!r}, not {ours!r}",
+            )
+    return kept
+
+
+def _images(images: list[dict], found: Findings) -> dict[Any, tuple[float, float]]:
+    """(width, height) by image id."""
+    sizes: dict[Any, tuple[float, float]] = {}
+    names: set[str] = set()
+    for image in images:
+        name = image.get("file_name") or image.get("coco_url") or ""
+        if image["id"] in sizes:
+            found.error("image ids that are used again", f"{image['id']} ({name})")
+        if name in names:
+            found.warning("images that are listed twice", name)
+        if image["width"] < 1 or image["height"] < 1:
+            found.error("images without a size", f"{name} ({image['width']}x{image['height']})")
+        names.add(name)
+        sizes[image["id"]] = (image["width"], image["height"])
+    return sizes
+
+
+def _box(box: list[float], size: tuple[float, float], place: str, found: Findings) -> bool:
+    """Whether MMDetection keeps a box x, y, w, h of an image (w, h)."""
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(number) for number in box):
+        found.error("boxes that are not four finite numbers x, y, width, height", f"{place} {box!r:.80}")
+        return False
+    x, y, width, height = box
+    inside_x = min(x + width, size[0]) - max(x, 0)
+    inside_y = min(y + height, size[1]) - max(y, 0)
+    if width < _SMALLEST or height < _SMALLEST:
+        found.warning("boxes with a side below one pixel; they are left out", f"{place} {box}")
+        return False
+    if inside_x <= 0 or inside_y <= 0:
+        found.warning("boxes outside of their image; they are left out", f"{place} {box}")
+        return False
+    if width - inside_x > _TOLERANCE or height - inside_y > _TOLERANCE:
+        found.warning("boxes that reach beyond their image; they are cut", f"{place} {box}")
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

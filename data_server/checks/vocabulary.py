@@ -1,0 +1,98 @@
+"""Compares the classes of a data set with the text embeddings of a config's box head: how many, and in which order.
+
+A row belongs to a label by its place alone; nothing in training shows that the rows are another data set's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_server.checks.findings import Findings
+from shared.embeddings import names_file, read_names
+from shared.errors import UserError
+
+
+def row_count(embeddings: str) -> int:
+    """How many rows an ``.npy`` file of text embeddings has.
+
+    Raises:
+        UserError: it is missing, or holds something else.
+    """
+    try:
+        rows = np.load(embeddings, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"text embeddings {embeddings}: {error}; expected a .npy file") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2:
+        raise UserError(f"text embeddings {embeddings}: expected an array with one row per class")
+    return len(rows)
+
+
+def paths_of(head: dict[str, Any], number: int, training: bool) -> tuple[str | None, str | None]:
+    """zeroshot_path and cat_freq_path, each or None, that a box head has for a data set.
+
+    Args:
+        head: the config's.
+        number: of the data set.
+        training: whether it is one of those trained on; a head of several vocabularies is tested with one.
+    """
+    place = number if training else head.get("test_vocabulary", 0)
+    return tuple(_chosen(head.get(key), place) for key in ("zeroshot_path", "cat_freq_path"))
+
+
+def _chosen(value: str | list | None, place: int) -> str | None:
+    if not isinstance(value, list | tuple):
+        return value
+    return value[place] if place < len(value) else None
+
+
+def compare(classes: list[str], head: dict[str, Any], number: int, training: bool, found: Findings) -> None:
+    """Checks the vocabulary that a box head has for a data set; none, where it tells no classes apart.
+
+    Args:
+        classes: the data set's, by label.
+        head, number, training: see `paths_of`.
+        found: faults go there.
+    """
+    if "zeroshot_path" not in head:
+        return
+    embeddings, counts = paths_of(head, number, training)
+    if embeddings is None:
+        found.error(f"no text embeddings: zeroshot_path has no entry for data set {number} (counted from 0)")
+        return
+    try:
+        rows, names = row_count(embeddings), read_names(embeddings)
+        if rows != len(classes):
+            found.error(f"text embeddings {embeddings} have {rows} rows, the data set has {len(classes)} classes")
+        elif names is not None:
+            _compare_names(classes, names, str(names_file(embeddings)), found)
+        else:
+            found.warning(
+                f"nothing says in which order the rows of {embeddings} are: there is no {names_file(embeddings).name} "
+                "beside it; python -m data_server names writes one"
+            )
+    except UserError as error:
+        found.error(str(error))
+    if counts is not None and training:
+        _compare_counts(classes, counts, found)
+
+
+def _compare_names(classes: list[str], names: list[str], source: str, found: Findings) -> None:
+    for row, (ours, theirs) in enumerate(zip(classes, names, strict=False)):
+        if ours != theirs:
+            found.error(f"rows of another name than the class's in {source}", f"row {row}: {theirs!r} for {ours!r}")
+    if len(names) != len(classes):
+        found.error(f"{source} has {len(names)} names, the data set has {len(classes)} classes")
+
+
+def _compare_counts(classes: list[str], path: str, found: Findings) -> None:
+    try:
+        categories = json.loads(Path(path).read_text())
+        names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found.error(f"cat_freq_path {path}: {error}; python -m data_server category-info writes it")
+        return
+    _compare_names(classes, names, path, found)

@@ -1,0 +1,253 @@
+"""Text embeddings of class names, as UniDetector makes them with CLIP: what a config's ``zeroshot_path`` names.
+
+    name ── without ',' , '+' as a space ── 81 prompts ── CLIP's text tower ── mean ── one row
+
+The mean is of the raw features: nothing is normalised, neither before (so longer features weigh more) nor after (the
+detector's head does it). Rows stand in the order of the names, or of the categories' ascending ids; there is none for
+the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. The names go into a file
+beside them (`shared.embeddings`).
+
+CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded. Or the rows are those that
+other files have for the same names: no CLIP is needed where all are among the names that UniDetector published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_server.checks.vocabulary import row_count
+from data_server.files import coco as annotations
+from shared.embeddings import compared, names_file, read_names, write_names
+from shared.errors import UserError, described, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+# UniDetector's scripts/dump_clip_features_manyprompt.py; the article "a" is meant literally.
+_QUALITIES = (
+    "bad",
+    "low resolution",
+    "cropped",
+    "bright",
+    "dark",
+    "close-up",
+    "black and white",
+    "pixelated",
+    "jpeg corrupted",
+    "blurry",
+    "good",
+)
+_KINDS = ("hard to see", "clean", "dirty", "cool", "large", "nice", "weird", "small")
+_WORKS = (
+    "a sculpture",
+    "a rendering",
+    "graffiti",
+    "a tattoo",
+    "a drawing",
+    "a painting",
+    "a doodle",
+    "a sketch",
+    "a rendition",
+    "art",
+)
+_STUFFS = ("embroidered", "plastic", "origami", "toy", "plushie", "cartoon")
+_ARTICLES = ("a", "the")
+PROMPTS = (
+    "{}.",
+    *(f"a photo of {word} {{}}." for word in ("a", "the", "many", "one", "my")),
+    *(f"a {quality} photo of {article} {{}}." for quality in _QUALITIES for article in _ARTICLES),
+    *(f"a photo of {article} {kind} {{}}." for kind in _KINDS for article in _ARTICLES),
+    *(f"{work} of {article} {{}}." for work in _WORKS for article in _ARTICLES),
+    *(f"{article} {stuff} {{}}." for stuff in _STUFFS for article in _ARTICLES),
+    *(f"{article} {{}} in a video game." for article in _ARTICLES),
+    *(f"itap of {word} {{}}." for word in ("a", "the", "my")),
+)
+
+
+def prompts(name: str) -> list[str]:
+    """The 81 sentences about a class name; underscores, slashes and parentheses stay."""
+    cleaned = name.replace(",", "").replace("+", " ")
+    return [prompt.replace("{}", cleaned) for prompt in PROMPTS]
+
+
+def names_of(source: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        UserError: the file cannot be read, has no names, or has one twice.
+    """
+    try:
+        lines = [line.strip() for line in source.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"names {source}: {described(error)}; expected a text file with one class name a line"
+        ) from None
+    names = [line for line in lines if line]
+    if not names:
+        raise UserError(f"names {source}: no class names in it; expected one a line")
+    twice = next((name for row, name in enumerate(names) if name in names[:row]), None)
+    if twice is not None:
+        raise UserError(f"names {source}: {twice!r} stands there twice; two classes of one name cannot be told apart")
+    return names
+
+
+def categories_of(source: Path) -> list[str]:
+    """The names of an annotation file's categories in ascending id.
+
+    Raises:
+        UserError: the file cannot be read or has no categories.
+    """
+    categories = annotations.read(source, categories=("id", "name"))["categories"]
+    if not categories:
+        raise UserError(f"annotation file {source}: its list 'categories' is empty")
+    return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+
+
+def embed(names: list[str], weights: Path) -> np.ndarray:
+    """One row per name, float32 (C, D), with the text tower of the CLIP in `weights` (RN50: D = 1024).
+
+    Raises:
+        UserError: open_clip is not installed, or `weights` holds no CLIP.
+    """
+    open_clip = _open_clip()
+    import torch
+    from tqdm import tqdm
+
+    model = _model(weights)
+    tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
+    rows = []
+    with torch.inference_mode():
+        for name in tqdm(names, unit="name", disable=not sys.stderr.isatty()):
+            rows.append(model.encode_text(tokenizer(prompts(name))).mean(0).numpy())
+    return np.stack(rows)
+
+
+def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
+    """One row per name, float32 (C, D), from files of embeddings with names beside them; the first that has it counts.
+
+    Names are compared without regard to case, as ``--task detect`` does.
+
+    Raises:
+        UserError: a file is missing, has no or too few names beside it or rows of another length than the first,
+            or a name is in none.
+    """
+    found: dict[str, np.ndarray] = {}
+    length = None
+    for source in sources:
+        count, known = row_count(str(source)), read_names(source)
+        if known is None or len(known) != count:
+            has = "no names" if known is None else f"{len(known)} names"
+            raise UserError(
+                f"--rows-of {source}: {has} for its {count} rows in {names_file(source)}; "
+                "python -m data_server names writes them"
+            )
+        rows = np.load(source, allow_pickle=False).astype(np.float32)
+        if length not in (None, rows.shape[1]):
+            raise UserError(f"--rows-of {source}: rows of {rows.shape[1]} numbers, those of {sources[0]} have {length}")
+        length = rows.shape[1]
+        for name, row in zip(known, rows, strict=True):
+            found.setdefault(compared(name), row)
+    missing = [name for name in names if compared(name) not in found]
+    if missing:
+        shown = ", ".join(f"{name!r}{nearest(compared(name), list(found))}" for name in missing[:10])
+        raise UserError(
+            f"--rows-of {', '.join(map(str, sources))}: no row for {len(missing)} of {len(names)} names: {shown}; "
+            "make theirs with --clip RN50.pt"
+        )
+    return np.stack([found[compared(name)] for name in names])
+
+
+def _open_clip() -> ModuleType:
+    """open_clip, which imports torchvision for its pictures' sake.
+
+    A torchvision built for CUDA cannot load its compiled part beside a torch for the CPU, and stops where it describes
+    that part's two operators to torch. No text needs them: they are declared here, and it goes on without.
+    """
+    import torch
+
+    try:
+        try:
+            return importlib.import_module("open_clip")
+        except RuntimeError as error:
+            if "operator torchvision::" not in str(error):
+                raise
+            operators = torch.library.Library("torchvision", "FRAGMENT")
+            for operator in ("nms", "qnms"):
+                operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            module = importlib.import_module("open_clip")
+            module.torchvision_operators = operators  # they live as long as this object
+            return module
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"open_clip cannot be imported ({described(error)}); pip install 'unidetector-jittor[embed]'"
+        ) from error
+
+
+def _model(weights: Path) -> torch.nn.Module:
+    """The CLIP whose sizes and weights are those of the file, in float32."""
+    from open_clip.model import build_model_from_openai_state_dict
+
+    try:
+        state_dict = _state_dict(weights)
+        model = build_model_from_openai_state_dict(state_dict, cast_dtype=None).float()
+        model.load_state_dict(state_dict)  # again, as building rounds them to float16
+        return model
+    except UserError:
+        raise
+    except Exception as error:  # whatever a wrong file leads to in torch and open_clip
+        raise UserError(
+            f"CLIP weights {weights}: {described(error)}; expected OpenAI's archive (RN50.pt), or a state dict "
+            "of such a model as torch.save writes it"
+        ) from error
+
+
+def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    if not weights.is_file():
+        raise UserError(f"CLIP weights {weights}: no such file")
+    try:
+        return torch.jit.load(weights, map_location="cpu").state_dict()  # OpenAI's
+    except RuntimeError:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+    content = content.get("state_dict", content)
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def main(argv: list[str]) -> None:
+    """``python -m data_server embed (--names F | --annotations A) (--clip W | --rows-of E ...) --out F.npy``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_server embed", description="Make text embeddings of class names with CLIP."
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--names", type=Path, help="a text file with one class name a line")
+    which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--clip", type=Path, metavar="WEIGHTS", help="CLIP's weights, e.g. RN50.pt")
+    how.add_argument(
+        "--rows-of",
+        type=Path,
+        nargs="+",
+        metavar="E.npy",
+        help="text embeddings with their names beside them, in E.names.json: takes the rows of the same names",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="F.npy", help="where the rows go")
+    options = parser.parse_args(argv)
+    if options.out.suffix != ".npy":
+        raise UserError(f"--out {options.out}: expected a name that ends in .npy")
+    names = names_of(options.names) if options.names else categories_of(options.annotations)
+    rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        np.save(options.out, rows)
+        write_names(options.out, names)
+    except OSError as error:
+        raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
+    print(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

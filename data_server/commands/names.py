@@ -1,0 +1,50 @@
+"""Says what the rows of an ``.npy`` file of text embeddings are called, where whoever made it did not.
+
+    F.npy, and a list of names or an annotation file  ──►  F.names.json
+
+With the names beside it (`shared.embeddings`), a vocabulary is compared with data sets by name and not by number alone.
+`data_server.commands.embed` writes them itself; UniDetector's published embeddings have none.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from data_server.checks.vocabulary import row_count
+from data_server.commands.embed import categories_of, names_of
+from shared.embeddings import names_file, write_names
+from shared.errors import UserError
+
+
+def name_rows(embeddings: Path, names: list[str]) -> Path:
+    """Writes the names of the rows of `embeddings` beside them.
+
+    Returns:
+        the file written.
+
+    Raises:
+        UserError: there are more or fewer names than rows, or the file cannot be written.
+    """
+    rows = row_count(str(embeddings))
+    if len(names) != rows:
+        raise UserError(f"{embeddings} has {rows} rows, there are {len(names)} names; one for each row is expected")
+    try:
+        write_names(embeddings, names)
+    except OSError as error:
+        raise UserError(f"cannot write {names_file(embeddings)}: {error.strerror}; permit writing there") from error
+    return names_file(embeddings)
+
+
+def main(argv: list[str]) -> None:
+    """``python -m data_server names (--names FILE | --annotations A.json) --embeddings F.npy``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_server names", description="Write the names of the rows of text embeddings beside them."
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--names", type=Path, help="a text file with one class name a line")
+    which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
+    parser.add_argument("--embeddings", type=Path, required=True, metavar="F.npy", help="the rows")
+    options = parser.parse_args(argv)
+    names = names_of(options.names) if options.names else categories_of(options.annotations)
+    print(f"{name_rows(options.embeddings, names)}: {len(names)} names")

@@ -1,0 +1,67 @@
+"""A random part of an annotation file, as UniDetector trains on parts of Objects365 and OpenImages.
+
+``A.json`` with seed 1 and 3.5 percent becomes ``A.1@3.5.json``: int(3.5 / 100 · images) images in their old order, all
+their annotations, all categories. The same seed keeps the same images as UniDetector's extract_random_images.py
+(seed 1; 3.5 percent of Objects365, 4.5 percent of OpenImages).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from data_server.files import coco as annotations
+from shared.errors import UserError
+
+
+def subset(source: Path, percent: float, seed: int) -> Path:
+    """Writes the part of `source` beside it.
+
+    Args:
+        source: a COCO annotation file.
+        percent: of the images, above 0 and at most 100.
+        seed: 0 or more; decides which images are kept.
+
+    Returns:
+        the file written.
+
+    Raises:
+        UserError: a number is out of range, no image would be left, or a file cannot be read or written.
+    """
+    if not 0 < percent <= 100:
+        raise UserError(f"--percent {percent:g}: expected a number above 0 and at most 100")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
+    content = annotations.read(source, images=("id",), annotations=("image_id",), categories=("id",))
+    images = content["images"]
+    count = int(percent / 100 * len(images))
+    if not count:
+        raise UserError(f"{percent:g} percent of the {len(images)} images of {source} are none; raise --percent")
+    order = np.arange(len(images))
+    np.random.RandomState(seed).shuffle(order)  # numpy's older generator: the same images as upstream's seed
+    kept = [images[index] for index in sorted(order[:count])]
+    ids = {image["id"] for image in kept}
+    target = source.with_name(f"{source.stem}.{seed}@{percent}.json")
+    annotations.write(
+        target,
+        {
+            "images": kept,
+            "annotations": [one for one in content["annotations"] if one["image_id"] in ids],
+            "categories": content["categories"],
+        },
+    )
+    return target
+
+
+def main(argv: list[str]) -> None:
+    """``python -m data_server subset --annotations A.json --percent P [--seed S]``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_server subset", description="Keep a random part of the images."
+    )
+    parser.add_argument("--annotations", type=Path, required=True, metavar="A.json", help="a COCO annotation file")
+    parser.add_argument("--percent", type=float, required=True, help="of the images")
+    parser.add_argument("--seed", type=int, default=1, help="decides which images (default: %(default)s)")
+    options = parser.parse_args(argv)
+    print(subset(options.annotations, options.percent, options.seed))

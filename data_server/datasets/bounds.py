@@ -1,0 +1,85 @@
+"""What the server must know of a data set before it can plan: how many images, which are wide, how many boxes, how
+large a batch can get.
+
+The largest padded batch follows from the pipeline's own resizing:
+
+    Resize(scale=(1333, 800), keep_ratio=True)     long edge <= 1333, short edge <= 800, either way round
+    Resize(scale=(w, h), keep_ratio=False)         exactly h x w
+    RandomResize, RandomChoiceResize               the largest of their scales
+    none of these                                  the largest image of the annotations
+
+With aspect-ratio grouping all images of a batch lie the same way, so its area is long x short; without, long x long.
+``feed.max_image_size`` overrides all this.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from data_server.datasets.parts import Datasets
+from data_server.handover.facts import DatasetFacts
+from shared.batch import padded
+from shared.errors import UserError
+
+
+def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
+    """Reads every image's record once.
+
+    Raises:
+        UserError: a training set without a single box, or images of unknown size.
+    """
+    sizes, max_boxes, fingerprint = datasets.facts()
+    if config["training"] and max_boxes == 0:
+        files = ", ".join(repr(part.annotation_file) for part in datasets.parts)
+        raise UserError(
+            f"annotation file {files}: no annotated box is left after filtering; there is nothing to train on"
+        )
+    height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
+    wide = (sizes[:, 0] > sizes[:, 1]).astype(np.uint8)
+    return DatasetFacts(wide, max_boxes, datasets.proposals, height, width, fingerprint, datasets.sizes)
+
+
+def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
+    long = short = 0
+    for part in datasets.parts:
+        edges = _pipeline_edges(part.dataset.pipeline)
+        if edges is None:
+            edges = _annotated_edges(part)
+        long, short = max(long, edges[0]), max(short, edges[1])
+    divisor = config["size_divisor"]
+    long, short = padded(long, divisor), padded(short, divisor)
+    return (short if config["group_by_aspect_ratio"] or config["batch_size"] == 1 else long), long
+
+
+def _pipeline_edges(pipeline: Any) -> tuple[int, int] | None:
+    """(long, short) edge in pixels that the last resizing transform of a built pipeline leaves at most; None without
+    one."""
+    for transform in reversed(getattr(pipeline, "transforms", pipeline)):
+        scales = _scales(transform)
+        if scales:
+            factor = max(getattr(transform, "ratio_range", None) or (1.0,))
+            edges = [sorted((round(w * factor), round(h * factor))) for w, h in scales]
+            return max(edge[1] for edge in edges), max(edge[0] for edge in edges)
+    return None
+
+
+def _scales(transform: Any) -> list[tuple[int, int]]:
+    if "Resize" not in type(transform).__name__:
+        return []
+    scale = getattr(transform, "scales", None) or getattr(transform, "scale", None)
+    if not isinstance(scale, list | tuple):
+        return []
+    return [tuple(scale)] if isinstance(scale[0], int | float) else [tuple(one) for one in scale]
+
+
+def _annotated_edges(part: Any) -> tuple[int, int]:
+    sizes = [part.dataset.get_data_info(index) for index in range(len(part.dataset))]
+    pairs = [sorted((info.get("height", 0), info.get("width", 0))) for info in sizes]
+    if not all(pair[0] for pair in pairs):
+        raise UserError(
+            "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
+            "image sizes; set feed.max_image_size=(height, width)"
+        )
+    return max(pair[1] for pair in pairs), max(pair[0] for pair in pairs)

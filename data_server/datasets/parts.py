@@ -1,0 +1,298 @@
+"""Builds MMDetection data sets and says what the server must know of them.
+
+A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
+UniDetector's have been taken out:
+
+    class_agnostic   every label becomes 0 (stage 1)
+    proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.datasets.proposals`; with
+                     it go ``proposal_model`` and the pipeline's ``LoadProposals``.
+
+A COCO file's categories all count, unless ``metainfo.classes`` names some. A box's label is the place of its category
+among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` are the names by label.
+
+Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
+its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
+
+Building runs once per stream, in the stream's nursery; the workers forked from it share its memory.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
+import numpy as np
+import xxhash
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.utils import import_modules_from_strings
+
+from data_server.datasets import proposals
+from shared.errors import UserError, described, nearest
+
+_EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
+_NOTHING_LEFT = (
+    "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
+)
+
+
+class Part:
+    """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
+
+    ``results(index)`` is what the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8
+    and the boxes.
+    """
+
+    def __init__(self, config: dict[str, Any], dataset_id: int, *, training: bool) -> None:
+        config = dict(config)
+        self.dataset_id = dataset_id
+        self.class_agnostic = bool(config.pop("class_agnostic", False))
+        config.setdefault("test_mode", not training)
+        wanted = proposals.Settings(config)
+        annotations = _annotation_file(config)
+        named = _named_classes(config)
+        if self.class_agnostic and annotations and not config.get("metainfo"):
+            named = category_names(annotations)
+            config["metainfo"] = {"classes": named}
+        self.dataset, categories = _build(config, annotations, all_count=not named)
+        self.pack = _take_packing(self.dataset)
+        self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
+        self.annotation_file = annotations
+        self.classes = list(self.dataset.metainfo.get("classes") or ())
+        if categories:
+            self.classes = [categories[identity] for identity in self.dataset.cat_ids]
+        if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
+            _check_classes(config, category_names(annotations), annotations)
+        if len(self.dataset) == 0:
+            raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
+        self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
+
+    def results(self, index: int) -> dict[str, Any]:
+        return self.dataset[index]
+
+    def stream_id(self, index: int, place: int) -> int:
+        """What batches call image `index`: its id where that is a number, else its `place` among all images of the
+        stream."""
+        return numbered(self.dataset.get_data_info(index).get("img_id"), place)
+
+    def image_path(self, index: int) -> str:
+        """The file of image `index`, for messages."""
+        return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
+
+    def facts(self, index: int) -> tuple[int, int, int, bytes]:
+        """Width and height of image `index` (0 where the annotations do not say), how many boxes it has, and all that
+        is annotated about it."""
+        info = self.dataset.get_data_info(index)
+        width, height, instances = info.get("width", 0), info.get("height", 0), info.get("instances", ())
+        boxes = [(box.get("bbox"), box.get("bbox_label"), box.get("ignore_flag")) for box in instances]
+        return width, height, len(boxes), repr((info.get("img_id"), width, height, boxes)).encode()
+
+
+class Datasets:
+    """All data sets of a stream, end to end under one index."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Builds from the data part of a trainer's config (`shared.config.data_part`).
+
+        Raises:
+            UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
+        """
+        DefaultScope.get_instance("unidetector", scope_name="mmdet")
+        import_custom(config.get("custom_imports"))
+        dataset = config["dataset"]
+        parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
+        self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
+        with_proposals = [part.proposals is not None for part in self.parts]
+        if any(with_proposals) and not all(with_proposals):
+            raise UserError(
+                f"data set {with_proposals.index(False)} (counted from 0) has no proposal_file, "
+                f"data set {with_proposals.index(True)} has one; all of a ConcatDataset need one, or none"
+            )
+        # One number for the whole stream: the trainer compiles its kernels for it.
+        self.proposals = max(part.proposals.most for part in self.parts) if all(with_proposals) else 0
+        self._ends = np.cumsum([len(part.dataset) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def locate(self, index: int) -> tuple[Part, int]:
+        """The data set that holds image `index`, and the image's index there."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each data set has."""
+        return [len(part.dataset) for part in self.parts]
+
+    @property
+    def classes(self) -> list[list[str]]:
+        """The names of each data set's classes by label."""
+        return [part.classes for part in self.parts]
+
+    def facts(self) -> tuple[np.ndarray, int, str]:
+        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations
+        and proposals, which does not depend on where the files are."""
+        sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
+        places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
+        for row, (part, index) in enumerate(places):
+            *sizes[row], boxes, annotated = part.facts(index)
+            most = max(most, boxes)
+            digest.update(annotated)
+        for part in self.parts:
+            if part.proposals is not None:
+                digest.update(part.proposals.fingerprint)
+        return sizes, most, digest.hexdigest()
+
+
+def numbered(identity: Any, place: int) -> int:
+    """An image's id in batches, where only numbers travel."""
+    return int(identity) if str(identity).isdigit() else place
+
+
+def category_names(annotation_file: str) -> list[str]:
+    """The names of a COCO file's categories, in the file's order."""
+    return [category["name"] for category in _read_coco(annotation_file)["categories"]]
+
+
+def _annotation_file(config: dict[str, Any]) -> str | None:
+    name = config.get("ann_file")
+    if not name:
+        return None
+    path = Path(config.get("data_root") or "") / name
+    if not path.is_file():
+        raise UserError(
+            f"annotation file {str(path.absolute())!r}: no such file; "
+            f"check data_root={config.get('data_root')!r} and ann_file={name!r}"
+        )
+    return str(path)
+
+
+def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> tuple[Any, dict[int, str]]:
+    """MMDetection's data set, and the names of a COCO file's categories by id; none of another kind of file.
+
+    Args:
+        all_count: whether every category of a COCO file is a class, because the config names none.
+    """
+    categories: dict[int, str] = {}
+    try:
+        kind = DATASETS.get(str(config.get("type")))
+        if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
+            return DATASETS.build(ConfigDict(config)), {}
+        dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+
+        def read(path: str) -> Any:  # the file once, its categories in passing
+            api = kind.COCOAPI(path)
+            categories.update({identity: one["name"] for identity, one in api.cats.items()})
+            if all_count and kind is CocoDataset:
+                dataset._metainfo["classes"] = tuple(categories.values())
+            return api
+
+        dataset.COCOAPI = read
+        dataset.full_init()
+        return dataset, categories
+    except Exception as error:
+        name = _name(config, annotations)
+        if annotations and "Coco" in str(config.get("type", "")):
+            _check_classes(config, category_names(annotations), annotations)
+            if _EMPTY in str(error):
+                raise UserError(f"{name}: {_NOTHING_LEFT}") from None
+        raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
+
+
+def _name(config: dict[str, Any], annotations: str | None) -> str:
+    return f"data set {config.get('type')!r}" + (f" of annotation file {annotations!r}" if annotations else "")
+
+
+def _take_packing(dataset: Any) -> Any:
+    """Takes the final PackDetInputs off the data set's pipeline: its work is done while writing into the slot."""
+    pipeline = getattr(dataset, "pipeline", None)
+    transforms = getattr(pipeline, "transforms", pipeline)
+    if not transforms or type(transforms[-1]).__name__ != "PackDetInputs":
+        last = type(transforms[-1]).__name__ if transforms else "nothing"
+        raise UserError(
+            f"data set {type(dataset).__name__}: its pipeline ends in {last}; "
+            "expected PackDetInputs as the last transform"
+        )
+    return transforms.pop()
+
+
+def _named_classes(config: dict[str, Any]) -> list[str]:
+    """The classes that a data set's config names itself."""
+    classes = (config.get("metainfo") or {}).get("classes")
+    return list(classes) if isinstance(classes, list | tuple) else []
+
+
+def _check_classes(config: dict[str, Any], known: list[str], annotations: str) -> None:
+    """Raises UserError when the config names a class that is not among the `known` ones of the annotation file."""
+    for name in _named_classes(config):
+        if name not in known:
+            raise UserError(
+                f"annotation file {annotations!r} has no category {name!r}{nearest(name, known)}, "
+                "which metainfo.classes of the config names"
+            )
+
+
+def _loads_after_resizing(pipeline: Any) -> bool:
+    """Whether boxes are loaded after the resizing, in the file's pixels, as MMDetection's test pipelines do."""
+    names = [type(transform).__name__ for transform in getattr(pipeline, "transforms", pipeline)]
+    resized = [place for place, name in enumerate(names) if "Resize" in name]
+    return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]
+
+
+def import_custom(custom: dict[str, Any] | None) -> None:
+    """Imports the modules that ``custom_imports`` of a config names.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
+    if custom:
+        try:
+            import_modules_from_strings(**custom)
+        except Exception as error:
+            raise UserError(f"config key 'custom_imports': {described(error)}") from error
+
+
+_IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
+_ANNOTATION_KEYS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)}
+_CATEGORY_KEYS = {"id": int, "name": str}
+
+
+def _read_coco(path: str) -> dict[str, Any]:
+    """Reads a COCO file; raises UserError naming the line, or the first entry and key, that is malformed."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"annotation file {path!r} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"annotation file {path!r}: not a text file; expected COCO JSON") from None
+    if not isinstance(content, dict):
+        raise UserError(f"annotation file {path!r}: expected a JSON object with images, annotations and categories")
+    for section, keys in (("images", _IMAGE_KEYS), ("annotations", _ANNOTATION_KEYS), ("categories", _CATEGORY_KEYS)):
+        entries = content.get(section)
+        if not isinstance(entries, list):
+            raise UserError(f"annotation file {path!r}: key {section!r} is missing or no list")
+        for number, entry in enumerate(entries):
+            for key, kind in keys.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise UserError(
+                        f"annotation file {path!r}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}"
+                    )
+            if section == "annotations" and (
+                len(entry["bbox"]) != 4 or not all(isinstance(number, int | float) for number in entry["bbox"])
+            ):
+                raise UserError(
+                    f"annotation file {path!r}: annotations[{number}] has bbox {entry['bbox']}; expected [x, y, w, h]"
+                )
+    return content
+
+
+def _short(entry: Any) -> str:
+    text = json.dumps(entry)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,247 @@
+"""The proposals of a data set, by image, and how they follow an image through a pipeline.
+
+In a config they are asked for as UniDetector does it, by a key of the data set and a step of its pipeline, which are
+taken out before MMDetection builds the data set (its own `LoadProposals` neither resizes nor flips)::
+
+    proposal_file=F                          one file (ours or a pickled list, see `proposal_file`, `proposal_list`), or
+                                             a folder that --task propose wrote to: the newest file there that has all
+                                             the data set's images
+    proposal_model=M                         the fingerprint, or its beginning, of the model that has made them: another
+                                             one's are refused (default: any)
+    LoadProposals(num_max_proposals=None,    the first so many of each image
+                  load_score=False)          whether their scores come along; else every score is 1
+
+They are read in the original image's pixels and go where the pipeline says that it has moved the image
+(``homography_matrix``), clipped to it. An image without any has one, empty, at the origin, as in UniDetector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from mmdet.structures.bbox import HorizontalBoxes
+
+from data_server.files import proposal_list
+from data_server.files.proposal_file import COLUMNS, SUFFIX, ImageKey, ProposalFile, image_key
+from shared.errors import UserError, nearest
+
+MAKE = "make them with --task propose"
+_SETTINGS = ("type", "num_max_proposals", "load_score")
+# Transforms that move pixels and do not say so in homography_matrix.
+_SILENT = (
+    "Albu",
+    "CachedMixUp",
+    "CachedMosaic",
+    "CopyPaste",
+    "Expand",
+    "InstaBoost",
+    "MinIoURandomCrop",
+    "MixUp",
+    "Mosaic",
+    "RandomAffine",
+    "RandomCenterCropPad",
+    "RandomShift",
+)
+_LISTED = 3
+
+
+class Settings:
+    """What one data set's config says of proposals; takes that out of `config`."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Raises UserError for a key without the other, an unknown setting, or a pipeline that cannot be followed."""
+        self.file = config.pop("proposal_file", None)
+        self.model = config.pop("proposal_model", None)
+        self.data_root = config.get("data_root") or ""
+        steps = [step for step in config.get("pipeline", ()) if step.get("type") == "LoadProposals"]
+        self.wanted = bool(steps)
+        if bool(self.file) != self.wanted:
+            has, lacks = (
+                ("proposal_file", "no LoadProposals in its pipeline")
+                if self.file
+                else ("LoadProposals in its pipeline", "no proposal_file")
+            )
+            raise UserError(f"data set {config.get('type')!r} has {has} and {lacks}; give both or neither")
+        if not self.wanted:
+            return
+        config["pipeline"] = [step for step in config["pipeline"] if step.get("type") != "LoadProposals"]
+        for key in steps[0]:
+            if key not in _SETTINGS:
+                raise UserError(f"LoadProposals has no {key!r}{nearest(key, _SETTINGS)}")
+        self.most = steps[0].get("num_max_proposals")
+        if self.most is not None and (not isinstance(self.most, int) or self.most < 1):
+            raise UserError(f"LoadProposals.num_max_proposals is {self.most!r}; expected 1 or more, or None")
+        self.load_score = bool(steps[0].get("load_score", False))
+        for step in _steps(config["pipeline"]):
+            if step.get("type") in _SILENT:
+                raise UserError(
+                    f"{step['type']} moves the image without saying how, so proposals cannot follow; "
+                    "take it or LoadProposals out of the pipeline"
+                )
+
+
+def _steps(pipeline: list[dict]) -> Iterator[dict]:
+    """All transforms of a pipeline, those inside of others as well."""
+    for step in pipeline:
+        yield step
+        for inner in step.get("transforms") or ():
+            yield from _steps(inner if isinstance(inner, list | tuple) else [inner])
+
+
+class Proposals:
+    """The proposals of one data set, image by image."""
+
+    def __init__(self, settings: Settings, dataset: Any, annotations: str | None) -> None:
+        """Reads those of all images of MMDetection's `dataset`.
+
+        Raises:
+            UserError: there is no such file, it is damaged, of other images or of another model.
+        """
+        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+        images = [image_key(info) for info in infos]
+        self.path = _located(settings)
+        if self.path.is_dir():
+            file, places = _newest(self.path, images, settings.model)
+        elif self.path.suffix == SUFFIX:
+            file = ProposalFile.open(self.path)
+            _check_model(file, settings.model)
+            places = _places(file, images)
+        else:
+            if settings.model:
+                raise UserError(
+                    f"proposal file {str(self.path)!r}: a pickled list does not say which model made it; take "
+                    "proposal_model out of the config"
+                )
+            file, places = _of_list(self.path, dataset, images, annotations)
+        self.path = file.path
+        starts = np.cumsum(file.counts) - file.counts
+        self._starts = starts[places]
+        self._counts = file.counts[places]
+        if settings.most is not None:
+            self._counts = np.minimum(self._counts, settings.most)
+        self._rows = file.rows
+        self._load_score = settings.load_score
+        digest = xxhash.xxh3_64(repr((file.model, file.data, settings.most, settings.load_score)).encode())
+        digest.update(self._counts.tobytes())
+        self.fingerprint = digest.digest()
+
+    @property
+    def most(self) -> int:
+        """The most that one image has; at least 1."""
+        return max(1, int(self._counts.max(initial=0)))
+
+    def of(self, index: int) -> np.ndarray:
+        """f32 (n,5) of image `index`, n >= 1, in pixels of the original image.
+
+        Raises:
+            UserError: one of them is no box.
+        """
+        start = self._starts[index]
+        rows = np.array(self._rows[start : start + self._counts[index]])
+        if len(rows) == 0:
+            return np.zeros((1, COLUMNS), np.float32)
+        if not np.isfinite(rows).all() or (rows[:, 4] < 0).any():
+            row = int(np.argmin(np.isfinite(rows).all(1) & (rows[:, 4] >= 0)))
+            raise UserError(
+                f"proposal file {str(self.path)!r}: proposal {row} of the data set's image {index} is "
+                f"{rows[row].tolist()}; expected five finite numbers and a score of 0 or more; {MAKE} again"
+            )
+        if not self._load_score:
+            rows[:, 4] = 1
+        return rows
+
+
+def moved(rows: np.ndarray, homography: np.ndarray | None, height: int, width: int) -> np.ndarray:
+    """Proposals f32 (n,5) where a pipeline has moved the image to, clipped to it.
+
+    Args:
+        homography: f32 (3,3), from the original image's pixels to those of the (`height`, `width`) image.
+    """
+    matrix = np.eye(3, dtype=np.float32) if homography is None else np.asarray(homography, np.float32)
+    if not (matrix[0, 1] or matrix[1, 0] or matrix[2, 0] or matrix[2, 1]):
+        # Resized and flipped, in MMDetection's own order of operations, so that the bits are its own.
+        moved = rows.copy()
+        for axis in (0, 1):
+            scale, offset = matrix[axis, axis], matrix[axis, 2]
+            edges = rows[:, axis:4:2] * scale + offset
+            moved[:, axis:4:2] = edges if scale > 0 else edges[:, ::-1]
+    else:
+        boxes = HorizontalBoxes(torch.from_numpy(rows[:, :4].copy()))
+        boxes.project_(matrix)
+        moved = np.column_stack([boxes.tensor.numpy(), rows[:, 4:]]).astype(np.float32)
+    np.clip(moved[:, 0:4:2], 0, width, out=moved[:, 0:4:2])
+    np.clip(moved[:, 1:4:2], 0, height, out=moved[:, 1:4:2])
+    return moved
+
+
+def _located(settings: Settings) -> Path:
+    """The file or folder that ``proposal_file`` names: from the working directory, or else from ``data_root``."""
+    places = [Path(settings.file), Path(settings.data_root) / settings.file]
+    for place in places:
+        if place.exists():
+            return place
+    names = " nor ".join(dict.fromkeys(repr(str(place.absolute())) for place in places))
+    raise UserError(f"proposal_file={settings.file!r}: there is neither {names}; {MAKE}")
+
+
+def _places(file: ProposalFile, images: list[ImageKey]) -> np.ndarray:
+    """Where each of `images` stands in the file, int64 (images,).
+
+    Raises:
+        UserError: one is not there.
+    """
+    place_of = {key: place for place, key in enumerate(file.images)}
+    missing = [key for key in images if key not in place_of]
+    if missing:
+        (identity, name), known = missing[0], {name for _, name in file.images}
+        instead = " (it has an image of that name with another id)" if name in known else ""
+        raise UserError(
+            f"proposal file {str(file.path)!r}: none for {len(missing)} of the data set's {len(images)} images, the "
+            f"first is {name!r}, id {identity}{instead}; it was made for other images, {MAKE} of this data set"
+        )
+    return np.array([place_of[key] for key in images], np.int64)
+
+
+def _check_model(file: ProposalFile, wanted: str | None) -> None:
+    if wanted and not file.model.startswith(wanted):
+        raise UserError(
+            f"proposal file {str(file.path)!r}: made by model {file.model}, proposal_model={wanted!r} is asked for; "
+            f"{MAKE} of that model, or correct proposal_model"
+        )
+
+
+def _newest(folder: Path, images: list[ImageKey], model: str | None) -> tuple[ProposalFile, np.ndarray]:
+    """The newest of a folder's files that has all `images`."""
+    refusals = []
+    for path in sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            file = ProposalFile.open(path)
+            _check_model(file, model)
+            return file, _places(file, images)
+        except UserError as error:
+            refusals.append(str(error))
+    reasons = "; ".join(refusals[:_LISTED]) or f"there is no *{SUFFIX} in it; {MAKE}"
+    raise UserError(f"proposal_file={str(folder)!r}: no file for this data set: {reasons}")
+
+
+def _of_list(
+    path: Path, dataset: Any, images: list[ImageKey], annotations: str | None
+) -> tuple[ProposalFile, np.ndarray]:
+    """A pickled list, whose order is that of all images before filtering."""
+    arrays = proposal_list.read(path)
+    unfiltered = [image_key(info) for info in dataset.load_data_list()]
+    if len(arrays) != len(unfiltered):
+        raise UserError(
+            f"proposal file {str(path)!r}: it has {len(arrays)} entries, annotation file {annotations!r} has "
+            f"{len(unfiltered)} images; it was made for other images, or in training mode, which leaves some out"
+        )
+    counts = np.array([len(rows) for rows in arrays], np.int64)
+    rows = np.concatenate([*arrays, np.zeros((0, COLUMNS), np.float32)])
+    digest = xxhash.xxh3_64(rows.tobytes()).hexdigest()
+    file = ProposalFile(path, unfiltered, counts, rows, digest, "")
+    return file, _places(file, images)

@@ -1,0 +1,158 @@
+"""One sample: an MMDetection pipeline's result, checked, seeded by itself and ready to be written into a slot.
+
+The pipeline runs unmodified up to its final PackDetInputs. What that would do (transposing the image, wrapping boxes
+into tensors) is left out: rows go into the slot as they are, and the device transposes for free.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_server.datasets import proposals
+from data_server.datasets.parts import Datasets, Part, numbered
+from data_server.files.image import damage
+from shared.errors import UserError, described
+
+_FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
+_CARRIED_META = {
+    "img_id",
+    "img_path",
+    "ori_shape",
+    "img_shape",
+    "scale_factor",
+    "flip",
+    "flip_direction",
+    "pad_shape",
+    "sample_idx",
+}
+_NOT_CARRIED = {"gt_masks": "with_mask=False", "gt_seg_map": "with_seg=False"}
+_TAIL_BYTES = 2
+_JPEG_END = b"\xff\xd9"
+
+
+class BadSample(Exception):
+    """An image that cannot be used; the text names its file and says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its boxes.
+
+    image u8 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,); ignored u8
+    (n,) 1 for crowds; proposals f32 (p,5) x1,y1,x2,y2,score in pixels of `image`, None where none are asked for.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    ignored: np.ndarray
+    image_id: int
+    dataset_id: int
+    original_shape: tuple[int, int]
+    scale_factor: tuple[float, float, float, float]
+    flipped: int
+    proposals: np.ndarray | None = None
+
+
+def seed_everything(seed: int) -> None:
+    """Every random generator that a pipeline may use, from one 64-bit seed."""
+    random.seed(seed)
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
+    torch.default_generator.manual_seed(seed)
+
+
+def load(datasets: Datasets, index: int, seed: int) -> Sample:
+    """Runs the pipeline of image `index` with the random generators at `seed`.
+
+    Raises:
+        BadSample: the image is missing, truncated, no image, or the pipeline fails on it.
+        UserError: the pipeline yields something that is not carried.
+    """
+    part, place = datasets.locate(index)
+    seed_everything(seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results = part.results(place)
+    except Exception as error:
+        path = part.image_path(place)
+        raise BadSample(f"image {path!r}: {_reason(path, error)}") from None
+    _check_complete(results.get("img_path"))
+    _check_carried(results, part.pack.meta_keys)
+    return _sample(results, part, place, index)
+
+
+def _sample(results: dict[str, Any], part: Part, place: int, index: int) -> Sample:
+    image = results["img"]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(
+            f"the pipeline yields images of dtype {image.dtype} and shape {image.shape}; expected uint8 (h, w, 3): "
+            "leave normalising to model.data_preprocessor"
+        )
+    boxes = results.get("gt_bboxes")
+    boxes = np.zeros((0, 4), np.float32) if boxes is None else np.asarray(getattr(boxes, "tensor", boxes), np.float32)
+    count = len(boxes)
+    labels = np.asarray(results.get("gt_bboxes_labels", np.zeros(count)), np.int32)
+    ignored = np.asarray(results.get("gt_ignore_flags", np.zeros(count)), np.uint8)
+    order = np.argsort(ignored, kind="stable")
+    scale_factor = np.tile(np.asarray(results.get("scale_factor", (1.0, 1.0)), np.float32), 2)[:4]
+    if part.boxes_are_unscaled:
+        boxes = boxes * scale_factor
+    return Sample(
+        image=image,
+        boxes=boxes[order],
+        labels=np.zeros(count, np.int32) if part.class_agnostic else labels[order],
+        ignored=ignored[order],
+        image_id=numbered(results.get("img_id"), index),
+        dataset_id=part.dataset_id,
+        original_shape=tuple(results.get("ori_shape", image.shape)[:2]),
+        scale_factor=tuple(scale_factor),
+        flipped=_FLIPS[results.get("flip_direction") if results.get("flip") else None],
+        proposals=None
+        if part.proposals is None
+        else proposals.moved(part.proposals.of(place), results.get("homography_matrix"), *image.shape[:2]),
+    )
+
+
+def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
+    for key, remedy in _NOT_CARRIED.items():
+        if results.get(key) is not None:
+            raise UserError(
+                f"the pipeline yields {key!r}, which is not carried to the trainer; load annotations {remedy}"
+            )
+    for key in meta_keys:
+        if key not in _CARRIED_META:
+            raise UserError(
+                f"PackDetInputs.meta_keys names {key!r}, which is not carried; "
+                f"known are: {', '.join(sorted(_CARRIED_META))}"
+            )
+
+
+def _reason(path: str, error: Exception) -> str:
+    if not Path(path).exists():
+        return "no such file"
+    return damage(path) or f"the pipeline fails on it: {described(error)}"
+
+
+def _check_complete(path: str | None) -> None:
+    """OpenCV 4.10 decodes a truncated JPEG into a half-grey picture without an error, so the file's end is looked at.
+
+    Raises:
+        BadSample: the JPEG's data ends early.
+    """
+    if path is None or not path.lower().endswith((".jpg", ".jpeg")):
+        return
+    with open(path, "rb") as file:
+        file.seek(-_TAIL_BYTES, 2)
+        if file.read() == _JPEG_END:
+            return
+    # Some cameras append bytes after the end marker: only a full decode tells those files from truncated ones.
+    if fault := damage(path):
+        raise BadSample(f"image {path!r}: {fault}")

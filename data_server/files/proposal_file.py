@@ -1,0 +1,191 @@
+"""Proposals of all images of a data set in one file: what stage 1 found, and stage 2 is trained on.
+
+The file is a safetensors file (readable with that package, no pickle):
+
+    counts      i64 (images,)   how many proposals each image has
+    proposals   f32 (N,5)       x1,y1,x2,y2 in pixels of the ORIGINAL image and a score, by descending score; the rows
+                                of image 0, then those of image 1, ...; N = sum of counts
+    metadata    format          "unidetector-proposals 1"
+                images          JSON: [[id, "folder/name.jpg"], ...], by which images are found again, whatever the
+                                order or the filter of the data set that reads them
+                model, data     fingerprints of the model that found them and of that list of images
+                about           free text
+
+Rows are mapped into memory when read, never copied, so that all workers share them. While a file is being made, its two
+arrays grow beside it, batch by batch, and it appears under its name only when every image has its proposals::
+
+    NAME.safetensors.rows, NAME.safetensors.counts  ──finish──►  NAME.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from shared.errors import UserError
+
+FORMAT = "unidetector-proposals 1"
+SUFFIX = ".safetensors"
+COLUMNS = 5
+_ROW_BYTES = 4 * COLUMNS
+_COUNT_BYTES = 8
+_MAX_HEADER_BYTES = 1 << 30
+
+ImageKey = tuple[Any, str]  # id, "folder/name"
+
+
+@dataclass(frozen=True)
+class ProposalFile:
+    """A file that was opened: see the module's text. `rows` is a read-only map of ``proposals``."""
+
+    path: Path
+    images: list[ImageKey]
+    counts: np.ndarray
+    rows: np.ndarray
+    model: str
+    data: str
+
+    @classmethod
+    def open(cls, path: Path) -> ProposalFile:
+        """Raises UserError: no such file, or it is cut short or no file of proposals."""
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                if length > min(size, _MAX_HEADER_BYTES):
+                    raise ValueError(f"a header of {length} bytes in a file of {size}")
+                header = json.loads(file.read(length))
+            metadata = header["__metadata__"]
+            if metadata["format"] != FORMAT:
+                raise ValueError(f"its format is {metadata['format']!r}, expected {FORMAT!r}")
+            images = [(identity, str(name)) for identity, name in json.loads(metadata["images"])]
+            counts = _mapped(path, header["counts"], "I64", np.int64, 8 + length, size)
+            rows = _mapped(path, header["proposals"], "F32", np.float32, 8 + length, size)
+            model, data = metadata["model"], metadata["data"]
+            if counts.shape != (len(images),) or rows.shape != (counts.sum(), COLUMNS) or (counts < 0).any():
+                raise ValueError(f"{len(images)} images, counts {counts.shape}, proposals {rows.shape}")
+        except OSError as error:
+            raise UserError(f"proposal file {str(path)!r}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, struct.error) as error:
+            raise UserError(
+                f"proposal file {str(path)!r}: cut short, or not made by --task propose "
+                f"({type(error).__name__}: {error}); make it again"
+            ) from None
+        return cls(path, images, np.array(counts), rows, model, data)
+
+
+def _entry(dtype: str, shape: list[int], start: int, nbytes: int) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, start + nbytes]}
+
+
+def _mapped(path: Path, entry: dict, kind: str, dtype: type, start: int, size: int) -> np.ndarray:
+    first, end = entry["data_offsets"]
+    shape = tuple(int(n) for n in entry["shape"])
+    if entry["dtype"] != kind or min(shape) < 0 or end - first != int(np.prod(shape)) * np.dtype(dtype).itemsize:
+        raise ValueError(f"an array {entry}")
+    if start + end > size or first < 0:
+        raise ValueError(f"the file ends at byte {size}, an array at {start + end}")
+    if first == end:  # nothing can be mapped
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", start + first, shape)
+
+
+def image_key(info: dict[str, Any]) -> ImageKey:
+    """What MMDetection's record of an image says it is: its id and, as in MMDetection's own proposal files, the last
+    two parts of its path."""
+    return info.get("img_id"), "/".join(Path(info["img_path"]).parts[-2:])
+
+
+def fingerprint(images: list[ImageKey]) -> str:
+    """Of a list of images."""
+    return xxhash.xxh3_64(json.dumps(images).encode()).hexdigest()
+
+
+class Writer:
+    """Makes the file of one data set and one model, in as many calls as it takes; any of them may be the first after a
+    crash.
+
+    Args:
+        folder: where the file goes; it is named by the annotation file and both fingerprints.
+        images: all images of the data set, in its order.
+    """
+
+    def __init__(self, folder: Path, title: str, images: list[ImageKey], model: str, about: str) -> None:
+        self._images, self._model, self._about = images, model, about
+        self._data = fingerprint(images)
+        self.path = folder / f"{title}-{self._data[:8]}-{model[:8]}{SUFFIX}"
+        self._rows, self._counts = (self.path.with_name(self.path.name + end) for end in (".rows", ".counts"))
+
+    @property
+    def done(self) -> int:
+        """How many images have their proposals."""
+        if self.path.exists():
+            return len(self._images)
+        return self._counts.stat().st_size // _COUNT_BYTES if self._counts.exists() else 0
+
+    def append(self, first: int, counts: np.ndarray, rows: np.ndarray) -> None:
+        """Adds the `rows` f32 (M,5) of images `first`, `first` + 1, ...; what was there of them before is replaced.
+
+        Raises:
+            UserError: images before `first` have no proposals yet.
+            OSError: the disk is full, or writing is not permitted.
+        """
+        if first > self.done:
+            raise UserError(
+                f"proposals of image {first} for {self.path}, which has {self.done}: it was changed by somebody else; "
+                "start the task again"
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self._rows, self._counts):
+            path.touch()
+        with self._counts.open("r+b") as counts_file, self._rows.open("r+b") as rows_file:
+            before = np.frombuffer(counts_file.read(first * _COUNT_BYTES), np.int64)
+            rows_file.truncate(int(before.sum()) * _ROW_BYTES)
+            counts_file.truncate(first * _COUNT_BYTES)
+            rows_file.seek(0, os.SEEK_END)
+            rows_file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+            rows_file.flush()
+            os.fsync(rows_file.fileno())  # a row that is counted is there
+            counts_file.seek(0, os.SEEK_END)
+            counts_file.write(counts.astype(np.int64).tobytes())
+        if self.done == len(self._images):
+            self._finish()
+
+    def touch(self) -> None:
+        """Makes a finished file the newest one of its folder."""
+        os.utime(self.path)
+
+    def _finish(self) -> None:
+        counts, rows = self._counts.stat().st_size, self._rows.stat().st_size
+        arrays = {
+            "counts": _entry("I64", [counts // _COUNT_BYTES], 0, counts),
+            "proposals": _entry("F32", [rows // _ROW_BYTES, COLUMNS], counts, rows),
+        }
+        metadata = {
+            "format": FORMAT,
+            "images": json.dumps(self._images),
+            "model": self._model,
+            "data": self._data,
+            "about": self._about,
+        }
+        header = json.dumps({"__metadata__": metadata, **arrays}).encode()
+        header += b" " * (-len(header) % 8)
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with partial.open("wb") as target:
+            target.write(struct.pack("<Q", len(header)) + header)
+            for source in (self._counts, self._rows):
+                with source.open("rb") as file:
+                    shutil.copyfileobj(file, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(partial, self.path)
+        for path in (self._counts, self._rows):
+            path.unlink()

@@ -1,0 +1,78 @@
+"""How much memory a stream will take, said and checked before it is taken.
+
+plan = slots x slot bytes (shared, allocated at once) + the data set (once, shared by all workers)
+       + workers x what one needs for itself (measured by `data_server.workers.rehearsal`)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UserError
+
+MIB = 1 << 20
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The memory of one stream, in bytes."""
+
+    slots: int
+    slot_bytes: int
+    dataset_bytes: int = 0
+    workers: int = 0
+    worker_bytes: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.slots * self.slot_bytes + self.dataset_bytes + self.workers * self.worker_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + data set {self.dataset_bytes / MIB:.1f} MiB + "
+            f"{self.workers} workers x {self.worker_bytes / MIB:.1f} MiB = {self.total / MIB:.1f} MiB"
+        )
+
+    def check(self) -> None:
+        """Raises UserError when the machine, or the container, has less left than the plan needs."""
+        left = available()
+        if self.total > left:
+            raise UserError(
+                f"too little memory: the plan is {self}, {left / MIB:.0f} MiB are available; "
+                "lower feed.slots, the batch size, feed.max_image_size, feed.max_boxes or --workers"
+            )
+
+
+def available() -> int:
+    """Bytes that can still be had: the machine's, or the control group's where that is less."""
+    left = _meminfo_available()
+    limit, used = _number("memory.max"), _number("memory.current")
+    if limit is not None and used is not None:
+        left = min(left, max(0, limit - used + _inactive_file()))
+    return left
+
+
+def _meminfo_available() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise UserError("/proc/meminfo has no MemAvailable; a Linux kernel 3.14 or newer is needed")
+
+
+def _number(name: str) -> int | None:
+    """The number in a control-group file; None when there is no such file or no limit."""
+    try:
+        text = (CONTROL_GROUP / name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _inactive_file() -> int:
+    """Page cache of the control group that the kernel drops before it refuses memory."""
+    for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines():
+        if line.startswith("inactive_file "):
+            return int(line.split()[1])
+    return 0

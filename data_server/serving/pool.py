@@ -1,0 +1,327 @@
+"""The processes of one stream: its nursery and its workers. Starts them, watches them, replaces the dead.
+
+    nursery:   forked ──STARTED──► building ──FACTS──► spawns workers and evaluators
+                  └───────────────────┴─────┬─────────────┘
+                                     EOF: dead, another is forked
+
+    worker:    spawned ──STARTED──► idle ──ASSIGN──► busy ──WROTE──► idle, or recycled when it has grown too large
+                  └─────────────────┴───────┬─────────┘
+                            EXITED from its nursery; or pidfd readable, when its nursery is dead
+                                            └──► its slot goes back, another is spawned
+
+A worker's nursery reaps it and says what it died of; a nursery's own death is the EOF of its socket. A nursery takes
+its workers with it; the pool then has the server fork a new one, builds the data set again and goes on. Decisions about
+slots and steps are not made here but in the ledger. What dies again and again before it has done anything ends the
+stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from data_server.handover.predictions import store
+from data_server.machine.kills import out_of_memory_kills
+from data_server.machine.memory import MIB
+from data_server.serving.blame import Death
+from data_server.serving.loop import Loop
+from data_server.serving.meter import Meter, cause_of
+from shared.link import Channel, ChannelClosed
+from shared.messages import (
+    Assign,
+    Build,
+    Exited,
+    Facts,
+    Failure,
+    MessageError,
+    Metrics,
+    Predictions,
+    Spawn,
+    SpawnEvaluator,
+    Started,
+    Wrote,
+)
+
+MAX_STILLBORN = 3
+MAX_EVALUATIONS = 2
+
+
+class Events(Protocol):
+    """What a pool tells its stream. Restarts are counted in `meter`."""
+
+    meter: Meter
+
+    def built(self, facts: Facts, memory: int) -> None:
+        """The data set is built; `memory` is a descriptor of the per-image facts and becomes the stream's."""
+
+    def worker_idle(self, worker: int) -> None: ...
+
+    def worker_wrote(self, worker: int, message: Wrote) -> None: ...
+
+    def worker_died(self, worker: int, death: Death) -> None: ...
+
+    def evaluated(self, answer: Metrics | Failure) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+
+class _Process:
+    """A nursery or worker: its channel and, once it has said STARTED, its pidfd. `nursery` is a worker's parent."""
+
+    def __init__(self, channel: Channel, nursery: _Process | None = None) -> None:
+        self.channel = channel
+        self.nursery = nursery
+        self.pidfd: int | None = None
+        self.recycled = False
+
+    def started(self) -> None:
+        (self.pidfd,) = self.channel.take_descriptors(1)
+
+    def kill(self) -> None:
+        if self.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def forget(self, loop: Loop) -> None:
+        loop.forget(self.channel.fileno())
+        self.channel.close()
+        if self.pidfd is not None:
+            loop.forget(self.pidfd)
+            os.close(self.pidfd)
+
+
+class _Evaluation:
+    """The predictions to be judged, in a memfd that is kept until there is an answer, and the evaluator at work."""
+
+    def __init__(self, order: SpawnEvaluator, predictions: int) -> None:
+        self.order = order
+        self.predictions = predictions
+        self.starts = 0
+        self.channel: Channel | None = None
+
+    def forget(self, loop: Loop) -> None:
+        if self.channel is not None:
+            loop.forget(self.channel.fileno())
+            self.channel.close()
+            self.channel = None
+
+
+class Pool:
+    """The nursery and the workers of one stream.
+
+    Args:
+        fork_nursery: has the root nursery fork a stream's nursery; returns its channel.
+    """
+
+    def __init__(
+        self, loop: Loop, events: Events, config: dict[str, Any], workers: int, fork_nursery: Callable[[], Channel]
+    ) -> None:
+        self._loop = loop
+        self._events = events
+        self._config = config
+        self._wanted = workers
+        self._fork_nursery = fork_nursery
+        self._workers: dict[int, _Process] = {}
+        self._next_worker = 0
+        self._arena: tuple[int, int, int] | None = None
+        self._worker_limit = config["feed"]["worker_memory"] * MIB
+        self._out_of_memory_kills = out_of_memory_kills()
+        self._evaluation: _Evaluation | None = None
+        self._built = False
+        self._stillborn_nurseries = 0
+        self._stillborn_workers = 0
+        self._start_nursery()
+
+    def open(self, slots: int, slot_bytes: int, memory: int) -> None:
+        """The arena is there: spawns all workers. `memory` stays the caller's and must stay open."""
+        self._arena = (slots, slot_bytes, memory)
+        self._fill()
+
+    def assign(self, worker: int, assignment: Assign) -> None:
+        """Gives an idle worker its next batch. If it has just died, its pidfd tells."""
+        with contextlib.suppress(ChannelClosed):
+            self._workers[worker].channel.send(assignment)
+
+    @property
+    def evaluating(self) -> bool:
+        return self._evaluation is not None
+
+    def evaluate(self, evaluator: list, records: list[tuple[Predictions, bytes]]) -> None:
+        """Has an evaluator forked for `records`; its answer comes as `Events.evaluated`."""
+        self._evaluation = _Evaluation(SpawnEvaluator(evaluator), store(records))
+        if self._built:
+            self._start_evaluator()
+
+    def cancel_evaluation(self) -> None:
+        """Its answer, if there is to be one, is wanted no longer. Its process ends when it notices."""
+        if self._evaluation is not None:
+            self._evaluation.forget(self._loop)
+            os.close(self._evaluation.predictions)
+            self._evaluation = None
+
+    def close(self) -> None:
+        """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
+        for process in (self._nursery, *self._workers.values()):
+            process.kill()
+            process.forget(self._loop)
+        self._workers = {}
+        self._built = False
+        self.cancel_evaluation()
+
+    def _start_nursery(self) -> None:
+        self._built = False
+        self._nursery = _Process(self._fork_nursery())
+        self._loop.watch(self._nursery.channel.fileno(), self._nursery_speaks)
+        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+            self._nursery.channel.send(Build(self._config))
+
+    def _nursery_speaks(self) -> None:
+        try:
+            messages = self._nursery.channel.read(Started, Facts, Failure, Exited)
+        except (ChannelClosed, MessageError):
+            self._nursery_died()
+            return
+        for message in messages:
+            if isinstance(message, Failure):
+                self._events.failed(message)
+                return
+            if isinstance(message, Started):
+                self._nursery.started()
+            elif isinstance(message, Exited):
+                self._worker_exited(message)
+            else:
+                self._stillborn_nurseries = 0
+                self._built = True
+                self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
+                self._fill()
+                if self._evaluation is not None and self._evaluation.channel is None:
+                    self._start_evaluator()
+
+    def _nursery_died(self) -> None:
+        self._nursery.kill()
+        if not self._built:
+            self._stillborn_nurseries += 1
+        if self._stillborn_nurseries == MAX_STILLBORN:
+            text = f"the process that builds the data set died {MAX_STILLBORN} times; see the data server's log"
+            self._events.failed(Failure(text, False))
+            return
+        self._nursery.forget(self._loop)
+        if self._evaluation is not None and self._evaluation.channel is not None:
+            self._evaluation.forget(self._loop)
+            self._evaluation.starts -= 1  # the evaluator dies with its nursery, by no doing of its own
+        self._events.meter.nursery_restarts += 1
+        self._events.notice("the process that holds the data set died; building it again")
+        orphans = [number for number, worker in self._workers.items() if worker.nursery is self._nursery]
+        self._start_nursery()
+        for worker in orphans:
+            process = self._workers.get(worker)
+            if process is None:  # the one before was one too many: the stream is closed
+                return
+            if process.pidfd is None:
+                self._stillborn(worker)
+            else:
+                process.kill()
+                self._loop.watch(process.pidfd, lambda worker=worker: self._bury(worker, Death(known=False)))
+
+    def _fill(self) -> None:
+        """Spawns workers until as many are there as wanted."""
+        while self._arena and self._built and len(self._workers) < self._wanted:
+            slots, slot_bytes, memory = self._arena
+            channel, theirs = Channel.pair()
+            worker = self._next_worker
+            self._next_worker += 1
+            self._workers[worker] = _Process(channel, self._nursery)
+            self._loop.watch(channel.fileno(), lambda worker=worker: self._worker_speaks(worker))
+            with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+                self._nursery.channel.send(Spawn(worker, slots, slot_bytes), theirs.fileno(), memory)
+            theirs.close()
+
+    def _worker_speaks(self, worker: int) -> None:
+        process = self._workers[worker]
+        try:
+            messages = process.channel.read(Started, Wrote, Failure)
+        except (ChannelClosed, MessageError):  # what it died of will be said by its nursery
+            self._loop.forget(process.channel.fileno())
+            process.kill()
+            return
+        for message in messages:
+            if isinstance(message, Failure):
+                self._events.failed(message)
+                return
+            if isinstance(message, Started):
+                self._stillborn_workers = 0
+                process.started()
+            else:
+                self._events.worker_wrote(worker, message)
+                if message.memory > self._worker_limit:
+                    self._recycle(worker, message)
+                    return
+            self._events.worker_idle(worker)
+
+    def _recycle(self, worker: int, wrote: Wrote) -> None:
+        """Between two batches, so the stream loses nothing."""
+        self._events.notice(
+            f"worker {worker} held {wrote.memory / MIB:.0f} MiB before the batch of step {wrote.step} "
+            f"(feed.worker_memory={self._worker_limit // MIB}); a fresh one takes its place"
+        )
+        self._workers[worker].recycled = True
+        self._workers[worker].kill()
+
+    def _worker_exited(self, message: Exited) -> None:
+        if message.worker not in self._workers:
+            return
+        if self._workers[message.worker].pidfd is None:
+            self._stillborn(message.worker)
+            return
+        kills, self._out_of_memory_kills = self._out_of_memory_kills, out_of_memory_kills()
+        out_of_memory = message.signal == signal.SIGKILL and self._out_of_memory_kills > kills
+        self._bury(message.worker, Death(message.signal, message.code, out_of_memory))
+
+    def _bury(self, worker: int, death: Death) -> None:
+        """The worker is known to be dead: nobody writes its slot any more."""
+        process = self._workers.pop(worker)
+        process.forget(self._loop)
+        self._events.meter.worker_restarts["recycled" if process.recycled else cause_of(death)] += 1
+        if not process.recycled:
+            self._events.worker_died(worker, death)
+        self._fill()
+
+    def _stillborn(self, worker: int) -> None:
+        """The worker died before it could say who it is: it was never given a slot."""
+        self._workers.pop(worker).forget(self._loop)
+        self._stillborn_workers += 1
+        self._events.meter.worker_restarts["stillborn"] += 1
+        if self._stillborn_workers == MAX_STILLBORN * self._wanted:
+            self._events.failed(Failure("no worker can be started; see the data server's log", False))
+        self._fill()
+
+    def _start_evaluator(self) -> None:
+        evaluation = self._evaluation
+        evaluation.starts += 1
+        evaluation.channel, theirs = Channel.pair()
+        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+            self._nursery.channel.send(evaluation.order, theirs.fileno(), evaluation.predictions)
+        theirs.close()
+        self._loop.watch(evaluation.channel.fileno(), self._evaluator_speaks)
+
+    def _evaluator_speaks(self) -> None:
+        evaluation = self._evaluation
+        try:
+            answers = evaluation.channel.read(Metrics, Failure)
+        except (ChannelClosed, MessageError):
+            if evaluation.starts < MAX_EVALUATIONS:
+                self._events.notice("the evaluator died; evaluating again")
+                evaluation.forget(self._loop)
+                if self._built:
+                    self._start_evaluator()
+                return
+            text = f"the evaluator died {MAX_EVALUATIONS} times; its last words are in the data server's log"
+            answers = [Failure(text, False)]
+        if answers:
+            self.cancel_evaluation()
+            self._events.evaluated(answers[0])

@@ -1,0 +1,333 @@
+"""The data server: one process, one poll loop, many streams. Imports neither torch nor mmdet; those live in the
+nursery.
+
+    lifeline socket ──HAIL──► client known ──HELLO on the control channel──► stream ──GOODBYE, failure──► gone
+                                                              ▲                 └──EOF──► dormant ──time──► gone
+                                                              └────HELLO of the same stream──┘
+
+All it does itself is to route: what a client says to its stream, what a stream says to its client. A client that breaks
+the protocol loses its stream, nobody else notices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import zmq
+
+from data_server.machine.descriptors import GUESTS, DescriptorPlan
+from data_server.serving.client import Client
+from data_server.serving.ledger import ProtocolError
+from data_server.serving.loop import Loop
+from data_server.serving.pool import Pool
+from data_server.serving.stream import Stream, check
+from shared.codec import decode, encode
+from shared.errors import UserError
+from shared.faults import reach
+from shared.lifetime import STOP_SIGNALS
+from shared.link import Address, Channel, ChannelClosed
+from shared.messages import (
+    MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
+    Checkpointed,
+    Evaluate,
+    Failure,
+    Fork,
+    Goodbye,
+    Hail,
+    Hello,
+    Message,
+    MessageError,
+    Predictions,
+    Ready,
+    Release,
+)
+
+if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
+    from data_server.serving.prometheus import Exporter
+
+NURSERY_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # A worker takes and frees the same few megabytes for every image; glibc would return them to the kernel each time.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+_MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, whoever floods the channel
+
+
+class DataServer:
+    """Serves streams on `address` with `workers` worker processes each; `exporter` tells how they fare."""
+
+    def __init__(
+        self, address: Address, workers: int, *, quiet: bool = False, exporter: Exporter | None = None
+    ) -> None:
+        """Raises UserError when the address cannot be used, or too few files may be open."""
+        self._descriptors = DescriptorPlan.of_this_process(workers)
+        self._address = address
+        self._workers = workers
+        self._quiet = quiet
+        self._exporter = exporter
+        self._loop = Loop()
+        self._stop_on_signals()
+        self._lock = address.occupy()
+        self._context = zmq.Context()
+        self._control = self._context.socket(zmq.ROUTER)
+        self._control.setsockopt(zmq.LINGER, 0)
+        self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._control.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        # A batch must never be dropped; credits bound what can be under way.
+        self._control.setsockopt(zmq.SNDHWM, 0)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._control.bind(address.control)
+            self._listener.bind(address.lifeline)
+        except (zmq.ZMQError, OSError) as error:
+            raise UserError(f"data server address {address.text!r}: cannot make sockets there: {error}") from None
+        self._listener.listen()
+        self._guests: dict[Channel, bytes] = {}  # clients that have not said HELLO yet; b"" before their HAIL
+        self._lifelines: dict[bytes, Channel] = {}  # those of them that have said HAIL
+        self._streams: dict[bytes, Stream] = {}
+        self._dormant: dict[Stream, Callable[[], None]] = {}  # with the timer that ends it
+        self._root: tuple[subprocess.Popen, Channel] | None = None
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, and not at all if one has come already."""
+        self._start_root()
+        self._loop.watch(self._control, self._client_speaks)
+        self._loop.watch(self._listener.fileno(), self._client_connects)
+        if self._exporter is not None:
+            self._exporter.attach(self._loop, self._streams, self._dormant)
+            self.log(f"metrics on {self._exporter.url}")
+        self.log(f"listening on {self._address.text}, {self._workers} workers per stream")
+        try:
+            self._loop.run()
+        finally:
+            self._shut_down()
+
+    # What a stream needs ----------------------------------------------------------------------------------------------
+
+    def send(self, identity: bytes, message: Message) -> None:
+        # A client that is gone cannot be routed to; the EOF of its lifeline tells its stream.
+        with contextlib.suppress(zmq.ZMQError):
+            self._control.send_multipart([identity, encode(message)], zmq.DONTWAIT)
+
+    def close(self, stream: Stream) -> None:
+        if stream in self._dormant:
+            self._loop.cancel(self._dormant.pop(stream))
+        elif self._streams.pop(stream.client.identity, None) is not None:
+            self._loop.forget(stream.client.lifeline.fileno())
+        else:
+            return
+        stream.close()
+        self.log(f"stream {stream.name}: closed")
+
+    def make_room(self) -> bool:
+        for stream in list(self._dormant):
+            self.close(stream)
+            return True
+        return False
+
+    def log(self, text: str) -> None:
+        if not self._quiet:
+            print(f"[data_server {time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+    # The lifeline -----------------------------------------------------------------------------------------------------
+
+    def _client_connects(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        if len(self._guests) == GUESTS:
+            self._turn_away(next(iter(self._guests)))
+        lifeline = Channel(connection)
+        self._guests[lifeline] = b""
+        self._loop.watch(lifeline.fileno(), lambda: self._client_hails(lifeline))
+
+    def _client_hails(self, lifeline: Channel) -> None:
+        """The first word on a lifeline."""
+        try:
+            hails = lifeline.read(Hail)
+            if not hails:
+                return
+            (hail,) = hails
+            if hail.protocol != PROTOCOL_VERSION:
+                text = (
+                    f"the data server speaks protocol {PROTOCOL_VERSION}, the trainer {hail.protocol}; "
+                    "install the same version on both sides"
+                )
+                lifeline.send(Failure(text, True))
+                raise ChannelClosed
+            if hail.identity in self._lifelines or hail.identity in self._streams:
+                raise MessageError("an identity twice")
+            reach("server.hailed")
+            lifeline.send(Ready(PROTOCOL_VERSION))
+        except (ChannelClosed, MessageError, ValueError):
+            self._turn_away(lifeline)
+            return
+        self._guests[lifeline] = hail.identity
+        self._lifelines[hail.identity] = lifeline
+        self._loop.watch(lifeline.fileno(), lambda: self._lifeline_speaks(hail.identity))
+
+    def _lifeline_speaks(self, identity: bytes) -> None:
+        """RELEASE, CHECKPOINTED, or the EOF. A client that has no stream yet has nothing to say here."""
+        stream = self._streams.get(identity)
+        if stream is None:
+            self._reject(identity)
+            return
+        try:
+            for message in stream.client.lifeline.read(Release, Checkpointed):
+                if identity in self._streams:  # else the message before has ended the stream
+                    stream.on_lifeline(message)
+        except ChannelClosed:
+            self._trainer_died(stream)
+        except (MessageError, ProtocolError) as error:
+            stream.failed(Failure(f"protocol error: {error}", False))
+
+    def _reject(self, identity: bytes) -> None:
+        if lifeline := self._lifelines.get(identity):
+            self._turn_away(lifeline)
+
+    def _turn_away(self, guest: Channel) -> None:
+        self._lifelines.pop(self._guests.pop(guest), None)
+        self._loop.forget(guest.fileno())
+        guest.close()
+
+    def _trainer_died(self, stream: Stream) -> None:
+        self.log(f"stream {stream.name}: the trainer is gone")
+        client = stream.client
+        self._loop.forget(client.lifeline.fileno())
+        del self._streams[client.identity]
+
+        def end() -> None:
+            self.close(stream)
+
+        self._dormant[stream] = end
+        self._loop.after(stream.linger_seconds, end)
+        if not stream.detach():
+            end()
+
+    # The control channel ----------------------------------------------------------------------------------------------
+
+    def _client_speaks(self) -> None:
+        for _ in range(_MESSAGES_IN_A_ROW):
+            try:
+                identity, data, *frames = self._control.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            except ValueError:  # a peer that sent no message part
+                continue
+            self._handle(identity, data, frames)
+
+    def _handle(self, identity: bytes, data: bytes, frames: list[bytes]) -> None:
+        stream = self._streams.get(identity)
+        try:
+            if stream is not None:
+                stream.on_control(decode(data, Predictions, Evaluate, Goodbye), frames)
+            elif identity in self._lifelines:
+                self._open(identity, decode(data, Hello))
+        except (MessageError, ProtocolError) as error:
+            if stream is not None:
+                stream.failed(Failure(f"protocol error: {error}", False))
+            else:
+                self._reject(identity)
+
+    def _open(self, identity: bytes, hello: Hello) -> None:
+        try:
+            check(hello)
+            self._find_room(hello)
+        except UserError as error:
+            with contextlib.suppress(ChannelClosed):
+                self._lifelines[identity].send(Failure(str(error), True))
+            self._reject(identity)
+            return
+        lifeline = self._lifelines.pop(identity)
+        del self._guests[lifeline]
+        client = Client(identity, lifeline, hello.digest)
+        reach("server.hello")
+        for stream in self._dormant:
+            if stream.fits(hello):
+                self._loop.cancel(self._dormant.pop(stream))
+                self._streams[identity] = stream
+                stream.attach(client, hello)
+                return
+        self._streams[identity] = Stream(self, client, hello, self._workers, self._make_pool)
+
+    def _find_room(self, hello: Hello) -> None:
+        """Raises UserError when there are as many streams as there may be, and this would be another."""
+        full = len(self._streams) + len(self._dormant) >= self._descriptors.streams
+        if full and not any(stream.fits(hello) for stream in self._dormant) and not self.make_room():
+            raise UserError(
+                f"the data server serves {self._descriptors}; end one of them, or raise the limit (ulimit -Hn)"
+            )
+
+    def _make_pool(self, stream: Stream, config: dict) -> Pool:
+        return Pool(self._loop, stream, config, self._workers, self._fork_nursery)
+
+    # The root nursery -------------------------------------------------------------------------------------------------
+
+    def _start_root(self) -> None:
+        channel, theirs = Channel.pair()
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "data_server.workers.nursery",
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **NURSERY_ENVIRONMENT},
+        )
+        theirs.close()
+        self._root = (process, channel)
+
+    def _fork_nursery(self) -> Channel:
+        ours, theirs = Channel.pair()
+        try:
+            self._root[1].send(Fork(), theirs.fileno())
+        except ChannelClosed:
+            self.log("the root nursery died; starting another")
+            self._kill_root()
+            self._start_root()
+            with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
+                self._root[1].send(Fork(), theirs.fileno())
+        theirs.close()
+        return ours
+
+    def _kill_root(self) -> None:
+        process, channel = self._root
+        process.kill()
+        process.wait()
+        channel.close()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def _stop_on_signals(self) -> None:
+        """A signal handler alone would not end a poll that is waiting; the byte that Python writes for it does."""
+        reader, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno())
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: setattr(self._loop, "running", False))
+        self._loop.watch(reader.fileno(), lambda: reader.recv(64))
+
+    def _shut_down(self) -> None:
+        for stream in [*self._streams.values(), *self._dormant]:
+            self.close(stream)
+        self._kill_root()
+        self._control.close()
+        self._context.term()
+        self._listener.close()
+        self._address.vacate()

@@ -1,0 +1,165 @@
+"""Nurseries: processes that hold something expensive and are forked from, so that a new worker starts in milliseconds.
+
+    server ──socket pair──► root nursery            torch and mmdet imported once per server (seconds)
+                               │ fork (FORK)
+                               ▼
+                            stream's nursery        the data set built once per stream (BUILD -> FACTS)
+                               │ fork (SPAWN)  │ fork (SPAWN_EVALUATOR)
+                               ▼               ▼
+                            workers         evaluator          share the data set's memory
+
+Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a
+pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one
+it was forked from. Being its workers' parent, a stream's nursery alone learns what they die of, and tells the server
+(EXITED).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from data_server.workers.announce import announce
+from shared.config import from_plain
+from shared.errors import UserError
+from shared.faults import reach
+from shared.lifetime import die_with_parent
+from shared.link import Channel, ChannelClosed
+from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
+
+
+def main() -> None:
+    """``python -m data_server.workers.nursery SOCKET PARENT``: the root nursery, started by the server."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    # pycocotools and plug-ins print what nobody asked for.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    import data_server.datasets.bounds
+    import data_server.workers.evaluator
+    import data_server.workers.rehearsal  # noqa: F401 - importing is what the root nursery is for
+
+    _serve_root(Channel(socket.socket(fileno=descriptor)))
+
+
+def _share_memory() -> None:
+    """Keeps the garbage collector off everything that is there now: in a fork it would write to each object, and copy
+    a hundred megabytes thereby (0.5 s) that are shared otherwise."""
+    gc.collect()
+    gc.freeze()
+
+
+def _serve_root(channel: Channel) -> None:
+    _share_memory()
+    try:
+        while True:
+            channel.receive(Fork)
+            (descriptor,) = channel.take_descriptors(1)
+            _fork(channel, descriptor, _serve_stream)
+    except ChannelClosed:
+        return
+
+
+def _serve_stream(channel: Channel) -> None:
+    """The life of a stream's nursery."""
+    from data_server.datasets.bounds import gather
+    from data_server.datasets.parts import Datasets
+    from data_server.machine.process_memory import private_bytes
+    from data_server.workers.rehearsal import worker_bytes
+
+    announce(channel)
+    config = from_plain(channel.receive(Build).config)
+    try:
+        datasets = Datasets(config)
+        facts = gather(datasets, config)
+    except UserError as error:
+        channel.send(Failure(str(error), True))
+        return
+    _share_memory()
+    reach("nursery.built")
+    memory = facts.to_memory()
+    for_worker = worker_bytes(datasets, config, facts)  # first: forking makes this process copy pages of its own
+    message = Facts(
+        classes=datasets.classes,
+        images=len(datasets),
+        fingerprint=facts.fingerprint,
+        sizes=facts.sizes,
+        max_boxes=facts.max_boxes,
+        max_proposals=facts.max_proposals,
+        batch_height=facts.height,
+        batch_width=facts.width,
+        nursery_bytes=private_bytes(),
+        worker_bytes=for_worker,
+    )
+    channel.send(message, memory)
+    os.close(memory)
+    _serve_spawns(channel, datasets, config)
+
+
+def _serve_spawns(channel: Channel, datasets: object, config: dict) -> None:
+    from data_server.handover.predictions import read
+    from data_server.workers import evaluator, worker
+
+    workers: dict[int, int] = {}  # process id -> number
+    signal.signal(signal.SIGCHLD, lambda *_: _report_the_dead(channel, workers))
+    while True:
+        order = channel.receive(Spawn, SpawnEvaluator)
+        descriptor, memory = channel.take_descriptors(2)
+        if isinstance(order, Spawn):
+            # Until its number is noted, the worker must not die unknown.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+            pid = _fork(channel, descriptor, lambda own, o=order, m=memory: worker.run(own, datasets, config, o, m))
+            workers[pid] = order.worker
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        else:
+            _fork(
+                channel,
+                descriptor,
+                lambda own, o=order, m=memory: evaluator.run(own, datasets, from_plain(o.evaluator), read(m)),
+            )
+        os.close(memory)
+
+
+def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:
+    with contextlib.suppress(ChildProcessError):  # no child is left
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            if (worker := workers.pop(pid, None)) is not None:
+                code = os.waitstatus_to_exitcode(status)
+                channel.send(Exited(worker, signal=max(0, -code), code=max(0, code)))
+
+
+def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> int:
+    """Forks a child that runs `run` on the socket `descriptor` and nothing else of ours. The parent closes its copy and
+    gets the child's process id."""
+    parent = os.getpid()
+    if pid := os.fork():
+        os.close(descriptor)
+        return pid
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        die_with_parent(parent)
+        channel.close()
+        run(Channel(socket.socket(fileno=descriptor)))
+        status = 0
+    except ChannelClosed:
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The evaluator that keeps a stage 1's predictions as proposals: ``dict(type='ProposalFile', ...)`` in EVALUATE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_server.files.proposal_file import Writer, image_key
+from data_server.handover.predictions import Record
+from shared.errors import UserError
+from shared.layout import Layout
+
+ORDER = "ProposalFile"
+
+
+def keep(datasets: Any, order: dict[str, Any], predictions: list[Record]) -> dict[str, float]:
+    """Adds a trainer's predictions to the file of a stream's data set: what EVALUATE with the evaluator
+    ``dict(type='ProposalFile', folder=, model=, about=, first=)`` does.
+
+    Where a bad image was replaced by the next (``feed.on_bad_sample``), it gets no proposals.
+
+    Args:
+        datasets: `data_server.datasets.parts.Datasets` of one data set, unfiltered, in its own order.
+        order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted.
+
+    Returns:
+        ``images_done``, of the file so far; asked without predictions, that is where to go on.
+
+    Raises:
+        UserError: the predictions are of more images than there are, or the file cannot be written.
+    """
+    (part,) = datasets.parts
+    records = [part.dataset.get_data_info(index) for index in range(len(part.dataset))]
+    images = [image_key(record) for record in records]
+    title = Path(part.annotation_file).stem if part.annotation_file else type(part.dataset).__name__
+    writer = Writer(Path(order["folder"]), title, images, str(order["model"]), str(order["about"]))
+    first = int(order["first"])
+    try:
+        for layout, payload in predictions:
+            arrays = Layout.from_wire(layout, len(payload)).views(np.frombuffer(payload, np.uint8))
+            last = first + len(arrays["counts"])
+            if last > len(images):
+                raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(images)}")
+            expected = [part.stream_id(index, index) for index in range(first, last)]
+            own = arrays["image_ids"] == expected
+            rows = np.column_stack([arrays["boxes"], arrays["scores"]])
+            writer.append(first, np.where(own, arrays["counts"], 0), rows[np.repeat(own, arrays["counts"])])
+            first = last
+        if writer.path.exists():
+            writer.touch()
+    except OSError as error:
+        raise UserError(f"cannot write {writer.path}: {error.strerror}; choose another proposal_dir") from error
+    return {"images_done": float(writer.done)}

@@ -1,0 +1,51 @@
+"""The arrays of a detection batch, and how large they are.
+
+images u8 (B,H,W,3) BGR, zero outside the content      H, W: the largest of the batch, a multiple of the size divisor
+image_shapes i32 (B,2), original_shapes i32 (B,2)      height, width in pixels: content in `images`; file on disk
+scale_factors f32 (B,4)                                w, h, w, h: resized / original
+flipped u8 (B,)                                        0 no, 1 horizontally, 2 vertically, 3 both
+image_ids i64 (B,), dataset_ids i32 (B,)
+boxes f32 (B,G,4), labels i32 (B,G), ignored u8 (B,G)  x1,y1,x2,y2 in pixels of `images`; G a multiple of 8
+box_counts i32 (B,)                                    boxes to train on; crowds (`ignored` 1) follow, then zeros
+proposals f32 (B,P,5), proposal_counts i32 (B,)        only with LoadProposals: x1,y1,x2,y2,score in pixels of `images`,
+                                                       then zeros; P the same in all batches, a multiple of 8
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from shared.layout import Layout
+
+BOX_MULTIPLE = 8  # of boxes, and of proposals
+
+
+@lru_cache(256)
+def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 0) -> Layout:
+    """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes and
+    `proposals` proposals each; 0: it carries no proposals."""
+    of_proposals = [
+        ("proposals", "float32", (batch, padded(proposals, BOX_MULTIPLE), 5)),
+        ("proposal_counts", "int32", (batch,)),
+    ]
+    return Layout.pack(
+        [
+            ("images", "uint8", (batch, height, width, 3)),
+            ("image_shapes", "int32", (batch, 2)),
+            ("original_shapes", "int32", (batch, 2)),
+            ("scale_factors", "float32", (batch, 4)),
+            ("flipped", "uint8", (batch,)),
+            ("image_ids", "int64", (batch,)),
+            ("dataset_ids", "int32", (batch,)),
+            ("boxes", "float32", (batch, boxes, 4)),
+            ("box_counts", "int32", (batch,)),
+            ("labels", "int32", (batch, boxes)),
+            ("ignored", "uint8", (batch, boxes)),
+            *(of_proposals if proposals else ()),
+        ]
+    )
+
+
+def padded(size: int, multiple: int) -> int:
+    """`size` rounded up to a multiple of `multiple`."""
+    return -(-size // multiple) * multiple

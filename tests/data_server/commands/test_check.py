@@ -1,0 +1,107 @@
+"""``python -m data_server check``: a config's data sets, sound and not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.embeddings import names_file
+from tests.cluster import ROOT
+from tests.photos import CLASSES, annotations_of, draw, write_annotations
+
+CONFIG = """
+data_root = '{root}'
+train_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(128, 96), keep_ratio=True), dict(type='PackDetInputs')]
+part = dict(type='CocoDataset', ann_file='all.json', data_prefix=dict(img='images/'), pipeline=train_pipeline)
+named = dict(part, metainfo=dict(classes={classes}))
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(
+        type='ConcatDataset',
+        datasets=[dict(named, filter_cfg=dict(filter_empty_gt=True)), dict(part, class_agnostic=True)]))
+val_dataloader = dict(batch_size=2, dataset=named)
+test_dataloader = dict(batch_size=2, dataset=named)
+model = dict(roi_head=dict(bbox_head=dict(zeroshot_path='{{data_root}}/text.npy')))
+"""
+
+
+def check(folder: Path, classes: list[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and output for a config about the pictures in `folder`."""
+    path = folder / "config.py"
+    path.write_text(CONFIG.format(root=folder, classes=classes))
+    command = [sys.executable, "-W", "ignore", "-m", "data_server", "check", "--config", str(path), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set and text embeddings of its classes."""
+    folder = draw(tmp_path / "set")
+    np.save(folder / "text.npy", np.zeros((len(CLASSES), 8), np.float32))
+    names_file(folder / "text.npy").write_text(json.dumps(CLASSES))
+    return folder
+
+
+def test_sound_data_are_counted_and_pass(folder: Path) -> None:
+    code, output = check(folder, CLASSES, "--images", "5")
+    boxes = len(annotations_of(folder)["annotations"]) - 1
+    counted = f"12 images, 1 of them without a box; {boxes} boxes and 1 crowds; 3 classes"
+    assert code == 0, output
+    assert output.splitlines() == [
+        "",
+        "train 0: all.json",
+        f"  {counted}; 11 images to train on; 5 images decoded",
+        "",
+        "train 1: all.json",
+        f"  {counted}; 12 images to train on; 5 images decoded",
+        "",
+        "val 0: all.json",
+        f"  {counted}; 5 images decoded",
+        "",
+        "test 0: all.json",
+        "  the same as val 0: all.json",
+        "",
+        "0 kinds of errors, 0 of warnings in 3 data sets",
+    ]
+
+
+def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_2(folder: Path) -> None:
+    content = annotations_of(folder)
+    content["annotations"][0]["bbox"] = [-5, 0, 20, 20]
+    write_annotations(folder, content)
+    (folder / "images" / "02.jpg").write_bytes(b"no picture")
+    (folder / "images" / "03.jpg").unlink()
+    names_file(folder / "text.npy").write_text(json.dumps(CLASSES[::-1]))
+    code, output = check(folder, CLASSES, "--images", "all", "--cfg-options", "test_dataloader=None")
+    assert code == 2
+    for line in (
+        "ERROR   1 image files that are not there: ",
+        "ERROR   1 image files that cannot be read: ",
+        "warning 1 boxes that reach beyond their image; they are cut: annotation 1 of image 100 [-5, 0, 20, 20]",
+        "ERROR   2 rows of another name than the class's in ",
+    ):
+        assert f"  {line}" in output, output
+
+
+def test_classes_that_the_file_does_not_have_are_told_once(folder: Path) -> None:
+    code, output = check(folder, [*CLASSES[:2], "shoes"], "--cfg-options", "train_dataloader=None")
+    assert code == 2
+    assert output.count("ERROR") == 1
+    assert "  ERROR   1 classes that are no categories of the file: 'shoes' (did you mean 'shoe'?)" in output
+    assert "  warning 1 categories that no class names; their boxes are left out: 'shoe'" in output
+
+
+def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(folder: Path) -> None:
+    code, output = check(folder, CLASSES, "--cfg-options", "val_dataloader.dataset.ann_file=none.json")
+    assert code == 2
+    assert "val 0: none.json\n  not readable\n  ERROR   annotation file" in output
+    assert output.endswith("1 kinds of errors, 0 of warnings in 4 data sets\n")

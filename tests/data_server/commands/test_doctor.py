@@ -1,0 +1,124 @@
+"""The doctor under real limits: each is set for its process alone."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_server.commands import doctor
+from data_server.commands.doctor import CHECKS, Options, examine
+from tests.cluster import ROOT
+
+Verdicts = dict[str, tuple[str, str]]
+NAME = slice(9, 29)
+
+
+@pytest.fixture(scope="module")
+def here() -> tuple[int, Verdicts]:
+    """The exit code and, by check, the verdict and what was said."""
+    command = [sys.executable, "-m", "data_server", "doctor"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert not done.stderr, done.stderr
+    lines = done.stdout.splitlines()
+    return done.returncode, {line[NAME].strip(): (line[:8].strip(), line[NAME.stop + 1 :]) for line in lines}
+
+
+def test_a_machine_that_runs_these_tests_has_no_fault_and_every_check_says_one_line(here: tuple[int, Verdicts]) -> None:
+    code, verdicts = here
+    assert code == 0
+    assert list(verdicts) == list(CHECKS)
+    assert {verdict for verdict, _ in verdicts.values()} <= {"ok", "warning"}
+    assert all(text for _, text in verdicts.values())
+
+
+def test_torch_is_imported_in_a_process_of_its_own(here: tuple[int, Verdicts]) -> None:
+    assert "torch and MMDetection were imported in" in here[1]["worker imports"][1]
+    code = (
+        "import sys\nfrom data_server import doctor\n"
+        "doctor.CHECKS.pop('worker imports')\n"
+        "for check in doctor.CHECKS.values():\n    doctor.examine(check, doctor.Options(1, 'ipc:///tmp/never'))\n"
+        "assert not {'torch', 'mmdet', 'mmcv', 'jittor'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# (launcher or options or environment, check, verdict, what is said)
+ILLNESSES = {
+    "few open files": (("prlimit", "--nofile=60"), "open files", "fault", "at most 60 files may be open (ulimit -Hn)"),
+    "some open files": (("prlimit", "--nofile=120"), "open files", "warning", "raise the limit (ulimit -Hn) for more"),
+    "small files": (("prlimit", "--fsize=100000"), "other limits", "warning", "ulimit -f unlimited"),
+    "no room for shared memory": (("prlimit", "--fsize=100000"), "shared memory", "fault", "File too large"),
+    "core files": (("prlimit", "--core=unlimited"), "other limits", "warning", "ulimit -c 0"),
+    "one core": (("taskset", "-c", "0"), "processors", "warning", "for 2 workers; --workers 1 would do as much"),
+}
+
+
+@pytest.mark.parametrize("illness", ILLNESSES)
+def test_the_doctor_finds(illness: str) -> None:
+    launcher, check, verdict, said = ILLNESSES[illness]
+    code = (
+        "import sys\nfrom data_server.commands.doctor import *\n"
+        "print(*examine(CHECKS[sys.argv[1]], Options(2, default_address())))\n"
+    )
+    command = [*launcher, sys.executable, "-c", code, check]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith(f"{verdict} ") and said in done.stdout, done.stdout + done.stderr
+
+
+def test_a_fault_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", {name: CHECKS[name] for name in ("kernel", "address")})
+    assert doctor.main(["--listen", "ipc:///" + "d" * 120]) == 1
+    kernel, address = capsys.readouterr().out.splitlines()
+    assert kernel.startswith("ok ")
+    assert address.startswith("fault ") and "the kernel allows 107" in address
+    assert doctor.main(["--listen", "ipc:///tmp/never"]) == 0
+
+
+def test_a_temporary_directory_whose_name_is_too_long_for_sockets_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("d" * 100)
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    verdict, text = examine(CHECKS["temporary directory"], Options(1, ""))
+    assert verdict == "fault" and "AF_UNIX path too long; set TMPDIR to a shorter path" in text
+    assert not list(place.iterdir())
+
+
+def test_a_place_where_no_socket_can_be_made_is_named() -> None:
+    assert examine(CHECKS["address"], Options(1, "ipc:///proc/feed")) == (
+        "fault",
+        "sockets for ipc:///proc/feed cannot be made in /proc: No such file or directory; choose another --listen",
+    )
+
+
+def test_an_address_that_is_served_is_no_fault(long_lived_cluster) -> None:
+    text = long_lived_cluster.address.text
+    assert examine(CHECKS["address"], Options(1, text)) == ("ok", f"a data server answers at {text}")
+
+
+@pytest.fixture
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The project as installed, with requirements of one's choice."""
+
+    def declare(*requirements: str) -> tuple[str, str]:
+        folder = tmp_path / "unidetector_jittor-9.dist-info"
+        folder.mkdir(exist_ok=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {doctor.PROJECT}", "Version: 9"]
+        (folder / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {text}" for text in requirements)]))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return examine(CHECKS["versions"], Options(1, ""))
+
+    return declare
+
+
+def test_packages_are_held_against_what_is_declared(declared) -> None:
+    numpy = importlib.metadata.version("numpy")
+    assert declared("numpy>=1.26.4,<2", "jittor==0; extra == 'trainer'") == ("ok", f"numpy {numpy}")
+    assert declared("numpy<1.2", "no-such-thing>=1; extra == 'data-server'") == (
+        "fault",
+        f"numpy is {numpy}, expected <1.2; no-such-thing is missing; pip install -e '.[data-server]'",
+    )

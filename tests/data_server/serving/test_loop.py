@@ -1,0 +1,90 @@
+import os
+import time
+
+import zmq
+
+from data_server.serving.loop import Loop
+
+
+def pipe_with_a_byte() -> int:
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    return reader
+
+
+def test_every_ready_source_is_called():
+    loop, called = Loop(), []
+    for name in "ab":
+        reader = pipe_with_a_byte()
+        loop.watch(reader, lambda name=name, reader=reader: called.append(name) or loop.forget(reader))
+    last = pipe_with_a_byte()
+    loop.watch(last, lambda: setattr(loop, "running", len(called) < 2))
+    loop.run()
+    assert sorted(called) == ["a", "b"]
+
+
+def test_a_descriptor_that_another_callback_closed_is_not_mistaken_for_its_successor():
+    """Two sources are ready at once; whichever is served first replaces the other by a new one of the same number."""
+    loop, called = Loop(), []
+    first, second = pipe_with_a_byte(), pipe_with_a_byte()
+
+    def replace(other: int) -> None:
+        loop.forget(other)
+        os.close(other)
+        empty, _ = os.pipe()
+        assert empty == other
+        loop.watch(empty, lambda: called.append("the successor, which has nothing to say"))
+        loop.running = False
+
+    loop.watch(first, lambda: replace(second))
+    loop.watch(second, lambda: replace(first))
+    loop.run()
+    assert called == []
+
+
+def test_a_timer_fires_once_when_its_time_has_come_and_not_when_it_is_cancelled():
+    loop, called = Loop(), []
+
+    def first() -> None:
+        called.append("first")
+
+    def never() -> None:
+        called.append("cancelled")
+
+    loop.after(0.01, first)
+    loop.after(0.0, never)
+    loop.cancel(never)
+    loop.after(0.05, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert called == ["first"]
+
+
+def test_sources_are_served_while_a_timer_runs():
+    loop, called = Loop(), []
+    reader = pipe_with_a_byte()
+    loop.watch(reader, lambda: called.append("source") or loop.forget(reader))
+    loop.after(0.05, lambda: called.append("timer") or setattr(loop, "running", False))
+    loop.run()
+    assert called == ["source", "timer"]
+
+
+def test_a_message_is_served_even_when_a_send_has_taken_its_news_away(tmp_path):
+    """ZeroMQ's descriptor is readable until anybody has looked at the socket; a send looks."""
+    context = zmq.Context()
+    server, client = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    server.bind(f"ipc://{tmp_path}/s")
+    client.connect(f"ipc://{tmp_path}/s")
+    loop, heard = Loop(), []
+
+    def listen() -> None:
+        heard.append(server.recv())
+        loop.running = False
+
+    loop.watch(server, listen)
+    client.send(b"message")
+    time.sleep(0.2)
+    server.send(b"something else")
+    loop.after(5, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert heard == [b"message"]
+    context.destroy(linger=0)

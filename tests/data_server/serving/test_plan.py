@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_server.serving.plan import Plan, sample_seed
+from shared.errors import UserError
+
+WIDE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1], np.uint8)
+
+
+def plan(**changes):
+    arguments = {"batch_size": 2, "shuffle": True, "group_by_aspect_ratio": True, "seed": 5} | changes
+    return Plan(arguments.pop("wide", WIDE), **arguments)
+
+
+def epoch_of(one, number=0):
+    steps = one.steps_per_epoch
+    return [one.batch(number * steps + step) for step in range(steps)]
+
+
+PLANS = st.fixed_dictionaries(
+    {
+        "wide": st.lists(st.integers(0, 1), min_size=1, max_size=30).map(lambda bits: np.array(bits, np.uint8)),
+        "batch_size": st.integers(1, 5),
+        "shuffle": st.booleans(),
+        "group_by_aspect_ratio": st.booleans(),
+        "seed": st.integers(0, 2**64 - 1),
+    }
+)
+
+
+@given(PLANS, st.integers(0, 3))
+@settings(max_examples=80, deadline=None)
+def test_every_image_is_in_every_epoch(arguments, number):
+    batches = epoch_of(plan(**arguments), number)
+    assert {index for batch in batches for index in batch.indices} == set(range(len(arguments["wide"])))
+    assert {batch.epoch for batch in batches} == {number}
+
+
+@given(PLANS)
+@settings(max_examples=80, deadline=None)
+def test_no_batch_mixes_wide_and_high_images(arguments):
+    arguments["group_by_aspect_ratio"] = True
+    for batch in epoch_of(plan(**arguments)):
+        assert len({int(arguments["wide"][index]) for index in batch.indices}) == 1
+
+
+@given(PLANS, st.integers(1, 4))
+@settings(max_examples=80, deadline=None)
+def test_the_ranks_share_an_epoch_out_among_themselves(arguments, world_size):
+    whole = epoch_of(plan(**arguments))
+    ranks = [epoch_of(plan(**arguments, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert len({len(batches) for batches in ranks}) == 1
+    dealt = [batch for step in zip(*ranks, strict=True) for batch in step]
+    assert dealt[: len(whole)] == whole
+    assert len(dealt) - len(whole) < world_size
+
+
+@given(PLANS)
+@settings(max_examples=80, deadline=None)
+def test_without_shuffling_every_image_counts_once_and_in_order(arguments):
+    arguments |= {"shuffle": False, "group_by_aspect_ratio": False}
+    counted = [index for batch in epoch_of(plan(**arguments)) for index in batch.indices[: batch.valid]]
+    assert counted == list(range(len(arguments["wide"])))
+
+
+def test_what_a_rank_repeats_at_the_end_of_a_validation_epoch_does_not_count():
+    ranks = [epoch_of(plan(shuffle=False, rank=rank, world_size=4)) for rank in range(4)]
+    assert sum(batch.valid for batches in ranks for batch in batches) == len(WIDE)
+    assert ranks[3][-1].valid == 0
+
+
+def test_a_batch_depends_on_its_step_alone():
+    forwards, backwards = plan(), plan()
+    steps = range(3 * forwards.steps_per_epoch)
+    assert {step: forwards.batch(step) for step in steps} == {step: backwards.batch(step) for step in reversed(steps)}
+
+
+def test_another_epoch_or_another_seed_is_another_order():
+    orders = [[batch.indices for batch in epoch_of(plan(seed=seed), number)] for seed in (5, 6) for number in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_all_samples_of_some_epochs_have_seeds_of_their_own():
+    ranks = [plan(rank=rank, world_size=2) for rank in range(2)]
+    seeds = [seed for one in ranks for number in range(3) for batch in epoch_of(one, number) for seed in batch.seeds]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**64 for seed in seeds)
+
+
+def test_a_samples_seed_is_the_same_on_every_machine():
+    assert [sample_seed(*of) for of in ((0, 0, 0), (5, 2, 2**40))] == [9617123944752223253, 5852428486523909056]
+
+
+SIZES, TWO = [11, 22], np.concatenate([WIDE, 1 - WIDE, WIDE])
+
+
+def parts_of(one, epoch):
+    return [int(index >= SIZES[0]) for batch in epoch_of(one, epoch) for index in batch.indices]
+
+
+def test_a_ratio_gives_each_data_set_its_share_of_an_epoch_that_stays_as_long():
+    plain = plan(wide=TWO, batch_size=1)
+    mixed = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[2, 1])
+    assert plain.steps_per_epoch == mixed.steps_per_epoch == 33
+    for epoch in range(3):
+        assert parts_of(mixed, epoch).count(0) == 22  # each of its images twice
+        indices = [batch.indices[0] for batch in epoch_of(mixed, epoch)]
+        assert all(indices.count(index) == 2 for index in range(SIZES[0]))
+        assert len({index for index in indices if index >= SIZES[0]}) == 11  # half of its images, each once
+    assert {index for epoch in range(20) for batch in epoch_of(mixed, epoch) for index in batch.indices} == set(
+        range(33)
+    )
+    without = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[0, 1])
+    assert set(parts_of(without, 0)) == {1}
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=2).filter(any), st.integers(1, 4), st.integers(0, 2**64 - 1))
+@settings(max_examples=60, deadline=None)
+def test_with_a_ratio_every_epoch_has_its_steps_and_a_batch_depends_on_nothing_else(ratio, batch_size, seed):
+    arguments = {"wide": TWO, "batch_size": batch_size, "seed": seed, "sizes": SIZES, "ratio": ratio}
+    one, other = plan(**arguments), plan(**arguments)
+    for epoch in (3, 0):
+        batches = epoch_of(one, epoch)
+        assert {batch.epoch for batch in batches} == {epoch}
+        assert all(len({int(TWO[index]) for index in batch.indices}) == 1 for batch in batches)
+        drawn = {index for batch in batches for index in batch.indices}
+        assert all(
+            share or not drawn & set(images) for share, images in zip(ratio, (range(11), range(11, 33)), strict=True)
+        )
+    steps = range(one.steps_per_epoch * 4 - 1, -1, -3)
+    assert [one.batch(step) for step in steps] == [other.batch(step) for step in sorted(steps)][::-1]
+
+
+@pytest.mark.parametrize("changes", [{"ratio": [1]}, {"ratio": [1, -1]}, {"ratio": [0, 0]}, {"shuffle": False}])
+def test_a_ratio_that_makes_no_sense_is_refused(changes):
+    with pytest.raises(UserError, match=r"sampler.source_ratio"):
+        plan(**{"wide": TWO, "sizes": SIZES, "ratio": [1, 1], **changes})

@@ -1,0 +1,65 @@
+"""What a worker will need is measured before the plan is made."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from shared.errors import UserError
+from tests.cluster import ROOT
+from tests.photos import TRAIN_PIPELINE, config_of
+
+IMPORTS = {"imports": ["tests.data_server.transforms"]}
+*BEFORE, PACK = TRAIN_PIPELINE
+
+
+def planned_mib(client):
+    """What the plan has for one worker."""
+    return float(re.search(r"2 workers x ([\d.]+) MiB", client.welcome.plan)[1])
+
+
+def test_a_pipeline_that_takes_more_memory_has_a_larger_plan(cluster, photos):
+    plain = planned_mib(cluster.open(config_of(photos)))
+    pipeline = (*BEFORE, {"type": "Hoarding", "mib": 20}, PACK)
+    greedy = planned_mib(cluster.open(config_of(photos, pipeline=pipeline, custom_imports=IMPORTS)))
+    # Two images in a batch, made twice over at least.
+    assert 0 < plain < 40
+    assert greedy - plain > 75
+
+
+def test_a_batch_that_kills_its_maker_leaves_the_plan_to_a_guess(cluster, photos):
+    deadly = {"type": "Deadly", "images": tuple(range(100, 112))}
+    client = cluster.open(config_of(photos, pipeline=(*BEFORE, deadly, PACK), custom_imports=IMPORTS))
+    assert planned_mib(client) == 64
+
+
+ASKED = """
+import json, sys
+from data_server.workers import rehearsal
+from data_server.datasets.parts import Datasets
+from data_server.datasets.bounds import gather
+from shared.config import from_plain
+
+rehearsal.create_memory = lambda *slots: print("asked for", *slots, flush=True)
+config = from_plain(json.load(sys.stdin))
+datasets = Datasets(config)
+print(rehearsal.worker_bytes(datasets, config, gather(datasets, config)) == rehearsal.GUESS)
+"""
+
+
+def rehearse(config):
+    """What a rehearsal that is given no memory asks for, then whether it ends with a guess."""
+    command = [sys.executable, "-W", "ignore", "-c", ASKED]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(config), capture_output=True, text=True)
+    return [line for line in done.stdout.splitlines() if line in ("True", "False") or line.startswith("asked for")]
+
+
+def test_a_batch_larger_than_the_machine_is_refused_before_memory_is_asked_for(cluster, photos):
+    (slot, guessed) = rehearse(config_of(photos))
+    assert slot.startswith("asked for 1 ") and guessed == "True"
+    config = config_of(photos, feed={"max_boxes": 1 << 40})
+    assert rehearse(config) == ["True"]
+    with pytest.raises(UserError, match=r"too little memory: the plan is 5 slots x .*feed\.max_boxes"):
+        cluster.open(config)

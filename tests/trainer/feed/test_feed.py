@@ -1,0 +1,155 @@
+"""The trainer's end of a stream: what a checkpoint remembers of it, and what is noted on disk."""
+
+import json
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from shared.arena import SlotCorrupted
+from shared.config import data_part
+from shared.errors import UserError
+from tests.cluster import arena_of, wait_for
+from tests.photos import CLASSES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, draw, write_annotations
+from trainer.feed.feed import Feed
+from trainer.feed.server import DataServer
+from trainer.tasks.evaluate import keep
+
+STEPS_PER_EPOCH = 6
+
+
+def config_for(folder, pipeline=TRAIN_PIPELINE, feed=None, evaluator=None):
+    """A trainer's config for the data set in `folder`."""
+    dataset = {
+        "type": "CocoDataset",
+        "data_root": str(folder),
+        "ann_file": "all.json",
+        "data_prefix": {"img": "images/"},
+        "metainfo": {"classes": tuple(CLASSES)},
+        "filter_cfg": {"filter_empty_gt": True},
+        "pipeline": list(pipeline),
+    }
+    return Config(
+        {
+            "train_dataloader": {
+                "batch_size": 2,
+                "batch_sampler": {"type": "AspectRatioBatchSampler"},
+                "dataset": dataset,
+            },
+            "val_dataloader": {"batch_size": 4, "dataset": {**dataset, "pipeline": list(VAL_PIPELINE)}},
+            "val_evaluator": evaluator or {"type": "CocoMetric", "metric": "bbox"},
+            "model": {"data_preprocessor": {"pad_size_divisor": 32}},
+            "feed": {"linger_seconds": 0, **(feed or {})},
+            "custom_imports": {"imports": ["tests.data_server.transforms"]},
+        }
+    )
+
+
+@pytest.fixture
+def server(cluster):
+    with DataServer(cluster.address.text, None, lambda _: None) as found:
+        yield found
+
+
+def run(server, config, work_dir, batches, record=None, cursor=(0, 0)):
+    """Takes some batches; returns the record at the end and what was said."""
+    said = []
+    epoch, step = cursor
+    feed = Feed(server, config, "train", work_dir, said.append, seed=3, epoch=epoch, step=step, record=record)
+    steps = [batch.step for _, batch in zip(range(batches), feed, strict=False)]
+    feed.close()
+    first = epoch * STEPS_PER_EPOCH + step
+    assert steps == list(range(first, first + batches))
+    return feed.record, said
+
+
+@pytest.mark.parametrize("stop", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2])
+def test_a_resumed_stream_has_the_digest_of_one_that_never_stopped(server, photos, tmp_path, stop):
+    config = config_for(photos)
+    whole, _ = run(server, config, tmp_path, 10)
+    half, _ = run(server, config, tmp_path, stop)
+    resumed, said = run(server, config, tmp_path, 10 - stop, half, divmod(stop, STEPS_PER_EPOCH))
+    assert resumed == whole
+    assert not [line for line in said if "warning" in line]
+
+
+def test_another_pipeline_is_noticed_on_resume(server, photos, tmp_path):
+    half, _ = run(server, config_for(photos), tmp_path, 4)
+    changed = (*TRAIN_PIPELINE[:2], {**TRAIN_PIPELINE[2], "scale": (64, 48)}, *TRAIN_PIPELINE[3:])
+    _, said = run(server, config_for(photos, changed), tmp_path, 2, half, (0, 4))
+    (warning,) = [line for line in said if "warning" in line]
+    assert "the batch of step 3 is not what it was when the checkpoint was written" in warning
+    assert half["digest"] in warning
+
+
+def test_other_annotations_are_noticed_on_resume(server, tmp_path):
+    folder = draw(tmp_path / "set")
+    half, _ = run(server, config_for(folder), tmp_path, 4)
+    content = annotations_of(folder)
+    content["annotations"][0]["bbox"][0] += 1
+    write_annotations(folder, content)
+    _, said = run(server, config_for(folder), tmp_path, 2, half, (0, 4))
+    (warning,) = [line for line in said if "warning" in line]
+    assert "the annotations are not those that the checkpoint was trained on" in warning
+
+
+def test_a_batch_has_the_bytes_of_its_slot(cluster, server, photos, tmp_path):
+    config = config_for(photos)
+    feed = Feed(server, config, "train", tmp_path, print, seed=3)
+    client = cluster.open(data_part(config, "train"), seed=3)
+    for batch, _ in zip(feed, range(3), strict=False):
+        lease = client.next()
+        for name in ("images", "boxes", "box_counts", "labels"):
+            np.testing.assert_array_equal(getattr(batch, name).numpy(), lease.arrays[name])
+        assert (batch.host["image_ids"] == lease.arrays["image_ids"]).all()
+        lease.release()
+    feed.close()
+
+
+def slots_of(arena, step):
+    """The slots that hold batch `step`, finished: a header is written last."""
+    return [slot for slot in range(arena.slots) if arena.header(slot)[16:24].view(np.uint64)[0] == step]
+
+
+def test_a_flipped_bit_never_gets_into_a_batch(cluster, server, photos, tmp_path):
+    feed = Feed(server, config_for(photos), "train", tmp_path, print)
+    batches = iter(feed)
+    next(batches)
+    arena = arena_of(cluster, feed._client)
+    wait_for(lambda: slots_of(arena, step=1), 5)
+    (slot,) = slots_of(arena, step=1)
+    arena.payload(slot)[1000] ^= 1
+    with pytest.raises(SlotCorrupted, match="the payload of step 1 in slot"):
+        next(batches)
+    feed.close()
+
+
+def test_a_sample_that_kills_its_worker_is_noted_in_the_work_dir(server, photos, tmp_path):
+    deadly = (*TRAIN_PIPELINE[:3], {"type": "Deadly"}, *TRAIN_PIPELINE[3:])
+    _, said = run(server, config_for(photos, deadly, {"on_bad_sample": "replace"}), tmp_path, STEPS_PER_EPOCH)
+    lines = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert {line["image"] for line in lines} == {f"{photos}/images/03.jpg"}
+    assert lines[0]["replaced"] and "was killed by SIGSEGV" in lines[0]["reason"]
+    assert any("kills its worker" in line and "quarantine.jsonl" in line for line in said)
+
+
+def test_predictions_that_cannot_be_judged_are_kept(server, photos, tmp_path):
+    feed = Feed(server, config_for(photos, evaluator={"type": "Nonsense"}), "val", tmp_path, print, epochs=1)
+    predictions = []
+    for batch in feed:
+        count = batch.valid
+        predictions.append(
+            {
+                "image_ids": batch.host["image_ids"][:count],
+                "counts": np.ones(count, np.int32),
+                "original_shapes": batch.host["original_shapes"][:count],
+                "boxes": np.tile(np.float32([1, 2, 30, 40]), (count, 1)),
+                "scores": np.full(count, 0.5, np.float32),
+                "labels": np.zeros(count, np.int32),
+            }
+        )
+    with pytest.raises(UserError, match="Nonsense"):
+        feed.evaluate(predictions)
+    feed.close()
+    with np.load(keep(predictions, tmp_path / "new", "val")) as kept:
+        assert len(kept["image_ids"]) == 12 and kept["boxes"].shape == (12, 4)

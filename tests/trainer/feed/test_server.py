@@ -1,0 +1,74 @@
+"""Which data server a trainer takes: the one it is told, the running one, or one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UserError
+from shared.link import Address, default_address
+from shared.messages import Hello
+from tests.trainer.runs import ROOT
+from trainer.feed.server import DataServer, DataServerLost
+
+NOTHING = Hello("train", {}, 0, 0, 1, 0, 0, 0, 1)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_without_a_running_server_one_is_embedded_and_goes_with_the_trainer(home: Path) -> None:
+    with DataServer(None, 1, print) as server:
+        assert server.embedded
+        while not server.address.is_served():
+            time.sleep(0.02)
+        directory = server.address.directory
+        assert directory.parent == home
+    assert not directory.exists()
+
+
+def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
+    command = [sys.executable, "-m", "data_server", "--workers", "1"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ | {"XDG_RUNTIME_DIR": str(home)}
+    )
+    try:
+        while not Address(default_address()).is_served():
+            assert process.poll() is None
+            time.sleep(0.02)
+        with DataServer(None, 1, print) as server:
+            assert not server.embedded and server.address.text == default_address()
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def test_an_address_that_nobody_serves_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    lost = pytest.raises(DataServerLost, match=f"no data server answers at ipc://{tmp_path}/feed")
+    with DataServer(f"ipc://{tmp_path}/feed", None, said.append) as server, lost:
+        server.open(NOTHING, 0.2, print)
+    assert any("waiting up to" in line for line in said)
+
+
+@pytest.mark.usefixtures("home")
+def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
+    with DataServer("embedded", 1, print) as server:
+        server._process.kill()
+        server._process.wait()
+        with pytest.raises(DataServerLost, match="ended with code -9"):
+            server.open(NOTHING, 60, print)
+
+
+def test_an_address_of_another_form_is_refused() -> None:
+    with pytest.raises(UserError, match="expected ipc:///DIRECTORY"):
+        DataServer("localhost:5555", None, print)

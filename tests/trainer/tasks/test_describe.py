@@ -1,0 +1,99 @@
+"""``--task describe``: the model as a table, with nothing but the config."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from shared.config import load_config
+from tests.configs.shipped import CONFIGS, FILES
+from tests.trainer.models.clip_examples import small_clip_model
+from tests.trainer.models.examples import small_model
+from trainer.models import build_detector
+from trainer.tasks.describe import counts, image_size, rows, totals
+from trainer.vocabulary.stand_ins import with_stand_ins
+
+ROOT = Path(__file__).parents[3]
+
+
+def describe(name: str, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "trainer", "--task", "describe", "--config", str(CONFIGS / FILES[name])]
+    return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_shipped_config_is_described_before_there_are_any_data(tmp_path: Path) -> None:
+    done = describe("three sets end to end", "--cfg-options", f"data_root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    title, _, header, _, *lines, _, total = done.stdout.splitlines()
+    assert title == "FasterRCNN, in training, with one image of 800x1344:"
+    assert header.split() == ["module", "type", "output", "parameters", "trains"]
+    table = {line.split()[0]: re.split(r"\s{2,}", line)[1:] for line in lines}
+    assert table["backbone.layer1"] == ["Sequential", "1x256x200x336", "215,808", "frozen"]
+    assert table["backbone"] == ["CLIPResNet", "1x1024x50x84", "8,562,528", "8,317,952 trainable, rest frozen"]
+    assert table["rpn_head.rpn_cls"] == ["Convolution", "-", "15,375", "trainable"]
+    assert table["roi_head.bbox_head.attnpool"] == ["AttentionPool2d", "512x1024", "14,789,632", "trainable"]
+    assert total.startswith("47,836,079 parameters, 47,591,503 trainable and 244,576 frozen; ")
+    assert "described as if they were there" in done.stderr
+    for missing in ("coco_clip", "objects365_clip", "oid_clip", "1@3.5_cat_info.json", "1@4.5_cat_info.json"):
+        assert missing in done.stderr
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    model = build_detector(small_model())
+    lines = {line[0]: line for line in rows(model, 96, 128)}
+    size = {name: int(line[3].replace(",", "")) for name, line in lines.items()}
+    parts = ("backbone", "neck", "rpn_head", "roi_head")
+    assert sum(size[name] for name in parts) == sum(counts(model)[:2])
+    for whole in (*parts[:3], "roi_head.bbox_head"):
+        inner = [name for name in size if name.startswith(f"{whole}.")]
+        assert sum(size[name] for name in inner) == size[whole]
+    assert lines["neck"][2] == "1x16x24x32 ... 1x16x2x2"
+    assert lines["roi_head.bbox_head.shared_fcs.0"][2] == "32x32"
+
+
+def test_frozen_and_trainable_numbers_and_buffers_are_told_apart(tmp_path: Path) -> None:
+    model = build_detector(small_clip_model(tmp_path))
+    trainable, frozen, buffers = counts(model)
+    values = dict(model.named_parameters())
+    frozen_names = [name for name in values if re.match(r"backbone\.(conv|bn|layer1)", name) and "running" not in name]
+    assert frozen == sum(np.prod(values[name].shape) for name in frozen_names)
+    assert buffers == sum(np.prod(value.shape) for name, value in values.items() if re.search("running|zs_w", name))
+    assert trainable + frozen + buffers == sum(np.prod(value.shape) for value in values.values())
+    assert totals(model).startswith(f"{trainable + frozen:,} parameters, {trainable:,} trainable")
+
+
+def test_the_image_has_the_size_that_the_config_tests_with() -> None:
+    assert image_size(load_config("configs/demo/cln.py")) == (160, 192)
+    assert image_size(load_config("configs/_base_/models/cln_r50_fpn.py")) == (800, 1344)
+
+
+def test_only_files_that_are_missing_are_stood_in_for(tmp_path: Path) -> None:
+    config = small_clip_model(tmp_path, **{"roi_head.bbox_head.cat_freq_path": str(tmp_path / "none.json")})
+    given = config["roi_head"]["bbox_head"]
+    model, missing = with_stand_ins(config, tmp_path)
+    assert missing == [str(tmp_path / "none.json")]
+    assert model["roi_head"]["bbox_head"]["zeroshot_path"] == given["zeroshot_path"]
+    assert "cat_freq_path" not in model["roi_head"]["bbox_head"]
+    assert "cat_freq_path" in given  # the config stays as it is
+
+
+def test_a_model_without_a_calibration_file_is_described_uncalibrated(tmp_path: Path) -> None:
+    changes = {
+        "roi_head.bbox_head.type": "BBoxHeadCLIPInference",
+        "roi_head.bbox_head.beta": 0.3,
+        "roi_head.bbox_head.gamma": 0.6,
+        "roi_head.bbox_head.detection_counts": str(tmp_path / "none.npy"),
+    }
+    model, missing = with_stand_ins(small_clip_model(tmp_path, **changes), tmp_path)
+    assert missing == [str(tmp_path / "none.npy")]
+    assert (build_detector(model).roi_head.bbox_head.factors == 1).all()
+
+
+def test_a_config_with_a_mistake_is_refused_as_in_training(tmp_path: Path) -> None:
+    done = describe("coco stage 1", "--cfg-options", "model.neck.num_out=5", f"data_root={tmp_path}")
+    assert done.returncode == 2
+    assert "error: model.neck.num_out: FPN has no such key (did you mean 'num_outs'?)" in done.stderr

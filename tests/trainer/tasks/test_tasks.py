@@ -1,0 +1,264 @@
+"""Whole runs of ``python -m trainer`` on small demo data: what they leave, and what kills do to them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_server.demo import scenes
+from tests.trainer.runs import END_SECONDS, GONE_SECONDS, ROOT, Run, cmdline
+from trainer.weights import checkpoint
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scenes") / "demo"
+    scenes.generate(out, seed=1, train_images=18, val_images=8)
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Run:
+    """A run of two epochs that ended by itself."""
+    run = Run(tmp_path_factory.mktemp("finished"), data_root, "--workers", "2", epochs=2)
+    run.until_step(1)
+    run.look()
+    assert run.end() == 0, run.text
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path, data_root: Path):
+    """Starts runs in the test's own work dir and kills what is left of them."""
+    runs: list[Run] = []
+
+    def begin(*arguments: str, **options: object) -> Run:
+        runs.append(Run(tmp_path / "work", data_root, *arguments, **options))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.kill()
+
+
+def test_a_run_leaves_checkpoint_metrics_events_and_contact_sheet(finished: Run) -> None:
+    loaded = checkpoint.load(checkpoint.latest(finished.work_dir))
+    assert loaded.cursor["epoch"] == 2 and loaded.cursor["step"] == 0
+    assert all(np.isfinite(array).all() for array in loaded.model.values())
+    assert list((finished.work_dir / "tensorboard").glob("events*"))
+    with Image.open(finished.work_dir / "contact_sheet.png") as sheet:
+        assert sheet.width > 4 * 300
+    with Image.open(finished.work_dir / "curves.png") as curves:
+        assert curves.width > 1000
+    finished.assert_nothing_left()
+
+
+def test_a_run_logs_every_loss_and_the_share_of_time_it_waited_for_data(finished: Run) -> None:
+    lines = [json.loads(line) for line in (finished.work_dir / "metrics.jsonl").read_text().splitlines()]
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in train] == list(range(1, len(train) + 1))
+    for name in ("loss_rpn_bbox", "loss_rpn_obj", "loss_cls", "loss_bbox", "loss_bbox_score"):
+        assert any(line[name] > 0 for line in train), name
+    assert all(0 <= line["data_wait_share"] <= 1 and line["device_bytes"] > 0 for line in train)
+
+
+def test_the_table_shows_recall_on_seen_and_never_seen_names_side_by_side(finished: Run) -> None:
+    lines = [json.loads(line) for line in (finished.work_dir / "metrics.jsonl").read_text().splitlines()]
+    evaluated = {line["name"]: line for line in lines if line["kind"] == "val"}
+    assert evaluated.keys() == {"val_base", "val_never_seen"}
+    for line in evaluated.values():
+        assert 0 <= line["AR@10"] <= line["AR@100"] <= line["AR@300"] <= 1
+    assert "AR@100" in finished.text and "val_never_seen" in finished.text.splitlines()[-1]
+
+
+def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(finished: Run, start) -> None:
+    saved = checkpoint.latest(finished.work_dir)
+    run = start("--task", "evaluate", "--checkpoint", str(saved), "--draw")
+    assert run.end() == 0, run.text
+    assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
+    for split in ("val_base", "val_never_seen"):
+        assert len(list((run.work_dir / "drawn" / split).glob("*.jpg"))) == 8
+
+
+def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
+    weights = tmp_path / "exported.pth"
+    exported = start(
+        "--task", "export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights)
+    )
+    assert exported.end() == 0, exported.text
+    run = start("--task", "evaluate", "--checkpoint", str(weights))
+    assert run.end() == 0, run.text
+    assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
+    another = start("--checkpoint", str(weights))
+    another.until_step(1)
+    assert f"weights {weights}: " in another.text and "missing" not in another.text
+    before, after = finished.losses(1)[0], another.losses(1)[0]
+    assert after["loss_rpn_bbox"] < before["loss_rpn_bbox"]
+
+
+def test_the_frameworks_live_in_different_processes(start) -> None:
+    run = start("--workers", "2", epochs=200)
+    run.until_step(2)
+    server = run.data_server()
+    tree = [server, *server.children(recursive=True)]
+    workers = run.workers()
+    assert len(workers) == 2
+    assert not mapped(run.process.pid, "libtorch")
+    for process in tree:
+        assert not mapped(process.pid, "jittor"), cmdline(process)
+        assert process.environ()["CUDA_VISIBLE_DEVICES"] == ""
+    assert all(mapped(worker.pid, "libtorch") for worker in workers)
+    assert not mapped(server.pid, "libtorch")
+
+
+def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished: Run, start) -> None:
+    run = start("--workers", "2", epochs=200)
+    run.until_step(2)
+    for worker in run.workers():
+        worker.kill()
+    run.until_step(run.steps()[-1] + 6)  # more than had been made when the workers died
+    seconds = run.signal(signal.SIGTERM)
+    assert run.process.returncode == 0 and seconds < END_SECONDS, (run.process.returncode, seconds)
+    run.assert_nothing_left()
+    cursor = checkpoint.load(checkpoint.latest(run.work_dir)).cursor
+    done, steps_per_epoch = run.steps()[-1], len(finished.steps()) // 2
+    assert cursor["epoch"] * steps_per_epoch + cursor["step"] == done
+
+    resumed = start("--workers", "1", "--resume", epochs=200)
+    resumed.until_step(max(done, 2 * steps_per_epoch) + 1)
+    assert f"at step {done}" in resumed.text
+    assert resumed.losses(2 * steps_per_epoch) == finished.losses(2 * steps_per_epoch)
+    resumed.signal(signal.SIGINT)
+    assert resumed.process.returncode == 130
+    resumed.assert_nothing_left()
+
+
+def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finished: Run, start, monkeypatch) -> None:
+    monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
+    run = start("--workers", "1", epochs=200)
+    assert run.end() == 0
+    assert run.steps() == [1, 2] and "checkpoint written at step 2" in run.text
+    assert checkpoint.load(checkpoint.latest(run.work_dir)).meta["stream"]["last"] == {"epoch": 0, "step": 1}
+    monkeypatch.delenv("FAULT")
+    resumed = start("--workers", "1", "--resume", epochs=200)
+    resumed.until_step(4)
+    assert resumed.losses(4) == finished.losses(4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
+    run = start("--workers", "1")
+    run.until(lambda: "[trainer " in run.text, "first line")
+    run.look()
+    seconds = run.signal(number)
+    assert run.process.returncode == (130 if number is signal.SIGINT else 0) and seconds < END_SECONDS
+    run.assert_nothing_left()
+
+
+def test_a_killed_embedded_server_is_reported_within_a_second_and_leaves_a_checkpoint(start) -> None:
+    run = start(epochs=200)
+    run.until_step(2)
+    server = run.data_server()
+    run.look()
+    killed = time.monotonic()
+    server.kill()
+    assert run.end(30) == 1
+    assert time.monotonic() - killed < 1 + GONE_SECONDS
+    assert "data server" in run.text.splitlines()[-1] and "error" in run.text.splitlines()[-1]
+    run.assert_nothing_left()
+    assert checkpoint.latest(run.work_dir) is not None
+
+
+def test_a_killed_trainer_takes_everybody_with_it(start) -> None:
+    run = start(epochs=200)
+    run.until_step(2)
+    run.look()
+    run.process.kill()
+    run.process.wait()
+    run.assert_nothing_left()
+
+
+def test_a_trainer_waits_for_an_external_server_that_died_and_goes_on(start, tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/feed"
+    server = serve(address)
+    try:
+        run = start("--data-server", address, epochs=200)
+        run.until_step(3)
+        server.kill()
+        server.wait()
+        run.until(lambda: "waiting for it to come back" in run.text, "notice")
+        reached = run.steps()[-1]
+        server = serve(address)
+        run.until_step(reached + 5)
+        assert run.steps() == list(range(1, run.steps()[-1] + 1))
+        assert run.signal(signal.SIGTERM) < END_SECONDS
+        run.assert_nothing_left()
+    finally:
+        server.terminate()
+        assert server.wait(5) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--cfg-options", "feed.slot=3"], "did you mean 'slots'"),
+        (["--cfg-options", "data_root=/nowhere"], "/nowhere/train_a.json"),
+        (["--task", "evaluate", "--checkpoint", "/nowhere/weights.safetensors"], "/nowhere/weights.safetensors"),
+        (["--data-server", "tcp://localhost:1"], "ipc:///DIRECTORY"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", "--work-dir", str(tmp_path / "w")]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "error: " in last and says in last
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--draw"], "--draw goes with --task evaluate and propose and detect, not with train"),
+        (["--task", "describe", "--score-threshold", "0.5"], "--score-threshold goes with --task"),
+        (["--task", "evaluate", "--names", "cat"], "--names goes with --task detect, not with evaluate"),
+        (["--task", "detect", "--chance"], "--chance goes with --task evaluate, not with detect"),
+        (["--task", "export"], "--task export needs --out FILE"),
+    ],
+)
+def test_an_option_of_another_task_is_refused_by_name(options: list[str], says: str) -> None:
+    command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+
+
+def test_weights_that_do_not_fit_are_listed_and_leave_no_work_dir(finished: Run, start) -> None:
+    saved = checkpoint.latest(finished.work_dir)
+    run = start("--checkpoint", str(saved), **{"model.neck.out_channels": 32})
+    assert run.end() == 2
+    last = run.text.splitlines()[-1]
+    assert "does not fit the model" in last and "neck.fpn_convs.0.conv.weight" in last
+    assert not (run.work_dir / "cln.py").exists()
+
+
+def mapped(pid: int, name: str) -> bool:
+    """Whether a file whose path contains `name` is mapped into a process."""
+    return any(name in line for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def serve(address: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "data_server", "--workers", "1", "--listen", address],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )

@@ -1,0 +1,91 @@
+"""The guards on a real model: each finds what it is there to find, and finds nothing in a healthy one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from shared.config import load_config
+from tests.trainer.runs import ROOT
+from trainer.batch import Batch
+from trainer.device import jt, seed, var
+from trainer.models import build_detector
+from trainer.training.guards import TrainingFault, assert_trains, check_losses
+
+CONFIG = load_config(str(ROOT / "configs/demo/cln.py"))
+HEALTHY = {"loss_cls": 0.4, "loss_bbox": 0.0, "acc": 0.0}
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    """Two pictures of noise with a box each."""
+    random = np.random.default_rng(0)
+    boxes = np.zeros((2, 8, 4), np.float32)
+    boxes[:, 0] = [[20, 30, 90, 80], [40, 10, 150, 120]]
+    counts = np.array([1, 1], np.int32)
+    return Batch(
+        images=var(random.integers(0, 255, (2, 160, 192, 3), np.uint8)),
+        image_shapes=var(np.array([[144, 192], [144, 192]], np.float32)),
+        boxes=var(boxes),
+        box_counts=var(counts),
+        labels=var(np.zeros((2, 8), np.int32)),
+        host={
+            "image_ids": np.array([7, 8]),
+            "box_counts": counts,
+            "dataset_ids": np.zeros(2, np.int32),
+            "labels": np.zeros((2, 8), np.int32),
+        },
+        step=41,
+        valid=2,
+    )
+
+
+@pytest.fixture
+def model() -> jt.Module:
+    seed(0)
+    model = build_detector(CONFIG.model)
+    model.train()
+    return model
+
+
+def test_a_healthy_model_passes_and_is_left_as_it_was(model, batch) -> None:
+    before = {name: parameter.numpy().copy() for name, parameter in model.named_parameters()}
+    assert_trains(model, CONFIG, batch)
+    for name, parameter in model.named_parameters():
+        assert np.array_equal(before[name], parameter.numpy()), name
+
+
+def test_a_part_that_no_gradient_reaches_is_named(model, batch) -> None:
+    extract = model.extract
+    model.extract = lambda batch: [level.detach() for level in extract(batch)]
+    with pytest.raises(TrainingFault, match=r"no gradient reaches backbone.layer4; no gradient reaches neck"):
+        assert_trains(model, CONFIG, batch)
+
+
+def test_a_frozen_parameter_that_moves_is_named(model, batch) -> None:
+    loss = model.loss
+
+    def loss_that_updates_statistics(batch: Batch) -> dict[str, jt.Var]:
+        model.backbone.bn1.running_var.assign(model.backbone.bn1.running_var * 0.9)
+        return loss(batch)
+
+    model.loss = loss_that_updates_statistics
+    with pytest.raises(TrainingFault, match=r"backbone.bn1.running_var is frozen but moved"):
+        assert_trains(model, CONFIG, batch)
+
+
+def test_finite_losses_pass_even_when_one_of_them_is_zero(batch) -> None:
+    check_losses(HEALTHY, batch, "run/cln.py")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_with_the_images(batch, value) -> None:
+    with pytest.raises(TrainingFault, match=r"loss_cls is (nan|inf) at step 41 \(image ids \[7, 8\]\)"):
+        check_losses(HEALTHY | {"loss_cls": value}, batch, "run/cln.py")
+
+
+def test_a_loss_of_exactly_zero_stops_where_there_are_boxes(batch) -> None:
+    with pytest.raises(TrainingFault, match=r"exactly 0.0 at step 41 .* replay --config run/cln.py --step 41"):
+        check_losses({"loss_cls": 0.0, "loss_bbox": 0.0, "acc": 50.0}, batch, "run/cln.py")

@@ -1,0 +1,116 @@
+"""The log of a run: lines, TensorBoard events, resuming, and the table of results."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.training.log import Progress, table
+
+
+def lines_of(work_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def run(work_dir: Path, first: int, last: int, **options: int) -> None:
+    progress = Progress(work_dir, total_steps=10, steps_per_epoch=5, interval=2, **options)
+    for step in range(first, last + 1):
+        progress.train(step, {"loss": float(step), "loss_rpn": 1.0}, 0.1 / step, 4, 0.1, 0.5, 2**30)
+        if step % 5 == 0:
+            progress.evaluation(step, "coco", {"AR@100": np.float32(0.25)})
+    progress.close()
+
+
+def test_a_line_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
+    run(tmp_path, 1, 2)
+    assert lines_of(tmp_path) == [
+        {
+            "kind": "train",
+            "step": 2,
+            "epoch": 1,
+            "loss": 1.5,
+            "loss_rpn": 1.0,
+            "lr": 0.05,
+            "images_per_second": 8.0,
+            "data_wait_share": pytest.approx(0.2),
+            "step_seconds": 0.5,
+            "device_bytes": 2**30,
+        }
+    ]
+
+
+def test_the_last_step_is_logged_also_between_two_intervals(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, total_steps=3, steps_per_epoch=3, interval=2)
+    for step in (1, 2, 3):
+        progress.train(step, {"loss": 1.0}, 0.1, 1, 0.0, 1.0, 0)
+    progress.close()
+    assert [line["step"] for line in lines_of(tmp_path)] == [2, 3]
+
+
+def test_an_evaluation_has_a_line_with_its_step_epoch_and_name(tmp_path: Path) -> None:
+    run(tmp_path, 1, 5)
+    assert lines_of(tmp_path)[-1] == {"kind": "val", "step": 5, "epoch": 1, "name": "coco", "AR@100": 0.25}
+
+
+def test_a_metric_that_is_not_a_number_is_null(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, 10, 5, 2)
+    progress.evaluation(5, "coco", {"AP_small": math.nan})
+    progress.close()
+    assert lines_of(tmp_path)[0]["AP_small"] is None
+
+
+def test_a_resumed_run_cuts_later_lines_and_the_log_is_that_of_a_straight_one(tmp_path: Path) -> None:
+    run(tmp_path / "straight", 1, 10)
+    run(tmp_path / "resumed", 1, 8)
+    with open(tmp_path / "resumed" / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "train", "step": 9, "lo')
+    run(tmp_path / "resumed", 7, 10, start_step=6)
+    assert lines_of(tmp_path / "resumed") == lines_of(tmp_path / "straight")
+
+
+def test_without_a_terminal_every_log_is_a_plain_line_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    run(tmp_path, 1, 5)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "\r" not in err
+    first, _, evaluation = err.splitlines()
+    assert first.startswith("epoch 1/2  step 2/10  loss 1.5  loss_rpn 1  lr 0.05  8.0 images/s  data wait 20%")
+    assert first.endswith("memory 1.00 GiB  remaining 00:04")
+    assert evaluation == "epoch 1/2  step 5/10  evaluation of coco: AR@100 0.25"
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import (
+        Event,  # only now: imported before trainer.training.log it would import torch
+    )
+
+    run(tmp_path, 1, 5)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content, found = path.read_bytes(), {}
+    while content:  # a TFRecord: length u64, its checksum u32, the event, its checksum u32
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+        content = content[16 + length :]
+    assert found[("train/loss", 2)] == 1.5
+    assert found[("train/loss", 4)] == 3.5
+    assert found[("val/coco/AR_100", 5)] == 0.25  # TensorBoard's tags know no @
+
+
+def test_tensorboard_does_not_bring_torch_into_the_process() -> None:
+    code = "import sys, trainer.training.log; sys.exit(any(name.startswith('torch.') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
+
+
+def test_a_table_is_aligned() -> None:
+    rows = [("proposals", "AR", "images"), ("10", 0.1234, 5), ("a thousand", 0.5, 5000)]
+    assert table(rows).splitlines() == [
+        "proposals      AR  images",
+        "----------  -----  ------",
+        "10          0.123       5",
+        "a thousand  0.500    5000",
+    ]

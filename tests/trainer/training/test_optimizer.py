@@ -1,0 +1,235 @@
+"""The optimizer against torch's SGD and AdamW on the same numbers; torch runs in a process of its own."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from shared.errors import UserError
+from trainer.device import jt, nn, var
+from trainer.training.optimizer import Optimizer, build_optimizer
+from trainer.training.schedule import Schedule
+
+STEPS = 8
+SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
+ADAMW = {"type": "AdamW", "lr": 1e-2, "betas": [0.9, 0.99], "weight_decay": 0.05}
+CUSTOM_KEYS = {"backbone": {"lr_mult": 0.1}, "backbone.bias": {"lr_mult": 2.0, "decay_mult": 0.0}}
+WRAPPERS = {
+    "SGD": {"type": "OptimWrapper", "optimizer": SGD},
+    "SGD with Nesterov momentum": {"optimizer": SGD | {"nesterov": True}},
+    "SGD clipped": {"optimizer": SGD, "clip_grad": {"max_norm": 0.5, "norm_type": 2}},
+    "SGD with a limit above the norm": {"optimizer": SGD, "clip_grad": {"max_norm": 1e6}},
+    "SGD with custom keys": {"optimizer": SGD, "paramwise_cfg": {"custom_keys": CUSTOM_KEYS}},
+    "AdamW": {"optimizer": ADAMW},
+    "AdamW with torch's defaults": {"optimizer": {"type": "AdamW", "lr": 1e-2}},
+    "AdamW clipped, with custom keys": {
+        "optimizer": ADAMW,
+        "clip_grad": {"max_norm": 0.5},
+        "paramwise_cfg": {"custom_keys": CUSTOM_KEYS},
+    },
+}
+
+TORCH = """
+import json, sys, torch
+from mmengine.optim import build_optim_wrapper
+wrappers, weights, (inputs, targets), steps = json.load(sys.stdin)
+inputs, targets = torch.tensor(inputs), torch.tensor(targets)
+result = {}
+for name, config in wrappers.items():
+    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(5, 4), "head": torch.nn.Linear(4, 3)})
+    model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
+    wrapper = build_optim_wrapper(model, config)
+    for _ in range(steps):
+        wrapper.update_params(((model["head"](model["backbone"](inputs)) - targets) ** 2).mean())
+    result[name] = {key: value.tolist() for key, value in model.state_dict().items()}
+print("RESULT" + json.dumps(result))
+"""
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(5, 4)
+        self.head = nn.Linear(4, 3)
+        self.frozen = jt.ones((2,)).stop_grad()
+
+    def execute(self, inputs: jt.Var) -> jt.Var:
+        return self.head(self.backbone(inputs)) * self.frozen[0]
+
+
+def numbers() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    shapes = {"backbone.weight": (4, 5), "backbone.bias": (4,), "head.weight": (3, 4), "head.bias": (3,)}
+    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return weights, generator.normal(size=(6, 5)).astype(np.float32), generator.normal(size=(6, 3)).astype(np.float32)
+
+
+def make_model() -> Model:
+    model = Model()
+    parameters = model.state_dict()
+    for name, weight in numbers()[0].items():
+        parameters[name].update(var(weight))
+    return model
+
+
+def loss_of(model: Model) -> jt.Var:
+    _, inputs, targets = numbers()
+    return ((model(var(inputs)) - var(targets)) ** 2).mean()
+
+
+def train(model: Model, optimizer: Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        optimizer.step(loss_of(model))
+        jt.sync_all()
+
+
+@pytest.fixture(scope="module")
+def torch_weights() -> dict[str, dict[str, list]]:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed: its optimizers cannot be run")
+    weights, inputs, targets = numbers()
+    plain = {name: weight.tolist() for name, weight in weights.items()}
+    question = json.dumps([WRAPPERS, plain, [inputs.tolist(), targets.tolist()], STEPS])
+    done = subprocess.run([sys.executable, "-c", TORCH], input=question, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_eight_steps_give_the_weights_of_torch(name: str, torch_weights: dict) -> None:
+    model = make_model()
+    train(model, build_optimizer(WRAPPERS[name], model), STEPS)
+    ours = model.state_dict(to="numpy")
+    for parameter, expected in torch_weights[name].items():
+        # float32 on both sides; products and squares are summed in another order, and eight steps add it up
+        np.testing.assert_allclose(ours[parameter], expected, rtol=1e-6, atol=1e-6, err_msg=parameter)
+
+
+def test_a_frozen_parameter_is_neither_moved_nor_decayed() -> None:
+    model = make_model()
+    optimizer = build_optimizer(WRAPPERS["SGD"], model)
+    train(model, optimizer, 2)
+    assert model.frozen.numpy().tolist() == [1.0, 1.0]
+    assert not any("frozen" in name for name in optimizer.state_dict())
+
+
+def test_step_returns_the_norm_before_clipping() -> None:
+    model = make_model()
+    weights, inputs, targets = (numbers()[0], *numbers()[1:])
+    hidden = inputs @ weights["backbone.weight"].T + weights["backbone.bias"]
+    error = 2 * (hidden @ weights["head.weight"].T + weights["head.bias"] - targets) / targets.size
+    back = error @ weights["head.weight"]
+    gradients = [error.T @ hidden, error.sum(0), back.T @ inputs, back.sum(0)]
+    norm = build_optimizer(WRAPPERS["SGD clipped"], model).step(loss_of(model))
+    expected = np.sqrt(sum((gradient.astype(np.float64) ** 2).sum() for gradient in gradients))
+    np.testing.assert_allclose(norm.item(), expected, rtol=1e-5)
+
+
+def test_the_norm_of_25_million_gradients_does_not_saturate() -> None:
+    model = nn.Module()
+    model.weight = jt.zeros((5000, 5000))
+    optimizer = build_optimizer({"optimizer": {"type": "SGD", "lr": 1.0}, "clip_grad": {"max_norm": 1.0}}, model)
+    # every gradient is 1; one float32 accumulator would stop at 2**24 and give 4096
+    assert optimizer.step(model.weight.sum()).item() == pytest.approx(5000, rel=1e-5)
+
+
+def test_a_float_as_loss_is_refused() -> None:
+    model = make_model()
+    with pytest.raises(TypeError, match="must be a Jittor Var"):
+        build_optimizer(WRAPPERS["SGD"], model).step(loss_of(model).item())
+
+
+def test_the_rate_of_every_group_follows_the_schedule() -> None:
+    model = make_model()
+    optimizer = build_optimizer(
+        {"optimizer": {"type": "SGD", "lr": 1.0}, "paramwise_cfg": {"custom_keys": {"backbone": {"lr_mult": 0.5}}}},
+        model,
+    )
+    schedule = Schedule([{"type": "ConstantLR", "factor": 0.25, "end": 5}], optimizer.base_rate, 10, 10)
+    before = model.state_dict(to="numpy")
+    assert optimizer.follow(schedule, 3) == 0.25
+    optimizer.step(sum(parameter.sum() for parameter in (model.backbone.weight, model.head.weight)))
+    after = model.state_dict(to="numpy")
+    np.testing.assert_allclose(before["head.weight"] - after["head.weight"], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(before["backbone.weight"] - after["backbone.weight"], 0.125, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["SGD clipped", "AdamW clipped, with custom keys"])
+def test_a_restored_state_continues_bit_for_bit(name: str) -> None:
+    straight = make_model()
+    train(straight, build_optimizer(WRAPPERS[name], straight), 6)
+
+    first = make_model()
+    optimizer = build_optimizer(WRAPPERS[name], first)
+    train(first, optimizer, 3)
+    state, weights = optimizer.state_dict(), first.state_dict(to="numpy")
+
+    second = make_model()
+    for parameter_name, parameter in second.state_dict().items():
+        parameter.update(var(weights[parameter_name]))
+    optimizer = build_optimizer(WRAPPERS[name], second)
+    optimizer.load_state_dict(state)
+    train(second, optimizer, 3)
+    for parameter_name, expected in straight.state_dict(to="numpy").items():
+        np.testing.assert_array_equal(second.state_dict(to="numpy")[parameter_name], expected)
+
+
+def test_the_state_is_keyed_by_parameter_name() -> None:
+    model = make_model()
+    optimizer = build_optimizer(WRAPPERS["SGD"], model)
+    assert set(optimizer.state_dict()) == {"step"} | {f"{name}.momentum_buffer" for name in numbers()[0]}
+    assert set(build_optimizer(WRAPPERS["AdamW"], model).state_dict()) == {"step"} | {
+        f"{name}.{buffer}" for name in numbers()[0] for buffer in ("exp_avg", "exp_avg_sq")
+    }
+
+
+def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
+    model = make_model()
+    optimizer = build_optimizer(WRAPPERS["SGD"], model)
+    train(model, optimizer, 1)
+    before = optimizer.state_dict()
+    wrong = dict(before)
+    wrong["head.bias.momentum_buffer"] = np.zeros(7, np.float32)
+    wrong["neck.weight.momentum_buffer"] = wrong.pop("head.weight.momentum_buffer")
+    with pytest.raises(UserError) as caught:
+        optimizer.load_state_dict(wrong)
+    text = str(caught.value)
+    assert "1 missing: head.weight.momentum_buffer float32[3, 4]" in text
+    assert "1 unexpected: neck.weight.momentum_buffer float32[3, 4]" in text
+    assert "head.bias.momentum_buffer is float32[7], expected float32[3]" in text
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "text"),
+    [
+        ({"optimizer": {"type": "SDG", "lr": 1}}, "optim_wrapper.optimizer: unknown type 'SDG' (did you mean 'SGD'?)"),
+        ({"optimizer": {"type": "SGD"}}, "optim_wrapper.optimizer.lr is missing"),
+        ({"optimizer": SGD | {"momentun": 0.9}}, "unknown key 'momentun' (did you mean 'momentum'?)"),
+        ({"optimizer": SGD | {"lr": "0.02"}}, "optim_wrapper.optimizer.lr='0.02': expected a number"),
+        ({"optimizer": SGD, "clip_grad": {"max_norm": 35, "norm_type": 1}}, "norm_type=1: only 2"),
+        ({"optimizer": SGD, "clip_grad": {"norm_type": 2}}, "clip_grad.max_norm=None: expected a number"),
+        ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"backbon.": {}}}}, "'backbon.' is part of no parameter"),
+        ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"head": {"lr": 1}}}}, "unknown key 'lr'"),
+        (
+            {"type": "AmpOptimWrapper", "optimizer": SGD},
+            "unknown type 'AmpOptimWrapper' (did you mean 'OptimWrapper'?)",
+        ),
+    ],
+)
+def test_a_mistake_in_the_config_is_named(wrapper: dict, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build_optimizer(wrapper, make_model())
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_in_evaluation_mode_has_nothing_to_train() -> None:
+    model = make_model()
+    model.eval()
+    with pytest.raises(UserError, match="no trainable parameter"):
+        build_optimizer(WRAPPERS["SGD"], model)

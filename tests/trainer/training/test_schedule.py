@@ -1,0 +1,132 @@
+"""The learning-rate schedule against mmengine's own schedulers, which need torch and run in their own process."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from shared.errors import UserError
+from trainer.training.schedule import Schedule
+
+STEPS_PER_EPOCH, EPOCHS, BASE = 20, 12, 0.02
+WARM_UP = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 50}
+SCHEDULES = {
+    "none": [],
+    "UniDetector's warm-up and steps": [
+        WARM_UP,
+        {"type": "MultiStepLR", "begin": 0, "end": 12, "by_epoch": True, "milestones": [8, 11], "gamma": 0.1},
+    ],
+    "repeated milestones in steps": [
+        {"type": "MultiStepLR", "by_epoch": False, "milestones": [7, 7, 100], "gamma": 0.5}
+    ],
+    "milestones converted to steps": [
+        {"type": "MultiStepLR", "begin": 2, "milestones": [3, 6], "convert_to_iter_based": True}
+    ],
+    "warm-up by epoch": [{"type": "LinearLR", "start_factor": 0.1, "end": 5}],
+    "warm-up by epoch converted to steps": [
+        {"type": "LinearLR", "start_factor": 0.1, "begin": 1, "end": 5, "convert_to_iter_based": True}
+    ],
+    "linear decay to 0": [{"type": "LinearLR", "start_factor": 1.0, "end_factor": 0.0, "by_epoch": False}],
+    "constant": [{"type": "ConstantLR", "factor": 0.25, "begin": 1, "end": 4}, {"type": "ConstantLR", "end": 1}],
+    "cosine by epoch": [{"type": "CosineAnnealingLR", "eta_min": 1e-5}],
+    "cosine in steps after a warm-up": [
+        WARM_UP,
+        {
+            "type": "CosineAnnealingLR",
+            "begin": 6,
+            "end": 12,
+            "T_max": 6,
+            "eta_min": 1e-4,
+            "convert_to_iter_based": True,
+        },
+    ],
+    "cosine over a warm-up, up again after its minimum": [
+        {"type": "CosineAnnealingLR", "T_max": 90, "by_epoch": False, "eta_min_ratio": 0.05},
+        WARM_UP,
+    ],
+    "cosine and steps at once": [
+        {"type": "MultiStepLR", "milestones": [4], "gamma": 0.1},
+        {"type": "CosineAnnealingLR", "T_max": 100, "by_epoch": False, "eta_min": 1e-3},
+    ],
+}
+
+MMENGINE = """
+import json, sys, types, torch
+from mmengine.hooks import ParamSchedulerHook
+from mmengine.registry import PARAM_SCHEDULERS
+import mmengine.optim
+schedules, steps_per_epoch, epochs, rates = json.load(sys.stdin)
+result = {}
+for name, configs in schedules.items():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
+    optimizer = torch.optim.SGD(groups, lr=rates[0])
+    schedulers = []
+    for config in configs:
+        config.setdefault("end", epochs if config.get("by_epoch", True) else epochs * steps_per_epoch)  # as Runner does
+        defaults = dict(optimizer=optimizer, epoch_length=steps_per_epoch)
+        schedulers.append(PARAM_SCHEDULERS.build(config, default_args=defaults))
+    runner, hook, rows = types.SimpleNamespace(param_schedulers=schedulers), ParamSchedulerHook(), []
+    for epoch in range(epochs):
+        for step in range(steps_per_epoch):
+            rows.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step()
+            hook.after_train_iter(runner, step)
+        hook.after_train_epoch(runner)
+    result[name] = rows
+print("RESULT" + json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def mmengine_rates() -> dict[str, list[list[float]]]:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed: mmengine's schedulers cannot be run")
+    question = json.dumps([SCHEDULES, STEPS_PER_EPOCH, EPOCHS, [BASE, BASE * 0.1]])
+    done = subprocess.run([sys.executable, "-c", MMENGINE], input=question, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_rates: dict) -> None:
+    schedule = Schedule(SCHEDULES[name], BASE, STEPS_PER_EPOCH, EPOCHS)
+    ours = [[schedule.rate(step), schedule.rate(step, 0.1)] for step in range(STEPS_PER_EPOCH * EPOCHS)]
+    # double precision on both sides: only the order of a few hundred multiplications differs; 1e-18 is for the zeros
+    np.testing.assert_allclose(ours, mmengine_rates[name], rtol=1e-9, atol=1e-18)
+
+
+def test_the_rate_is_a_pure_function_of_the_step() -> None:
+    config = SCHEDULES["cosine and steps at once"]
+    first, second = Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS), Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS)
+    forwards = [first.rate(step) for step in range(240)]
+    assert forwards == [second.rate(step) for step in reversed(range(240))][::-1]
+
+
+def test_a_warm_up_that_ends_one_step_later_gives_the_formula_of_mmdetection_2() -> None:
+    schedule = Schedule([WARM_UP | {"end": 501}], BASE, 600, 1)
+    expected = [BASE * (1 - (1 - step / 500) * 0.999) for step in range(500)] + [BASE] * 100
+    np.testing.assert_allclose([schedule.rate(step) for step in range(600)], expected, rtol=1e-9)
+    assert schedule.rate(49) == pytest.approx(1.978e-3, rel=1e-3)  # the 50th iteration in the authors' logs
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"type": "LinarLR"}, "param_scheduler[0]: unknown type 'LinarLR' (did you mean 'LinearLR'?)"),
+        ({"type": "MultiStepLR", "milestone": [8]}, "unknown key 'milestone' (did you mean 'milestones'?)"),
+        ({"type": "MultiStepLR"}, "param_scheduler[0].milestones is missing"),
+        ({"type": "LinearLR", "start_factor": 0}, "start_factor=0: expected a number above 0 and at most 1"),
+        ({"type": "LinearLR", "begin": 5, "end": 5}, "end=5 must be larger than begin=5"),
+        ({"type": "LinearLR", "by_epoch": False, "convert_to_iter_based": True}, "needs by_epoch=True"),
+        ({"type": "CosineAnnealingLR", "eta_min": 0.1, "eta_min_ratio": 0.1}, "eta_min or eta_min_ratio, not both"),
+        ({"type": "CosineAnnealingLR", "eta_min": "1e-5"}, "eta_min='1e-5': expected a number at least 0"),
+    ],
+)
+def test_a_mistake_in_the_config_is_named(config: dict, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Schedule([config], BASE, STEPS_PER_EPOCH, EPOCHS)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)

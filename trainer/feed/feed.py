@@ -1,0 +1,211 @@
+"""The stream of batches as Jittor arrays.
+
+    lease ──► the one copy, checked on the way ──► release ──► Batch
+
+The images are copied straight into Jittor's own memory, so the slot goes back before anything is computed. Small arrays
+are copied to the host side of the batch, too. When an external data server dies, the feed waits for it and opens the
+stream again at the very batch it needs next; the bytes are the same, as if nothing had happened.
+
+A checkpoint keeps a record of the stream. A feed that is opened with one has the last batch before it made again and
+compares: whether the data, or the code that makes batches of it, is what it was is known before training goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.client import Lease, ServerGone, StreamClient
+from shared.config import data_part, evaluator_part, feed_settings
+from shared.messages import Hello, Quarantined
+from trainer.batch import Batch
+from trainer.device import blank, jt, var
+from trainer.feed import quarantine
+from trainer.feed.server import DataServer, DataServerLost
+
+
+class Feed:
+    """The batches of one split (``train``, ``val``, ``test``), from (`epoch`, `step`) on, for `epochs` epochs in all
+    (0: endless).
+
+    Args:
+        record: of this stream, from the checkpoint that it goes on from.
+
+    Attributes:
+        classes: the names of each data set's classes by label.
+        images, steps_per_epoch, plan: what else the server said of the stream.
+        record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
+            (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations. Another dict for every
+            batch: one that was kept stays as it is.
+        wait_seconds: time spent waiting for data since the feed was opened.
+    """
+
+    def __init__(
+        self,
+        server: DataServer,
+        config: Config,
+        split: str,
+        work_dir: Path,
+        say: Callable[[str], None],
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        step: int = 0,
+        epochs: int = 0,
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        self._server = server
+        self._config = config
+        self._split = split
+        self._work_dir = work_dir
+        self._say = say
+        self._seed = seed
+        self._epochs = epochs
+        self.wait_seconds = 0.0
+        self.record = {"digest": ""} if record is None else dict(record)
+        if "last" in self.record:
+            self._client = self._reopen_checked(epoch, step)
+        else:
+            self._client = self._open(epoch, step, self.record["digest"])
+        self.record["fingerprint"] = self._client.welcome.fingerprint
+        self._next_step = epoch * self.steps_per_epoch + step
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches until the end of the stream.
+
+        Raises:
+            DataServerLost: the embedded server died, or an external one stayed away for ``feed.reconnect_seconds``.
+            UserError, StreamFailed, SlotCorrupted: see `shared.client`.
+        """
+        while (lease := self._lease()) is not None:
+            yield self._upload(lease)
+
+    def evaluate(self, predictions: list[dict[str, np.ndarray]]) -> dict[str, float]:
+        """The metrics of ``<split>_evaluator`` over `predictions`, arrays as in `shared.messages.Predictions`.
+
+        Raises:
+            DataServerLost, UserError, StreamFailed: as iterating does; a metric that fails is a UserError.
+        """
+        while True:
+            try:
+                return self._client.evaluate(predictions, evaluator_part(self._config, self._split))
+            except ServerGone as gone:
+                self._reconnect(gone)
+
+    def checkpointed(self) -> None:
+        """Tells the server that a checkpoint goes on at the batch that comes next."""
+        self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
+
+    def close(self) -> None:
+        """Ends the stream; batches that were taken over stay."""
+        self._client.close()
+
+    def _reopen_checked(self, epoch: int, step: int) -> StreamClient:
+        """Opens one batch early and compares that with the record; says what is not as it was."""
+        last = self.record["last"]
+        client = self._open(last["epoch"], last["step"], self.record["before_last"])
+        if client.welcome.fingerprint != self.record["fingerprint"]:
+            self._say(
+                "warning: the annotations are not those that the checkpoint was trained on "
+                f"(fingerprint {client.welcome.fingerprint}, was {self.record['fingerprint']}); "
+                "going on with what is there now"
+            )
+            client.close()
+            return self._open(epoch, step, self.record["digest"])
+        lease = client.next()
+        lease.release()
+        if client.digest != self.record["digest"]:
+            self._say(
+                f"warning: the batch of step {lease.step} is not what it was when the checkpoint was written (stream "
+                f"digest {client.digest}, was {self.record['digest']}): an image, the pipeline, the seed or a library "
+                "has changed; going on with what is there now"
+            )
+        return client
+
+    def _open(self, epoch: int, step: int, digest: str) -> StreamClient:
+        settings = feed_settings(self._config)
+        hello = Hello(
+            stream=self._split,
+            config=data_part(self._config, self._split),
+            seed=self._seed,
+            rank=0,
+            world_size=1,
+            epoch=epoch,
+            step=step,
+            epochs=self._epochs,
+            credits=settings["credits"],
+            digest=digest,
+        )
+        client = self._server.open(hello, settings["reconnect_seconds"], self._on_quarantined)
+        welcome = client.welcome
+        self.classes, self.images = welcome.classes, welcome.images
+        self.steps_per_epoch, self.plan = welcome.steps_per_epoch, welcome.plan
+        return client
+
+    def _lease(self) -> Lease | None:
+        started = time.perf_counter()
+        while True:
+            try:
+                lease = self._client.next(check=False)  # `_upload` does
+                break
+            except ServerGone as gone:
+                self._reconnect(gone)
+        self.wait_seconds += time.perf_counter() - started
+        if lease is not None:
+            epoch, step = divmod(lease.step, self.steps_per_epoch)
+            self.record = self.record | {
+                "before_last": self.record["digest"],
+                "digest": self._client.digest,
+                "last": {"epoch": epoch, "step": step},
+            }
+            self._next_step = lease.step + 1
+        return lease
+
+    def _reconnect(self, gone: ServerGone) -> None:
+        """Opens the stream again, at the batch that comes next.
+
+        Raises:
+            DataServerLost: the server that is gone was embedded, or does not come back in time.
+        """
+        self._client.close()
+        if self._server.embedded:
+            raise DataServerLost(f"{gone}; it was embedded in this trainer") from None
+        self._say(f"{gone}; waiting for it to come back")
+        self._client = self._open(*divmod(self._next_step, self.steps_per_epoch), self.record["digest"])
+        self._say(f"the data server is back; going on at step {self._next_step}")
+
+    def _on_quarantined(self, sample: Quarantined) -> None:
+        self._say(quarantine.record(self._work_dir, sample))
+
+    @staticmethod
+    def _upload(lease: Lease) -> Batch:
+        images = _upload_images(lease)
+        arrays = lease.arrays
+        batch = Batch(
+            images=images,
+            image_shapes=var(arrays["image_shapes"], "float32"),
+            boxes=var(arrays["boxes"]),
+            box_counts=var(arrays["box_counts"]),
+            labels=var(arrays["labels"]),
+            **{name: var(arrays[name]) for name in ("proposals", "proposal_counts") if name in arrays},
+            host={name: array.copy() for name, array in arrays.items() if name not in ("images", "proposals")},
+            step=lease.step,
+            valid=lease.valid,
+        )
+        lease.release()
+        return batch
+
+
+def _upload_images(lease: Lease) -> jt.Var:
+    """u8 (B,H,W,3). Jittor's upload to a GPU begins with a copy of its own, of bytes that have been checked before; on
+    the CPU we copy and check at once."""
+    if jt.flags.use_cuda:
+        return var(lease.arrays["images"])
+    images, memory = blank(lease.layout.shape("images"), "uint8")
+    lease.copy({"images": memory})
+    return images

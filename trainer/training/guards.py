@@ -1,0 +1,101 @@
+"""What stops a training run that has silently gone wrong.
+
+    check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
+    assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
+
+Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these two
+are how they show.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.errors import UserError
+from trainer.batch import Batch
+from trainer.device import jt, nn, var
+from trainer.training.optimizer import build_optimizer
+from trainer.training.terms import minimised, total_loss
+
+_NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
+
+
+class TrainingFault(UserError):
+    """The numbers of a training step cannot be right; the text names the batch."""
+
+
+def check_losses(terms: dict[str, float], batch: Batch, config_file: str) -> None:
+    """Raises TrainingFault when a term is not finite, or the loss is exactly 0.0 although the batch has boxes.
+
+    Args:
+        config_file: the run's whole config, for the command that makes the batch again.
+    """
+    images = batch.host["image_ids"].tolist()
+    where = f"step {batch.step} (image ids {images})"
+    look = f"look at them: python -m data_server replay --config {config_file} --step {batch.step} --draw replay"
+    for name, value in terms.items():
+        if not math.isfinite(value):
+            raise TrainingFault(f"{name} is {value} at {where}; lower the learning rate, or {look}")
+    losses = {name: terms[name] for name in minimised(terms)}
+    if sum(losses.values()) == 0.0 and batch.host["box_counts"].any():
+        raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing is learnt from it; {look}")
+
+
+def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
+    """Takes optimizer steps on `batch`, looks at what they move, and puts everything back.
+
+    With the config's weight decay every trainable parameter must move, without any at least one of each part of
+    the network: the first shows what the optimizer does not hold, the second what no gradient reaches. (Single
+    parameters may rightly have none, such as those of pyramid levels too coarse for the batch.)
+
+    Raises:
+        TrainingFault: lists what should have moved and did not, or did and should not have.
+    """
+    parameters = dict(model.named_parameters())
+    trainable = {name for name, parameter in parameters.items() if not parameter.is_stop_grad()}
+    decay = config.optim_wrapper.optimizer.get("weight_decay", 0)
+    by_gradient = _moved(model, config, batch, 0.0)
+    moved = by_gradient | (_moved(model, config, batch, decay) if decay else trainable)
+    faults = [f"{name} is trainable but did not move" for name in sorted(trainable - moved)]
+    faults += [f"{name} is frozen but moved" for name in sorted(moved - trainable)]
+    reached = {_part(name) for name in by_gradient}
+    faults += [f"no gradient reaches {part}" for part in sorted({_part(name) for name in trainable} - reached)]
+    if faults:
+        raise TrainingFault("self-test: " + "; ".join(faults))
+
+
+def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[str]:
+    """The names of the parameters that one step with this weight decay changes. Leaves them as they were.
+
+    Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the
+    convolutions before it, and boxes without extent pass none to the box regression.
+    """
+    parameters = dict(model.named_parameters())
+    before = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
+    random = np.random.default_rng(0)
+    for name, parameter in parameters.items():
+        if not parameter.is_stop_grad() and not before[name].any():
+            parameter.assign(var(np.abs(random.normal(0, _NUDGE, before[name].shape)), "float32"))
+    start = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
+    optimizer = build_optimizer(_with_decay(config, decay), model)
+    optimizer.step(total_loss(model.loss(batch)))
+    jt.sync_all()
+    moved = {name for name, parameter in parameters.items() if not np.array_equal(start[name], parameter.numpy())}
+    for name, parameter in parameters.items():
+        if not parameter.is_stop_grad():
+            parameter.assign(var(before[name]))
+    jt.sync_all()
+    return moved
+
+
+def _with_decay(config: Config, decay: float) -> dict:
+    wrapper = config.optim_wrapper
+    return {**wrapper, "optimizer": {**wrapper.optimizer, "weight_decay": decay}}
+
+
+def _part(name: str) -> str:
+    """The part of the network that a parameter belongs to: a stage of the backbone, the neck, a head."""
+    return ".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1])

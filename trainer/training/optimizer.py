@@ -1,0 +1,170 @@
+"""The optimizer, built from a config's ``optim_wrapper`` as MMDetection 3 writes it.
+
+The update rules are SGD and AdamW as torch has them (trainer/training/update.py). Added here: parameter groups from
+``paramwise_cfg.custom_keys``, clipping by the global norm, and a state keyed by parameter name.
+
+One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
+
+    optimizer.follow(schedule, step)    learning rate of every group
+    loss = model(batch)                 forward
+    optimizer.step(loss)                backward -> mean over ranks -> clip and update
+    jt.sync_all()                       the one place where the step's graph is run
+"""
+
+import numpy as np
+
+from shared.errors import UserError, nearest
+from shared.keys import check_keys, check_number, check_type
+from trainer.device import jt, nn, var
+from trainer.training.schedule import Schedule
+from trainer.training.update import SGD, AdamW, gradient_norm
+from trainer.weights.checkpoint import describe_mismatch
+
+# type in the config -> (class, keys with torch's defaults, Jittor's name of a buffer -> torch's name of it)
+_ALGORITHMS = {
+    "SGD": (
+        SGD,
+        {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+        {"values": "momentum_buffer"},
+    ),
+    "AdamW": (
+        AdamW,
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
+        {"m": "exp_avg", "values": "exp_avg_sq"},
+    ),
+}
+_NO_LIMIT = 1e30  # of a gradient's norm
+
+
+class Optimizer:
+    """Updates the trainable parameters of a model; made by `build_optimizer`.
+
+    ``base_rate`` is the config's ``lr``: the rate of every parameter that no custom key matches.
+    """
+
+    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], max_norm: float | None):
+        self.base_rate: float = algorithm.lr
+        self._algorithm = algorithm
+        self._buffers = buffers
+        self._max_norm = max_norm
+
+    def follow(self, schedule: Schedule, step: int) -> float:
+        """Sets every group's learning rate for the 0-based global `step`; returns that of the base rate."""
+        for group in self._algorithm.param_groups:
+            group["lr"] = schedule.rate(step, group["lr_mult"])
+        return schedule.rate(step)
+
+    def step(self, loss: jt.Var) -> jt.Var | None:
+        """Backward of the scalar `loss`, clipping, update. The caller runs ``jt.sync_all()`` afterwards.
+
+        Returns the gradients' global L2 norm before clipping, (1,) float32, or None without ``clip_grad``.
+
+        Raises:
+            TypeError: `loss` is not a Var. Jittor takes a float here without a word and trains nothing.
+        """
+        if not isinstance(loss, jt.Var):
+            raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
+        self._algorithm.backward(loss)
+        return self.update()
+
+    def update(self) -> jt.Var | None:
+        """The second half of `step`: clipping and update with the gradients of the last backward."""
+        if self._max_norm is None:
+            self._algorithm.update(jt.zeros(1), _NO_LIMIT)
+            return None
+        norm = gradient_norm([gradient for group in self._algorithm.param_groups for gradient in group["grads"]])
+        self._algorithm.update(norm, self._max_norm)
+        return norm
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all buffers as ``<parameter>.<torch's buffer name>``, and ``step``, (1,) int64: updates done."""
+        state = {name: buffer.numpy() for name, buffer in self._named_buffers().items()}
+        state["step"] = np.array([self._algorithm.n_step], np.int64)
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Takes over what `state_dict` gave.
+
+        Raises:
+            UserError: entries are missing, unexpected or of another shape; lists all of them, and changes nothing.
+        """
+        buffers = self._named_buffers()
+        expected = {name: (str(buffer.dtype), tuple(buffer.shape)) for name, buffer in buffers.items()}
+        mismatch = describe_mismatch(expected | {"step": ("int64", (1,))}, state)
+        if mismatch:
+            raise UserError(f"the optimizer's state does not fit the configured optimizer and model: {mismatch}")
+        for name, buffer in buffers.items():
+            buffer.update(var(state[name]))
+        self._algorithm.n_step = int(state["step"][0])
+
+    def _named_buffers(self) -> dict[str, jt.Var]:
+        return {
+            f"{name}.{torch_key}": buffer
+            for group in self._algorithm.param_groups
+            for key, torch_key in self._buffers.items()
+            for name, buffer in zip(group["names"], group[key], strict=True)
+        }
+
+
+def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:
+    """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
+
+    Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD`` or ``AdamW``, torch's defaults),
+    ``clip_grad`` (``max_norm``, L2), ``paramwise_cfg.custom_keys`` (substring of the parameter's full name ->
+    ``lr_mult``, ``decay_mult``; the longest matching key wins). Weight decay applies to every parameter, as in torch.
+
+    Raises:
+        UserError: an unknown type or key, a bad number, a custom key that matches no parameter, or nothing to train.
+    """
+    where = "optim_wrapper"
+    check_keys(where, optim_wrapper, ("type", "optimizer", "clip_grad", "paramwise_cfg"))
+    check_type(where, optim_wrapper.get("type", "OptimWrapper"), ("OptimWrapper",))
+    settings = dict(optim_wrapper.get("optimizer") or {})
+    kind = check_type(f"{where}.optimizer", settings.pop("type", None), tuple(_ALGORITHMS))
+    algorithm, defaults, buffers = _ALGORITHMS[kind]
+    check_keys(f"{where}.optimizer", settings, ("lr", *defaults))
+    settings = defaults | settings
+    for key, value in settings.items():
+        if key not in ("betas", "nesterov"):
+            check_number(f"{where}.optimizer.{key}", value, 0.0)
+    if "lr" not in settings:
+        raise UserError(f"{where}.optimizer.lr is missing: give the base learning rate, e.g. lr=0.02")
+
+    clip_grad = optim_wrapper.get("clip_grad") or {}
+    check_keys(f"{where}.clip_grad", clip_grad, ("max_norm", "norm_type"))
+    if clip_grad.get("norm_type", 2) != 2:
+        raise UserError(f"{where}.clip_grad.norm_type={clip_grad['norm_type']!r}: only 2 (the L2 norm) is supported")
+    if clip_grad:
+        check_number(f"{where}.clip_grad.max_norm", clip_grad.get("max_norm"), 0.0)
+
+    paramwise = optim_wrapper.get("paramwise_cfg") or {}
+    check_keys(f"{where}.paramwise_cfg", paramwise, ("custom_keys",))
+    groups = _group(model, paramwise.get("custom_keys", {}), settings["lr"], settings["weight_decay"])
+    return Optimizer(algorithm(groups, **settings), buffers, clip_grad.get("max_norm"))
+
+
+def _group(model: nn.Module, custom_keys: dict[str, dict], rate: float, decay: float) -> list[dict]:
+    """One parameter group for each pair of multipliers; its ``names`` and ``lr_mult`` are ours, Jittor ignores them."""
+    where = "optim_wrapper.paramwise_cfg.custom_keys"
+    parameters = dict(model.named_parameters())
+    for key, multipliers in custom_keys.items():
+        check_keys(f"{where}[{key!r}]", multipliers, ("lr_mult", "decay_mult"))
+        for name, value in multipliers.items():
+            check_number(f"{where}[{key!r}].{name}", value, 0.0)
+        if not any(key in name for name in parameters):
+            words = sorted({word for name in parameters for word in name.split(".")})
+            raise UserError(f"{where}: {key!r} is part of no parameter's name{nearest(key, words)}")
+    longest_first = sorted(sorted(custom_keys), key=len, reverse=True)
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in parameters.items():
+        if parameter.is_stop_grad():
+            continue
+        multipliers = next((custom_keys[key] for key in longest_first if key in name), {})
+        lr_mult, decay_mult = multipliers.get("lr_mult", 1.0), multipliers.get("decay_mult", 1.0)
+        rates = {"lr": rate * lr_mult, "lr_mult": lr_mult, "weight_decay": decay * decay_mult}
+        group = groups.setdefault((lr_mult, decay_mult), {"params": [], "names": [], **rates})
+        group["params"].append(parameter)
+        group["names"].append(name)
+    if not groups:
+        raise UserError("the model has no trainable parameter: all are frozen, or the model is in evaluation mode")
+    return list(groups.values())

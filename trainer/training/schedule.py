@@ -1,0 +1,152 @@
+"""The learning rate at every step of a run, from MMEngine's ``param_scheduler`` list.
+
+Each of mmengine's schedulers changes the current rate by an affine map of it and of the base rate, so at every step
+
+    rate = scale[step] * base * multiplier + offset[step]
+
+with one table for all parameter groups (``offset`` is not 0 only under CosineAnnealingLR with an absolute ``eta_min``).
+The table is computed once for the whole run: a pure function of the step, nothing to save in a checkpoint.
+
+When a scheduler moves (mmengine's order; in its own range ``begin <= time < end`` only)::
+
+    before step 0    all, in the order of the config
+    after a step     those with by_epoch=False, then, where an epoch ends, those with by_epoch=True
+
+``convert_to_iter_based=True`` turns a scheduler's epochs into steps.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from shared.errors import UserError
+from shared.keys import check_keys, check_number, check_type
+
+# time since the scheduler's begin -> (factor, per_base, constant): rate <- factor * rate + per_base * base + constant
+Move = Callable[[int], tuple[float, float, float]]
+
+
+class _Scheduler(NamedTuple):
+    by_epoch: bool
+    begin: int
+    end: int
+    move: Move
+
+
+class Schedule:
+    """The learning rates of a run of ``steps_per_epoch * max_epochs`` steps."""
+
+    def __init__(self, param_scheduler: list[dict], base: float, steps_per_epoch: int, max_epochs: int):
+        """`base` is the optimizer's ``lr``.
+
+        Raises:
+            UserError: an unknown type or key (the nearest known one is named), or a number out of its range.
+        """
+        self._base = base
+        schedulers = [
+            _read(f"param_scheduler[{i}]", config, steps_per_epoch, max_epochs)
+            for i, config in enumerate(param_scheduler)
+        ]
+        in_order = [s for s in schedulers if not s.by_epoch] + [s for s in schedulers if s.by_epoch]
+        steps = steps_per_epoch * max_epochs
+        self._scale, self._offset = np.empty(steps), np.empty(steps)
+        scale, offset = 1.0, 0.0
+        for step in range(steps):
+            epoch, within = divmod(step, steps_per_epoch)
+            for by_epoch, begin, end, move in in_order if step else schedulers:
+                if by_epoch and within:
+                    continue
+                time = epoch if by_epoch else step
+                if begin <= time < end:
+                    factor, per_base, constant = move(time - begin)
+                    scale, offset = factor * scale + per_base, factor * offset + constant
+            self._scale[step], self._offset[step] = scale, offset
+
+    def rate(self, step: int, multiplier: float = 1.0) -> float:
+        """The learning rate at the global 0-based `step` of parameters whose ``lr_mult`` is `multiplier`."""
+        return float(self._scale[step] * self._base * multiplier + self._offset[step])
+
+
+def _read(where: str, config: dict, steps_per_epoch: int, max_epochs: int) -> _Scheduler:
+    """One scheduler, with the defaults that mmengine's Runner sets, counted in steps where it is converted to steps."""
+    kind = check_type(where, config.get("type"), tuple(_TYPES))
+    make, keys = _TYPES[kind]
+    check_keys(where, config, ("type", "by_epoch", "begin", "end", "convert_to_iter_based", *keys))
+    by_epoch = config.get("by_epoch", True)
+    begin = check_number(f"{where}.begin", config.get("begin", 0), 0)
+    end = check_number(f"{where}.end", config.get("end", max_epochs * (1 if by_epoch else steps_per_epoch)), 0)
+    if end <= begin:
+        raise UserError(f"{where}: end={end} must be larger than begin={begin}")
+    unit = 1
+    if config.get("convert_to_iter_based", False):
+        if not by_epoch:
+            raise UserError(f"{where}: convert_to_iter_based=True converts epochs to steps, so it needs by_epoch=True")
+        by_epoch, unit = False, steps_per_epoch
+    begin, end = int(begin * unit), int(end * unit)
+    return _Scheduler(by_epoch, begin, end, make(where, config, end - begin, unit))
+
+
+def _linear(where: str, config: dict, length: int, _unit: int) -> Move:
+    """From ``start_factor`` to ``end_factor``, reached at time ``length - 1`` (mmengine's LinearParamScheduler)."""
+    first = check_number(f"{where}.start_factor", config.get("start_factor", 1.0 / 3), 0, 1, above=True)
+    last = check_number(f"{where}.end_factor", config.get("end_factor", 1.0), 0, 1)
+
+    def move(time: int) -> tuple[float, float, float]:
+        if time == 0:
+            return first, 0.0, 0.0
+        return 1.0 + (last - first) / ((length - 1) * first + (time - 1) * (last - first)), 0.0, 0.0
+
+    return move
+
+
+def _constant(where: str, config: dict, length: int, _unit: int) -> Move:
+    """``factor`` until time ``length - 1``, which has the full rate again (mmengine's ConstantParamScheduler)."""
+    factor = check_number(f"{where}.factor", config.get("factor", 1.0 / 3), 0, 1, above=True)
+    factors = {length - 1: 1.0 / factor, 0: factor}
+    return lambda time: (factors.get(time, 1.0), 0.0, 0.0)
+
+
+def _multi_step(where: str, config: dict, _length: int, unit: int) -> Move:
+    """Times ``gamma`` at each of the ``milestones``, counted from ``begin`` (mmengine's MultiStepParamScheduler)."""
+    if "milestones" not in config:
+        raise UserError(
+            f"{where}.milestones is missing: give the epochs at which the rate drops, e.g. milestones=[8, 11]"
+        )
+    gamma = check_number(f"{where}.gamma", config.get("gamma", 0.1), 0)
+    milestones = Counter(
+        check_number(f"{where}.milestones[{i}]", milestone, 0) * unit
+        for i, milestone in enumerate(config["milestones"])
+    )
+    return lambda time: (gamma ** milestones[time], 0.0, 0.0)
+
+
+def _cosine(where: str, config: dict, length: int, unit: int) -> Move:
+    """Half a cosine to ``eta_min`` or ``eta_min_ratio * base`` at ``T_max`` (CosineAnnealingParamScheduler)."""
+    if config.get("eta_min") is not None and config.get("eta_min_ratio") is not None:
+        raise UserError(f"{where}: give eta_min or eta_min_ratio, not both")
+    period = check_number(f"{where}.T_max", (config.get("T_max") or 0) * unit or length, 0)
+    floor = check_number(f"{where}.eta_min", config.get("eta_min") or 0.0, 0)
+    ratio = check_number(f"{where}.eta_min_ratio", config.get("eta_min_ratio") or 0.0, 0, 1)
+
+    def move(time: int) -> tuple[float, float, float]:
+        if time == 0:
+            return 1.0, 0.0, 0.0
+        if (time - 1 - period) % (2 * period) == 0:  # leaving the minimum, where the quotient below is 0 / 0
+            rise = (1 - math.cos(math.pi / period)) / 2
+            return 1.0, rise * (1 - ratio), -rise * floor
+        factor = (1 + math.cos(math.pi * time / period)) / (1 + math.cos(math.pi * (time - 1) / period))
+        return factor, (1 - factor) * ratio, (1 - factor) * floor
+
+    return move
+
+
+# type -> (maker of the move, its own keys)
+_TYPES = {
+    "LinearLR": (_linear, ("start_factor", "end_factor")),
+    "ConstantLR": (_constant, ("factor",)),
+    "MultiStepLR": (_multi_step, ("milestones", "gamma")),
+    "CosineAnnealingLR": (_cosine, ("T_max", "eta_min", "eta_min_ratio")),
+}

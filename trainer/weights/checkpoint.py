@@ -1,0 +1,195 @@
+"""Checkpoints: everything that a run needs to go on where it stopped, in one safetensors file.
+
+    backbone.conv1.weight                           parameters and running statistics, under the model's own names
+    optimizer.backbone.conv1.weight.momentum_buffer the optimizer's state, under `Optimizer.state_dict`'s names
+    metadata                                        format_version, cursor, meta: strings, the last two JSON
+
+Text embeddings (``zs_weights*``) are saved and never read: a run has those of its config's vocabulary.
+``cursor`` is the stream's position ``{"epoch": e, "step": s}`` of the next step; ``meta`` is what else the caller keeps
+(seed, config text, ...). Loading reads numbers and JSON only, so a file from elsewhere can execute nothing.
+
+A save is all or nothing, and killed at any point of it, `latest` names a complete file::
+
+    partial file in the same directory -> fsync -> rename to its name
+    ``last_checkpoint``, a text file with that name (mmengine's convention), in the same way
+    the oldest files beyond `max_keep` are deleted
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors
+
+from shared.errors import UserError
+from shared.files import replace
+from trainer.device import jt, nn, var
+from trainer.weights.formats.file import is_safetensors
+from trainer.weights.names import is_bookkeeping
+
+if TYPE_CHECKING:
+    from trainer.training.optimizer import Optimizer
+
+FORMAT_VERSION = "1"
+OPTIMIZER_PREFIX = "optimizer."
+LAST_CHECKPOINT = "last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load` read: arrays by name, and the metadata. `optimizer` is empty where none was saved."""
+
+    path: Path
+    model: dict[str, np.ndarray]
+    optimizer: dict[str, np.ndarray]
+    cursor: dict[str, int]
+    meta: dict
+
+
+def save(
+    path: str | os.PathLike,
+    model: nn.Module,
+    optimizer: "Optimizer | None",
+    cursor: dict[str, int],
+    meta: dict,
+    max_keep: int | None = None,
+) -> None:
+    """Writes `path` (``*.safetensors``) and makes it the directory's latest checkpoint.
+
+    With `max_keep`, only the newest of the files whose names differ from this one in their numbers alone are kept
+    (``step_500.safetensors``, ``step_1000.safetensors``; never ``best.safetensors``).
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission); earlier checkpoints are untouched.
+    """
+    path = Path(path)
+    tensors = model.state_dict(to="numpy")
+    if optimizer is not None:
+        tensors |= {OPTIMIZER_PREFIX + name: array for name, array in optimizer.state_dict().items()}
+    metadata = {"format_version": FORMAT_VERSION, "cursor": json.dumps(cursor), "meta": json.dumps(meta)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, safetensors.save(tensors, metadata))
+        replace(path.parent / LAST_CHECKPOINT, path.name.encode())
+        if max_keep is not None:
+            _prune(path, max_keep)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the checkpoint {path}: {error.strerror}; earlier checkpoints are untouched; "
+            "make room or permit writing, then resume"
+        ) from error
+
+
+def load(path: str | os.PathLike) -> Checkpoint:
+    """Reads a file that `save` wrote.
+
+    Raises:
+        UserError: the file is missing, cut short, no safetensors file, or not a checkpoint of this format version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            version = metadata.get("format_version")
+            if version != FORMAT_VERSION:
+                raise UserError(
+                    f"checkpoint {path}: format_version is {version!r}, expected {FORMAT_VERSION!r}; "
+                    + ("it was not saved by this trainer" if version is None else "use the release that wrote it")
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
+            "or, for weights of another program, leave --resume away"
+        ) from error
+    own = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
+    state = {name.removeprefix(OPTIMIZER_PREFIX): array for name, array in tensors.items() if name not in own}
+    return Checkpoint(path, own, state, json.loads(metadata["cursor"]), json.loads(metadata["meta"]))
+
+
+def is_own(path: str | os.PathLike) -> bool:
+    """Whether `path` is a file that `save` wrote, in this or another format version, and complete."""
+    try:
+        with open(path, "rb") as file:
+            if not is_safetensors(file.read(16)):
+                return False
+        with safe_open(path, framework="numpy") as file:
+            return "format_version" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: "Optimizer | None" = None) -> None:
+    """Puts the checkpoint's arrays into the model and, where given, the optimizer; frozen parameters stay frozen.
+
+    Raises:
+        UserError: names, dtypes or shapes differ; lists all (Jittor's own loading ignores them), changes nothing.
+    """
+    expected = {
+        name: (str(parameter.dtype), tuple(parameter.shape))
+        for name, parameter in model.named_parameters()
+        if not is_bookkeeping(name)
+    }
+    weights = {name: array for name, array in checkpoint.model.items() if not is_bookkeeping(name)}
+    mismatch = describe_mismatch(expected, weights)
+    if mismatch:
+        raise UserError(f"checkpoint {checkpoint.path} does not fit the model: {mismatch}")
+    if optimizer is not None:
+        optimizer.load_state_dict(checkpoint.optimizer)
+    put(weights, model)
+
+
+def put(weights: dict[str, np.ndarray], model: nn.Module) -> None:
+    """Uploads the parameters named; frozen ones stay frozen."""
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            parameter.update(var(weights[name]))
+    jt.sync_all()
+
+
+def latest(work_dir: str | os.PathLike) -> Path | None:
+    """The newest complete checkpoint of `work_dir`, or None where nothing was saved yet.
+
+    Raises:
+        UserError: ``last_checkpoint`` names a file that is not there.
+    """
+    pointer = Path(work_dir) / LAST_CHECKPOINT
+    if not pointer.is_file():
+        return None
+    path = pointer.parent / pointer.read_text().strip()
+    if not path.is_file():
+        raise UserError(f"{pointer} names {path}, which does not exist; give the checkpoint to resume from by its path")
+    return path
+
+
+def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: dict[str, np.ndarray]) -> str:
+    """All differences between `expected` (name -> dtype, shape) and `arrays`, in one line; empty without any."""
+    found = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+
+    def text(dtype: str, shape: tuple[int, ...]) -> str:
+        return f"{dtype}[{', '.join(map(str, shape))}]"
+
+    missing = [f"{name} {text(*expected[name])}" for name in sorted(expected.keys() - found.keys())]
+    unexpected = [f"{name} {text(*found[name])}" for name in sorted(found.keys() - expected.keys())]
+    different = [
+        f"{name} is {text(*found[name])}, expected {text(*expected[name])}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != expected[name]
+    ]
+    parts = {"missing": missing, "unexpected": unexpected, "of another shape or dtype": different}
+    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts.items() if names)
+
+
+def _prune(path: Path, max_keep: int) -> None:
+    pattern = re.compile(re.sub(r"\d+", r"\\d+", re.escape(path.name)))
+    older = [file for file in path.parent.iterdir() if file != path and pattern.fullmatch(file.name)]
+    older.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for file in older[max(max_keep - 1, 0) :]:
+        file.unlink()

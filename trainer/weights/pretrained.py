@@ -1,0 +1,106 @@
+"""Weights that a model starts from, put into it: this trainer's own checkpoints, and files of other programs.
+
+What a config may ask for, in the order in which it takes effect, the later over the earlier::
+
+    init_cfg=dict(type='Pretrained', checkpoint=F, prefix=P)   of any part of ``model``, inner parts first
+    load_from=F    (``--checkpoint F``)                        for the whole model
+
+MMDetection's keys, with MMDetection's meaning: a file may fit in part, and what does not is told, name by name. A model
+that is evaluated must be complete, a run that is resumed must be the same; there nothing may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.errors import UserError
+from shared.keys import check_keys, check_type
+from trainer.device import nn
+from trainer.weights import checkpoint, names
+from trainer.weights.formats import file
+
+
+def load(path: str | os.PathLike, model: nn.Module, say: Callable[[str], None], complete: bool) -> None:
+    """Puts the weights of a file into the model; frozen parameters stay frozen, text embeddings those of the config.
+
+    Args:
+        path: a checkpoint of this trainer, or anything that `trainer.weights.formats.file` reads.
+        model: changed in place, and only if nothing is raised.
+        say: told what was loaded, and every name that is missing, unexpected or misshapen.
+        complete: whether every parameter of the model must be in the file.
+
+    Raises:
+        UserError: the file is not readable as weights, or nothing of it fits; a parameter is missing or misshapen
+            with `complete`; a checkpoint of this trainer that was saved from another model.
+    """
+    if checkpoint.is_own(path):
+        checkpoint.restore(checkpoint.load(path), model)
+        say(f"weights {path}: a checkpoint of this trainer")
+        return
+    source, arrays = names.ours(file.read(path))
+    _put(path, source, arrays, model, say, complete)
+
+
+def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> None:
+    """Loads what the config's ``init_cfg`` keys and ``load_from`` ask for.
+
+    Raises:
+        UserError: an ``init_cfg`` that is not of type 'Pretrained'; and see `load`.
+    """
+    for part, init in _parts(config.model, ""):
+        where = f"model.{part}init_cfg"
+        check_type(f"{where}.type", init.get("type"), ("Pretrained",))
+        check_keys(where, init, ("type", "checkpoint", "prefix"))
+        path = _local(init.get("checkpoint"), f"{where}.checkpoint")
+        source, arrays = names.ours(file.read(path))
+        if source:  # these have our names already, of the whole model
+            arrays = {name: array for name, array in arrays.items() if name.startswith(part)}
+        else:
+            prefix = (init.get("prefix") or "").removesuffix(".")
+            inside = f"{prefix}." if prefix else ""
+            arrays = {
+                part + name.removeprefix(inside): array for name, array in arrays.items() if name.startswith(inside)
+            }
+        _put(path, source, arrays, model, say, complete=False, part=part)
+    if config.get("load_from"):
+        load(_local(config.load_from, "load_from"), model, say, complete=False)
+
+
+def _local(path: str | None, key: str) -> str:
+    if not isinstance(path, str) or "://" in path:
+        raise UserError(f"{key}={path!r}: expected the path of a file; nothing is downloaded here, fetch it first")
+    return path
+
+
+def _parts(section: dict, prefix: str) -> Iterator[tuple[str, dict]]:
+    """(prefix of its parameters' names, init_cfg) of every part of a config's model that has one, inner parts first."""
+    for key, value in section.items():
+        if isinstance(value, dict) and key != "init_cfg":
+            yield from _parts(value, f"{prefix}{key}.")
+    if section.get("init_cfg"):
+        yield prefix, section["init_cfg"]
+
+
+def _put(
+    path: str | os.PathLike,
+    source: str,
+    arrays: dict[str, np.ndarray],
+    model: nn.Module,
+    say: Callable[[str], None],
+    complete: bool,
+    part: str = "",
+) -> None:
+    """Into the parameters whose names begin with `part`."""
+    parameters = [(name, tuple(one.shape)) for name, one in model.named_parameters() if name.startswith(part)]
+    fit = names.fit(arrays, parameters)
+    title = f"weights {Path(path)}" + (f" ({source})" if source else "")
+    if not fit.weights or (complete and (fit.missing or fit.misshapen)):
+        whose = f"the model's {part.removesuffix('.')}" if part else "the model"
+        raise UserError(f"{title} do not fit {whose}: {fit.report}; use the config that they were made with")
+    checkpoint.put(fit.weights, model)
+    say(f"{title}: {fit.report}")
