@@ -36,7 +36,7 @@ def test_a_machine_that_runs_these_tests_has_no_fault_and_every_check_says_one_l
 def test_torch_is_imported_in_a_process_of_its_own(here: tuple[int, Verdicts]) -> None:
     assert "torch and MMDetection were imported in" in here[1]["worker imports"][1]
     code = (
-        "import sys\nfrom data_server import doctor\n"
+        "import sys\nfrom data_server.commands import doctor\n"
         "doctor.CHECKS.pop('worker imports')\n"
         "for check in doctor.CHECKS.values():\n    doctor.examine(check, doctor.Options(1, 'ipc:///tmp/never'))\n"
         "assert not {'torch', 'mmdet', 'mmcv', 'jittor'} & set(sys.modules)\n"
