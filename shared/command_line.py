@@ -1,0 +1,48 @@
+"""What both command lines say in the same way: what an exit code means, and an option that has a new name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+GOOD = 0
+FAILED = 1  # something broke: a process died, a stream failed, the machine lacks something
+USER_ERROR = 2  # the command line, a config or a file is not what was expected; argparse's code as well
+FINDINGS = 3  # a check ran to its end and found faults
+
+
+def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:
+    """Lets an option be given by its old name as well, which prints one line of notice to standard error.
+
+    The old name is not shown in the help text.
+
+    Args:
+        parser: the parser, or its group, that has `new`.
+        old: the former name, with its dashes.
+        new: the option, as ``add_argument`` returned it.
+    """
+    name = new.option_strings[-1]
+
+    class OldName(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: str | Sequence[Any] | None,
+            _: str | None = None,
+        ) -> None:
+            print(f"notice: {old} is now {name}; the old name will go with the next version", file=sys.stderr)
+            new(parser, namespace, values, name)
+
+    parser.add_argument(
+        old,
+        action=OldName,
+        dest=new.dest,
+        nargs=new.nargs,
+        type=new.type or str,
+        choices=new.choices,
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
