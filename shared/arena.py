@@ -23,8 +23,10 @@ import fcntl
 import mmap
 import os
 import struct
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from shared.checksum import BAND_BYTES, Checksum
@@ -71,12 +73,12 @@ class Arena:
         """Payload bytes of one slot."""
         return self.slot_bytes - HEADER_BYTES
 
-    def payload(self, slot: int) -> np.ndarray:
+    def payload(self, slot: int) -> npt.NDArray[np.uint8]:
         """uint8 (capacity,): the slot's payload, without a copy."""
         start = slot * self.slot_bytes
         return self._bytes[start + HEADER_BYTES : start + self.slot_bytes]
 
-    def header(self, slot: int) -> np.ndarray:
+    def header(self, slot: int) -> npt.NDArray[np.uint8]:
         """uint8 (64,): the slot's header."""
         return np.frombuffer(self._header_of(slot), np.uint8)
 
@@ -108,7 +110,14 @@ class Arena:
             raise SlotCorrupted(f"the header of slot {slot} is not the one of step {step}, generation {generation}")
 
     def copy_payload(
-        self, slot: int, step: int, layout: Layout, digest: int, places: dict[str, np.ndarray], *, checksum: bool = True
+        self,
+        slot: int,
+        step: int,
+        layout: Layout,
+        digest: int,
+        places: dict[str, npt.NDArray[Any]],
+        *,
+        checksum: bool = True,
     ) -> None:
         """Copies the arrays named in `places`, each to its place of the same shape and dtype, C-contiguous. With
         `checksum` the whole payload is compared with it on the way, when what was copied is still at hand.
@@ -120,7 +129,7 @@ class Arena:
         running = Checksum(payload, wanted=checksum)
         for field in layout.fields:
             if field.name in places:
-                place = np.ndarray(field.nbytes, np.uint8, places[field.name])
+                place: npt.NDArray[np.uint8] = np.ndarray(field.nbytes, np.uint8, places[field.name])
                 for start in range(0, field.nbytes, BAND_BYTES):
                     end = min(start + BAND_BYTES, field.nbytes)
                     place[start:end] = payload[field.offset + start : field.offset + end]

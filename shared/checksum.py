@@ -10,6 +10,7 @@ fetch all of it from memory once more, which takes half as long as to write it.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 BAND_BYTES = 1 << 18  # what is written or copied at a time, so that it is there for the hash
@@ -22,7 +23,7 @@ class Checksum:
         payload: uint8 (capacity,), to be written or read.
     """
 
-    def __init__(self, payload: np.ndarray, *, wanted: bool = True) -> None:
+    def __init__(self, payload: npt.NDArray[np.uint8], *, wanted: bool = True) -> None:
         self._payload = payload
         self._hash = xxhash.xxh3_64() if wanted else None
         self._end = 0
@@ -30,7 +31,7 @@ class Checksum:
     def passed(self, end: int) -> None:
         """The first `end` bytes are as they will stay."""
         if self._hash is not None:
-            self._hash.update(self._payload[self._end : end])
+            self._hash.update(self._payload[self._end : end].data)
             self._end = end
 
     def digest(self, nbytes: int) -> int:

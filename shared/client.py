@@ -1,4 +1,4 @@
-"""A trainer's end of a stream: leases on batches as read-only numpy views. Knows no framework.
+"""A trainer's end of a stream, from HELLO to GOODBYE. Knows no framework.
 
     connect ──► open (HELLO ... WELCOME) ──► next ──► Lease.arrays ──► Lease.release ──► next ... ──► evaluate ──► close
 
@@ -15,17 +15,19 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 import zmq
 
 from shared.arena import Arena, SlotCorrupted
-from shared.codec import decode, encode
+from shared.codec import M, N, decode, encode
 from shared.digest import rolled
 from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout, LayoutError
+from shared.lease import Lease
 from shared.link import Address, Channel, ChannelClosed, is_readable
 from shared.messages import (
     IDENTITY_BYTES,
@@ -62,65 +64,6 @@ class StreamFailed(Exception):
     """The data server ended the stream because of a fault that is not the user's."""
 
 
-class Lease:
-    """The right to read one batch, until `release`. Its bytes are checked before anybody gets at them: by
-    `StreamClient.next` or, where that was told not to, with the first look at `arrays` or while `copy` copies them."""
-
-    def __init__(self, stream: StreamClient, arena: Arena, batch: Batch, layout: Layout, *, checksum: bool) -> None:
-        self.epoch = batch.epoch
-        self.step = batch.step
-        self.valid = batch.valid
-        self.digest = batch.digest
-        self._stream = stream
-        self._arena = arena
-        self.layout = layout
-        self._message = batch
-        self._to_check = checksum
-        self._arrays: dict[str, np.ndarray] | None = layout.views(arena.payload(batch.slot))
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Read-only views into shared memory, described in `shared.batch`; to touch them after `release` raises.
-
-        Raises:
-            SlotCorrupted: a byte is not what the server announced.
-        """
-        arrays = self._held()
-        self.check()
-        return arrays
-
-    def check(self) -> None:
-        """Verifies the bytes, unless that has been done. Raises SlotCorrupted as `arrays` does."""
-        if self._to_check:
-            self.copy({})
-
-    def copy(self, places: dict[str, np.ndarray]) -> None:
-        """Copies the arrays named in `places`, each to its place of the same shape and dtype, C-contiguous. To check
-        the bytes costs less here than on their own.
-
-        Raises:
-            SlotCorrupted: a byte is not what the server announced; what has been copied is worth nothing.
-        """
-        self._held()
-        self._arena.copy_payload(
-            self._message.slot, self.step, self.layout, self.digest, places, checksum=self._to_check
-        )
-        self._to_check = False
-
-    def _held(self) -> dict[str, np.ndarray]:
-        if self._arrays is None:
-            raise ValueError(f"the batch of step {self.step} has been released; its slot may hold another by now")
-        return self._arrays
-
-    def release(self) -> None:
-        """Gives the slot back, once. Whatever is still needed must have been copied."""
-        self._held().clear()
-        self._arrays = None
-        reach("client.release")
-        self._stream.tell(Release(self._message.slot, self._message.generation))
-        reach("client.released")
-
-
 class StreamClient:
     """One stream of batches from a data server.
 
@@ -153,16 +96,22 @@ class StreamClient:
         # ZeroMQ keeps identities that begin with a zero byte for itself.
         self._identity = b"\x01" + os.urandom(IDENTITY_BYTES - 1)
         self._waiting: deque[Message] = deque()  # what came while something else was waited for
+        self._lifeline = self._connect()
         # The process' one context: one of our own, collected as garbage before its socket, would wait for it for ever.
-        self._control = zmq.Context.instance().socket(zmq.DEALER)
+        self._control: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.IDENTITY, self._identity)
-        self._lifeline: Channel | None = None
-        self._arena: Arena | None = None
+        self._sending = zmq.Poller()
+        self._sending.register(self._control, zmq.POLLOUT)
+        self._sending.register(self._lifeline.fileno(), zmq.POLLIN)
+        self._receiving = select.poll()
+        self._receiving.register(self._control.FD, select.POLLIN)
+        self._receiving.register(self._lifeline.fileno(), select.POLLIN)
         try:
-            self._open(hello)
+            self.welcome, self._arena = self._open(hello)
+            self._checksum: bool = hello.config["feed"]["checksum"]
         except BaseException:
-            self._destroy()
+            self._disconnect()
             raise
 
     def next(self, *, check: bool = True) -> Lease | None:
@@ -185,7 +134,7 @@ class StreamClient:
         except LayoutError as error:
             raise SlotCorrupted(f"step {message.step}: {error}") from None
         self._arena.verify_header(message.slot, message.generation, message.step, layout, message.digest)
-        lease = Lease(self, self._arena, message, layout, checksum=self._checksum)
+        lease = Lease(message, layout, self._arena, self.tell, checksum=self._checksum)
         if check:
             lease.check()
         self.digest = rolled(self.digest, message.step, message.digest, message.valid)
@@ -198,7 +147,7 @@ class StreamClient:
         reach("client.checkpointed")
 
     def evaluate(
-        self, predictions: Iterable[dict[str, np.ndarray]], evaluator: list[dict[str, Any]]
+        self, predictions: Iterable[dict[str, npt.NDArray[Any]]], evaluator: list[dict[str, Any]]
     ) -> dict[str, float]:
         """Has the server compute metrics. Each item of `predictions` holds the arrays of a PREDICTIONS message.
 
@@ -213,21 +162,20 @@ class StreamClient:
             payload = np.zeros(layout.nbytes, np.uint8)
             for name, view in layout.views(payload).items():
                 view[:] = arrays[name]
-            self.send(Predictions(layout.wire), payload)
+            self.send(Predictions(layout.wire), payload.data)
             reach("client.predictions")
         self.send(Evaluate(evaluator))
         reach("client.evaluate")
-        values = self._wait(Metrics).values
+        values: dict[str, float] = self._wait(Metrics).values
         reach("client.metrics")
         return values
 
     def tell(self, message: Release | Checkpointed) -> None:
         """Says something on the lifeline. A server that is gone does not hear it; the next batch will tell."""
-        if self._lifeline is not None:
-            with contextlib.suppress(ChannelClosed):
-                self._lifeline.send(message)
+        with contextlib.suppress(ChannelClosed):
+            self._lifeline.send(message)
 
-    def send(self, message: Message, *frames: np.ndarray) -> None:
+    def send(self, message: Message, *frames: memoryview) -> None:
         """Queues a message on the control channel. While the queue is full, the lifeline is watched: a dead server
         empties none.
 
@@ -244,25 +192,30 @@ class StreamClient:
 
     def close(self) -> None:
         """Says goodbye. The stream's slots and workers are gone a moment later."""
-        if self._lifeline is not None:
-            # The server answers by closing the lifeline; without waiting for it ZeroMQ could drop the message at exit.
-            self._lifeline.socket.settimeout(_GOODBYE_SECONDS)
-            with contextlib.suppress(zmq.Again, ChannelClosed, MessageError):
-                self._control.send(encode(Goodbye()), zmq.DONTWAIT)
-                reach("client.goodbye")
-                while True:
-                    self._lifeline.receive(*_ON_LIFELINE)
-        self._destroy()
+        if self._control.closed:
+            return
+        # The server answers by closing the lifeline; without waiting for it ZeroMQ could drop the message at exit.
+        self._lifeline.socket.settimeout(_GOODBYE_SECONDS)
+        with contextlib.suppress(zmq.Again, ChannelClosed, MessageError):
+            self._control.send(encode(Goodbye()), zmq.DONTWAIT)
+            reach("client.goodbye")
+            while True:
+                self._lifeline.receive(*_ON_LIFELINE)
+        self._disconnect()
+        del self._arena  # unmapped when the last lease is gone
 
-    def _open(self, hello: Hello) -> None:
+    def _connect(self) -> Channel:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.connect(self._address.lifeline)
         except OSError as error:
             connection.close()
             raise ServerGone(f"no data server answers at {self._address.text}: {error.strerror}") from None
-        self._lifeline = Channel(connection)
         reach("client.connected")
+        return Channel(connection)
+
+    def _open(self, hello: Hello) -> tuple[Welcome, Arena]:
+        """Says who we are and what we want, and waits for the server to agree."""
         try:
             self._lifeline.send(Hail(PROTOCOL_VERSION, self._identity))
             reach("client.hailed")
@@ -272,23 +225,23 @@ class StreamClient:
         if isinstance(answer, Failure):
             raise _failure(answer)
         self._control.connect(self._address.control)
-        self._sending = zmq.Poller()
-        self._sending.register(self._control, zmq.POLLOUT)
-        self._sending.register(self._lifeline.fileno(), zmq.POLLIN)
-        self._receiving = select.poll()
-        self._receiving.register(self._control.getsockopt(zmq.FD), select.POLLIN)
-        self._receiving.register(self._lifeline.fileno(), select.POLLIN)
         reach("client.ready")
         self.send(hello)
         reach("client.hello")
-        self.welcome: Welcome = self._wait(Welcome)
+        welcome = self._wait(Welcome)
         reach("client.welcome")
-        self._checksum: bool = hello.config["feed"]["checksum"]
         (memory,) = self._lifeline.take_descriptors(1)
-        self._arena = Arena(memory, self.welcome.slots, self.welcome.slot_bytes, writable=False)
+        arena = Arena(memory, welcome.slots, welcome.slot_bytes, writable=False)
         os.close(memory)
+        return welcome, arena
 
-    def _wait(self, *expected: type[Message]) -> Message:
+    @overload
+    def _wait(self, one: type[M], /) -> M: ...
+
+    @overload
+    def _wait(self, one: type[M], another: type[N], /) -> M | N: ...
+
+    def _wait(self, *expected: type[M]) -> M:
         """The next message of a type in `expected`, from either socket. Logs notices on the way, keeps the others."""
         while True:
             for message in self._waiting:
@@ -296,11 +249,11 @@ class StreamClient:
                     self._waiting.remove(message)
                     return message
             if is_readable(self._control):
-                message = decode(self._control.recv(), Metrics, Notice)
-                if isinstance(message, Notice):
-                    self._on_notice(message.text)
+                said = decode(self._control.recv(), Metrics, Notice)
+                if isinstance(said, Notice):
+                    self._on_notice(said.text)
                 else:
-                    self._waiting.append(message)
+                    self._waiting.append(said)
             elif self._lifeline.fileno() in dict(self._receiving.poll()):
                 self._waiting += self._read_lifeline()
 
@@ -325,12 +278,9 @@ class StreamClient:
             f"the data server at {self._address.text} is gone (its lifeline closed at {time.strftime('%H:%M:%S')})"
         )
 
-    def _destroy(self) -> None:
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
+    def _disconnect(self) -> None:
+        self._lifeline.close()
         self._control.close()
-        self._arena = None
 
 
 def _failure(failure: Failure) -> Exception:

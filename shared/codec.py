@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints, overload
 
 import msgpack
 
 from shared.messages import IDENTITY_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Message, MessageError
+
+M = TypeVar("M", bound=Message)
+N = TypeVar("N", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class _Form:
 
     names: list[str]
     kinds: list[type]
-    values: Callable[[Any], tuple]
+    values: Callable[[Message], tuple[Any, ...]]
     numbers: list[int]
     containers: list[int]
     identities: list[int]
@@ -44,7 +47,7 @@ class _Form:
         return cls(names, kinds, _getter(names[1:]), places(int), places(list, dict), identities)
 
 
-def _getter(names: list[str]) -> Callable[[Any], tuple]:
+def _getter(names: list[str]) -> Callable[[Message], tuple[Any, ...]]:
     """Reads these fields of a message; `attrgetter` alone gives a tuple only for two or more."""
     if len(names) > 1:
         return attrgetter(*names)
@@ -62,14 +65,26 @@ def encode(message: Message) -> bytes:
     """
     cls = type(message)
     try:
-        data = msgpack.packb([cls.__name__, *_FORMS[cls].values(message)])
+        data: bytes = msgpack.packb([cls.__name__, *_FORMS[cls].values(message)])
     except (TypeError, ValueError, OverflowError) as error:
         raise MessageError(f"{cls.__name__} holds something other than plain data: {error}") from None
     _check_size(cls, data)
     return data
 
 
-def decode(data: bytes, *expected: type[Message]) -> Message:
+@overload
+def decode(data: bytes, one: type[M], /) -> M: ...
+
+
+@overload
+def decode(data: bytes, one: type[M], another: type[N], /) -> M | N: ...
+
+
+@overload
+def decode(data: bytes, *expected: type[M]) -> M: ...
+
+
+def decode(data: bytes, *expected: type[M]) -> M:
     """The message in `data`, which must be one of `expected`.
 
     Raises:
@@ -110,7 +125,7 @@ def _check_size(cls: type[Message], data: bytes) -> None:
         raise MessageError(f"{cls.__name__} has {len(data)} bytes, the limit is {cls.limit}")
 
 
-def _check_fields(cls: type[Message], form: _Form, parts: list) -> None:
+def _check_fields(cls: type[Message], form: _Form, parts: list[Any]) -> None:
     if len(parts) != len(form.kinds):
         raise MessageError(f"{cls.__name__} has {len(parts) - 1} fields, not {len(form.kinds) - 1}")
     if list(map(type, parts)) != form.kinds:

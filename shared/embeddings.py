@@ -14,7 +14,7 @@ from pathlib import Path
 from shared.errors import UserError
 
 
-def names_file(embeddings: str | os.PathLike) -> Path:
+def names_file(embeddings: str | os.PathLike[str]) -> Path:
     """Where the names of the rows of an ``.npy`` file are."""
     return Path(embeddings).with_suffix(".names.json")
 
@@ -24,12 +24,12 @@ def compared(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def write_names(embeddings: str | os.PathLike, names: list[str]) -> None:
+def write_names(embeddings: str | os.PathLike[str], names: list[str]) -> None:
     """Writes the names of the rows of `embeddings`. Raises OSError."""
     names_file(embeddings).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_names(embeddings: str | os.PathLike) -> list[str] | None:
+def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:
     """The names of the rows of `embeddings`; None where no file tells them.
 
     Raises:

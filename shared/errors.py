@@ -5,6 +5,8 @@ whose text names the thing, says what was expected and what to do. Both command 
 exit with code 2.
 """
 
+from collections.abc import Sequence
+
 _MAX_DESCRIBED = 600
 _MAX_TEXT = 8000
 
@@ -22,7 +24,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text if len(text) <= _MAX_DESCRIBED else text[:_MAX_DESCRIBED] + '...'}"
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """``" (did you mean 'x'?)"`` for the known word closest to `word`, or an empty string when none is close."""
     from difflib import get_close_matches
 

@@ -14,9 +14,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import msgpack
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 ALIGNMENT = 64
@@ -73,13 +75,13 @@ class Layout:
         """The shape of one of the arrays."""
         return next(field.shape for field in self.fields if field.name == name)
 
-    def views(self, payload: np.ndarray) -> dict[str, np.ndarray]:
+    def views(self, payload: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """The arrays as views into `payload`, uint8 (capacity,). No copy; as writable as `payload` is."""
         return {
             field.name: np.ndarray(field.shape, DTYPES[field.dtype], payload, field.offset) for field in self.fields
         }
 
-    def clear_gaps(self, payload: np.ndarray) -> None:
+    def clear_gaps(self, payload: npt.NDArray[np.uint8]) -> None:
         """Zeroes the padding between arrays, so that the payload's bytes depend on the batch alone."""
         for start, end in self._gaps:
             payload[start:end] = 0
@@ -92,7 +94,8 @@ class Layout:
     @cached_property
     def wire(self) -> bytes:
         """What a message carries."""
-        return msgpack.packb([[field.name, field.dtype, field.shape, field.offset] for field in self.fields])
+        wire: bytes = msgpack.packb([[field.name, field.dtype, field.shape, field.offset] for field in self.fields])
+        return wire
 
     @cached_property
     def digest(self) -> int:

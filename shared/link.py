@@ -25,10 +25,11 @@ import socket
 import struct
 from array import array
 from pathlib import Path
+from typing import overload
 
 import zmq
 
-from shared.codec import decode, encode
+from shared.codec import M, N, decode, encode
 from shared.errors import UserError
 from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError
 
@@ -120,10 +121,10 @@ def default_address() -> str:
     return f"ipc://{base}/unidetector-{os.getuid()}"
 
 
-def is_readable(control: zmq.Socket) -> bool:
+def is_readable(control: zmq.Socket[bytes]) -> bool:
     """Whether a message can be had at once. The socket's descriptor tells of changes only, and whoever sends on the
     socket may take the news away; so this is asked before anybody sleeps."""
-    return bool(control.getsockopt(_EVENTS) & _READABLE)
+    return bool(int(control.getsockopt(_EVENTS)) & _READABLE)
 
 
 class ChannelClosed(Exception):
@@ -170,13 +171,22 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(str(error)) from None
 
-    def receive(self, *expected: type) -> Message:
+    @overload
+    def receive(self, one: type[M], /) -> M: ...
+
+    @overload
+    def receive(self, one: type[M], another: type[N], /) -> M | N: ...
+
+    @overload
+    def receive(self, *expected: type[M]) -> M: ...
+
+    def receive(self, *expected: type[M]) -> M:
         """Waits for one message. Raises ChannelClosed at EOF, MessageError for garbage."""
         while (message := self.poll(*expected)) is None:
             self._fill()
         return message
 
-    def read(self, *expected: type) -> list[Message]:
+    def read(self, *expected: type[M]) -> list[M]:
         """What can be had without waiting; call it when the socket is readable. Raises ChannelClosed at EOF,
         MessageError for garbage."""
         self._fill()
@@ -185,7 +195,7 @@ class Channel:
             messages.append(message)
         return messages
 
-    def poll(self, *expected: type) -> Message | None:
+    def poll(self, *expected: type[M]) -> M | None:
         """The next message that has arrived completely, or None."""
         if len(self._buffer) < _LENGTH.size:
             return None

@@ -50,6 +50,7 @@ class MessageError(ValueError):
     """Bytes that are not a message of this protocol."""
 
 
+@dataclass(frozen=True)
 class Message:
     """Every message's base. A subclass is a frozen dataclass of plain fields; its name is its tag on the wire."""
 

@@ -20,7 +20,7 @@ from shared.errors import UserError, described
 class Call:
     """What a pickle may call, and do nothing else to."""
 
-    def __init__(self, function: Callable) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     def __call__(self, *arguments: Any) -> Any:
@@ -67,7 +67,11 @@ def load(file: BinaryIO, where: str, unpickler: type[Unpickler]) -> tuple[Any, U
     """
     start = file.tell()
     try:
-        slots = [int(argument) for code, argument, _ in pickletools.genops(file) if code.name.endswith("PUT")]
+        slots = [
+            int(argument)
+            for code, argument, _ in pickletools.genops(file)
+            if code.name.endswith("PUT") and argument is not None
+        ]
         length = file.tell() - start
         file.seek(start)
         # The machine reserves memory up to the highest slot that is named; an honest pickle has fewer than bytes.

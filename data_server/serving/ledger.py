@@ -70,7 +70,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Lease:
+class Handout:
     """Permission to read `step` in `slot`."""
 
     step: int
@@ -126,7 +126,7 @@ class Ledger:
                 return lost if wanted else None
         return None
 
-    def lease(self) -> Lease | None:
+    def lease(self) -> Handout | None:
         """READY -> LEASED for the next step in order, or None when it is not ready or the client holds all its
         credits."""
         if self.count(SlotState.LEASED) >= self.credits:
@@ -135,7 +135,7 @@ class Ledger:
             if entry.state is SlotState.READY and entry.step == self.next_delivery:
                 entry.state = SlotState.LEASED
                 self.next_delivery += 1
-                return Lease(entry.step, index, entry.generation)
+                return Handout(entry.step, index, entry.generation)
         return None
 
     def release(self, slot: int, generation: int) -> None:

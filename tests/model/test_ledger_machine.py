@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from data_server.serving.ledger import Assignment, Lease, Ledger, ProtocolError, SlotState
+from data_server.serving.ledger import Assignment, Handout, Ledger, ProtocolError, SlotState
 
 # Any order of everything ----------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Stream(RuleBasedStateMachine):
             assert lease is None
             return
         slot, generation = self.store.pop(self.next)
-        assert lease == Lease(self.next, slot, generation)
+        assert lease == Handout(self.next, slot, generation)
         self.held[slot] = generation
         self.next += 1
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from shared.client import Lease, ServerGone, StreamClient
+from shared.client import ServerGone, StreamClient
 from shared.config import data_part, evaluator_part, feed_settings
+from shared.lease import Lease
 from shared.messages import Hello, Quarantined
 from trainer.batch import Batch
 from trainer.device import blank, jt, var

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_server.serving.ledger import Assignment, Lease, Ledger, ProtocolError, Slot, SlotState
+from data_server.serving.ledger import Assignment, Handout, Ledger, ProtocolError, Slot, SlotState
 
 
 def write(ledger: Ledger, worker: int = 0) -> Assignment:
@@ -56,7 +56,7 @@ def test_what_was_written_is_ready_and_its_worker_may_die():
     write(ledger, worker=3)
     assert ledger.slots == [Slot(SlotState.READY, generation=1, step=0), Slot()]
     assert ledger.worker_died(3) is None
-    assert ledger.lease() == Lease(0, 0, 1)
+    assert ledger.lease() == Handout(0, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_batches_are_leased_in_step_order_whatever_order_they_are_written_in():
         ledger.wrote(worker, assignments[worker].slot, assignments[worker].generation)
         assert ledger.lease() is None
     ledger.wrote(0, assignments[0].slot, assignments[0].generation)
-    assert [ledger.lease() for _ in range(3)] == [Lease(4, 0, 1), Lease(5, 1, 1), Lease(6, 2, 1)]
+    assert [ledger.lease() for _ in range(3)] == [Handout(4, 0, 1), Handout(5, 1, 1), Handout(6, 2, 1)]
     assert states(ledger) == ["leased"] * 3
 
 
@@ -246,7 +246,7 @@ def test_a_quarantined_step_that_is_wanted_again_is_made_in_another_slot():
     ledger.rewind(0)
     assert states(ledger) == ["quarantined", "free"]
     assert write(ledger, worker=1) == Assignment(step=0, slot=1, generation=1)
-    assert ledger.lease() == Lease(step=0, slot=1, generation=1)
+    assert ledger.lease() == Handout(step=0, slot=1, generation=1)
 
 
 def test_rewinding_behind_the_last_step_finishes_the_stream():
