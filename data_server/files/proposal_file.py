@@ -31,6 +31,7 @@ import numpy as np
 import xxhash
 
 from shared.errors import UserError
+from shared.files import whole
 
 FORMAT = "unidetector-proposals 1"
 SUFFIX = ".safetensors"
@@ -178,14 +179,10 @@ class Writer:
         }
         header = json.dumps({"__metadata__": metadata, **arrays}).encode()
         header += b" " * (-len(header) % 8)
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("wb") as target:
+        with whole(self.path) as target:
             target.write(struct.pack("<Q", len(header)) + header)
             for source in (self._counts, self._rows):
                 with source.open("rb") as file:
                     shutil.copyfileobj(file, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(partial, self.path)
         for path in (self._counts, self._rows):
             path.unlink()

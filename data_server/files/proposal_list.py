@@ -15,6 +15,7 @@ import numpy as np
 
 from shared import pickles
 from shared.errors import UserError
+from shared.files import whole
 from shared.pickles import Call
 
 _FLOATS = ("f2", "f4", "f8")
@@ -105,12 +106,9 @@ def write(path: Path, proposals: list[np.ndarray]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with whole(path) as file:
             pickle.dump([np.array(rows, np.float32) for rows in proposals], file, protocol=2)
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}; choose another --out") from error

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from shared.files import replace
+
 # tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
 sys.modules["torch"] = None
 from tensorboardX import SummaryWriter  # noqa: E402
@@ -167,6 +169,4 @@ def _cut(path: Path, last_step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    replace(path, "".join(kept).encode())

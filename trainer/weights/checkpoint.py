@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1"
 OPTIMIZER_PREFIX = "optimizer."
 LAST_CHECKPOINT = "last_checkpoint"
+PARTIAL = ".partial"  # one name for all steps: what a kill leaves behind is overwritten by the next save
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def save(
     metadata = {"format_version": FORMAT_VERSION, "cursor": json.dumps(cursor), "meta": json.dumps(meta)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, safetensors.save(tensors, metadata))
+        replace(path, safetensors.save(tensors, metadata), PARTIAL)
         replace(path.parent / LAST_CHECKPOINT, path.name.encode())
         if max_keep is not None:
             _prune(path, max_keep)

@@ -1,0 +1,65 @@
+"""Files appear whole or not at all, and what is left of an attempt is overwritten by the next."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.files import replace, whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_old_content_stands_until_all_of_the_new_one_is_there(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with whole(path) as file:
+        file.write(b"new ")
+        file.flush()
+        assert path.read_bytes() == b"old" and names(tmp_path) == [".a.json.partial", "a.json"]
+        file.write(b"content")
+    assert path.read_bytes() == b"new content" and names(tmp_path) == ["a.json"]
+
+
+def test_an_error_while_writing_leaves_the_old_content_alone(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError), whole(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert path.read_bytes() == b"old" and names(tmp_path) == ["a.json"]
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace(tmp_path / "a.json", b"content")
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_what_a_kill_left_behind_is_overwritten(tmp_path):
+    for partial in (".a.json.partial", ".partial"):
+        (tmp_path / partial).write_bytes(b"a longer text of an earlier attempt")
+    replace(tmp_path / "a.json", b"1")
+    replace(tmp_path / "step_2", b"2", partial=".partial")
+    assert names(tmp_path) == ["a.json", "step_2"]
+    assert (tmp_path / "a.json").read_bytes() + (tmp_path / "step_2").read_bytes() == b"12"
+
+
+def test_the_content_reaches_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    calls, sync, rename = [], os.fsync, os.replace
+
+    def fsync(descriptor):
+        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def replaced(*paths):
+        calls.append("rename")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replaced)
+    replace(tmp_path / "a.json", b"content")
+    assert calls == [".a.json.partial", "rename", tmp_path.name]
