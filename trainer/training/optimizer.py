@@ -18,7 +18,7 @@ from shared.keys import check_keys, check_number, check_type
 from trainer.device import jt, nn, var
 from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm
-from trainer.weights.checkpoint import describe_mismatch
+from trainer.weights.names import describe_mismatch
 
 # type in the config -> (class, keys with torch's defaults, Jittor's name of a buffer -> torch's name of it)
 _ALGORITHMS = {

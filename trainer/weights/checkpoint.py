@@ -15,12 +15,14 @@ A save is all or nothing, and killed at any point of it, `latest` names a comple
     the oldest files beyond `max_keep` are deleted
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -30,15 +32,20 @@ from shared.errors import UserError
 from shared.files import replace
 from trainer.device import jt, nn, var
 from trainer.weights.formats.file import is_safetensors
-from trainer.weights.names import is_bookkeeping
-
-if TYPE_CHECKING:
-    from trainer.training.optimizer import Optimizer
+from trainer.weights.names import describe_mismatch, is_bookkeeping
 
 FORMAT_VERSION = "1"
 OPTIMIZER_PREFIX = "optimizer."
 LAST_CHECKPOINT = "last_checkpoint"
 PARTIAL = ".partial"  # one name for all steps: what a kill leaves behind is overwritten by the next save
+
+
+class HasState(Protocol):
+    """What is saved and restored beside the model, such as an optimizer: arrays by name."""
+
+    def state_dict(self) -> dict[str, np.ndarray]: ...
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -49,15 +56,15 @@ class Checkpoint:
     model: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     cursor: dict[str, int]
-    meta: dict
+    meta: dict[str, Any]
 
 
 def save(
     path: str | os.PathLike,
     model: nn.Module,
-    optimizer: "Optimizer | None",
+    optimizer: HasState | None,
     cursor: dict[str, int],
-    meta: dict,
+    meta: dict[str, Any],
     max_keep: int | None = None,
 ) -> None:
     """Writes `path` (``*.safetensors``) and makes it the directory's latest checkpoint.
@@ -127,7 +134,7 @@ def is_own(path: str | os.PathLike) -> bool:
         return False
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: "Optimizer | None" = None) -> None:
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: HasState | None = None) -> None:
     """Puts the checkpoint's arrays into the model and, where given, the optimizer; frozen parameters stay frozen.
 
     Raises:
@@ -168,24 +175,6 @@ def latest(work_dir: str | os.PathLike) -> Path | None:
     if not path.is_file():
         raise UserError(f"{pointer} names {path}, which does not exist; give the checkpoint to resume from by its path")
     return path
-
-
-def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: dict[str, np.ndarray]) -> str:
-    """All differences between `expected` (name -> dtype, shape) and `arrays`, in one line; empty without any."""
-    found = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
-
-    def text(dtype: str, shape: tuple[int, ...]) -> str:
-        return f"{dtype}[{', '.join(map(str, shape))}]"
-
-    missing = [f"{name} {text(*expected[name])}" for name in sorted(expected.keys() - found.keys())]
-    unexpected = [f"{name} {text(*found[name])}" for name in sorted(found.keys() - expected.keys())]
-    different = [
-        f"{name} is {text(*found[name])}, expected {text(*expected[name])}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != expected[name]
-    ]
-    parts = {"missing": missing, "unexpected": unexpected, "of another shape or dtype": different}
-    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
 def _prune(path: Path, max_keep: int) -> None:

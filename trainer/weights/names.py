@@ -117,5 +117,23 @@ def fit(arrays: dict[str, np.ndarray], parameters: Iterable[tuple[str, tuple[int
     )
 
 
+def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: dict[str, np.ndarray]) -> str:
+    """All differences between `expected` (name -> dtype, shape) and `arrays`, in one line; empty without any."""
+    found = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+
+    def text(dtype: str, shape: tuple[int, ...]) -> str:
+        return f"{dtype}[{', '.join(map(str, shape))}]"
+
+    missing = [f"{name} {text(*expected[name])}" for name in sorted(expected.keys() - found.keys())]
+    unexpected = [f"{name} {text(*found[name])}" for name in sorted(found.keys() - expected.keys())]
+    different = [
+        f"{name} is {text(*found[name])}, expected {text(*expected[name])}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != expected[name]
+    ]
+    parts = {"missing": missing, "unexpected": unexpected, "of another shape or dtype": different}
+    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in parts.items() if names)
+
+
 def _as_float32(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else np.ascontiguousarray(array)
