@@ -1,8 +1,10 @@
-"""The names beside a file of text embeddings: ``E.names.json`` says whose row is whose in ``E.npy``.
+"""Text embeddings in files: what a config's ``zeroshot_path`` names.
 
-A JSON list of class names in row order. Every tool here that makes embeddings writes one; where it is there, the
-trainer compares it with the classes of its data sets, so that rows in another order are found before anything is
-trained.
+    E.npy          (C,D)  a row of floats for each class name, not normalised
+    E.names.json   [C]    the names, in the order of the rows (optional)
+
+Every tool here that makes embeddings writes both; where the names are there, the trainer compares them with the classes
+of its data sets, so that rows in another order are found before anything is trained.
 """
 
 from __future__ import annotations
@@ -11,7 +13,37 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from shared.errors import UserError
+from shared.files import replace, whole
+
+
+def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings") -> np.ndarray:
+    """The rows of an ``.npy`` file, f32 (C,D).
+
+    Args:
+        where: what the file was given as, for messages.
+
+    Raises:
+        UserError: the file is missing, or holds something else than finite rows.
+    """
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{where}: cannot read {str(path)!r} as a .npy file: {error}") from None
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
+        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive of arrays"
+        raise UserError(f"{where}: {path} should hold one row of finite floats per class, found {found}")
+    return table.astype(np.float32)
+
+
+def write_embeddings(path: Path, table: np.ndarray, names: list[str]) -> None:
+    """Writes rows and the names beside them, each file whole or not at all. Raises OSError."""
+    names_file(path).unlink(missing_ok=True)  # a kill leaves rows without names rather than with another file's
+    with whole(path) as file:
+        np.save(file, table)
+    write_names(path, names)
 
 
 def names_file(embeddings: str | os.PathLike[str]) -> Path:
@@ -26,7 +58,7 @@ def compared(name: str) -> str:
 
 def write_names(embeddings: str | os.PathLike[str], names: list[str]) -> None:
     """Writes the names of the rows of `embeddings`. Raises OSError."""
-    names_file(embeddings).write_text(json.dumps(names, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace(names_file(embeddings), (json.dumps(names, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:

@@ -5,30 +5,12 @@ A row belongs to a label by its place alone; nothing in training shows that the 
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_server.checks.findings import Findings
-from shared.embeddings import names_file, read_names
+from shared import category_counts
+from shared.embeddings import names_file, read_embeddings, read_names
 from shared.errors import UserError
-
-
-def row_count(embeddings: str) -> int:
-    """How many rows an ``.npy`` file of text embeddings has.
-
-    Raises:
-        UserError: it is missing, or holds something else.
-    """
-    try:
-        rows = np.load(embeddings, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"text embeddings {embeddings}: {error}; expected a .npy file") from None
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2:
-        raise UserError(f"text embeddings {embeddings}: expected an array with one row per class")
-    return len(rows)
 
 
 def paths_of(head: dict[str, Any], number: int, training: bool) -> tuple[str | None, str | None]:
@@ -64,7 +46,7 @@ def compare(classes: list[str], head: dict[str, Any], number: int, training: boo
         found.error(f"no text embeddings: zeroshot_path has no entry for data set {number} (counted from 0)")
         return
     try:
-        rows, names = row_count(embeddings), read_names(embeddings)
+        rows, names = len(read_embeddings(embeddings)), read_names(embeddings)
         if rows != len(classes):
             found.error(f"text embeddings {embeddings} have {rows} rows, the data set has {len(classes)} classes")
         elif names is not None:
@@ -90,9 +72,8 @@ def _compare_names(classes: list[str], names: list[str], source: str, found: Fin
 
 def _compare_counts(classes: list[str], path: str, found: Findings) -> None:
     try:
-        categories = json.loads(Path(path).read_text())
-        names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        found.error(f"cat_freq_path {path}: {error}; python -m data_server category-info writes it")
+        names = category_counts.by_id(path, "name")
+    except UserError as error:
+        found.error(str(error))
         return
     _compare_names(classes, names, path, found)

@@ -10,7 +10,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from data_server.files import coco as annotations
+from data_server.files import coco
 from shared.errors import UserError
 
 
@@ -23,7 +23,7 @@ def category_info(source: Path) -> Path:
     Raises:
         UserError: a file cannot be read or written, or an annotation's category is not among the categories.
     """
-    content = annotations.read(source, categories=("id",), annotations=("image_id", "category_id"))
+    content = coco.read(source, categories=("id",), annotations=("image_id", "category_id"))
     known = {category["id"] for category in content["categories"]}
     for number, one in enumerate(content["annotations"]):
         if one["category_id"] not in known:
@@ -35,7 +35,7 @@ def category_info(source: Path) -> Path:
     pairs = {(one["category_id"], one["image_id"]) for one in content["annotations"]}
     images = Counter(category for category, _ in pairs)
     target = source.with_name(f"{source.stem}_cat_info.json")
-    annotations.write(
+    coco.write(
         target,
         [
             {**category, "image_count": images[category["id"]], "instance_count": instances[category["id"]]}

@@ -27,7 +27,7 @@ from data_server.checks.findings import Findings
 from data_server.checks.images import look_at
 from data_server.checks.vocabulary import compare
 from data_server.datasets.parts import Part, import_custom
-from data_server.files import coco as annotations
+from data_server.files import coco
 from shared.config import add_arguments, data_part, from_plain, load_config, section
 from shared.errors import UserError
 
@@ -109,7 +109,7 @@ def _annotated(place: Place, found: Findings) -> Counts | None:
     named = (dataset.get("metainfo") or {}).get("classes")
     path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
     try:
-        return look_through(annotations.read(path, **_NEEDED), list(named) if named else None, found)
+        return look_through(coco.read(path, **_NEEDED), list(named) if named else None, found)
     except UserError as error:
         found.error(str(error))
         return None

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_server.checks.vocabulary import row_count
-from data_server.files import coco as annotations
-from shared.embeddings import compared, names_file, read_names, write_names
+from data_server.files import coco
+from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described, nearest
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def categories_of(source: Path) -> list[str]:
     Raises:
         UserError: the file cannot be read or has no categories.
     """
-    categories = annotations.read(source, categories=("id", "name"))["categories"]
+    categories = coco.read(source, categories=("id", "name"))["categories"]
     if not categories:
         raise UserError(f"annotation file {source}: its list 'categories' is empty")
     return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
@@ -141,14 +140,13 @@ def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
     found: dict[str, np.ndarray] = {}
     length = None
     for source in sources:
-        count, known = row_count(str(source)), read_names(source)
-        if known is None or len(known) != count:
+        rows, known = read_embeddings(source), read_names(source)
+        if known is None or len(known) != len(rows):
             has = "no names" if known is None else f"{len(known)} names"
             raise UserError(
-                f"--rows-of {source}: {has} for its {count} rows in {names_file(source)}; "
+                f"--rows-of {source}: {has} for its {len(rows)} rows in {names_file(source)}; "
                 "python -m data_server names writes them"
             )
-        rows = np.load(source, allow_pickle=False).astype(np.float32)
         if length not in (None, rows.shape[1]):
             raise UserError(f"--rows-of {source}: rows of {rows.shape[1]} numbers, those of {sources[0]} have {length}")
         length = rows.shape[1]
@@ -246,8 +244,7 @@ def main(argv: list[str]) -> None:
     rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        np.save(options.out, rows)
-        write_names(options.out, names)
+        write_embeddings(options.out, rows, names)
     except OSError as error:
         raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
     print(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

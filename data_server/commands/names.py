@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data_server.checks.vocabulary import row_count
 from data_server.commands.embed import categories_of, names_of
-from shared.embeddings import names_file, write_names
+from shared.embeddings import names_file, read_embeddings, write_names
 from shared.errors import UserError
 
 
@@ -26,7 +25,7 @@ def name_rows(embeddings: Path, names: list[str]) -> Path:
     Raises:
         UserError: there are more or fewer names than rows, or the file cannot be written.
     """
-    rows = row_count(str(embeddings))
+    rows = len(read_embeddings(embeddings))
     if len(names) != rows:
         raise UserError(f"{embeddings} has {rows} rows, there are {len(names)} names; one for each row is expected")
     try:

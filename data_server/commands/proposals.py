@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_server.files import coco as annotations
+from data_server.files import coco
 from data_server.files.proposal_file import ProposalFile
 from data_server.files.proposal_list import write
 from shared.errors import UserError
@@ -22,7 +22,7 @@ def of_file(source: Path, annotation_file: Path) -> list[np.ndarray]:
     file = ProposalFile.open(source)
     rows = np.split(np.array(file.rows), np.cumsum(file.counts)[:-1])
     rows_of = {(identity, Path(name).name): own for (identity, name), own in zip(file.images, rows, strict=True)}
-    images = annotations.read(annotation_file, images=("id", "file_name"))["images"]
+    images = coco.read(annotation_file, images=("id", "file_name"))["images"]
     keys = [(image["id"], Path(image["file_name"]).name) for image in images]
     missing = [key for key in keys if key not in rows_of]
     if missing:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_server.files import coco as annotations
+from data_server.files import coco
 from shared.errors import UserError
 
 
@@ -34,7 +34,7 @@ def subset(source: Path, percent: float, seed: int) -> Path:
         raise UserError(f"--percent {percent:g}: expected a number above 0 and at most 100")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
-    content = annotations.read(source, images=("id",), annotations=("image_id",), categories=("id",))
+    content = coco.read(source, images=("id",), annotations=("image_id",), categories=("id",))
     images = content["images"]
     count = int(percent / 100 * len(images))
     if not count:
@@ -44,7 +44,7 @@ def subset(source: Path, percent: float, seed: int) -> Path:
     kept = [images[index] for index in sorted(order[:count])]
     ids = {image["id"] for image in kept}
     target = source.with_name(f"{source.stem}.{seed}@{percent}.json")
-    annotations.write(
+    coco.write(
         target,
         {
             "images": kept,

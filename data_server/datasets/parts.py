@@ -18,7 +18,6 @@ Building runs once per stream, in the stream's nursery; the workers forked from 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets import proposals
+from data_server.files import coco
 from shared.errors import UserError, described, nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
@@ -56,7 +56,7 @@ class Part:
         annotations = _annotation_file(config)
         named = _named_classes(config)
         if self.class_agnostic and annotations and not config.get("metainfo"):
-            named = category_names(annotations)
+            named = coco.category_names(annotations)
             config["metainfo"] = {"classes": named}
         self.dataset, categories = _build(config, annotations, all_count=not named)
         self.pack = _take_packing(self.dataset)
@@ -66,7 +66,7 @@ class Part:
         if categories:
             self.classes = [categories[identity] for identity in self.dataset.cat_ids]
         if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
-            _check_classes(config, category_names(annotations), annotations)
+            _check_classes(config, coco.category_names(annotations), annotations)
         if len(self.dataset) == 0:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
         self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
@@ -154,11 +154,6 @@ def numbered(identity: Any, place: int) -> int:
     return int(identity) if str(identity).isdigit() else place
 
 
-def category_names(annotation_file: str) -> list[str]:
-    """The names of a COCO file's categories, in the file's order."""
-    return [category["name"] for category in _read_coco(annotation_file)["categories"]]
-
-
 def _annotation_file(config: dict[str, Any]) -> str | None:
     name = config.get("ann_file")
     if not name:
@@ -198,7 +193,8 @@ def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> 
     except Exception as error:
         name = _name(config, annotations)
         if annotations and "Coco" in str(config.get("type", "")):
-            _check_classes(config, category_names(annotations), annotations)
+            known = [category["name"] for category in coco.read_strictly(annotations)["categories"]]
+            _check_classes(config, known, annotations)
             if _EMPTY in str(error):
                 raise UserError(f"{name}: {_NOTHING_LEFT}") from None
         raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
@@ -255,44 +251,3 @@ def import_custom(custom: dict[str, Any] | None) -> None:
             import_modules_from_strings(**custom)
         except Exception as error:
             raise UserError(f"config key 'custom_imports': {described(error)}") from error
-
-
-_IMAGE_KEYS = {"id": int, "file_name": str, "width": int, "height": int}
-_ANNOTATION_KEYS = {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)}
-_CATEGORY_KEYS = {"id": int, "name": str}
-
-
-def _read_coco(path: str) -> dict[str, Any]:
-    """Reads a COCO file; raises UserError naming the line, or the first entry and key, that is malformed."""
-    try:
-        content = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"annotation file {path!r} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"annotation file {path!r}: not a text file; expected COCO JSON") from None
-    if not isinstance(content, dict):
-        raise UserError(f"annotation file {path!r}: expected a JSON object with images, annotations and categories")
-    for section, keys in (("images", _IMAGE_KEYS), ("annotations", _ANNOTATION_KEYS), ("categories", _CATEGORY_KEYS)):
-        entries = content.get(section)
-        if not isinstance(entries, list):
-            raise UserError(f"annotation file {path!r}: key {section!r} is missing or no list")
-        for number, entry in enumerate(entries):
-            for key, kind in keys.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                    raise UserError(
-                        f"annotation file {path!r}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}"
-                    )
-            if section == "annotations" and (
-                len(entry["bbox"]) != 4 or not all(isinstance(number, int | float) for number in entry["bbox"])
-            ):
-                raise UserError(
-                    f"annotation file {path!r}: annotations[{number}] has bbox {entry['bbox']}; expected [x, y, w, h]"
-                )
-    return content
-
-
-def _short(entry: Any) -> str:
-    text = json.dumps(entry)
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -31,7 +31,7 @@ from PIL import Image
 
 from data_server.demo.objects import Light, Patch, draw_object
 from data_server.demo.vocabulary import TRAINING_SETS, VALIDATION_SETS, categories, text_embeddings
-from shared.embeddings import write_names
+from shared.embeddings import write_embeddings
 from shared.errors import UserError
 
 GENERATOR = "unidetector-jittor scenes"
@@ -177,8 +177,7 @@ def _write_set(
             )
     document = {"images": images, "annotations": annotations, "categories": vocabulary}
     (folder / f"{dataset}.json").write_text(json.dumps(document))
-    np.save(folder / f"{dataset}.npy", text_embeddings(list(id_of), dimension))
-    write_names(folder / f"{dataset}.npy", list(id_of))
+    write_embeddings(folder / f"{dataset}.npy", text_embeddings(list(id_of), dimension), list(id_of))
 
 
 def _deck(rng: np.random.Generator, names: list[str]) -> Iterator[str]:

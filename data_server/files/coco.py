@@ -1,52 +1,92 @@
-"""An annotation file in COCO's format, for tools that read it whole and write another beside it."""
+"""Annotation files in COCO's format: a JSON object with the lists ``images``, ``annotations`` and ``categories``."""
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.files import replace
+
+# What MMDetection needs of each entry, and of which type.
+_MMDETECTION: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)},
+    "categories": {"id": int, "name": str},
+}
 
 
-def read(path: Path, **needed: tuple[str, ...]) -> dict[str, Any]:
+def read(path: str | Path, **needed: Iterable[str]) -> dict[str, Any]:
     """The file's content.
 
     Args:
-        path: of the JSON file.
-        needed: sections that it must have (``categories=("id", "name")``), lists of objects with these keys.
+        needed: lists that it must have, and the keys of their entries, of any type: ``categories=("id", "name")``.
 
     Raises:
-        UserError: the file is missing or no JSON, or lacks something needed; names the first such place.
+        UserError: the file is missing or no JSON, or lacks something needed; names the line or the first such entry.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"annotation file {path}: {error.strerror}; give the path of a COCO file") from None
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise UserError(f"annotation file {path}: not valid JSON: {error}") from None
-    for section, keys in needed.items():
-        entries = content.get(section) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise UserError(f"annotation file {path}: no list {section!r}; expected COCO's format")
-        for number, entry in enumerate(entries):
-            lacking = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-            if lacking:
-                raise UserError(f"annotation file {path}: {section}[{number}] has no {lacking[0]!r}")
+    return _read(path, {section: dict.fromkeys(keys, object) for section, keys in needed.items()})
+
+
+def read_strictly(path: str | Path) -> dict[str, Any]:
+    """The content of a file that MMDetection can use.
+
+    Raises:
+        UserError: it cannot, for want of a list, a key or a value of the right type; names the first such entry.
+    """
+    content = _read(path, _MMDETECTION)
+    for number, annotation in enumerate(content["annotations"]):
+        box = annotation["bbox"]
+        if len(box) != 4 or not all(isinstance(edge, int | float) for edge in box):
+            raise UserError(f"{_named(path)}: annotations[{number}] has bbox {box}; expected [x, y, w, h]")
     return content
 
 
+def category_names(path: str | Path) -> list[str]:
+    """The names of the file's categories, in its order. Raises UserError as `read` does."""
+    return [category["name"] for category in read(path, categories=("id", "name"))["categories"]]
+
+
 def write(path: Path, content: Any) -> None:
-    """Writes `content` as JSON; `path` appears complete or not at all.
+    """Writes `content` as JSON; `path` appears whole or not at all.
 
     Raises:
         UserError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(json.dumps(content))
-        os.replace(partial, path)
+        replace(path, json.dumps(content).encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}; make room, or permit writing") from error
+
+
+def _read(path: str | Path, needed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{_named(path)}: {error.strerror}; give the path of a COCO file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{_named(path)}: not a text file; expected COCO JSON") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{_named(path)} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
+        ) from None
+    for section, kinds in needed.items():
+        entries = content.get(section) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise UserError(f"{_named(path)}: no list {section!r}; expected COCO's format")
+        for number, entry in enumerate(entries):
+            for key, kind in kinds.items():
+                if not isinstance(entry, dict) or key not in entry or not isinstance(entry[key], kind):
+                    raise UserError(f"{_named(path)}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}")
+    return content
+
+
+def _named(path: str | Path) -> str:
+    return f"annotation file {str(path)!r}"
+
+
+def _short(entry: Any) -> str:
+    text = json.dumps(entry)
+    return text if len(text) <= 120 else text[:117] + "..."

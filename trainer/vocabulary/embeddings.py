@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.embeddings import compared, names_file, read_names
+from shared.embeddings import compared, names_file, read_embeddings, read_names
 from shared.errors import UserError, nearest
 
 _SHOWN = 10
@@ -34,25 +34,6 @@ class NamedEmbeddings:
 
     names: list[str]
     embeddings: np.ndarray
-
-
-def read_embeddings(path: str | os.PathLike, where: str = "vocabulary") -> np.ndarray:
-    """The rows of an ``.npy`` file, f32 (C,D).
-
-    Args:
-        where: what the file was given as, for messages.
-
-    Raises:
-        UserError: the file is missing, or holds something else than finite rows.
-    """
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{where}: cannot read {str(path)!r} as a .npy file: {error}") from None
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
-        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive of arrays"
-        raise UserError(f"{where}: {path} should hold one row of finite floats per class, found {found}")
-    return table.astype(np.float32)
 
 
 def names_of(embeddings: str | os.PathLike) -> list[str]:
@@ -79,7 +60,7 @@ def load(path: str | os.PathLike) -> NamedEmbeddings:
         UserError: one of the files is missing or malformed, they do not have as many names as rows, or a name stands
             there with two different rows.
     """
-    rows, names = read_embeddings(path), names_of(path)
+    rows, names = read_embeddings(path, "vocabulary"), names_of(path)
     if len(names) != len(rows):
         raise UserError(f"vocabulary {path}: {len(rows)} rows, but {len(names)} names in {names_file(path)}")
     first: dict[str, int] = {}

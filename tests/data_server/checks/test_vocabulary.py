@@ -56,7 +56,7 @@ def test_rows_without_names_are_told(tmp_path: Path) -> None:
 
 def test_embeddings_that_are_not_there_are_an_error(tmp_path: Path) -> None:
     (line,) = found({"zeroshot_path": str(tmp_path / "none.npy")})
-    assert line.startswith(f"ERROR   text embeddings {tmp_path / 'none.npy'}: ")
+    assert line.startswith(f"ERROR   text embeddings: cannot read '{tmp_path / 'none.npy'}' as a .npy file: ")
 
 
 def test_each_training_set_has_its_own_vocabulary_and_tests_have_one(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_each_training_set_has_its_own_vocabulary_and_tests_have_one(tmp_path: P
 def test_image_counts_must_be_there_and_of_the_same_classes(tmp_path: Path) -> None:
     head = {"zeroshot_path": vocabulary(tmp_path, CLASSES), "cat_freq_path": str(tmp_path / "counts.json")}
     (line,) = found(head)
-    assert line.startswith("ERROR   cat_freq_path") and "category-info writes it" in line
+    assert line.startswith("ERROR   cat_freq_path") and "category-info writes one" in line
     categories = [{"id": 9 - i, "name": name, "image_count": 1} for i, name in enumerate(CLASSES[::-1])]
     (tmp_path / "counts.json").write_text(json.dumps(categories))
     assert found(head) == []

@@ -5,38 +5,64 @@ from pathlib import Path
 
 import pytest
 
-from data_server.files import coco as annotations
+from data_server.files import coco
 from shared.errors import UserError
 
 
 @pytest.mark.parametrize(
-    "content, says",
+    ("content", "says"),
     [
-        (None, "No such file"),
-        (b"{", "not valid JSON"),
-        (b"\xff\xfe\x00", "not valid JSON"),
-        (b"[1]", "no list 'images'"),
-        (b'{"images": {}}', "no list 'images'"),
-        (b'{"images": [{"id": 1}, {}]}', r"images\[1\] has no 'id'"),
-        (b'{"images": [7]}', r"images\[0\] has no 'id'"),
+        (None, ": No such file"),
+        (b'{"images":\n [1,,2]}', " line 2 column 5: not valid JSON: Expecting value"),
+        (b"\x89PNG\xff\xfe", ": not a text file; expected COCO JSON"),
+        (b"[1]", ": no list 'images'; expected COCO's format"),
+        (b'{"images": {}}', ": no list 'images'; expected COCO's format"),
+        (b'{"images": [{"id": 1}, {"name": "b"}]}', ': images[1] lacks a valid \'id\': {"name": "b"}'),
+        (b'{"images": [7]}', ": images[0] lacks a valid 'id': 7"),
     ],
 )
 def test_a_file_that_is_not_cocos_is_named_with_what_it_lacks(tmp_path: Path, content: bytes | None, says: str) -> None:
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=f"annotation file {path}: {says}") as caught:
-        annotations.read(path, images=("id",))
+    with pytest.raises(UserError) as caught:
+        coco.read(path, images=("id",))
+    assert str(caught.value).startswith(f"annotation file '{path}'{says}")
     assert "\n" not in str(caught.value)
+
+
+def test_values_may_be_of_any_type_unless_mmdetection_is_to_use_them(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": "4"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "area": 1}],
+        "categories": [{"id": 1, "name": "cup"}],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    assert coco.read(path, images=("id", "height"), annotations=("bbox",)) == content
+    with pytest.raises(UserError, match=r"images\[0\] lacks a valid 'height'"):
+        coco.read_strictly(path)
+    content["images"][0]["height"] = 4
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"annotations\[0\] has bbox \[0, 0, 1\]; expected \[x, y, w, h\]"):
+        coco.read_strictly(path)
+    content["annotations"][0]["bbox"].append(1.5)
+    path.write_text(json.dumps(content))
+    assert coco.read_strictly(path) == content
+
+
+def test_names_of_categories_are_in_the_files_order(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"categories": [{"id": 7, "name": "b"}, {"id": 1, "name": "a"}]}))
+    assert coco.category_names(tmp_path / "a.json") == ["b", "a"]
 
 
 def test_sections_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"categories": [{"id": 1, "name": "a"}]}))
-    assert annotations.read(tmp_path / "a.json", categories=("id", "name"))["categories"][0]["name"] == "a"
+    assert coco.read(tmp_path / "a.json", categories=("id", "name"))["categories"][0]["name"] == "a"
 
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*a\.json"):
-        annotations.write(tmp_path / "a.json", [1])
+        coco.write(tmp_path / "a.json", [1])
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

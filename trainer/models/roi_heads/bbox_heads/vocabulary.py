@@ -7,15 +7,13 @@ cat_freq_path   .json        the same categories with their `image_count` in the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from shared.embeddings import names_file, read_names
+from shared import category_counts
+from shared.embeddings import names_file, read_embeddings, read_names
 from shared.errors import UserError
-from trainer.vocabulary.embeddings import read_embeddings
 
 
 @dataclass
@@ -84,7 +82,7 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
         _check_names(names, table, embeddings)
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
-        images = _image_counts(counts, where)
+        images = category_counts.by_id(counts, "image_count", f"{where}.cat_freq_path")
         if len(images) != len(table):
             raise UserError(
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"
@@ -102,15 +100,3 @@ def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
         # OpenImages has two categories "Bench" and two "Mouse"; with one embedding they contradict nothing.
         if not np.array_equal(table[first], table[row]):
             raise UserError(f"{names_file(path)}: rows {first} and {row} are both for {name!r} and differ in {path}")
-
-
-def _image_counts(path: str, where: str) -> list[int]:
-    """`image_count` of each category by ascending id."""
-    try:
-        categories = json.loads(Path(path).read_text())
-        return [category["image_count"] for category in sorted(categories, key=lambda category: category["id"])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{where}.cat_freq_path: {path!r} should be a JSON list of categories with 'id' and 'image_count' "
-            f"({type(error).__name__}: {error}); python -m data_server category-info writes one"
-        ) from None
