@@ -35,6 +35,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from shared.data_root import fill_in
+from shared.datasets import with_data_root
 from shared.errors import UserError, described, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
@@ -253,7 +254,7 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
     return _plain(
         {
             "split": split,
-            "dataset": _with_data_root(dataloader.dataset, config.get("data_root")),
+            "dataset": with_data_root(dataloader.dataset, config.get("data_root")),
             "custom_imports": config.get("custom_imports"),
             "batch_size": dataloader.batch_size,
             "shuffle": sampler.get("shuffle", split == "train"),
@@ -274,17 +275,6 @@ def evaluator_part(config: Config, split: str) -> list[dict[str, Any]]:
         if not isinstance(metric, dict) or "type" not in metric:
             raise UserError(f"config key '{split}_evaluator' holds {metric!r}; expected a dict with 'type'")
     return _plain(metrics)
-
-
-def _with_data_root(dataset: dict, data_root: str | None) -> dict:
-    filled = dict(dataset)
-    if "datasets" in filled:
-        filled["datasets"] = [_with_data_root(part, data_root) for part in filled["datasets"]]
-    elif "dataset" in filled:
-        filled["dataset"] = _with_data_root(filled["dataset"], data_root)
-    elif data_root is not None:
-        filled.setdefault("data_root", data_root)
-    return filled
 
 
 def _plain(value: Any) -> Any:

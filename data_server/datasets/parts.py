@@ -32,6 +32,7 @@ from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets import proposals
 from data_server.files import coco
+from shared.datasets import parts_of
 from shared.errors import UserError, described, nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
@@ -103,9 +104,8 @@ class Datasets:
         """
         DefaultScope.get_instance("unidetector", scope_name="mmdet")
         import_custom(config.get("custom_imports"))
-        dataset = config["dataset"]
-        parts = dataset["datasets"] if dataset.get("type") == "ConcatDataset" else [dataset]
-        self.parts = [Part(part, number, training=config["training"]) for number, part in enumerate(parts)]
+        parts = enumerate(parts_of(config["dataset"]))
+        self.parts = [Part(part, number, training=config["training"]) for number, part in parts]
         with_proposals = [part.proposals is not None for part in self.parts]
         if any(with_proposals) and not all(with_proposals):
             raise UserError(

@@ -22,6 +22,7 @@ import xxhash
 from mmengine.config import Config
 
 from shared.config import data_part, section
+from shared.datasets import parts_of, whole
 from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.feed.feed import Feed
@@ -80,11 +81,12 @@ def data_sets(config: Config) -> Iterator[Config]:
         UserError: no split tells how images are prepared for testing.
     """
     tests = [config.get(f"{split}_dataloader") for split in ("val", "test")]
-    pipelines = [pipeline for loader in tests if loader for pipeline in _pipelines(loader["dataset"])]
+    judged = [part for loader in tests if loader for part in parts_of(loader["dataset"])]
+    pipelines = [part["pipeline"] for part in judged if part.get("pipeline")]
     seen = []
     for split in SPLITS:
         loader = config.get(f"{split}_dataloader")
-        for dataset in _parts(loader["dataset"]) if loader else ():
+        for dataset in parts_of(loader["dataset"]) if loader else ():
             if not pipelines:
                 raise UserError(
                     f"config {config.filename!r}: neither val_dataloader nor test_dataloader has a pipeline; "
@@ -94,25 +96,12 @@ def data_sets(config: Config) -> Iterator[Config]:
             if identity in seen:
                 continue
             seen.append(identity)
-            dropped = ("filter_cfg", "indices", "proposal_file", "proposal_model")
-            kept = {key: value for key, value in dataset.items() if key not in dropped}
-            whole = {**kept, "test_mode": True, "pipeline": pipelines[0]}
             one = Config(config.to_dict(), filename=config.filename)
             one[f"{SPLIT}_dataloader"] = {
                 "batch_size": next(loader for loader in tests if loader)["batch_size"],
-                "dataset": whole,
+                "dataset": whole(dataset, pipelines[0]),
             }
             yield one
-
-
-def _parts(dataset: dict) -> list[dict]:
-    return list(dataset["datasets"]) if dataset.get("type") == "ConcatDataset" else [dataset]
-
-
-def _pipelines(dataset: dict) -> list[list[dict]]:
-    """Without LoadProposals: a first stage has none."""
-    pipelines = [part["pipeline"] for part in _parts(dataset) if part.get("pipeline")]
-    return [[step for step in pipeline if step["type"] != "LoadProposals"] for pipeline in pipelines]
 
 
 def fingerprint(model: nn.Module, config: Config) -> str:

@@ -1,0 +1,49 @@
+"""The parts of a data set's config, and its form for inference."""
+
+from shared.datasets import parts_of, whole, with_data_root
+
+CUPS = {
+    "type": "CocoDataset",
+    "ann_file": "cups.json",
+    "metainfo": {"classes": ("cup",)},
+    "filter_cfg": {"min_size": 32},
+    "indices": 16,
+    "proposal_file": "proposals",
+    "proposal_model": "ab",
+    "pipeline": [{"type": "LoadImageFromFile"}, {"type": "LoadProposals"}, {"type": "PackDetInputs"}],
+}
+LAMPS = {"type": "CocoDataset", "ann_file": "lamps.json", "data_root": "own"}
+
+
+def test_a_concatenation_has_parts_and_any_other_data_set_is_its_own():
+    assert parts_of({"type": "ConcatDataset", "datasets": (CUPS, LAMPS)}) == [CUPS, LAMPS]
+    assert parts_of(CUPS) == [CUPS]
+    repeated = {"type": "RepeatDataset", "times": 2, "dataset": CUPS}
+    assert parts_of(repeated) == [repeated]
+
+
+def test_at_inference_every_image_counts_and_none_has_proposals():
+    before = repr(CUPS)
+    assert whole(CUPS) == {
+        "type": "CocoDataset",
+        "ann_file": "cups.json",
+        "metainfo": {"classes": ("cup",)},
+        "pipeline": [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs"}],
+        "test_mode": True,
+    }
+    assert repr(CUPS) == before
+
+
+def test_another_pipeline_loses_its_proposals_too():
+    assert whole(LAMPS, CUPS["pipeline"]) == {
+        **LAMPS,
+        "pipeline": [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs"}],
+        "test_mode": True,
+    }
+
+
+def test_a_data_root_goes_to_every_data_set_that_has_none():
+    nested = {"type": "RepeatDataset", "dataset": {"type": "ConcatDataset", "datasets": [CUPS, LAMPS]}}
+    cups, lamps = with_data_root(nested, "data")["dataset"]["datasets"]
+    assert (cups["data_root"], lamps["data_root"]) == ("data", "own") and "data_root" not in CUPS
+    assert with_data_root(nested, None) == nested
