@@ -32,6 +32,8 @@ import psutil
 from benchmarks.data_server_contender import CREDITS, copy_out, open_stream
 from benchmarks.rounds import RESULTS, machine, write_results
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs, standard_config
+from data_server.machine.fields import numbers
+from data_server.machine.process_memory import given_back_bytes
 from shared.client import StreamClient
 from shared.config import data_part
 from shared.link import Address
@@ -112,13 +114,9 @@ def processes(server: int) -> dict[str, int]:
 
 def look(batches: int, process: int) -> Sample:
     """Process `process` now."""
-    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
-    values = {key: 1024 * int(kib) for key, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
-    private = values["Private_Dirty"]  # a clean page is a file's; whether others have read it, too, comes and goes
-    status = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
-    given_back = 1024 * (int(status["VmHWM"]) - int(status["VmRSS"]))
-    descriptors = len(os.listdir(f"/proc/{process}/fd"))
-    return Sample(batches, private, values["Pss_Anon"], values["Anonymous"], given_back, descriptors)
+    # A clean page is a file's; whether others have read it, too, comes and goes.
+    held = numbers(f"/proc/{process}/smaps_rollup", "Private_Dirty", "Pss_Anon", "Anonymous")
+    return Sample(batches, *held, given_back_bytes(process), len(os.listdir(f"/proc/{process}/fd")))
 
 
 def summary(samples: Samples, plan: str, arena_bytes: int) -> dict[str, Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from data_server.machine.fields import numbers
+
+_KEY = "oom_kill"
 
 
 def out_of_memory_kills() -> int:
     """How many processes the kernel has killed for want of memory: in this control group where it has a count, else on
-    this machine."""
-    for path, name in ((Path("/sys/fs/cgroup/memory.events"), "oom_kill"), (Path("/proc/vmstat"), "oom_kill")):
+    this machine; 0 where neither is told."""
+    for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
         try:
-            for line in path.read_text().splitlines():
-                key, _, value = line.partition(" ")
-                if key == name:
-                    return int(value)
+            (kills,) = numbers(path, _KEY)
+            return kills
         except OSError:
             continue
     return 0

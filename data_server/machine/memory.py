@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_server.machine.fields import fields, numbers
 from shared.errors import UserError
 
 MIB = 1 << 20
@@ -55,10 +56,11 @@ def available() -> int:
 
 
 def _meminfo_available() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise UserError("/proc/meminfo has no MemAvailable; a Linux kernel 3.14 or newer is needed")
+    try:
+        (left,) = numbers("/proc/meminfo", "MemAvailable")
+        return left
+    except OSError as error:
+        raise UserError(f"{error}; a Linux kernel 3.14 or newer is needed") from None
 
 
 def _number(name: str) -> int | None:
@@ -72,7 +74,4 @@ def _number(name: str) -> int | None:
 
 def _inactive_file() -> int:
     """Page cache of the control group that the kernel drops before it refuses memory."""
-    for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines():
-        if line.startswith("inactive_file "):
-            return int(line.split()[1])
-    return 0
+    return int(fields(CONTROL_GROUP / "memory.stat").get("inactive_file", 0))

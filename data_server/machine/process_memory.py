@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+from data_server.machine.fields import numbers
 
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def private_bytes() -> int:
-    """Memory that this process shares with no other; pages of files that it has only read are not its own."""
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Private_Dirty:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/smaps_rollup has no Private_Dirty")
+def private_bytes(process: int | str = "self") -> int:
+    """Memory that a process shares with no other; pages of files that it has only read are not its own."""
+    (private,) = numbers(f"/proc/{process}/smaps_rollup", "Private_Dirty")
+    return private
+
+
+def given_back_bytes(process: int | str = "self") -> int:
+    """How far what a process holds now lies below the most that it has held."""
+    most, now = numbers(f"/proc/{process}/status", "VmHWM", "VmRSS")
+    return max(0, most - now)
 
 
 class Anonymous:
@@ -26,10 +31,3 @@ class Anonymous:
     def bytes(self) -> int:
         _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
         return (int(resident) - int(shared)) * _PAGE
-
-
-def status_bytes(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}")

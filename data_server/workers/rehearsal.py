@@ -17,7 +17,7 @@ from data_server.datasets.parts import Datasets
 from data_server.datasets.samples import BadSample
 from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MIB, MemoryPlan
-from data_server.machine.process_memory import private_bytes, status_bytes
+from data_server.machine.process_memory import given_back_bytes, private_bytes
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.errors import UserError
@@ -65,7 +65,7 @@ def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -
         if time.monotonic() > end:
             break
     # The peak lies above what is held now by what the allocator has given back.
-    return _SETTLING + private_bytes() - slot_bytes + max(0, status_bytes("VmHWM") - status_bytes("VmRSS"))
+    return _SETTLING + private_bytes() - slot_bytes + given_back_bytes()
 
 
 def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from data_server.machine.fields import fields
 from tests.chaos.lives import Trace, Trainer, descriptors, undisturbed
 from tests.cluster import PATIENCE, ROOT, Cluster, wait_for
 from tests.photos import config_of
@@ -276,5 +277,4 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends_cleanly(trace, direct
 
 def hears_sigterm(process: int) -> bool:
     """Whether a process has a handler for SIGTERM."""
-    (mask,) = (line.split()[1] for line in Path(f"/proc/{process}/status").read_text().splitlines() if "SigCgt" in line)
-    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+    return bool(int(fields(f"/proc/{process}/status")["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
