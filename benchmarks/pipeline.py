@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.rounds import REPOSITORY, RESULTS, Contender, Measurement, interleave, machine, ratio, write_results
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs
-from data_server.serving.server import NURSERY_ENVIRONMENT
+from data_server.serving.root_nursery import NURSERY_ENVIRONMENT
 
 BATCH_SIZE = 2  # of one GPU, in MMDetection's own configs and UniDetector's
 OURS, THEIRS = "data server", "DataLoader"

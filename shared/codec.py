@@ -20,6 +20,7 @@ from shared.messages import IDENTITY_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_TEXT, Mess
 
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", bound=Message)
+P = TypeVar("P", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ def decode(data: bytes, one: type[M], /) -> M: ...
 
 @overload
 def decode(data: bytes, one: type[M], another: type[N], /) -> M | N: ...
+
+
+@overload
+def decode(data: bytes, one: type[M], another: type[N], third: type[P], /) -> M | N | P: ...
 
 
 @overload

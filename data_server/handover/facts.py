@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.batch import BOX_MULTIPLE, layout_of, padded
 from shared.messages import Facts
@@ -21,7 +22,7 @@ class DatasetFacts:
     `fingerprint`; how many images each data set has (`sizes`).
     """
 
-    wide: np.ndarray
+    wide: npt.NDArray[np.uint8]
     max_boxes: int
     max_proposals: int
     height: int

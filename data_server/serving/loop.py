@@ -16,7 +16,7 @@ import zmq
 
 from shared.link import is_readable
 
-Callback = Callable[[], None]
+Callback = Callable[[], object]
 
 
 class Loop:
@@ -24,17 +24,17 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._sockets: list[zmq.Socket] = []
-        self._callbacks: dict[int | zmq.Socket, Callback] = {}
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._callbacks: dict[int | zmq.Socket[bytes], Callback] = {}
         self._timers: dict[Callback, float] = {}
         self.running = True
 
-    def watch(self, source: int | zmq.Socket, callback: Callback) -> None:
+    def watch(self, source: int | zmq.Socket[bytes], callback: Callback) -> None:
         """Calls `callback` whenever `source`, a descriptor or a ZeroMQ socket, is readable or closed by its peer."""
         if source not in self._callbacks:
             if isinstance(source, zmq.Socket):
                 self._sockets.append(source)
-                self._epoll.register(source.getsockopt(zmq.FD), select.EPOLLIN)
+                self._epoll.register(source.FD, select.EPOLLIN)
             else:
                 self._epoll.register(source, select.EPOLLIN)
         self._callbacks[source] = callback
@@ -66,7 +66,7 @@ class Loop:
                     self.cancel(callback)
                     callback()
 
-    def _wait(self) -> list[int | zmq.Socket]:
+    def _wait(self) -> list[int | zmq.Socket[bytes]]:
         """What can be read, at least one unless a timer comes first or a socket's descriptor has told of a change."""
         talking = [socket for socket in self._sockets if is_readable(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())

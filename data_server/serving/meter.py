@@ -67,7 +67,7 @@ class Meter:
             read: there is a trainer.
             all_idle: no worker is at work, being born or dead.
         """
-        stall = self._who_waits(all_idle) if read else None
+        stall = _who_waits(self.ledger, all_idle) if read and self.ledger else None
         if stall is not self._stall:
             now = time.monotonic()
             if self._stall is not None:
@@ -79,16 +79,16 @@ class Meter:
         running = time.monotonic() - self._since if stall is self._stall else 0.0
         return self._seconds[stall] + running
 
-    def _who_waits(self, all_idle: bool) -> Stall | None:
-        ledger = self.ledger
-        states = [slot.state for slot in ledger.slots]
-        if not ledger.finished and states.count(SlotState.LEASED) < ledger.credits:
-            return Stall.DATA
-        if all_idle and SlotState.FREE not in states:
-            made = ledger.next_delivery + states.count(SlotState.READY)
-            if ledger.end_step is None or made < ledger.end_step:
-                return Stall.COMPUTE
-        return None
+
+def _who_waits(ledger: Ledger, all_idle: bool) -> Stall | None:
+    states = [slot.state for slot in ledger.slots]
+    if not ledger.finished and states.count(SlotState.LEASED) < ledger.credits:
+        return Stall.DATA
+    if all_idle and SlotState.FREE not in states:
+        made = ledger.next_delivery + states.count(SlotState.READY)
+        if ledger.end_step is None or made < ledger.end_step:
+            return Stall.COMPUTE
+    return None
 
 
 def cause_of(death: Death) -> str:

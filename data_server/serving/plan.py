@@ -22,9 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from data_server.handover.facts import DatasetFacts
 from shared.errors import UserError
+
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Plan:
 
     def __init__(
         self,
-        wide: np.ndarray,
+        wide: npt.NDArray[np.uint8],
         *,
         batch_size: int,
         shuffle: bool,
@@ -73,7 +76,7 @@ class Plan:
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
-        self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._epoch: tuple[int, Indices, Indices] | None = None
         self._cells = _cells(self._wide, sizes or [len(wide)], ratio, shuffle) if ratio else None
         global_batches = sum(-(-len(group) // batch_size) for group in self._groups(self._images(None)))
         self.steps_per_epoch = -(-global_batches // world_size)
@@ -81,10 +84,21 @@ class Plan:
     @classmethod
     def of(cls, config: dict[str, Any], facts: DatasetFacts, seed: int, rank: int = 0, world_size: int = 1) -> Plan:
         """The plan of a stream with this data part of a trainer's config."""
-        keys = ("batch_size", "shuffle", "group_by_aspect_ratio")
-        settings = {key: config[key] for key in keys}
-        mixture = {"sizes": facts.sizes, "ratio": config.get("source_ratio")}
-        return cls(facts.wide, **settings, seed=seed, rank=rank, world_size=world_size, **mixture)
+        return cls(
+            facts.wide,
+            batch_size=config["batch_size"],
+            shuffle=config["shuffle"],
+            group_by_aspect_ratio=config["group_by_aspect_ratio"],
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            sizes=facts.sizes,
+            ratio=config.get("source_ratio"),
+        )
+
+    def cursor(self, epoch: int, step: int) -> int:
+        """The global step, counted from the start of epoch 0, of step `step` of `epoch`."""
+        return epoch * self.steps_per_epoch + step
 
     def batch(self, step: int) -> BatchPlan:
         """The recipe of global step `step`, counted from the start of epoch 0."""
@@ -97,14 +111,14 @@ class Plan:
         counts = 0 if repeated and not self._shuffle else int(valid[row])
         return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
 
-    def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _batches(self, epoch: int) -> tuple[Indices, Indices]:
         """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,
         (batches,)."""
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, *self._make_batches(epoch))
         return self._epoch[1:]
 
-    def _make_batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _make_batches(self, epoch: int) -> tuple[Indices, Indices]:
         random = np.random.default_rng([self._seed, epoch])
         order = self._images(random)
         if self._shuffle:
@@ -124,7 +138,7 @@ class Plan:
             batches, counts = batches[mixed], counts[mixed]
         return batches, counts
 
-    def _images(self, random: np.random.Generator | None) -> np.ndarray:
+    def _images(self, random: np.random.Generator | None) -> Indices:
         """The images of an epoch, those of each data set together; of some epoch, without `random`."""
         if self._cells is None:
             return np.arange(len(self._wide))
@@ -135,7 +149,7 @@ class Plan:
             drawn += [np.concatenate(orders)[:count]] if rounds else []
         return np.concatenate(drawn)
 
-    def _groups(self, order: np.ndarray) -> list[np.ndarray]:
+    def _groups(self, order: Indices) -> list[Indices]:
         if not self._group:
             return [order]
         wide = self._wide[order]
@@ -143,8 +157,8 @@ class Plan:
 
 
 def _cells(
-    wide: np.ndarray, sizes: Sequence[int], ratio: Sequence[float], shuffle: bool
-) -> list[tuple[np.ndarray, int]]:
+    wide: npt.NDArray[np.bool_], sizes: Sequence[int], ratio: Sequence[float], shuffle: bool
+) -> list[tuple[Indices, int]]:
     """(images, how many of them are in an epoch) for the wide and the high images of each data set."""
     if not shuffle:
         raise UserError("sampler.source_ratio needs sampler.shuffle=True")

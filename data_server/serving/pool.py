@@ -18,15 +18,16 @@ stream.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from data_server.handover.predictions import store
 from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
+from data_server.serving.child import Child
+from data_server.serving.evaluation import MAX_EVALUATIONS, Evaluation
 from data_server.serving.loop import Loop
 from data_server.serving.meter import Meter, cause_of
 from shared.link import Channel, ChannelClosed
@@ -40,13 +41,11 @@ from shared.messages import (
     Metrics,
     Predictions,
     Spawn,
-    SpawnEvaluator,
     Started,
     Wrote,
 )
 
 MAX_STILLBORN = 3
-MAX_EVALUATIONS = 2
 
 
 class Events(Protocol):
@@ -63,52 +62,9 @@ class Events(Protocol):
 
     def worker_died(self, worker: int, death: Death) -> None: ...
 
-    def evaluated(self, answer: Metrics | Failure) -> None: ...
-
     def failed(self, failure: Failure) -> None: ...
 
     def notice(self, text: str) -> None: ...
-
-
-class _Process:
-    """A nursery or worker: its channel and, once it has said STARTED, its pidfd. `nursery` is a worker's parent."""
-
-    def __init__(self, channel: Channel, nursery: _Process | None = None) -> None:
-        self.channel = channel
-        self.nursery = nursery
-        self.pidfd: int | None = None
-        self.recycled = False
-
-    def started(self) -> None:
-        (self.pidfd,) = self.channel.take_descriptors(1)
-
-    def kill(self) -> None:
-        if self.pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-    def forget(self, loop: Loop) -> None:
-        loop.forget(self.channel.fileno())
-        self.channel.close()
-        if self.pidfd is not None:
-            loop.forget(self.pidfd)
-            os.close(self.pidfd)
-
-
-class _Evaluation:
-    """The predictions to be judged, in a memfd that is kept until there is an answer, and the evaluator at work."""
-
-    def __init__(self, order: SpawnEvaluator, predictions: int) -> None:
-        self.order = order
-        self.predictions = predictions
-        self.starts = 0
-        self.channel: Channel | None = None
-
-    def forget(self, loop: Loop) -> None:
-        if self.channel is not None:
-            loop.forget(self.channel.fileno())
-            self.channel.close()
-            self.channel = None
 
 
 class Pool:
@@ -126,12 +82,12 @@ class Pool:
         self._config = config
         self._wanted = workers
         self._fork_nursery = fork_nursery
-        self._workers: dict[int, _Process] = {}
+        self._workers: dict[int, Child] = {}
         self._next_worker = 0
         self._arena: tuple[int, int, int] | None = None
         self._worker_limit = config["feed"]["worker_memory"] * MIB
         self._out_of_memory_kills = out_of_memory_kills()
-        self._evaluation: _Evaluation | None = None
+        self._evaluation: Evaluation | None = None
         self._built = False
         self._stillborn_nurseries = 0
         self._stillborn_workers = 0
@@ -151,17 +107,21 @@ class Pool:
     def evaluating(self) -> bool:
         return self._evaluation is not None
 
-    def evaluate(self, evaluator: list, records: list[tuple[Predictions, bytes]]) -> None:
-        """Has an evaluator forked for `records`; its answer comes as `Events.evaluated`."""
-        self._evaluation = _Evaluation(SpawnEvaluator(evaluator), store(records))
+    def evaluate(
+        self,
+        evaluator: list[Any],
+        records: list[tuple[Predictions, bytes]],
+        answered: Callable[[Metrics | Failure], None],
+    ) -> None:
+        """Has an evaluator forked for `records`; `answered` is given its answer."""
+        self._evaluation = Evaluation(self._loop, evaluator, records, answered)
         if self._built:
-            self._start_evaluator()
+            self._start_evaluator(self._evaluation)
 
     def cancel_evaluation(self) -> None:
         """Its answer, if there is to be one, is wanted no longer. Its process ends when it notices."""
         if self._evaluation is not None:
-            self._evaluation.forget(self._loop)
-            os.close(self._evaluation.predictions)
+            self._evaluation.over()
             self._evaluation = None
 
     def close(self) -> None:
@@ -175,7 +135,7 @@ class Pool:
 
     def _start_nursery(self) -> None:
         self._built = False
-        self._nursery = _Process(self._fork_nursery())
+        self._nursery = Child(self._fork_nursery())
         self._loop.watch(self._nursery.channel.fileno(), self._nursery_speaks)
         with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
             self._nursery.channel.send(Build(self._config))
@@ -187,20 +147,21 @@ class Pool:
             self._nursery_died()
             return
         for message in messages:
-            if isinstance(message, Failure):
-                self._events.failed(message)
-                return
-            if isinstance(message, Started):
-                self._nursery.started()
-            elif isinstance(message, Exited):
-                self._worker_exited(message)
-            else:
-                self._stillborn_nurseries = 0
-                self._built = True
-                self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
-                self._fill()
-                if self._evaluation is not None and self._evaluation.channel is None:
-                    self._start_evaluator()
+            match message:
+                case Failure():
+                    self._events.failed(message)
+                    return
+                case Started():
+                    self._nursery.started()
+                case Exited():
+                    self._worker_exited(message)
+                case Facts():
+                    self._stillborn_nurseries = 0
+                    self._built = True
+                    self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
+                    self._fill()
+                    if self._evaluation is not None and not self._evaluation.judging:
+                        self._start_evaluator(self._evaluation)
 
     def _nursery_died(self) -> None:
         self._nursery.kill()
@@ -211,8 +172,8 @@ class Pool:
             self._events.failed(Failure(text, False))
             return
         self._nursery.forget(self._loop)
-        if self._evaluation is not None and self._evaluation.channel is not None:
-            self._evaluation.forget(self._loop)
+        if self._evaluation is not None and self._evaluation.judging:
+            self._evaluation.lost()
             self._evaluation.starts -= 1  # the evaluator dies with its nursery, by no doing of its own
         self._events.meter.nursery_restarts += 1
         self._events.notice("the process that holds the data set died; building it again")
@@ -226,7 +187,7 @@ class Pool:
                 self._stillborn(worker)
             else:
                 process.kill()
-                self._loop.watch(process.pidfd, lambda worker=worker: self._bury(worker, Death(known=False)))
+                self._loop.watch(process.pidfd, partial(self._bury, worker, Death(known=False)))
 
     def _fill(self) -> None:
         """Spawns workers until as many are there as wanted."""
@@ -235,8 +196,8 @@ class Pool:
             channel, theirs = Channel.pair()
             worker = self._next_worker
             self._next_worker += 1
-            self._workers[worker] = _Process(channel, self._nursery)
-            self._loop.watch(channel.fileno(), lambda worker=worker: self._worker_speaks(worker))
+            self._workers[worker] = Child(channel, self._nursery)
+            self._loop.watch(channel.fileno(), partial(self._worker_speaks, worker))
             with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
                 self._nursery.channel.send(Spawn(worker, slots, slot_bytes), theirs.fileno(), memory)
             theirs.close()
@@ -250,17 +211,20 @@ class Pool:
             process.kill()
             return
         for message in messages:
-            if isinstance(message, Failure):
-                self._events.failed(message)
-                return
-            if isinstance(message, Started):
-                self._stillborn_workers = 0
-                process.started()
-            else:
-                self._events.worker_wrote(worker, message)
-                if message.memory > self._worker_limit:
-                    self._recycle(worker, message)
+            match message:
+                case Failure():
+                    self._events.failed(message)
                     return
+                case Started():
+                    self._stillborn_workers = 0
+                    process.started()
+                case Wrote():
+                    self._events.worker_wrote(worker, message)
+                    if worker not in self._workers:  # the trainer does not read: the stream is closed
+                        return
+                    if message.memory > self._worker_limit:
+                        self._recycle(worker, message)
+                        return
             self._events.worker_idle(worker)
 
     def _recycle(self, worker: int, wrote: Wrote) -> None:
@@ -300,28 +264,21 @@ class Pool:
             self._events.failed(Failure("no worker can be started; see the data server's log", False))
         self._fill()
 
-    def _start_evaluator(self) -> None:
-        evaluation = self._evaluation
-        evaluation.starts += 1
-        evaluation.channel, theirs = Channel.pair()
-        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
-            self._nursery.channel.send(evaluation.order, theirs.fileno(), evaluation.predictions)
-        theirs.close()
-        self._loop.watch(evaluation.channel.fileno(), self._evaluator_speaks)
+    def _start_evaluator(self, evaluation: Evaluation) -> None:
+        evaluation.start(self._nursery.channel, lambda channel: self._evaluator_speaks(evaluation, channel))
 
-    def _evaluator_speaks(self) -> None:
-        evaluation = self._evaluation
+    def _evaluator_speaks(self, evaluation: Evaluation, channel: Channel) -> None:
         try:
-            answers = evaluation.channel.read(Metrics, Failure)
+            answers: list[Metrics | Failure] = channel.read(Metrics, Failure)
         except (ChannelClosed, MessageError):
             if evaluation.starts < MAX_EVALUATIONS:
                 self._events.notice("the evaluator died; evaluating again")
-                evaluation.forget(self._loop)
+                evaluation.lost()
                 if self._built:
-                    self._start_evaluator()
+                    self._start_evaluator(evaluation)
                 return
             text = f"the evaluator died {MAX_EVALUATIONS} times; its last words are in the data server's log"
             answers = [Failure(text, False)]
         if answers:
             self.cancel_evaluation()
-            self._events.evaluated(answers[0])
+            evaluation.answered(answers[0])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Protocol
@@ -71,7 +71,7 @@ class Exporter:
             ) from None
         threading.Thread(target=http.serve_forever, name="metrics", daemon=True).start()
 
-    def attach(self, loop: Loop, streams: dict[bytes, Measured], lingering: Collection[Measured]) -> None:
+    def attach(self, loop: Loop, streams: Mapping[bytes, Measured], lingering: Collection[Measured]) -> None:
         """Has `loop` answer what is asked from now on. The collections are the server's own, read at each scrape."""
 
         def answer() -> None:

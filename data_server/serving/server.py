@@ -12,14 +12,12 @@ the protocol loses its stream, nobody else notices.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -28,6 +26,7 @@ from data_server.serving.client import Client
 from data_server.serving.ledger import ProtocolError
 from data_server.serving.loop import Loop
 from data_server.serving.pool import Pool
+from data_server.serving.root_nursery import RootNursery
 from data_server.serving.stream import Stream, check
 from shared.codec import decode, encode
 from shared.errors import UserError
@@ -40,7 +39,6 @@ from shared.messages import (
     Checkpointed,
     Evaluate,
     Failure,
-    Fork,
     Goodbye,
     Hail,
     Hello,
@@ -54,14 +52,6 @@ from shared.messages import (
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
     from data_server.serving.prometheus import Exporter
 
-NURSERY_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    # A worker takes and frees the same few megabytes for every image; glibc would return them to the kernel each time.
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-}
 _MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, whoever floods the channel
 
 
@@ -98,11 +88,11 @@ class DataServer:
         self._lifelines: dict[bytes, Channel] = {}  # those of them that have said HAIL
         self._streams: dict[bytes, Stream] = {}
         self._dormant: dict[Stream, Callable[[], None]] = {}  # with the timer that ends it
-        self._root: tuple[subprocess.Popen, Channel] | None = None
+        self._root: RootNursery  # from `run` on
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and not at all if one has come already."""
-        self._start_root()
+        self._root = RootNursery(self.log)
         self._loop.watch(self._control, self._client_speaks)
         self._loop.watch(self._listener.fileno(), self._client_connects)
         if self._exporter is not None:
@@ -124,9 +114,10 @@ class DataServer:
     def close(self, stream: Stream) -> None:
         if stream in self._dormant:
             self._loop.cancel(self._dormant.pop(stream))
-        elif self._streams.pop(stream.client.identity, None) is not None:
+        elif stream.client is not None:
+            del self._streams[stream.client.identity]
             self._loop.forget(stream.client.lifeline.fileno())
-        else:
+        else:  # closed already
             return
         stream.close()
         self.log(f"stream {stream.name}: closed")
@@ -175,20 +166,18 @@ class DataServer:
             return
         self._guests[lifeline] = hail.identity
         self._lifelines[hail.identity] = lifeline
-        self._loop.watch(lifeline.fileno(), lambda: self._lifeline_speaks(hail.identity))
+        # A client that has no stream yet has nothing to say here.
+        self._loop.watch(lifeline.fileno(), lambda: self._reject(hail.identity))
 
-    def _lifeline_speaks(self, identity: bytes) -> None:
-        """RELEASE, CHECKPOINTED, or the EOF. A client that has no stream yet has nothing to say here."""
-        stream = self._streams.get(identity)
-        if stream is None:
-            self._reject(identity)
-            return
+    def _lifeline_speaks(self, client: Client, stream: Stream) -> None:
+        """RELEASE, CHECKPOINTED, or the EOF."""
         try:
-            for message in stream.client.lifeline.read(Release, Checkpointed):
-                if identity in self._streams:  # else the message before has ended the stream
+            messages: list[Release | Checkpointed] = client.lifeline.read(Release, Checkpointed)
+            for message in messages:
+                if client.identity in self._streams:  # else the message before has ended the stream
                     stream.on_lifeline(message)
         except ChannelClosed:
-            self._trainer_died(stream)
+            self._trainer_died(client, stream)
         except (MessageError, ProtocolError) as error:
             stream.failed(Failure(f"protocol error: {error}", False))
 
@@ -201,9 +190,8 @@ class DataServer:
         self._loop.forget(guest.fileno())
         guest.close()
 
-    def _trainer_died(self, stream: Stream) -> None:
+    def _trainer_died(self, client: Client, stream: Stream) -> None:
         self.log(f"stream {stream.name}: the trainer is gone")
-        client = stream.client
         self._loop.forget(client.lifeline.fileno())
         del self._streams[client.identity]
 
@@ -256,10 +244,15 @@ class DataServer:
         for stream in self._dormant:
             if stream.fits(hello):
                 self._loop.cancel(self._dormant.pop(stream))
-                self._streams[identity] = stream
+                self._route(client, stream)
                 stream.attach(client, hello)
                 return
-        self._streams[identity] = Stream(self, client, hello, self._workers, self._make_pool)
+        self._route(client, Stream(self, client, hello, self._workers, self._make_pool))
+
+    def _route(self, client: Client, stream: Stream) -> None:
+        """What `client` says from now on is for `stream`."""
+        self._streams[client.identity] = stream
+        self._loop.watch(client.lifeline.fileno(), lambda: self._lifeline_speaks(client, stream))
 
     def _find_room(self, hello: Hello) -> None:
         """Raises UserError when there are as many streams as there may be, and this would be another."""
@@ -269,48 +262,8 @@ class DataServer:
                 f"the data server serves {self._descriptors}; end one of them, or raise the limit (ulimit -Hn)"
             )
 
-    def _make_pool(self, stream: Stream, config: dict) -> Pool:
-        return Pool(self._loop, stream, config, self._workers, self._fork_nursery)
-
-    # The root nursery -------------------------------------------------------------------------------------------------
-
-    def _start_root(self) -> None:
-        channel, theirs = Channel.pair()
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "data_server.workers.nursery",
-                str(theirs.fileno()),
-                str(os.getpid()),
-            ],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **NURSERY_ENVIRONMENT},
-        )
-        theirs.close()
-        self._root = (process, channel)
-
-    def _fork_nursery(self) -> Channel:
-        ours, theirs = Channel.pair()
-        try:
-            self._root[1].send(Fork(), theirs.fileno())
-        except ChannelClosed:
-            self.log("the root nursery died; starting another")
-            self._kill_root()
-            self._start_root()
-            with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
-                self._root[1].send(Fork(), theirs.fileno())
-        theirs.close()
-        return ours
-
-    def _kill_root(self) -> None:
-        process, channel = self._root
-        process.kill()
-        process.wait()
-        channel.close()
+    def _make_pool(self, stream: Stream, config: dict[str, Any]) -> Pool:
+        return Pool(self._loop, stream, config, self._workers, self._root.fork)
 
     # The end ----------------------------------------------------------------------------------------------------------
 
@@ -326,7 +279,7 @@ class DataServer:
     def _shut_down(self) -> None:
         for stream in [*self._streams.values(), *self._dormant]:
             self.close(stream)
-        self._kill_root()
+        self._root.kill()
         self._control.close()
         self._context.term()
         self._listener.close()

@@ -100,10 +100,10 @@ def test_a_stream_tells_its_slots_batches_and_memory_under_its_name(measured, ph
     assert f"stream {name}: " in measured.log
 
 
-def test_the_queries_of_the_readme_ask_for_what_there_is(measured, photos):
+def test_the_documented_queries_ask_for_what_there_is(measured, photos):
     client = measured.open(config_of(photos))
     digests(client, 1)
-    asked = set(re.findall(r"\bdata_server_(\w+)(?=[{\[])", (ROOT / "README.md").read_text()))
+    asked = set(re.findall(r"\bdata_server_(\w+)(?=[{\[])", (ROOT / "docs/serving.md").read_text()))
     assert len(asked) == 3
     assert asked <= {key if isinstance(key, str) else key[0] for key in measured.scrape()}
 

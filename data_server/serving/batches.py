@@ -1,0 +1,174 @@
+"""The batches of an open stream: what is in each, which worker makes it, which one the trainer is given next.
+
+    plan ──assign──► a worker ──wrote──► ready ──lease──► the trainer
+     ▲                  │
+     └──worker_died─────┘    again, the sample that was in hand first; without it, when `blame` finds it to be poison
+
+The books of a stream that has its memory, whether a trainer reads it or not. Nothing here touches a process or a
+socket; decisions about slots are the ledger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data_server.handover.facts import DatasetFacts
+from data_server.machine.memory import MemoryPlan
+from data_server.serving.blame import MAX_KILLS, Death, Suspects
+from data_server.serving.ledger import Assignment, Ledger
+from data_server.serving.plan import BatchPlan, Plan
+from shared.arena import create_memory, in_hand, slot_bytes_for
+from shared.config import from_plain
+from shared.errors import UserError
+from shared.messages import Assign, Batch, Facts, Hello, Welcome, Wrote
+
+MAX_MOVES = 100
+_SPARE_SLOTS = 1
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A sample that kills workers: the one at `place`, counted from 1, of the batch of `step`; `index` in the data set,
+    loaded from the file `image`."""
+
+    step: int
+    place: int
+    index: int
+    image: str
+
+
+class Batches:
+    """All batches of one stream, from the cursor on that its trainer would resume from.
+
+    Attributes:
+        memory: descriptor of the arena; whoever is done with the stream closes it.
+        resume_at: the step that the trainer would go on from if it were killed now.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger, welcome: Welcome, memory_plan: MemoryPlan, memory: int) -> None:
+        self.ledger = ledger
+        self.welcome = welcome
+        self.memory_plan = memory_plan
+        self.memory = memory
+        self.resume_at = ledger.next_delivery
+        self._plan = plan
+        self._idle: list[int] = []
+        self._recipes: dict[int, BatchPlan] = {}  # slot -> what its worker was told, from WRITING on
+        self._written: dict[int, Wrote] = {}  # slot -> what its worker said, while READY
+        self._suspects = Suspects()
+
+    @classmethod
+    def of(
+        cls, hello: Hello, facts: Facts, dataset: DatasetFacts, workers: int, make_room: Callable[[], bool]
+    ) -> Batches:
+        """Those that the trainer of `hello` asks for.
+
+        Args:
+            facts, dataset: what its data set is like, as the nursery has said it.
+            make_room: frees memory; returns whether it could.
+
+        Raises:
+            UserError: they cannot be had from this data set, or not on this machine.
+        """
+        config = from_plain(hello.config)
+        plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size)
+        steps = plan.steps_per_epoch
+        slots = config["feed"]["slots"] or workers + hello.credits + _SPARE_SLOTS
+        if slots < hello.credits:
+            raise UserError(f"config key 'feed.slots' is {slots}; expected feed.credits={hello.credits} or more")
+        slot_bytes = slot_bytes_for(dataset.payload_bytes(config))
+        memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes)
+        memory = _allocated(memory_plan, make_room)
+        welcome = Welcome(facts.classes, facts.images, facts.fingerprint, steps, slots, slot_bytes, str(memory_plan))
+        end = hello.epochs * steps if hello.epochs else None
+        ledger = Ledger(slots, plan.cursor(hello.epoch, hello.step), end, hello.credits)
+        return cls(plan, ledger, welcome, memory_plan, memory)
+
+    def checkpointed(self, epoch: int, step: int) -> None:
+        """Everything before step `step` of `epoch` is in a checkpoint."""
+        self.resume_at = self._plan.cursor(epoch, step)
+
+    def rewind(self) -> None:
+        """The trainer has let go of everything; the next one begins at `resume_at`."""
+        self.ledger.rewind(self.resume_at)
+
+    # The workers' side ------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return len(self._idle)
+
+    def worker_idle(self, worker: int) -> None:
+        self._idle.append(worker)
+
+    def assign(self) -> tuple[int, Assign] | None:
+        """An idle worker and what it is to make; None when there is no such worker, no free slot or no step left."""
+        assignment = self.ledger.assign(self._idle[0]) if self._idle else None
+        if assignment is None:
+            return None
+        step = assignment.step
+        batch = self._plan.batch(step)
+        indices = self._suspects.indices(step, batch.indices, self.welcome.images)
+        samples = [list(pair) for pair in zip(indices, batch.seeds, strict=True)]
+        self._recipes[assignment.slot] = batch
+        order = Assign(step, assignment.slot, assignment.generation, samples, self._suspects.suspect(step))
+        return self._idle.pop(0), order
+
+    def wrote(self, worker: int, message: Wrote) -> bool:
+        """Returns whether the batch is wanted. Raises ProtocolError as `Ledger.wrote` does."""
+        if not self.ledger.wrote(worker, message.slot, message.generation):
+            return False
+        self._suspects.cleared(message.step)
+        self._written[message.slot] = message
+        return True
+
+    def worker_died(self, worker: int) -> Assignment | None:
+        """Returns what it was making, None when it was idle or the batch was wanted no longer."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        return self.ledger.worker_died(worker)
+
+    def blame(self, lost: Assignment, death: Death) -> Poison | None:
+        """The sample over which the worker of `lost` died, if that proves it to be poison."""
+        place, image = in_hand(self.memory, lost.slot, self.welcome.slot_bytes)
+        if not self._suspects.blame(lost.step, place, death):
+            return None
+        planned = self._plan.batch(lost.step).indices
+        index = self._suspects.indices(lost.step, planned, self.welcome.images)[place - 1]
+        return Poison(lost.step, place, index, image)
+
+    def replace(self, poison: Poison) -> bool:
+        """The next sample takes its place. Returns whether there have been too many in a row."""
+        moves = self._suspects.replace(poison.step, poison.place)
+        return moves == min(MAX_MOVES, self.welcome.images)
+
+    def kills_too_many(self, step: int) -> bool:
+        """Whether the batch of `step` has just killed as many workers as any may."""
+        return self._suspects.kills(step) == MAX_KILLS
+
+    # The trainer's side -----------------------------------------------------------------------------------------------
+
+    def lease(self) -> Batch | None:
+        """The next batch in step order, for the trainer; None when it is not ready or the trainer holds enough."""
+        handout = self.ledger.lease()
+        if handout is None:
+            return None
+        batch, wrote = self._recipes[handout.slot], self._written.pop(handout.slot)
+        return Batch(
+            batch.epoch, handout.step, handout.slot, handout.generation, wrote.layout, wrote.digest, batch.valid
+        )
+
+
+def _allocated(plan: MemoryPlan, make_room: Callable[[], bool]) -> int:
+    """The arena's memory. Raises UserError when there is too little."""
+    try:
+        plan.check()
+        return create_memory(plan.slots, plan.slot_bytes)
+    except (UserError, OSError) as error:
+        if make_room():
+            return _allocated(plan, make_room)
+        if isinstance(error, OSError):
+            raise UserError(f"too little memory: the plan is {plan}: {error.strerror}") from None
+        raise

@@ -1,0 +1,66 @@
+"""The root nursery as the server sees it: the process with torch and MMDetection from which each stream's nursery is
+forked. One that has died is noticed at the next fork, and another takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from shared.link import Channel, ChannelClosed
+from shared.messages import Fork
+
+NURSERY_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # A worker takes and frees the same few megabytes for every image; glibc would return them to the kernel each time.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+
+
+class RootNursery:
+    """A root nursery that is being started, or runs.
+
+    Args:
+        log: is told when it has died.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._process, self._channel = _started()
+
+    def fork(self) -> Channel:
+        """Has a stream's nursery forked; returns its channel, which is at its end if that fails."""
+        ours, theirs = Channel.pair()
+        try:
+            self._channel.send(Fork(), theirs.fileno())
+        except ChannelClosed:
+            self._log("the root nursery died; starting another")
+            self.kill()
+            self._process, self._channel = _started()
+            with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
+                self._channel.send(Fork(), theirs.fileno())
+        theirs.close()
+        return ours
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+
+def _started() -> tuple[subprocess.Popen[bytes], Channel]:
+    channel, theirs = Channel.pair()
+    command = ["-W", "ignore", "-m", "data_server.workers.nursery", str(theirs.fileno()), str(os.getpid())]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **NURSERY_ENVIRONMENT},
+    )
+    theirs.close()
+    return process, channel
