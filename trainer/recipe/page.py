@@ -17,7 +17,11 @@ from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
 from trainer.reporting import curves
 from trainer.reporting.calibration_charts import calibration_charts
-from trainer.reporting.html import Report, Section, Table, Text
+from trainer.reporting.html import Report, Section
+from trainer.reporting.parts import Part
+from trainer.reporting.parts.figure import Figure
+from trainer.reporting.parts.table import Cell, Table
+from trainer.reporting.parts.text import Text
 from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
 from trainer.training.log import METRICS_FILE
 from trainer.vocabulary.calibration import weights
@@ -37,7 +41,7 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
     """
     sections = [Section("Results", [_results(recipe, found)])] if found.rows else []
     sections += [
-        Section(f"Training: {step.name}", curves.read(folder(step.name) / METRICS_FILE))
+        Section(f"Training: {step.name}", [Figure(chart) for chart in curves.read(folder(step.name) / METRICS_FILE)])
         for step in _of(recipe, "train")
     ]
     others = list(_other_evaluations(recipe, folder))
@@ -62,7 +66,8 @@ def _of(recipe: Recipe, task: str) -> list[Step]:
 
 
 def _results(recipe: Recipe, found: Outcome) -> Table:
-    header, *rows = found.cells(recipe.headings)
+    first, *rows = found.cells(recipe.headings)
+    header = list(map(str, first))
     return Table("", header, rows, best=header[1:], note=recipe.note)
 
 
@@ -85,7 +90,7 @@ def _calibrations(recipe: Recipe, folder: Folder) -> Iterator[Section]:
         user = next((one for one in _of(recipe, "evaluate") if step.name in one.needs), None)
         made = json.loads((folder(step.name) / CALIBRATION_FILE).read_text())
         before = np.array(made["counts"])
-        parts = [
+        parts: list[Part] = [
             Text(
                 f"{before.sum():,} detections in {made['images']} images, gamma {made['gamma']}; "
                 f"{(before == 0).sum()} of {len(before)} names were never detected in the first pass."
@@ -96,10 +101,12 @@ def _calibrations(recipe: Recipe, folder: Folder) -> Iterator[Section]:
             after = np.bincount(predictions["labels"], minlength=len(before))
             head = user.config.model.roi_head.bbox_head
             factors = weights(before, head.get("gamma") or made["gamma"], head.get("least_count", 1.0))
-            parts += calibration_charts(made["names"], before, after, factors)
+            parts += map(Figure, calibration_charts(made["names"], before, after, factors))
         yield Section(f"Calibration: {step.name}", parts)
 
 
 def _steps(recipe: Recipe, entries: dict[str, Entry]) -> Table:
-    rows = [[step.name, step.task, entries[step.name].seconds, entries[step.name].command] for step in recipe.steps]
+    rows: list[list[Cell]] = [
+        [step.name, step.task, entries[step.name].seconds, entries[step.name].command] for step in recipe.steps
+    ]
     return Table("", ["step", "task", "seconds", "command"], rows)

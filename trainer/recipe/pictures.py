@@ -12,7 +12,7 @@ from PIL import Image
 from shared.errors import UserError
 from trainer.recipe.steps import Step
 from trainer.reporting.highlights import Result, galleries
-from trainer.reporting.html import Gallery
+from trainer.reporting.parts.gallery import Gallery
 
 PICTURES = 8
 
@@ -46,8 +46,8 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
         for identity, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
             own = slice(end - count, end)
             boxes, labels = truths.get(identity, (np.zeros((0, 4)), np.zeros(0, int)))
-            values = (arrays[name][own] for name in ("boxes", "scores", "labels"))
-            results.append(Result(files[identity].name, *values, boxes, labels))
+            detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
+            results.append(Result(files[identity].name, *detected, boxes, labels))
             paths.append(files[identity])
     return list(galleries(results, names, lambda index: _image(paths[index]), PICTURES))
 

@@ -16,9 +16,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from trainer.reporting.drawing import DARK, Box, Colour, Labels, dashed_frame, frame, inside
+from trainer.reporting.drawing import DARK, Box, Colour, Labels, dashed_frame, font_of, frame, inside
 
 SIDE = 360
 GAP = 8
@@ -28,7 +28,7 @@ TEXT = (235, 235, 235)
 GREEN = (60, 220, 90)
 BEST, WORST = (255, 40, 30), (255, 225, 120)
 DASH = 9
-LABEL_FONT, TITLE_FONT = ImageFont.load_default(11), ImageFont.load_default(13)
+LABEL_FONT, TITLE_FONT = font_of(11), font_of(13)
 
 
 def draw(
@@ -100,7 +100,8 @@ def _tile(
 
 def _warm(rank: int, top: int) -> Colour:
     share = rank / max(top - 1, 1)
-    return tuple(round(best + (worst - best) * share) for best, worst in zip(BEST, WORST, strict=True))
+    red, green, blue = (round(best + (worst - best) * share) for best, worst in zip(BEST, WORST, strict=True))
+    return red, green, blue
 
 
 def _legend(top: int) -> Image.Image:

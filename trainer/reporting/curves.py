@@ -52,7 +52,7 @@ def _evaluations(lines: dict[str, list[dict]]) -> list[Chart]:
         shown = [row for row in range(len(metrics)) if any(math.isfinite(one.y[row]) for one in series)]
         bars = [Series(one.name, [one.y[row] for row in shown]) for one in series]
         return [BarChart("Evaluation at the end", "", [metrics[row] for row in shown], bars)] if shown else []
-    charts_of = []
+    charts_of: list[Chart] = []
     for dataset, own in lines.items():
         series = [one for one in (_series(name, own) for name in _names(own)) if any(map(math.isfinite, one.y))]
         charts_of += [LineChart(f"Evaluation of {dataset}", "steps", series, bottom=0.0)] if series else []

@@ -14,6 +14,7 @@ import itertools
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -55,7 +56,7 @@ def draw(
     canvas = ImageDraw.Draw(picture)
     side = (picture.width * picture.height) ** 0.5
     line = max(round(side / LINE), 2)
-    labels = Labels(picture.size, ImageFont.load_default(max(round(side / LETTERS), 13)))
+    labels = Labels(picture.size, font_of(max(round(side / LETTERS), 13)))
     found = [inside(box * scale, picture.size, line) for box in np.asarray(boxes, float)]
     true = [inside(box * scale, picture.size, line) for box in ([] if truths is None else np.asarray(truths, float))]
     labels.boxes = [*found, *true]
@@ -98,6 +99,11 @@ def colour_of(name: str) -> Colour:
     hue, tone = digest % 360 / 360, digest // 360 % 3
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.65, 1.0)[tone], (1.0, 1.0, 0.8)[tone])
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, in letters of `size` pixels."""
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # a bitmap only where Pillow has no FreeType
 
 
 def inside(box: np.ndarray, size: tuple[int, int], margin: float) -> Box:

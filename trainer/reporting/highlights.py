@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.reporting import drawing
-from trainer.reporting.html import Gallery, Picture
+from trainer.reporting.parts.gallery import Gallery, Picture
 
 IOU = 0.5
 DRAWN = 12  # detections drawn in a picture, at least as many as there are ground truths

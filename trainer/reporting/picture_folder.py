@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from shared.errors import UserError
-from trainer.batch import Batch
-from trainer.models import Detections
 from trainer.reporting import drawing
 
 FOLDER = "drawn"
 FROM = 0.3
 MOST = 50
 JPEG_QUALITY = 92
+
+
+class Found(Protocol):
+    """What was found in one image: `boxes` (m,4) in pixels of the original image, `scores` (m,), `labels` (m,)."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
 
 
 class Pictures:
@@ -71,14 +78,16 @@ class Pictures:
         except OSError as error:
             raise UserError(f"cannot write the picture {target}: {error.strerror}") from error
 
-    def add_batch(self, batch: Batch, detections: Sequence[Detections], classes: Sequence[str]) -> None:
+    def add_batch(
+        self, images: np.ndarray, host: dict[str, np.ndarray], detections: Sequence[Found], classes: Sequence[str]
+    ) -> None:
         """Draws the first images of a batch, one for each of `detections`, with their ground truth.
 
         Args:
-            detections: boxes in pixels of the original images.
+            images: u8 (B,H,W,3), BGR.
+            host: the batch's small arrays, see `trainer.batch.Batch`.
             classes: names of the labels; empty where boxes have none (class-agnostic).
         """
-        images, host = batch.images.numpy(), batch.host
         for row, found in enumerate(detections):
             height, width = host["image_shapes"][row]
             count = host["box_counts"][row]

@@ -149,7 +149,7 @@ def evaluate(
                 if sheet is not None and len(shown) < SHEET_IMAGES:
                     shown += tiles(batch, found[own])
                 if pictures is not None:
-                    pictures.add_batch(batch, found[own], label_names(model, feed))
+                    pictures.add_batch(batch.images.numpy(), batch.host, found[own], label_names(model, feed))
                 jt.sync_all()
         results = {name: feed.evaluate(kept) for name, kept in predictions.items()}
     except (UserError, StreamFailed, DataServerLost) as error:

@@ -147,7 +147,7 @@ def propose(model: nn.Module, config: Config, order: dict[str, Any], request: Re
                 detections = model.predict(batch)[: batch.valid]
                 found = as_arrays(batch, detections)
                 if pictures is not None:
-                    pictures.add_batch(batch, detections, [])
+                    pictures.add_batch(batch.images.numpy(), batch.host, detections, [])
                 jt.sync_all()
                 predictions.append(found)
                 boxes += len(found["scores"])

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from shared.errors import UserError
-from tests.trainer.models.examples import random_batch
-from trainer.device import var
-from trainer.models import Detections
 from trainer.reporting import picture_folder as pictures
 from trainer.reporting.drawing import colour_of
 from trainer.reporting.picture_folder import Pictures
+
+
+class Found(NamedTuple):
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
 
 GREY = np.full((480, 640, 3), 90, np.uint8)
 BOXES = np.array([[50, 50, 200, 200], [300, 100, 500, 300]], np.float32)
@@ -54,17 +59,21 @@ def test_the_colours_of_the_image_are_not_swapped(tmp_path: Path) -> None:
 
 
 def test_a_batchs_images_are_drawn_without_padding_with_boxes_in_their_own_pixels(tmp_path: Path) -> None:
-    batch = random_batch(480, 640, counts=(1, 2))
-    batch.images = var(np.full((2, 480, 640, 3), 90, np.uint8))
-    shapes = batch.image_shapes.numpy().astype(int)
-    batch.host |= {"image_ids": np.array([7, 9]), "image_shapes": shapes, "boxes": batch.boxes.numpy()}
-    # scale factors are 0.5: detections are in pixels of an original twice as large
-    found = Detections(BOXES * 2, np.array([0.9, 0.8], np.float32), np.array([1, 0], np.int32))
-    Pictures(tmp_path, None).add_batch(batch, [found, found], ["cat", "red star"])
+    images = np.full((2, 480, 640, 3), 90, np.uint8)
+    host = {
+        "image_ids": np.array([7, 9]),
+        "image_shapes": np.array([[480, 640], [464, 624]], np.int32),
+        "scale_factors": np.full((2, 4), 0.5, np.float32),  # detections are in pixels of an original twice as large
+        "box_counts": np.array([1, 2], np.int32),
+        "boxes": np.array([[[10, 400, 60, 460], [0, 0, 0, 0]], [[10, 400, 60, 460], [70, 400, 120, 460]]], np.float32),
+        "labels": np.zeros((2, 2), np.int32),
+    }
+    found = Found(BOXES * 2, np.array([0.9, 0.8], np.float32), np.array([1, 0], np.int32))
+    Pictures(tmp_path, None).add_batch(images, host, [found, found], ["cat", "red star"])
     drawn = read(tmp_path / "7.jpg")
     assert drawn.shape[:2] == (480, 640) and read(tmp_path / "9.jpg").shape[:2] == (464, 624)
     assert shows(drawn[45:75, 40:210], "red star") and shows(drawn[280:310, 290:510], "cat")
-    Pictures(tmp_path / "agnostic", None).add_batch(batch, [found], [])
+    Pictures(tmp_path / "agnostic", None).add_batch(images, host, [found], [])
     assert [path.name for path in (tmp_path / "agnostic").iterdir()] == ["7.jpg"]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_NOT_IN_XML = re.compile(r"[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,15 @@ Chart = LineChart | BarChart
 def described(chart: Chart) -> str:
     """One sentence with the chart's title and what it ends with, for those who do not see it."""
     if isinstance(chart, BarChart):
-        return f"{chart.title}: {', '.join(series.name for series in chart.series)} of {len(chart.names)} rows"
+        names = ", ".join(series.name for series in chart.series)
+        return plain(f"{chart.title}: {names} of {len(chart.names)} rows")
     ends = (f"{series.name} ends at {number(last(series.y))}" for series in chart.series)
-    return f"{chart.title}: {'; '.join(ends)}"
+    return plain(f"{chart.title}: {'; '.join(ends)}")
+
+
+def plain(text: str) -> str:
+    """A name in one line, without the characters that XML cannot hold."""
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def number(value: float) -> str:

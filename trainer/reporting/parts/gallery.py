@@ -1,0 +1,62 @@
+"""Pictures in the report."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+JPEG_QUALITY = 85
+LONGEST_SIDE = 800  # pixels of a picture; larger ones are scaled down
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with a caption.
+
+    Attributes:
+        image: u8 (H,W,3), RGB, drawn already.
+        title: its name; what a screen reader says, together with the note.
+        note: e.g. what is found in it and what is not.
+    """
+
+    image: np.ndarray
+    title: str
+    note: str = ""
+
+    def url(self) -> str:
+        """The picture itself, as an address that a page holds: a JPEG in base64."""
+        picture = Image.fromarray(self.image)
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+        content = io.BytesIO()
+        picture.save(content, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+        return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side."""
+
+    TEMPLATE: ClassVar[str] = """
+<h3>{{ part.title }}</h3>
+{% if part.note %}
+<p class="note">{{ part.note }}</p>
+{% endif %}
+<div class="gallery">
+{% for picture in part.pictures %}
+  <figure>
+    <img src="{{ picture.url() }}" alt="{{ picture.title }}. {{ picture.note }}" loading="lazy">
+    <figcaption><b>{{ picture.title }}</b> {{ picture.note }}</figcaption>
+  </figure>
+{% endfor %}
+</div>
+"""
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
