@@ -36,7 +36,8 @@ from mmengine.config import Config, DictAction
 
 from shared.data_root import fill_in
 from shared.datasets import with_data_root
-from shared.errors import UserError, described, nearest
+from shared.errors import UserError, described
+from shared.keys import check_keys, check_type, nearest
 
 FEED_DEFAULTS: dict[str, Any] = {
     "slots": None,
@@ -150,11 +151,7 @@ def check(config: Config) -> None:
             values = (values.get(part) if values is not None else None) or {}
         if not isinstance(values, dict):
             raise UserError(f"config key {section!r}: expected a dict, found {type(values).__name__}")
-        for key in values:
-            if key not in known:
-                raise UserError(
-                    f"config key '{section}.{key}' is unknown{nearest(str(key), known)}; known are: {', '.join(known)}"
-                )
+        check_keys(section, values, known)
         _check_type(section, values, section)
         for part in ("sampler", "batch_sampler"):
             if section.endswith("_dataloader") and values.get(part):
@@ -218,8 +215,8 @@ _FEED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _check_type(kind: str, values: dict, where: str) -> None:
     known = _TYPES.get(kind)
-    if known and values.get("type", known[0]) not in known:
-        raise UserError(f"config key '{where}.type' is {values['type']!r}; supported: {', '.join(known)}")
+    if known and "type" in values:
+        check_type(where, values["type"], known)
 
 
 def feed_settings(config: Config) -> dict[str, Any]:

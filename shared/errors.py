@@ -5,8 +5,6 @@ whose text names the thing, says what was expected and what to do. Both command 
 exit with code 2.
 """
 
-from collections.abc import Sequence
-
 _MAX_DESCRIBED = 600
 _MAX_TEXT = 8000
 
@@ -22,11 +20,3 @@ def described(error: BaseException) -> str:
     """Somebody else's exception as one line of bearable length: its type and what it says."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= _MAX_DESCRIBED else text[:_MAX_DESCRIBED] + '...'}"
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """``" (did you mean 'x'?)"`` for the known word closest to `word`, or an empty string when none is close."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, known, n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_server.checks.findings import Findings
-from shared.errors import nearest
+from shared.keys import nearest
 
 _TOLERANCE = 1.0  # pixels that a box may reach beyond its image; annotations are rounded
 _SMALLEST = 1.0  # pixels of a side; MMDetection leaves smaller boxes out

@@ -24,7 +24,8 @@ import numpy as np
 
 from data_server.files import coco
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
-from shared.errors import UserError, described, nearest
+from shared.errors import UserError, described
+from shared.keys import nearest
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,8 @@ from mmengine.utils import import_modules_from_strings
 from data_server.datasets import proposals
 from data_server.files import coco
 from shared.datasets import parts_of
-from shared.errors import UserError, described, nearest
+from shared.errors import UserError, described
+from shared.keys import nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
 _NOTHING_LEFT = (

@@ -28,7 +28,8 @@ from mmdet.structures.bbox import HorizontalBoxes
 
 from data_server.files import proposal_list
 from data_server.files.proposal_file import COLUMNS, SUFFIX, ImageKey, ProposalFile, image_key
-from shared.errors import UserError, nearest
+from shared.errors import UserError
+from shared.keys import check_keys
 
 MAKE = "make them with --task propose"
 _SETTINGS = ("type", "num_max_proposals", "load_score")
@@ -70,9 +71,7 @@ class Settings:
         if not self.wanted:
             return
         config["pipeline"] = [step for step in config["pipeline"] if step.get("type") != "LoadProposals"]
-        for key in steps[0]:
-            if key not in _SETTINGS:
-                raise UserError(f"LoadProposals has no {key!r}{nearest(key, _SETTINGS)}")
+        check_keys("LoadProposals", steps[0], _SETTINGS)
         self.most = steps[0].get("num_max_proposals")
         if self.most is not None and (not isinstance(self.most, int) or self.most < 1):
             raise UserError(f"LoadProposals.num_max_proposals is {self.most!r}; expected 1 or more, or None")

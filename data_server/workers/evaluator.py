@@ -24,7 +24,8 @@ from mmengine.logging import MMLogger
 from data_server.datasets.parts import Datasets
 from data_server.handover.predictions import Record
 from data_server.workers import proposal_keeper
-from shared.errors import UserError, described, nearest
+from shared.errors import UserError, described
+from shared.keys import unknown
 from shared.layout import Layout
 from shared.link import Channel
 from shared.messages import Failure, Metrics
@@ -85,8 +86,7 @@ def _build(config: dict[str, Any], datasets: Datasets) -> Any:
     part = datasets.parts[0]
     metric_class = METRICS.get(config["type"])
     if metric_class is None:
-        known = list(METRICS.module_dict)
-        raise UserError(f"metric {config['type']!r}: MMDetection has none of this name{nearest(config['type'], known)}")
+        raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
     if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
         config.setdefault("ann_file", part.annotation_file)
     if config["type"] == "LVISMetric":

@@ -88,5 +88,5 @@ def test_e14_an_image_too_small_for_any_anchor_can_be_trained_on() -> None:
 
 
 def test_e16_dead_keys_are_refused() -> None:
-    with pytest.raises(UserError, match=r"model\.test_cfg\.rpn\.nms_thr: unknown key"):
+    with pytest.raises(UserError, match=r"model\.test_cfg\.rpn: unknown key 'nms_thr'"):
         build_detector(changed(load("coco stage 1").model, **{"test_cfg.rpn.nms_thr": 0.0}))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from shared.errors import UserError, nearest
+from shared.errors import UserError
+from shared.keys import check_keys, check_type
 
 CLASSES: dict[str, type] = {}
 
@@ -34,19 +35,13 @@ def build(config: dict, where: str, **given: Any) -> Any:
     """
     if not isinstance(config, dict) or "type" not in config:
         raise UserError(f"{where}: a dict with a 'type' is expected, found {config!r}")
-    name = config["type"]
-    if name not in CLASSES:
-        raise UserError(f"{where}.type: unknown {name!r}{nearest(str(name), list(CLASSES))}")
+    name = check_type(where, config["type"], CLASSES)
     cls = CLASSES[name]
     # trainer.weights.pretrained reads init_cfg, when training starts.
     keywords = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
     parameters = inspect.signature(cls.__init__).parameters
     known = [key for key in parameters if key not in ("self", "where", *given)]
-    for key in keywords:
-        if key not in known:
-            raise UserError(
-                f"{where}.{key}: {name} has no such key{nearest(key, known)}; it knows {', '.join(known) or 'none'}"
-            )
+    check_keys(f"{where} ({name})", keywords, known)
     for key in known:
         if parameters[key].default is inspect.Parameter.empty and key not in keywords:
             raise UserError(f"{where}.{key}: missing, {name} needs it")
@@ -61,10 +56,7 @@ def read(config: dict, where: str, required: tuple[str, ...] = (), **defaults: A
     Raises:
         UserError: an unknown or a missing key.
     """
-    known = [*required, *defaults]
-    for key in config:
-        if key not in known:
-            raise UserError(f"{where}.{key}: unknown key{nearest(key, known)}; known are {', '.join(known)}")
+    check_keys(where, config, (*required, *defaults))
     for key in required:
         if key not in config:
             raise UserError(f"{where}.{key}: missing")

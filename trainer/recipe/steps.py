@@ -26,7 +26,8 @@ from typing import Any
 from mmengine.config import Config
 
 from shared.config import load_config
-from shared.errors import UserError, described, nearest
+from shared.errors import UserError, described
+from shared.keys import check_keys, unknown
 from trainer.tasks import TASKS
 
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
@@ -84,12 +85,10 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         content.merge_from_dict(overrides)
     except Exception as error:
         raise UserError(f"recipe {path!r}: {described(error)}") from None
-    for key in content:
-        if key not in _RECIPE_KEYS and not key.startswith("_"):
-            raise UserError(
-                f"recipe {path!r}: unknown key {key!r}{nearest(key, _RECIPE_KEYS)}; known are {', '.join(_RECIPE_KEYS)}"
-                + ("; this is a config: --config" if "model" in content else "")
-            )
+    if "model" in content:
+        raise UserError(f"recipe {path!r}: this is the config of a model, not a recipe: --config {path}")
+    own = {key: value for key, value in content.items() if not key.startswith("_")}
+    check_keys(f"recipe {path!r}", own, _RECIPE_KEYS)
     if not isinstance(content.get("steps"), list) or not content.steps:
         raise UserError(f"recipe {path!r}: 'steps' should be a list of dicts with 'name', 'task' and 'config'")
     steps: list[Step] = []
@@ -110,11 +109,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
 def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: str) -> Step:
     if not isinstance(values, dict):
         raise UserError(f"{where}: a dict is expected, found {values!r}")
-    for key in values:
-        if key not in _STEP_KEYS:
-            raise UserError(
-                f"{where}: unknown key {key!r}{nearest(key, _STEP_KEYS)}; known are {', '.join(_STEP_KEYS)}"
-            )
+    check_keys(where, values, _STEP_KEYS)
     for key in ("name", "task", "config"):
         if not isinstance(values.get(key), str):
             raise UserError(f"{where}: {key!r} is {values.get(key)!r}; a text is expected")
@@ -124,7 +119,7 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
         raise UserError(f"{where}: name {name!r} should be its own, of small letters, digits and _")
     where = f"{where} ({name})"
     if task not in TASKS:
-        raise UserError(f"{where}: unknown task {task!r}{nearest(task, TASKS)}; known are {', '.join(TASKS)}")
+        raise unknown(where, "task", task, TASKS)
     try:
         config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
     except UserError as error:
@@ -132,15 +127,11 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
     weights = values.get("weights")
     trained = [step.name for step in earlier if step.task == "train"]
     if weights is not None and weights not in trained:
-        known = f"earlier ones are {', '.join(trained)}" if trained else "there is none"
-        raise UserError(f"{where}: weights {weights!r} should be an earlier step that trains; {known}")
+        raise unknown(f"{where}: weights", "earlier step that trains", weights, trained)
     needs = [*values.get("needs", ()), *([weights] if weights else []), *references(config, names)]
     for need in needs:
         if need not in names:
-            raise UserError(
-                f"{where}: needs {need!r}, which is no earlier step{nearest(need, names)}; "
-                + (f"earlier are {', '.join(names)}" if names else "there is none")
-            )
+            raise unknown(f"{where}: needs", "earlier step", need, names)
     arguments = tuple(str(word) for word in values.get("arguments", ()))
     return Step(name, task, config, weights, tuple(dict.fromkeys(needs)), arguments, values.get("title") or name)
 

@@ -13,8 +13,8 @@ One training step, in this order (a parameter that changes between forward and b
 
 import numpy as np
 
-from shared.errors import UserError, nearest
-from shared.keys import check_keys, check_number, check_type
+from shared.errors import UserError
+from shared.keys import check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
 from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm

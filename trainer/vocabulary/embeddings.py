@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from shared.embeddings import compared, names_file, read_embeddings, read_names
-from shared.errors import UserError, nearest
+from shared.errors import UserError
+from shared.keys import nearest
 
 _SHOWN = 10
 

@@ -54,7 +54,7 @@ def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> 
     """
     for part, init in _parts(config.model, ""):
         where = f"model.{part}init_cfg"
-        check_type(f"{where}.type", init.get("type"), ("Pretrained",))
+        check_type(where, init.get("type"), ("Pretrained",))
         check_keys(where, init, ("type", "checkpoint", "prefix"))
         path = _local(init.get("checkpoint"), f"{where}.checkpoint")
         source, arrays = names.ours(file.read(path))

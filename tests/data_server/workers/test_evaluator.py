@@ -61,7 +61,7 @@ def test_batches_that_arrive_during_an_evaluation_are_not_lost(cluster, photos):
     ("change", "said"),
     [
         ({"metric": "brightness"}, "metric 'CocoMetric': KeyError: .*brightness"),
-        ({"type": "CocoMetrik"}, r"metric 'CocoMetrik': .* none of this name \(did you mean 'CocoMetric'\?\)"),
+        ({"type": "CocoMetrik"}, r"evaluator: unknown type 'CocoMetrik' \(did you mean 'CocoMetric'\?\)"),
         ({"ann_file": "nowhere.json"}, "metric 'CocoMetric': FileNotFoundError: .*nowhere.json"),
         ({"quality": 3}, "metric 'CocoMetric': TypeError: .*quality"),
         ({"type": 3}, "metric .*: expected a dict with 'type'"),

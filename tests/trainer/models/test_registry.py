@@ -10,22 +10,22 @@ from trainer.models import build_detector
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"type": "FasterRCN"}, r"^model\.type: unknown 'FasterRCN' \(did you mean 'FasterRCNN'\?\)"),
+        ({"type": "FasterRCN"}, r"^model: unknown type 'FasterRCN' \(did you mean 'FasterRCNN'\?\)"),
         ({"backbone": {"depth": 18}}, r"^model\.backbone: a dict with a 'type' is expected"),
-        ({"backbone.dept": 18}, r"^model\.backbone\.dept: ResNet has no such key \(did you mean 'depth'\?\)"),
+        ({"backbone.dept": 18}, r"^model\.backbone \(ResNet\): unknown key 'dept' \(did you mean 'depth'\?\)"),
         ({"backbone.depth": 19}, r"^model\.backbone\.depth: one of 18, 34, 50, 101, 152 is expected, found 19"),
         ({"backbone.norm_eval": False}, r"^model\.backbone\.norm_eval: only True is supported, found False"),
         (
             {"neck": {"type": "FPN", "in_channels": [8], "num_outs": 5}},
             r"^model\.neck\.out_channels: missing, FPN needs",
         ),
-        ({"rpn_head.loss_bbox.wheight": 1}, r"^model\.rpn_head\.loss_bbox\.wheight: IoULoss has no such key"),
-        ({"rpn_head.train_cfg": {}}, r"^model\.rpn_head\.train_cfg: OlnRPNHead has no such key"),
+        ({"rpn_head.loss_bbox.wheight": 1}, r"^model\.rpn_head\.loss_bbox \(IoULoss\): unknown key 'wheight'"),
+        ({"rpn_head.train_cfg": {}}, r"^model\.rpn_head \(OlnRPNHead\): unknown key 'train_cfg'"),
         (
             {"rpn_head.anchor_generator.scales": [4, 8]},
             r"anchor_generator: anchors per cell: only 1 is supported, found 2",
         ),
-        ({"train_cfg.rpn_proposal.nms_post": 2000}, r"^model\.train_cfg\.rpn_proposal\.nms_post: unknown key"),
+        ({"train_cfg.rpn_proposal.nms_post": 2000}, r"^model\.train_cfg\.rpn_proposal: unknown key 'nms_post'"),
         (
             {"train_cfg.rcnn.sampler.neg_pos_ub": 3},
             r"^model\.train_cfg\.rcnn\.sampler\.neg_pos_ub: only -1 is supported",

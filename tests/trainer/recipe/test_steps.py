@@ -75,7 +75,7 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ("steps = [", "recipe.py': SyntaxError"),
         ("steps = []", "'steps' should be a list of dicts"),
         ("step = []", "unknown key 'step' (did you mean 'steps'?)"),
-        ("model = dict(type='FasterRCNN')", "unknown key 'model'.*this is a config: --config"),
+        ("model = dict(type='FasterRCNN')", "this is the config of a model, not a recipe: --config"),
         ("steps = ['train']", "step 1: a dict is expected, found 'train'"),
         ("steps = [dict(name='a', task='train')]", "step 1: 'config' is None"),
         ("steps = [dict(name='a', task='train', config='config.py', weight='b')]", "did you mean 'weights'"),
@@ -84,11 +84,11 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ("steps = [dict(name='a', task='train', config='none.py')]", r"step 1 \(a\): config '.*none.py': no such file"),
         (
             "steps = [dict(name='a', task='train', config='config.py', options={'train_cfg.epochs': 1})]",
-            r"step 1 \(a\): config key 'train_cfg.epochs' is unknown",
+            r"step 1 \(a\): train_cfg: unknown key 'epochs' \(did you mean 'max_epochs'\?\)",
         ),
         (
             "steps = [dict(name='a', task='evaluate', config='config.py', weights='b')]",
-            r"weights 'b' should be an earlier step that trains; there is none",
+            r"weights: unknown earlier step that trains 'b'; known: none",
         ),
         (
             TWO_STEPS.replace("name='second'", "name='first'"),
@@ -96,7 +96,7 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ),
         (
             TWO_STEPS.replace("weights='first'", "needs=['frist']"),
-            r"step 2 \(second\): needs 'frist', which is no earlier step \(did you mean 'first'\?\)",
+            r"step 2 \(second\): needs: unknown earlier step 'frist' \(did you mean 'first'\?\)",
         ),
     ],
 )

@@ -96,4 +96,4 @@ def test_a_model_without_a_calibration_file_is_described_uncalibrated(tmp_path: 
 def test_a_config_with_a_mistake_is_refused_as_in_training(tmp_path: Path) -> None:
     done = describe("coco stage 1", "--cfg-options", "model.neck.num_out=5", f"data_root={tmp_path}")
     assert done.returncode == 2
-    assert "error: model.neck.num_out: FPN has no such key (did you mean 'num_outs'?)" in done.stderr
+    assert "error: model.neck (FPN): unknown key 'num_out' (did you mean 'num_outs'?)" in done.stderr

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from shared.errors import UserError
+from shared.keys import check_type
 from trainer.device import jt
 from trainer.models.ops.soft_nms import SPLIT_THRESHOLD, Picks, hard_nms_of_classes, soft_nms
 from trainer.models.registry import read, require
@@ -30,29 +30,27 @@ def read_multiclass_nms(test_cfg: dict, where: str) -> MulticlassNMS:
         UserError: an unknown kind, a key that the kind has not, soft-NMS by another method than 'gaussian'.
     """
     config, where = test_cfg["nms"], f"{where}.nms"
-    kind = config.get("type", "nms")
+    kind = check_type(where, config.get("type", "nms"), ("nms", "soft_nms"))
     limits = {"score_threshold": test_cfg["score_thr"], "most": test_cfg["max_per_img"]}
     if kind == "nms":
         rules = read(config, where, ("iou_threshold",), type=kind)
         return partial(hard_nms_of_classes, iou_threshold=rules["iou_threshold"], **limits)
-    if kind == "soft_nms":
-        # `iou_threshold` means nothing to the Gaussian; the reference's configs set it all the same.
-        rules = read(
-            config,
-            where,
-            ("method",),
-            type=kind,
-            iou_threshold=None,
-            sigma=0.5,
-            min_score=1e-3,
-            split_thr=SPLIT_THRESHOLD,
-        )
-        require(rules["method"], "gaussian", f"{where}.method")
-        return partial(
-            soft_nms,
-            sigma=rules["sigma"],
-            min_score=rules["min_score"],
-            split_threshold=rules["split_thr"],
-            **limits,
-        )
-    raise UserError(f"{where}.type: 'nms' or 'soft_nms' is expected, found {kind!r}")
+    # `iou_threshold` means nothing to the Gaussian; the reference's configs set it all the same.
+    rules = read(
+        config,
+        where,
+        ("method",),
+        type=kind,
+        iou_threshold=None,
+        sigma=0.5,
+        min_score=1e-3,
+        split_thr=SPLIT_THRESHOLD,
+    )
+    require(rules["method"], "gaussian", f"{where}.method")
+    return partial(
+        soft_nms,
+        sigma=rules["sigma"],
+        min_score=rules["min_score"],
+        split_threshold=rules["split_thr"],
+        **limits,
+    )

@@ -107,7 +107,7 @@ def test_images_without_boxes_have_only_negatives_and_a_finite_gradient() -> Non
     ("rules", "message"),
     [
         ({"nms": {"type": "soft_nms", "iou_threshold": 0.7}}, "model.train_cfg.rpn_proposal.nms.type: only 'nms'"),
-        ({"max_num": 7}, "model.train_cfg.rpn_proposal.max_num: unknown key"),
+        ({"max_num": 7}, "model.train_cfg.rpn_proposal: unknown key 'max_num'"),
     ],
 )
 def test_rules_that_do_not_exist_are_refused_by_name(rules: dict, message: str) -> None:

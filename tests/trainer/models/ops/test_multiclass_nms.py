@@ -36,8 +36,8 @@ def test_soft_nms_weakens_instead() -> None:
 @pytest.mark.parametrize(
     ("nms", "message"),
     [
-        ({"type": "matrix_nms"}, "rcnn.nms.type: 'nms' or 'soft_nms' is expected, found 'matrix_nms'"),
-        ({"type": "nms", "iou_treshold": 0.5}, "rcnn.nms.iou_treshold: unknown key"),
+        ({"type": "matrix_nms"}, "rcnn.nms: unknown type 'matrix_nms'; known: nms, soft_nms"),
+        ({"type": "nms", "iou_treshold": 0.5}, "rcnn.nms: unknown key 'iou_treshold'"),
         ({"type": "soft_nms", "method": "linear"}, "rcnn.nms.method: only 'gaussian' is supported"),
     ],
 )
