@@ -14,8 +14,12 @@ proposals f32 (B,P,5), proposal_counts i32 (B,)        only with LoadProposals: 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-from shared.layout import Layout
+import numpy as np
+import numpy.typing as npt
+
+from shared.layout import DTYPES, Layout
 
 BOX_MULTIPLE = 8  # of boxes, and of proposals
 
@@ -44,6 +48,21 @@ def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 
             *(of_proposals if proposals else ()),
         ]
     )
+
+
+def blank_arrays(
+    batch: int, height: int, width: int, boxes: int = BOX_MULTIPLE, proposals: int = 0
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a batch of black images without any boxes, not resized and without padding, to be filled.
+
+    Args:
+        batch, height, width, boxes, proposals: as for `layout_of`.
+    """
+    fields = layout_of(batch, height, width, boxes, proposals).fields
+    arrays: dict[str, npt.NDArray[Any]] = {field.name: np.zeros(field.shape, DTYPES[field.dtype]) for field in fields}
+    arrays["image_shapes"][:] = arrays["original_shapes"][:] = height, width
+    arrays["scale_factors"][:] = 1
+    return arrays
 
 
 def padded(size: int, multiple: int) -> int:

@@ -25,10 +25,11 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.config import Config
 
+from shared.batch import blank_arrays, padded
 from shared.config import check, load_config, section
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import jt, nn, var
+from trainer.device import jt, nn
 from trainer.feed import images
 from trainer.feed.images import Pipeline
 from trainer.models import Detections, build_detector
@@ -39,7 +40,6 @@ from trainer.weights import pretrained
 
 SIZE_DIVISOR = 32  # padded sizes are multiples of it, as a data server's batches are
 PROPOSAL_MULTIPLE = 64  # rows of proposals: few sizes, whatever the number that is found
-_NO_BOXES = 8
 
 PathLike = str | os.PathLike
 
@@ -180,38 +180,16 @@ def to_batch(
         proposals: boxes in pixels of the original.
     """
     height, width = image.shape[:2]
-    padded = np.zeros((1, _padded(height, SIZE_DIVISOR), _padded(width, SIZE_DIVISOR), 3), np.uint8)
-    padded[0, :height, :width] = image
-    host = {
-        "image_shapes": np.array([[height, width]], np.int32),
-        "original_shapes": np.array([original_shape], np.int32),
-        "scale_factors": factors[None],
-        "flipped": np.zeros(1, np.uint8),
-        "image_ids": np.zeros(1, np.int64),
-        "dataset_ids": np.zeros(1, np.int32),
-        "boxes": np.zeros((1, _NO_BOXES, 4), np.float32),
-        "box_counts": np.zeros(1, np.int32),
-        "labels": np.zeros((1, _NO_BOXES), np.int32),
-        "ignored": np.zeros((1, _NO_BOXES), np.uint8),
-    }
-    batch = Batch(
-        images=var(padded),
-        image_shapes=var(host["image_shapes"], "float32"),
-        boxes=var(host["boxes"]),
-        box_counts=var(host["box_counts"]),
-        labels=var(host["labels"]),
-        host=host,
-        valid=1,
-    )
+    count = 0 if proposals is None else len(proposals.scores)
+    room = 0 if proposals is None else padded(max(count, 1), PROPOSAL_MULTIPLE)
+    arrays = blank_arrays(1, padded(height, SIZE_DIVISOR), padded(width, SIZE_DIVISOR), proposals=room)
+    arrays["images"][0, :height, :width] = image
+    arrays["image_shapes"][0] = height, width
+    arrays["original_shapes"][0] = original_shape
+    arrays["scale_factors"][0] = factors
     if proposals is not None:
-        count = len(proposals.scores)
-        table = np.zeros((1, max(_padded(count, PROPOSAL_MULTIPLE), PROPOSAL_MULTIPLE), 5), np.float32)
         limits = np.array([width, height, width, height], np.float32)
-        table[0, :count, :4] = np.clip(proposals.boxes * factors, 0, limits)
-        table[0, :count, 4] = proposals.scores
-        batch.proposals, batch.proposal_counts = var(table), var(np.array([count], np.int32))
-    return batch
-
-
-def _padded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+        arrays["proposals"][0, :count, :4] = np.clip(proposals.boxes * factors, 0, limits)
+        arrays["proposals"][0, :count, 4] = proposals.scores
+        arrays["proposal_counts"][0] = count
+    return Batch.from_arrays(arrays)

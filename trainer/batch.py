@@ -1,34 +1,30 @@
 """A training or evaluation batch on the device: what the feed makes of one slot and every detector consumes.
 
-``B`` images are padded with zeros at the bottom and the right to one common size, a multiple of 32. Each image has
-`box_counts` boxes; the rows behind them, up to the common ``G`` (a multiple of 8, at least 8), are zero. Crowd boxes
-are not among them.
+`shared.batch` says which arrays a batch has and what is in them. The device gets all that a detector computes with,
+under the same names and in the same shapes; the host keeps all that is small.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.device import jt
+from trainer.device import jt, var
+
+_LARGE = ("images", "proposals")
 
 
 @dataclass
 class Batch:
-    """The device side of one slot, and the small arrays on the host.
+    """The device side of one slot, and the small arrays on the host; made by `from_arrays`.
 
     Attributes:
-        images: u8 (B,H,W,3), BGR.
-        image_shapes: f32 (B,2), height and width of the content in pixels.
-        boxes: f32 (B,G,4), x1,y1,x2,y2 in pixels of the resized image.
-        box_counts: i32 (B,).
-        labels: i32 (B,G).
-        proposals: f32 (B,P,5), x1,y1,x2,y2,score in pixels of the resized image; None where the config asks for none.
-        proposal_counts: i32 (B,), how many rows of `proposals` count; None with them.
-        host: the small arrays as they came: image_shapes i32 (B,2), original_shapes i32 (B,2), scale_factors f32 (B,4)
-            as (w,h,w,h), flipped u8 (B,), image_ids i64 (B,), dataset_ids i32 (B,), box_counts, boxes, labels, ignored
-            u8 (B,G), and proposal_counts where there are proposals.
+        images, boxes, box_counts, labels: as in `shared.batch`.
+        image_shapes: as there, but float32.
+        proposals, proposal_counts: as there; None where the config asks for none.
+        host: the arrays as they came, but for images and proposals.
         step: the batch's place in the stream.
         valid: how many of the images count; the rest only fill the last batch of an epoch.
     """
@@ -38,8 +34,32 @@ class Batch:
     boxes: jt.Var
     box_counts: jt.Var
     labels: jt.Var
-    proposals: jt.Var | None = None
-    proposal_counts: jt.Var | None = None
-    host: dict[str, np.ndarray] = field(default_factory=dict)
-    step: int = 0
-    valid: int = 0
+    proposals: jt.Var | None
+    proposal_counts: jt.Var | None
+    host: dict[str, np.ndarray]
+    step: int
+    valid: int
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], *, images: jt.Var | None = None, step: int = 0, valid: int | None = None
+    ) -> Batch:
+        """Uploads a batch; what it needs of `arrays` is copied before this returns.
+
+        Args:
+            arrays: those of `shared.batch`.
+            images: the images, where they are on the device already.
+            valid: how many of the images count, by default all.
+        """
+        return cls(
+            images=var(arrays["images"]) if images is None else images,
+            image_shapes=var(arrays["image_shapes"], "float32"),
+            boxes=var(arrays["boxes"]),
+            box_counts=var(arrays["box_counts"]),
+            labels=var(arrays["labels"]),
+            proposals=var(arrays["proposals"]) if "proposals" in arrays else None,
+            proposal_counts=var(arrays["proposal_counts"]) if "proposals" in arrays else None,
+            host={name: array.copy() for name, array in arrays.items() if name not in _LARGE},
+            step=step,
+            valid=len(arrays["image_ids"]) if valid is None else valid,
+        )

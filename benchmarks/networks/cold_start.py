@@ -21,8 +21,9 @@ def main() -> None:
     phases, started = [], time.perf_counter()
     from mmengine.config import Config
 
+    from shared.batch import blank_arrays
     from trainer.batch import Batch
-    from trainer.device import jit_kernel_count, jt, var
+    from trainer.device import jit_kernel_count, jt
     from trainer.models import build_detector
     from trainer.training.optimizer import build_optimizer
     from trainer.training.terms import packed, total_loss
@@ -41,19 +42,12 @@ def main() -> None:
     finished("model")
     random, images = np.random.default_rng(0), config.train_dataloader.batch_size
     corners = random.uniform(0, 90, (images, BOXES, 2))
-    batch = Batch(
-        images=var(random.integers(0, 255, (images, HEIGHT, WIDTH, 3)), "uint8"),
-        image_shapes=var(np.tile([[144, WIDTH]], (images, 1)), "float32"),
-        boxes=var(np.concatenate([corners, corners + random.uniform(10, 50, corners.shape)], 2), "float32"),
-        box_counts=var(random.integers(1, BOXES + 1, images), "int32"),
-        labels=var(np.zeros((images, BOXES)), "int32"),
-        host={
-            "scale_factors": np.ones((images, 4), np.float32),
-            "dataset_ids": np.zeros(images, np.int32),
-            "box_counts": np.full(images, BOXES),
-            "labels": np.zeros((images, BOXES), np.int32),
-        },
-    )
+    arrays = blank_arrays(images, HEIGHT, WIDTH, BOXES)
+    arrays["images"][:] = random.integers(0, 255, (images, HEIGHT, WIDTH, 3))
+    arrays["image_shapes"][:] = 144, WIDTH
+    arrays["boxes"][:] = np.concatenate([corners, corners + random.uniform(10, 50, corners.shape)], 2)
+    arrays["box_counts"][:] = random.integers(1, BOXES + 1, images)
+    batch = Batch.from_arrays(arrays)
     for what in ("first step", "second step"):
         terms = model.loss(batch)
         values = packed(terms)

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.networks.cases import CASES, OPTIMIZER, Case, batch, cotangent, weight
 from benchmarks.networks.side import Side
 from benchmarks.rounds import answer_rounds
+from shared.batch import blank_arrays
 from trainer.batch import Batch
 from trainer.device import jit_kernel_count, jt, nn, var
 from trainer.models import build_detector
@@ -143,23 +144,11 @@ class OurSide:
 
     @staticmethod
     def _upload(case: Case) -> Batch:
-        arrays = batch(case)
-        count = case.images
-        return Batch(
-            images=var(arrays["images"]),
-            image_shapes=var(np.tile([[case.height, case.width]], (count, 1)), "float32"),
-            boxes=var(arrays["boxes"]),
-            box_counts=var(np.full(count, arrays["boxes"].shape[1]), "int32"),
-            labels=var(arrays["labels"]),
-            proposals=var(arrays["proposals"]),
-            proposal_counts=var(np.full(count, arrays["proposals"].shape[1]), "int32"),
-            host={
-                "scale_factors": np.ones((count, 4), np.float32),
-                "dataset_ids": np.zeros(count, np.int32),
-                "box_counts": np.full(count, arrays["boxes"].shape[1]),
-                "labels": arrays["labels"],
-            },
-        )
+        own = batch(case)
+        boxes, proposals = own["boxes"].shape[1], own["proposals"].shape[1]
+        arrays = blank_arrays(case.images, case.height, case.width, boxes, proposals) | own
+        arrays["box_counts"][:], arrays["proposal_counts"][:] = boxes, proposals
+        return Batch.from_arrays(arrays)
 
 
 def _trained(*modules: nn.Module) -> list[jt.Var]:

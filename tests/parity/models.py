@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 
+from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from tests.parity import golden
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
@@ -155,24 +156,15 @@ def batch_of(case: golden.Case) -> Batch:
     """The case's ground truths and image sizes as a batch (without images), padded to a multiple of 8 boxes."""
     images = len(case["in.img_shape"])
     counts = [len(case[f"in.gt_bboxes.{i}"]) for i in range(images)]
-    slots = -(-max(counts) // 8) * 8
-    boxes, labels = np.zeros((images, slots, 4), np.float32), np.zeros((images, slots), np.int32)
+    arrays = blank_arrays(images, 32, 32, padded(max(counts), BOX_MULTIPLE))
+    arrays["image_shapes"][:] = case["in.img_shape"][:, :2]
+    arrays["scale_factors"][:] = case["in.scale_factor"]
+    arrays["dataset_ids"][:] = case.values.get("in.dataset_id", 0)
+    arrays["box_counts"][:] = counts
     for i, count in enumerate(counts):
-        boxes[i, :count] = case[f"in.gt_bboxes.{i}"]
-        labels[i, :count] = case[f"in.gt_labels.{i}"]
-    return Batch(
-        images=var(np.zeros((images, 32, 32, 3), np.uint8)),
-        image_shapes=var(case["in.img_shape"][:, :2], "float32"),
-        boxes=var(boxes),
-        box_counts=var(counts, "int32"),
-        labels=var(labels),
-        host={
-            "scale_factors": case["in.scale_factor"],
-            "dataset_ids": case.values.get("in.dataset_id", np.zeros(images, np.int32)),
-            "box_counts": np.array(counts),
-            "labels": labels,
-        },
-    )
+        arrays["boxes"][i, :count] = case[f"in.gt_bboxes.{i}"]
+        arrays["labels"][i, :count] = case[f"in.gt_labels.{i}"]
+    return Batch.from_arrays(arrays)
 
 
 def features_of(case: golden.Case, number: str, levels: int = 5) -> list[jt.Var]:

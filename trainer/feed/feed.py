@@ -186,18 +186,7 @@ class Feed:
     @staticmethod
     def _upload(lease: Lease) -> Batch:
         images = _upload_images(lease)
-        arrays = lease.arrays
-        batch = Batch(
-            images=images,
-            image_shapes=var(arrays["image_shapes"], "float32"),
-            boxes=var(arrays["boxes"]),
-            box_counts=var(arrays["box_counts"]),
-            labels=var(arrays["labels"]),
-            **{name: var(arrays[name]) for name in ("proposals", "proposal_counts") if name in arrays},
-            host={name: array.copy() for name, array in arrays.items() if name not in ("images", "proposals")},
-            step=lease.step,
-            valid=lease.valid,
-        )
+        batch = Batch.from_arrays(lease.arrays, images=images, step=lease.step, valid=lease.valid)
         lease.release()
         return batch
 

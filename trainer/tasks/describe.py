@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 
+from shared.batch import blank_arrays, padded
 from shared.config import section
 from trainer.batch import Batch
-from trainer.device import jt, nn, var
+from trainer.device import jt, nn
 from trainer.models import build_detector
 from trainer.models.registry import CLASSES
 from trainer.tasks import Request
@@ -115,7 +115,7 @@ def image_size(config: Config) -> tuple[int, int]:
         for step in reversed(dataset.get("pipeline", ())):
             if step["type"] == "Resize" and "scale" in step:
                 width, height = step["scale"]
-                return -(-height // 32) * 32, -(-width // 32) * 32
+                return padded(height, 32), padded(width, 32)
     return SIZE
 
 
@@ -132,7 +132,7 @@ def output_shapes(model: nn.Module, height: int, width: int) -> dict[int, list[s
         module.register_forward_hook(note)
     try:
         with jt.no_grad():
-            model.loss(_batch(height, width))
+            model.loss(Batch.from_arrays(blank_arrays(1, height, width, proposals=PROPOSALS)))
     finally:
         for module in modules:
             module.remove_forward_hook()
@@ -149,18 +149,3 @@ def _arrays(output: Any) -> Iterator[jt.Var]:
     elif isinstance(output, list | tuple):
         for item in output:
             yield from _arrays(item)
-
-
-def _batch(height: int, width: int) -> Batch:
-    """One image without boxes."""
-    labels, none = np.zeros((1, 8), np.int32), np.zeros(1, np.int32)
-    return Batch(
-        images=jt.zeros((1, height, width, 3), "uint8"),
-        image_shapes=var(np.array([[height, width]], np.float32)),
-        boxes=jt.zeros((1, 8, 4)),
-        box_counts=var(none),
-        labels=var(labels),
-        proposals=jt.zeros((1, PROPOSALS, 5)),
-        proposal_counts=var(none),
-        host={"dataset_ids": none, "box_counts": none, "labels": labels},
-    )

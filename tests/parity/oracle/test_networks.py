@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.batch import blank_arrays
 from tests.parity.models import first_k_keys
 from tests.parity.oracle.process import Oracle
 from tests.parity.oracle.scenes import boxes, many
@@ -128,17 +129,13 @@ def test_losses_of_the_rpn_are_those_of_mmdet(oracle: Oracle, truths: tuple, see
     # The data server hands over boxes clipped to the image and at least a pixel wide.
     truths = [np.clip(rows, 0, [shape[1], shape[0]] * 2) for rows, shape in zip(truths, SHAPES, strict=True)]
     truths = [rows[(rows[:, 2:] - rows[:, :2] >= 1).all(1)].astype(np.float32) for rows in truths]
-    table = np.zeros((2, 304, 4), np.float32)
+    arrays = blank_arrays(2, 96, 128, boxes=304)
+    arrays["image_shapes"][:] = SHAPES
     for i, rows in enumerate(truths):
-        table[i, : len(rows)] = rows
+        arrays["boxes"][i, : len(rows)] = rows
+        arrays["box_counts"][i] = len(rows)
+    batch = Batch.from_arrays(arrays)
     head, weights, maps = rpn(RULES, seed)
-    batch = Batch(
-        images=var(np.zeros((2, 96, 128, 3), np.uint8)),
-        image_shapes=var(SHAPES, "float32"),
-        boxes=var(table),
-        box_counts=var([len(rows) for rows in truths], "int32"),
-        labels=var(np.zeros((2, 304), np.int32)),
-    )
     leaves = [var(array) for array in maps]
     terms = head.loss(head(leaves), batch)
     gradients = jt.grad(terms["loss_rpn_cls"] + terms["loss_rpn_bbox"], leaves)

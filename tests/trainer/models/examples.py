@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from tests.parity.models import stage_1
 from trainer.batch import Batch
 from trainer.device import nn, var
@@ -33,26 +34,16 @@ def small_model(**changes: object) -> dict:
 def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (3, 2), seed: int = 0) -> Batch:
     """Noise images with random boxes; the last image's content is 16 pixels smaller than the padded size."""
     generator = np.random.default_rng(seed)
-    images, slots = len(counts), max(8, -(-max(counts) // 8) * 8)
-    shapes = np.tile(np.array([[height, width]], np.float32), (images, 1))
-    shapes[-1] -= 16
-    boxes = np.zeros((images, slots, 4), np.float32)
+    images = len(counts)
+    arrays = blank_arrays(images, height, width, padded(max(*counts, 1), BOX_MULTIPLE))
+    arrays["image_shapes"][-1] -= 16
+    arrays["scale_factors"][:] = 0.5
+    arrays["box_counts"][:] = counts
     for i, count in enumerate(counts):
-        corner = generator.uniform(1, shapes[i, ::-1] - 50, (count, 2))
-        boxes[i, :count] = np.concatenate([corner, corner + generator.uniform(24, 48, (count, 2))], 1)
-    return Batch(
-        images=var(generator.integers(0, 255, (images, height, width, 3)), "uint8"),
-        image_shapes=var(shapes),
-        boxes=var(boxes),
-        box_counts=var(counts, "int32"),
-        labels=var(np.zeros((images, slots)), "int32"),
-        host={
-            "scale_factors": np.full((images, 4), 0.5, np.float32),
-            "dataset_ids": np.zeros(images, np.int32),
-            "box_counts": np.array(counts),
-            "labels": np.zeros((images, slots), np.int32),
-        },
-    )
+        corner = generator.uniform(1, arrays["image_shapes"][i, ::-1] - 50, (count, 2))
+        arrays["boxes"][i, :count] = np.concatenate([corner, corner + generator.uniform(24, 48, (count, 2))], 1)
+    arrays["images"][:] = generator.integers(0, 255, (images, height, width, 3))
+    return Batch.from_arrays(arrays)
 
 
 def sequence(shape: tuple[int, ...], amplitude: float = 1.0, step: float = 0.7, phase: float = 0.0) -> np.ndarray:

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from shared.batch import blank_arrays
 from shared.config import load_config
 from tests.trainer.runs import ROOT
 from trainer.batch import Batch
-from trainer.device import jt, seed, var
+from trainer.device import jt, seed
 from trainer.models import build_detector
 from trainer.training.guards import TrainingFault, assert_trains, check_losses
 
@@ -22,24 +23,13 @@ HEALTHY = {"loss_cls": 0.4, "loss_bbox": 0.0, "acc": 0.0}
 def batch() -> Batch:
     """Two pictures of noise with a box each."""
     random = np.random.default_rng(0)
-    boxes = np.zeros((2, 8, 4), np.float32)
-    boxes[:, 0] = [[20, 30, 90, 80], [40, 10, 150, 120]]
-    counts = np.array([1, 1], np.int32)
-    return Batch(
-        images=var(random.integers(0, 255, (2, 160, 192, 3), np.uint8)),
-        image_shapes=var(np.array([[144, 192], [144, 192]], np.float32)),
-        boxes=var(boxes),
-        box_counts=var(counts),
-        labels=var(np.zeros((2, 8), np.int32)),
-        host={
-            "image_ids": np.array([7, 8]),
-            "box_counts": counts,
-            "dataset_ids": np.zeros(2, np.int32),
-            "labels": np.zeros((2, 8), np.int32),
-        },
-        step=41,
-        valid=2,
-    )
+    arrays = blank_arrays(2, 160, 192)
+    arrays["images"][:] = random.integers(0, 255, (2, 160, 192, 3), np.uint8)
+    arrays["image_shapes"][:] = 144, 192
+    arrays["image_ids"][:] = 7, 8
+    arrays["boxes"][:, 0] = [[20, 30, 90, 80], [40, 10, 150, 120]]
+    arrays["box_counts"][:] = 1
+    return Batch.from_arrays(arrays, step=41)
 
 
 @pytest.fixture

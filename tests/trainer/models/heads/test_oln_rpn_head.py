@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shared.batch import blank_arrays
 from tests.trainer.models.examples import fill_with_sequences, random_batch, sequence, small_model
 from trainer.batch import Batch
 from trainer.device import jt, var
@@ -25,16 +26,11 @@ def make_head(strides: list[int], channels: int, num: int, skip_border_boxes: bo
 
 
 def batch_of(boxes: list[list[list[float]]], height: int, width: int) -> Batch:
-    padded = np.zeros((len(boxes), 8, 4), np.float32)
+    arrays = blank_arrays(len(boxes), height, width)
     for i, rows in enumerate(boxes):
-        padded[i, : len(rows)] = np.reshape(rows, (-1, 4))
-    return Batch(
-        images=var(np.zeros((len(boxes), 32, 32, 3), np.uint8)),
-        image_shapes=var([[height, width]] * len(boxes), "float32"),
-        boxes=var(padded),
-        box_counts=var([len(rows) for rows in boxes], "int32"),
-        labels=var(np.zeros((len(boxes), 8)), "int32"),
-    )
+        arrays["boxes"][i, : len(rows)] = np.reshape(rows, (-1, 4))
+        arrays["box_counts"][i] = len(rows)
+    return Batch.from_arrays(arrays)
 
 
 def test_golden_targets_and_losses_of_a_tiny_head() -> None:
