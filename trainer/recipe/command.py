@@ -14,7 +14,7 @@ from trainer.recipe.outcome import outcome
 from trainer.recipe.page import page
 from trainer.recipe.runner import Runner, StepFailed
 from trainer.reporting import html as report
-from trainer.training.log import table
+from trainer.reporting.table import table
 
 REPORT_FILE = "report.html"
 

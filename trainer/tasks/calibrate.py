@@ -16,9 +16,9 @@ from trainer.device import jt
 from trainer.evaluation.readings import uncalibrated
 from trainer.feed.feed import Feed
 from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
+from trainer.reporting.table import table
 from trainer.tasks import CALIBRATION_FILE, Request
 from trainer.tasks.evaluate import SPLITS, display_name, load_model
-from trainer.training.log import table
 from trainer.vocabulary import calibration
 from trainer.vocabulary.calibration import Calibration
 

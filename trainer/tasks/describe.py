@@ -27,8 +27,8 @@ from trainer.batch import Batch
 from trainer.device import jt, nn
 from trainer.models import build_detector
 from trainer.models.registry import CLASSES
+from trainer.reporting.table import table
 from trainer.tasks import Request
-from trainer.training.log import table
 from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 
 PROPOSALS = 1000  # of the image, for a detector that does not make them itself

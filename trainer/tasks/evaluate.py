@@ -36,8 +36,8 @@ from trainer.feed.server import DataServer, DataServerLost
 from trainer.models import Detections, build_detector
 from trainer.reporting import contact_sheet
 from trainer.reporting.picture_folder import FOLDER, Pictures
+from trainer.reporting.table import table
 from trainer.tasks import RESULTS_FILE, Request
-from trainer.training.log import table
 from trainer.vocabulary.calibration import check_names
 from trainer.weights import checkpoint, pretrained
 

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from shared.files import replace
 
 # tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
-sys.modules["torch"] = None
+sys.modules["torch"] = None  # type: ignore[assignment]
 from tensorboardX import SummaryWriter  # noqa: E402
 
 del sys.modules["torch"]
@@ -148,19 +147,6 @@ class Progress:
     def _position(self, step: int) -> str:
         epochs = math.ceil(self._total_steps / self._steps_per_epoch)
         return f"epoch {self._epoch(step)}/{epochs}  step {step}/{self._total_steps}"
-
-
-def table(rows: Sequence[Sequence[str | int | float]]) -> str:
-    """A plain text table; the first row is the header. Text is set left, numbers right, floats with three decimals."""
-    texts = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    numeric = [all(not isinstance(cell, str) for cell in column) for column in zip(*rows[1:], strict=True)]
-
-    def line(cells: list[str]) -> str:
-        aligned = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True))
-        return "  ".join(aligned).rstrip()
-
-    return "\n".join([line(texts[0]), "  ".join("-" * width for width in widths), *map(line, texts[1:])])
 
 
 def _cut(path: Path, last_step: int) -> None:

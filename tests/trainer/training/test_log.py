@@ -1,4 +1,4 @@
-"""The log of a run: lines, TensorBoard events, resuming, and the table of results."""
+"""The log of a run: lines, TensorBoard events, resuming."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.training.log import Progress, table
+from trainer.training.log import Progress
 
 
 def lines_of(work_dir: Path) -> list[dict]:
@@ -104,13 +104,3 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
 def test_tensorboard_does_not_bring_torch_into_the_process() -> None:
     code = "import sys, trainer.training.log; sys.exit(any(name.startswith('torch.') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
-
-
-def test_a_table_is_aligned() -> None:
-    rows = [("proposals", "AR", "images"), ("10", 0.1234, 5), ("a thousand", 0.5, 5000)]
-    assert table(rows).splitlines() == [
-        "proposals      AR  images",
-        "----------  -----  ------",
-        "10          0.123       5",
-        "a thousand  0.500    5000",
-    ]
