@@ -2,16 +2,8 @@
 
 python -m data_server --workers 4                           listen at this user's default address
 python -m data_server --workers 4 --listen ipc:///tmp/feed  listen in a directory of your choice
-python -m data_server --workers 4 --metrics 9464            tell Prometheus how the streams fare
-python -m data_server scenes --out data/demo                make the demo data set
-python -m data_server subset --annotations A --percent P    keep a random part of an annotation file's images
-python -m data_server category-info --annotations A         count its categories
-python -m data_server embed --names F --clip W --out E.npy  text embeddings of class names
-python -m data_server names --names F --embeddings E.npy    say what the rows of text embeddings are called
-python -m data_server check --config C                      whether a config's data are what training expects
-python -m data_server proposals --file F --annotations A --out rp.pkl   proposals as upstream's list
-python -m data_server replay --config C --step K            make a batch again, to see what a step was fed
-python -m data_server doctor                                whether this machine has what a data server needs
+python -m data_server --workers 4 --prometheus 9464         tell Prometheus how the streams fare
+python -m data_server COMMAND ...                           do one of the things below
 """
 
 from __future__ import annotations
@@ -22,9 +14,13 @@ import importlib
 import os
 import signal
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from shared.errors import UserError
+from data_server import commands
+from shared import modules
+from shared.command_line import GOOD, USER_ERROR, add_renamed
+from shared.errors import UserError, nearest
 from shared.lifetime import STOP_SIGNALS, die_with_parent
 from shared.link import Address, default_address
 
@@ -32,48 +28,68 @@ if TYPE_CHECKING:
     from data_server.serving.prometheus import Exporter
 
 
-COMMANDS = ("scenes", "subset", "category-info", "embed", "names", "check", "proposals", "replay", "doctor")
+PROGRAM = "python -m data_server"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs a command, or serves; returns the exit code, one of those of `shared.command_line`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments and arguments[0] in COMMANDS:
-            with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
-                command = importlib.import_module(f"data_server.commands.{arguments[0].replace('-', '_')}")
-            return command.main(arguments[1:]) or 0
+        if arguments and not arguments[0].startswith("-"):
+            return _command(arguments[0]).main(arguments[1:]) or GOOD
         serve(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return USER_ERROR
+    return GOOD
+
+
+def _command(word: str) -> ModuleType:
+    """The module of a command."""
+    known = {name.replace("_", "-"): name for name in modules.names(commands)}
+    if word not in known:
+        raise UserError(f"no command {word!r}{nearest(word, list(known))}; {PROGRAM} --help lists them")
+    with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
+        return importlib.import_module(f"{commands.__name__}.{known[word]}")
+
+
+def _commands_for_help() -> str:
+    lines = [
+        f"  {name.replace('_', '-'):15} {modules.summary(commands, name).replace('``', '')}"
+        for name in modules.names(commands)
+    ]
+    return "\n".join([f"commands ({PROGRAM} COMMAND --help says more):", *lines])
 
 
 def serve(arguments: list[str]) -> None:
+    _hide_gpus()
     parser = argparse.ArgumentParser(
-        prog="python -m data_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=_commands_for_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workers", type=_positive, default=2, help="worker processes of each stream (default 2)")
     parser.add_argument(
         "--listen", default=default_address(), metavar="ipc:///DIR", help="address to serve (default: %(default)s)"
     )
-    parser.add_argument(
-        "--metrics",
+    prometheus = parser.add_argument(
+        "--prometheus",
         type=_host_and_port,
         metavar="[HOST:]PORT",
         help="serve metrics for Prometheus there (default 0: off; HOST is 127.0.0.1 unless named)",
     )
+    add_renamed(parser, "--metrics", prometheus)
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     address = Address(options.listen)
-    _hide_gpus()
     _end_at_once_on_signals(address)
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
     from data_server.serving.server import DataServer
 
-    exporter = _exporter(*options.metrics) if options.metrics else None
+    exporter = _exporter(*options.prometheus) if options.prometheus else None
     DataServer(address, options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
 
 
@@ -101,7 +117,7 @@ def _exporter(host: str, port: int) -> Exporter:
     try:
         from data_server.serving.prometheus import Exporter
     except ModuleNotFoundError as error:
-        raise UserError(f"--metrics needs {error.name}; pip install prometheus-client") from None
+        raise UserError(f"--prometheus needs {error.name}; pip install prometheus-client") from None
     return Exporter(host, port)
 
 

@@ -1,5 +1,6 @@
-"""How often each category of an annotation file occurs, for losses that need to know (``cat_freq_path`` in a config).
+"""Counts how often each category of an annotation file occurs.
 
+Losses need to know it (a config's ``cat_freq_path``, see `shared.category_counts`).
 ``A.json`` becomes ``A_cat_info.json``: the file's list of categories, each with ``image_count``, the images that show
 it, and ``instance_count``, its boxes.
 """

@@ -1,4 +1,4 @@
-"""``check``: whether the data of a config are what training expects, before hours are spent on it.
+"""Checks the data sets of a config, before hours are spent on training.
 
     every data set of train, val and test ─┬─ its annotation file      data_server.checks.annotations
                                            ├─ as MMDetection builds it: filters, proposals

@@ -1,4 +1,4 @@
-"""``python -m data_server doctor``: what of this machine the data server depends on, and whether it is there.
+"""Checks whether this machine has what a data server needs.
 
 Each check is a function that answers in one line, as its name, `ok`, `warning` or `fault`, what was found, and where
 something is wrong what to change. Whatever can be tried is tried, not looked up. A fault is what a data server cannot

@@ -1,4 +1,4 @@
-"""Text embeddings of class names, as UniDetector makes them with CLIP: what a config's ``zeroshot_path`` names.
+"""Makes text embeddings of class names with CLIP, as UniDetector does: what a config's ``zeroshot_path`` names.
 
     name ── without ',' , '+' as a space ── 81 prompts ── CLIP's text tower ── mean ── one row
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_server.files import coco
+from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described
 from shared.keys import nearest
@@ -221,12 +222,13 @@ def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
 
 
 def main(argv: list[str]) -> None:
-    """``python -m data_server embed (--names F | --annotations A) (--clip W | --rows-of E ...) --out F.npy``."""
+    """``python -m data_server embed (--names-file F | --annotations A) (--clip W | --rows-of E ...) --out F.npy``."""
     parser = argparse.ArgumentParser(
         prog="python -m data_server embed", description="Make text embeddings of class names with CLIP."
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--names", type=Path, help="a text file with one class name a line")
+    from_text = which.add_argument("--names-file", type=Path, metavar="F.txt", help="one class name a line")
+    add_renamed(which, "--names", from_text)
     which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--clip", type=Path, metavar="WEIGHTS", help="CLIP's weights, e.g. RN50.pt")
@@ -241,7 +243,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if options.out.suffix != ".npy":
         raise UserError(f"--out {options.out}: expected a name that ends in .npy")
-    names = names_of(options.names) if options.names else categories_of(options.annotations)
+    names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
     rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)

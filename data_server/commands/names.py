@@ -1,4 +1,4 @@
-"""Says what the rows of an ``.npy`` file of text embeddings are called, where whoever made it did not.
+"""Writes what the rows of a file of text embeddings are called, where whoever made it did not.
 
     F.npy, and a list of names or an annotation file  ──►  F.names.json
 
@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from data_server.commands.embed import categories_of, names_of
+from shared.command_line import add_renamed
 from shared.embeddings import names_file, read_embeddings, write_names
 from shared.errors import UserError
 
@@ -36,14 +37,21 @@ def name_rows(embeddings: Path, names: list[str]) -> Path:
 
 
 def main(argv: list[str]) -> None:
-    """``python -m data_server names (--names FILE | --annotations A.json) --embeddings F.npy``."""
+    """``python -m data_server names (--names-file F | --annotations A.json) --embeddings F.npy``."""
     parser = argparse.ArgumentParser(
         prog="python -m data_server names", description="Write the names of the rows of text embeddings beside them."
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--names", type=Path, help="a text file with one class name a line")
+    from_text = which.add_argument("--names-file", type=Path, metavar="F.txt", help="one class name a line")
+    add_renamed(which, "--names", from_text)
     which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
-    parser.add_argument("--embeddings", type=Path, required=True, metavar="F.npy", help="the rows")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        required=True,
+        metavar="F.npy",
+        help="the one file whose rows these are",
+    )
     options = parser.parse_args(argv)
-    names = names_of(options.names) if options.names else categories_of(options.annotations)
+    names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
     print(f"{name_rows(options.embeddings, names)}: {len(names)} names")

@@ -1,4 +1,7 @@
-"""Writes proposals as upstream's list: ``F.safetensors`` of ``--task propose`` becomes ``rp_train.pkl``."""
+"""Writes proposals as the list that PyTorch's UniDetector reads.
+
+``F.safetensors`` of ``--task propose`` becomes ``rp_train.pkl``.
+"""
 
 from __future__ import annotations
 

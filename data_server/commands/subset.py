@@ -1,5 +1,6 @@
-"""A random part of an annotation file, as UniDetector trains on parts of Objects365 and OpenImages.
+"""Keeps a random part of an annotation file's images.
 
+UniDetector trains on such parts of Objects365 and OpenImages.
 ``A.json`` with seed 1 and 3.5 percent becomes ``A.1@3.5.json``: int(3.5 / 100 · images) images in their old order, all
 their annotations, all categories. The same seed keeps the same images as UniDetector's extract_random_images.py
 (seed 1; 3.5 percent of Objects365, 4.5 percent of OpenImages).

@@ -66,7 +66,7 @@ class Exporter:
             http = make_server(host, port, make_wsgi_app(registry), _Server, _Handler)
         except OSError as error:
             raise UserError(
-                f"--metrics {host}:{port}: cannot listen there: {error.strerror}; "
+                f"--prometheus {host}:{port}: cannot listen there: {error.strerror}; "
                 "choose another port, or stop what has it"
             ) from None
         threading.Thread(target=http.serve_forever, name="metrics", daemon=True).start()

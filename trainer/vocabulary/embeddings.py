@@ -128,7 +128,7 @@ def _rows_of(
         raise UserError(
             f"vocabulary: no text embedding of {shown}{_more(missing)} in {', '.join(map(str, paths))}; "
             "to make one, put the names into a text file, one a line, and run: "
-            "python -m data_server embed --names names.txt --clip RN50.pt --out mine.npy"
+            "python -m data_server embed --names-file names.txt --clip RN50.pt --out mine.npy"
         )
     return [(name, rows[compared(name)]) for name in names]
 

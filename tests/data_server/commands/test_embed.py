@@ -65,7 +65,8 @@ def test_a_row_is_the_mean_of_the_raw_text_features(
     (tmp_path / "names.txt").write_text("traffic_light\nred star\n")
     out = tmp_path / "new" / "rows.npy"
     done = python(
-        "-m", "data_server", "embed", "--names", tmp_path / "names.txt", "--clip", clip_folder / weights, "--out", out
+        *("-m", "data_server", "embed", "--names-file", tmp_path / "names.txt"),
+        *("--clip", clip_folder / weights, "--out", out),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{out}: 2 names, 24 numbers each"
@@ -83,7 +84,7 @@ def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n")
     (tmp_path / "noise.pt").write_bytes(bytes(1000))
     for file, says in [("noise.pt", "expected OpenAI's archive (RN50.pt)"), ("nothing.pt", "no such file")]:
-        arguments = ["--names", tmp_path / "names.txt", "--clip", tmp_path / file, "--out", tmp_path / "rows.npy"]
+        arguments = ["--names-file", tmp_path / "names.txt", "--clip", tmp_path / file, "--out", tmp_path / "rows.npy"]
         done = python("-m", "data_server", "embed", *arguments)
         assert done.returncode == 2 and done.stderr.startswith(f"error: CLIP weights {tmp_path / file}: ")
         assert says in done.stderr and done.stderr.count("\n") == 1
@@ -93,7 +94,7 @@ def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
 def test_without_open_clip_the_user_is_told_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n")
     script = "import sys; sys.modules['open_clip'] = None\nfrom data_server.__main__ import main\nsys.exit(main())"
-    done = python("-c", script, "embed", "--names", tmp_path / "names.txt", "--clip", "a.pt", "--out", "a.npy")
+    done = python("-c", script, "embed", "--names-file", tmp_path / "names.txt", "--clip", "a.pt", "--out", "a.npy")
     assert done.returncode == 2
     assert "open_clip cannot be imported" in done.stderr and "pip install 'unidetector-jittor[embed]'" in done.stderr
 
@@ -113,7 +114,7 @@ def test_wrong_input_is_one_line(
 ) -> None:
     if names is not None:
         (tmp_path / "names.txt").write_bytes(names)
-    arguments = ["--names", str(tmp_path / "names.txt"), "--clip", "a.pt", "--out", str(tmp_path / out)]
+    arguments = ["--names-file", str(tmp_path / "names.txt"), "--clip", "a.pt", "--out", str(tmp_path / out)]
     assert main(["embed", *arguments]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
@@ -134,7 +135,7 @@ def test_rows_of_the_same_names_are_taken_from_the_first_file_that_has_them(
 ) -> None:
     (tmp_path / "names.txt").write_text("kitchen knife\ncat\nDog\n")
     out = tmp_path / "mine.npy"
-    assert main(["embed", "--names", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 0
+    assert main(["embed", "--names-file", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == f"{out}: 3 names, 4 numbers each"
     assert np.load(out).tolist() == [[100, 101, 102, 103], [4, 5, 6, 7], [0, 1, 2, 3]]
     assert np.load(out).dtype == np.float32 and read_names(out) == ["kitchen knife", "cat", "Dog"]
@@ -145,7 +146,7 @@ def test_names_without_a_row_are_all_told_with_the_nearest(
 ) -> None:
     (tmp_path / "names.txt").write_text("mugs\ncat\nzebra\n")
     out = tmp_path / "mine.npy"
-    assert main(["embed", "--names", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 2
+    assert main(["embed", "--names-file", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert "no row for 2 of 3 names: 'mugs' (did you mean 'mug'?), 'zebra'; make theirs with --clip RN50.pt" in error
     assert not out.exists()
@@ -162,6 +163,6 @@ def test_embeddings_without_names_or_of_another_length_give_no_rows(
         ("bare.npy", "no names for its 2 rows in"),
         ("long.npy", f"rows of 5 numbers, those of {published[0]}"),
     ]:
-        arguments = ["--names", str(tmp_path / "names.txt"), "--out", str(tmp_path / "mine.npy")]
+        arguments = ["--names-file", str(tmp_path / "names.txt"), "--out", str(tmp_path / "mine.npy")]
         assert main(["embed", *arguments, "--rows-of", published[0], str(tmp_path / name)]) == 2
         assert says in capsys.readouterr().err

@@ -32,7 +32,7 @@ class MeasuredCluster(Cluster):
 
     def __init__(self):
         self.port = free_port()
-        super().__init__(2, ("sh", "-c", f'exec "$@" --metrics {self.port}', "sh"))
+        super().__init__(2, ("sh", "-c", f'exec "$@" --prometheus {self.port}', "sh"))
 
     def text(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
@@ -261,10 +261,10 @@ def test_a_port_in_use_is_refused_in_one_line_and_leaves_nothing(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        refused = serve(tmp_path, "--metrics", str(port))
+        refused = serve(tmp_path, "--prometheus", str(port))
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"error: --metrics 127.0.0.1:{port}: cannot listen there: Address already in use; "
+        f"error: --prometheus 127.0.0.1:{port}: cannot listen there: Address already in use; "
         "choose another port, or stop what has it\n"
     )
     assert not os.listdir(tmp_path)
@@ -272,15 +272,15 @@ def test_a_port_in_use_is_refused_in_one_line_and_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("text", ["65536", "-1", "http", "127.0.0.1:", "127.0.0.1"])
 def test_what_is_no_port_is_refused_by_the_command_line(tmp_path, text):
-    refused = serve(tmp_path, f"--metrics={text}")
+    refused = serve(tmp_path, f"--prometheus={text}")
     assert refused.returncode == 2
     assert "expected [HOST:]PORT with a port below 65536, or 0 for none" in refused.stderr
 
 
 def test_a_host_that_is_not_of_this_machine_is_refused_in_one_line(tmp_path):
-    refused = serve(tmp_path, "--metrics", "192.0.2.1:9464")
+    refused = serve(tmp_path, "--prometheus", "192.0.2.1:9464")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: --metrics 192.0.2.1:9464: cannot listen there: Cannot assign")
+    assert refused.stderr.startswith("error: --prometheus 192.0.2.1:9464: cannot listen there: Cannot assign")
     assert refused.stderr.count("\n") == 1
 
 
@@ -288,6 +288,6 @@ def test_a_missing_package_is_named_in_one_line(tmp_path):
     without = (
         "import sys; sys.modules['prometheus_client'] = None; from data_server.__main__ import main; sys.exit(main())"
     )
-    refused = serve(tmp_path, "--metrics", str(free_port()), start=("-c", without))
+    refused = serve(tmp_path, "--prometheus", str(free_port()), start=("-c", without))
     assert refused.returncode == 2
-    assert refused.stderr == "error: --metrics needs prometheus_client; pip install prometheus-client\n"
+    assert refused.stderr == "error: --prometheus needs prometheus_client; pip install prometheus-client\n"

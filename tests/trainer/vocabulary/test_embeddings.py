@@ -65,7 +65,7 @@ def test_a_name_without_a_row_is_told_with_the_nearest_and_how_to_make_one(tmp_p
         "'traffic light' (did you mean 'traffic_light'?)",
         "'quixotry'",
         str(path),
-        "data_server embed --names",
+        "data_server embed --names-file",
     ):
         assert part in str(error.value)
     assert "'cat'" not in str(error.value)

@@ -1,0 +1,28 @@
+"""Modules that are found by being there: a file that is put into a package's folder is one more of what is there.
+
+What a module says of itself is read from its text, so that a list of them costs no import: many bring torch or Jittor
+in.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import pkgutil
+import re
+from types import ModuleType
+
+_END = re.compile(r"\.(?=$|\s+[A-Z`])|[:;](?=\s)")  # of a sentence, or of what it says first
+
+
+def names(package: ModuleType) -> list[str]:
+    """The modules of a package, by name."""
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def summary(package: ModuleType, name: str) -> str:
+    """The first sentence of a module's docstring, on one line; the module is not imported."""
+    found = importlib.util.find_spec(f"{package.__name__}.{name}")
+    text = found.loader.get_source(found.name) if found and found.loader else ""  # type: ignore[attr-defined]
+    paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    return _END.split(" ".join(paragraph.split()), maxsplit=1)[0]

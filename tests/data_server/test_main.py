@@ -1,0 +1,83 @@
+"""``python -m data_server``: its commands are found by being there, and it says one thing one way."""
+
+import subprocess
+import sys
+
+import pytest
+
+from data_server import commands
+from data_server.__main__ import main
+from shared import modules
+from tests.cluster import ROOT
+
+NAMES = [name.replace("_", "-") for name in modules.names(commands)]
+
+
+@pytest.fixture(scope="module")
+def help_text() -> str:
+    # Importing a command would bring torch or OpenCV in: a list of them must not.
+    script = (
+        "import sys; from data_server.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(sorted({'torch', 'mmdet', 'cv2', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == "[]", done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_in_the_help_text_with_one_sentence(help_text, name):
+    (line,) = [line for line in help_text.splitlines() if line.startswith(f"  {name} ")]
+    assert 20 < len(line) <= 120 and len(line.split()) > 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_of_its_own(name, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([name, "--help"])
+    assert left.value.code == 0
+    assert f"usage: python -m data_server {name} " in capsys.readouterr().out
+
+
+def test_a_new_file_is_a_new_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "count_words.py").write_text(
+        '"""Counts words. Nothing else."""\n'
+        "def main(arguments):\n    print(len(arguments))\n    return 3 if arguments else None\n"
+    )
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert main(["count-words"]) == 0
+    assert main(["count-words", "one", "two"]) == 3
+    assert capsys.readouterr().out == "0\n2\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "  count-words     Counts words\n" in capsys.readouterr().out
+
+
+def test_a_command_that_is_not_there_is_told_with_the_nearest(capsys):
+    assert main(["chek", "--config", "c.py"]) == 2
+    assert capsys.readouterr().err == (
+        "error: no command 'chek' (did you mean 'check'?); python -m data_server --help lists them\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        (["--listen", "ipc:///proc/version/feed"], "--metrics", "--prometheus"),
+        (["embed", "--clip", "a.pt", "--out", "a.txt"], "--names", "--names-file"),
+        (["names", "--embeddings", "none.npy"], "--names", "--names-file"),
+    ],
+)
+def test_an_old_name_of_an_option_still_works_with_one_line_of_notice(command, old, new, tmp_path):
+    (tmp_path / "names.txt").write_text("cup\n")
+    value = "0" if old == "--metrics" else str(tmp_path / "names.txt")
+
+    def run(option):
+        words = [sys.executable, "-m", "data_server", *command, option, value]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+    before, now = run(old), run(new)
+    assert before.returncode == now.returncode == 2 and now.stderr.startswith("error: ")
+    assert before.stderr == f"notice: {old} is now {new}; the old name will go with the next version\n{now.stderr}"
