@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from data_server import commands
 from shared import modules
 from shared.command_line import GOOD, USER_ERROR, add_renamed
-from shared.errors import UserError, nearest
+from shared.errors import UserError
+from shared.keys import nearest
 from shared.lifetime import STOP_SIGNALS, die_with_parent
 from shared.link import Address, default_address
 
