@@ -24,7 +24,7 @@ from data_server.datasets.parts import Datasets
 from data_server.serving.plan import Plan
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
-from shared.config import data_part, from_plain
+from shared.data_part import data_part, from_plain
 from shared.messages import Assign
 
 SLOTS = 5  # as a data server with two workers has

@@ -35,7 +35,7 @@ from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs, stan
 from data_server.machine.fields import numbers
 from data_server.machine.process_memory import given_back_bytes
 from shared.client import StreamClient
-from shared.config import data_part
+from shared.data_part import data_part
 from shared.link import Address
 from shared.messages import Hello
 

@@ -26,7 +26,7 @@ from data_server.datasets.samples import load
 from data_server.workers.payload import lay_out, write
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.checksum import Checksum
-from shared.config import data_part, from_plain
+from shared.data_part import data_part, from_plain
 
 IMAGES = 60
 SLOTS = 5  # as a data server with two workers has

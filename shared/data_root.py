@@ -1,6 +1,6 @@
 """The one place where a config's files lie: `data_root`, at its top.
 
-A data set without a ``data_root`` of its own takes it (`shared.config.data_part`). In any other text ``{data_root}``
+A data set without a ``data_root`` of its own takes it (`shared.data_part`). In any other text ``{data_root}``
 stands for it, and is filled in after ``--cfg-options``, so that ``data_root=...`` there moves everything::
 
     data_root = 'data'
@@ -8,6 +8,8 @@ stands for it, and is filled in after ``--cfg-options``, so that ``data_root=...
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmengine.config import Config
 
@@ -25,7 +27,7 @@ def fill_in(config: Config) -> None:
     _fill_in(config, config.get("data_root"), "")
 
 
-def _fill_in(node: Config | dict | list, data_root: str | None, where: str) -> None:
+def _fill_in(node: Config | dict[str, Any] | list[Any], data_root: str | None, where: str) -> None:
     for key, value in list(enumerate(node) if isinstance(node, list) else node.items()):
         place = f"{where}.{key}" if where else str(key)
         if isinstance(value, dict | list):

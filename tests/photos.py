@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
-from shared.config import data_part
+from shared.data_part import data_part
 
 IMAGES = 12
 WIDE, HIGH = (60, 90), (80, 50)

@@ -27,6 +27,7 @@ from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
+from shared.feed_keys import help_text
 from trainer.feed.server import DataServer, DataServerLost
 from trainer.process.interrupt import Interrupt
 from trainer.recipe import command as recipe
@@ -47,7 +48,10 @@ _TASKS_OF = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m trainer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m trainer",
+        description=__doc__,
+        epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser, recipe=True)
     parser.add_argument("--task", choices=TASKS, help="default: train")

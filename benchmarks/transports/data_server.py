@@ -20,7 +20,7 @@ from benchmarks.data_server_contender import CREDITS, open_stream
 from benchmarks.rounds import answer_rounds
 from benchmarks.transports.stamps import Stamps
 from shared.client import StreamClient
-from shared.config import data_part
+from shared.data_part import data_part
 from shared.link import Address
 from shared.messages import Hello
 

@@ -21,7 +21,8 @@ import numpy as np
 from data_server.machine.memory import MemoryPlan
 from data_server.serving.plan import BatchPlan, Plan
 from shared.arena import Arena, create_memory, slot_bytes_for
-from shared.config import add_arguments, data_part, from_plain, load_config, seed_of
+from shared.config import add_arguments, load_config, seed_of
+from shared.data_part import data_part, from_plain
 from shared.errors import UserError
 from shared.layout import Layout
 from shared.messages import Assign, Wrote

@@ -98,7 +98,7 @@ class Datasets:
     """All data sets of a stream, end to end under one index."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Builds from the data part of a trainer's config (`shared.config.data_part`).
+        """Builds from the data part of a trainer's config (`shared.data_part`).
 
         Raises:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.

@@ -19,7 +19,7 @@ from data_server.serving.blame import MAX_KILLS, Death, Suspects
 from data_server.serving.ledger import Assignment, Ledger
 from data_server.serving.plan import BatchPlan, Plan
 from shared.arena import create_memory, in_hand, slot_bytes_for
-from shared.config import from_plain
+from shared.data_part import from_plain
 from shared.errors import UserError
 from shared.messages import Assign, Batch, Facts, Hello, Welcome, Wrote
 

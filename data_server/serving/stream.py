@@ -27,7 +27,7 @@ from data_server.serving.ledger import ProtocolError
 from data_server.serving.meter import Meter
 from data_server.serving.pool import Pool
 from data_server.serving.states import Building, Closed, Dormant, Open
-from shared.config import check_data_part
+from shared.data_part import check_data_part
 from shared.errors import UserError
 from shared.faults import reach
 from shared.messages import (

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Callable
 
 from data_server.workers.announce import announce
-from shared.config import from_plain
+from shared.data_part import from_plain
 from shared.errors import UserError
 from shared.faults import reach
 from shared.lifetime import die_with_parent

@@ -8,7 +8,7 @@ import sys
 from PIL import Image
 
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs, standard_config
-from shared.config import data_part
+from shared.data_part import data_part
 
 
 def test_the_photographs_are_the_same_bytes_every_time(tmp_path):
@@ -38,7 +38,7 @@ def test_no_photograph_is_lost_to_filtering_and_every_category_is_a_class(tmp_pa
     config = data_part(standard_config(str(tmp_path), ANNOTATIONS, IMAGES, batch_size=2), "train")
     # Built in a process of its own: torch must not come into the one that runs the Jittor tests.
     script = (
-        "import json, sys; from data_server.datasets.parts import Datasets; from shared.config import from_plain; "
+        "import json, sys; from data_server.datasets.parts import Datasets; from shared.data_part import from_plain; "
         "built = Datasets(from_plain(json.load(sys.stdin))); print(json.dumps([len(built), built.classes]))"
     )
     command = [sys.executable, "-W", "ignore", "-c", script]

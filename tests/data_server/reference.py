@@ -15,7 +15,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
-from shared.config import from_plain
+from shared.data_part import from_plain
 
 
 def main() -> None:

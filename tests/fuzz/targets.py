@@ -5,7 +5,7 @@ frame, and which errors are documented.
     channel       shared.link.Channel              frames and descriptors on a Unix socket
     layout        shared.layout.Layout.from_wire   against the bounds of a slot
     predictions   data_server.handover.predictions PREDICTIONS and the raw frame that follows, as evaluators read them
-    config        shared.config                    the data part of a HELLO; its refusal must fit into a FAILURE
+    config        shared.data_part                 the data part of a HELLO; its refusal must fit into a FAILURE
 
 A target returns normally when a frame is good. What it then got must be good as well: it checks that, too.
 """
@@ -27,7 +27,7 @@ from mmengine.config import Config
 
 from data_server.handover import predictions
 from shared.codec import decode, encode
-from shared.config import check_data_part, data_part, from_plain
+from shared.data_part import check_data_part, data_part, from_plain
 from shared.errors import UserError
 from shared.layout import Layout, LayoutError
 from shared.link import Channel, ChannelClosed

@@ -21,7 +21,8 @@ import numpy as np
 from mmengine.config import Config
 
 from shared.client import ServerGone, StreamClient
-from shared.config import data_part, evaluator_part, feed_settings
+from shared.config import feed_settings
+from shared.data_part import data_part, evaluator_part
 from shared.lease import Lease
 from shared.messages import Hello, Quarantined
 from trainer.batch import Batch

@@ -21,7 +21,8 @@ import numpy as np
 import xxhash
 from mmengine.config import Config
 
-from shared.config import data_part, section
+from shared.config import section
+from shared.data_part import data_part
 from shared.datasets import parts_of, whole
 from shared.errors import UserError
 from trainer.device import jt, nn

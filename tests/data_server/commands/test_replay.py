@@ -7,7 +7,8 @@ import sys
 import pytest
 from PIL import Image
 
-from shared.config import data_part, load_config
+from shared.config import load_config
+from shared.data_part import data_part
 from tests.cluster import ROOT
 
 CONFIG = "configs/trial/coco_photos_cln.py"

@@ -40,7 +40,7 @@ import json, sys
 from data_server.workers import rehearsal
 from data_server.datasets.parts import Datasets
 from data_server.datasets.bounds import gather
-from shared.config import from_plain
+from shared.data_part import from_plain
 
 rehearsal.create_memory = lambda *slots: print("asked for", *slots, flush=True)
 config = from_plain(json.load(sys.stdin))

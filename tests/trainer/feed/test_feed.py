@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from shared.arena import SlotCorrupted
-from shared.config import data_part
+from shared.data_part import data_part
 from shared.errors import UserError
 from tests.cluster import arena_of, wait_for
 from tests.photos import CLASSES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, draw, write_annotations
