@@ -11,7 +11,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from data_server.files import coco
+from shared import coco
 from shared.errors import UserError
 
 

@@ -27,7 +27,7 @@ from data_server.checks.findings import Findings
 from data_server.checks.images import look_at
 from data_server.checks.vocabulary import compare
 from data_server.datasets.parts import Part, import_custom
-from data_server.files import coco
+from shared import coco
 from shared.config import add_arguments, load_config, section
 from shared.data_part import data_part, from_plain
 from shared.errors import UserError

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_server.files import coco
+from shared import coco
 from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described

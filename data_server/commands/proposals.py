@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_server.files import coco
 from data_server.files.proposal_file import ProposalFile
 from data_server.files.proposal_list import write
+from shared import coco
 from shared.errors import UserError
 
 

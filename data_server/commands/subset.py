@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_server.files import coco
+from shared import coco
 from shared.errors import UserError
 
 

@@ -31,7 +31,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets import proposals
-from data_server.files import coco
+from shared import coco
 from shared.datasets import parts_of
 from shared.errors import UserError, described
 from shared.keys import nearest

@@ -148,7 +148,7 @@ def _read_photograph(name: str) -> np.ndarray:
             # Not cv2.imdecode: its libpng warns on stderr about the colour profiles of two of the files.
             return np.asarray(Image.open(file).convert("RGB"))[..., ::-1].copy()
     except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise UserError(f"scikit-image's photograph {name} is missing; install scikit-image>=0.24,<0.27") from error
+        raise UserError(f"scikit-image's photograph {name} is missing; pip install -e '.[data-server]'") from error
 
 
 def _write_set(

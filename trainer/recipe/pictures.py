@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from shared import coco
 from shared.errors import UserError
 from trainer.recipe.steps import Step
 from trainer.reporting.highlights import Result, galleries
@@ -54,9 +54,13 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
 
 def _annotations(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
-        return content if {"images", "annotations", "categories"} <= content.keys() else None
-    except (OSError, ValueError, AttributeError):
+        return coco.read(
+            path,
+            images=("id", "file_name"),
+            annotations=("image_id", "category_id", "bbox"),
+            categories=("id", "name"),
+        )
+    except UserError:
         return None
 
 

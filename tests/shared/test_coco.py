@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data_server.files import coco
+from shared import coco
 from shared.errors import UserError
 
 

@@ -80,7 +80,8 @@ def _read(path: str | Path, needed: dict[str, dict[str, Any]]) -> dict[str, Any]
             for key, kind in kinds.items():
                 if not isinstance(entry, dict) or key not in entry or not isinstance(entry[key], kind):
                     raise UserError(f"{_named(path)}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}")
-    return content
+    found: dict[str, Any] = content
+    return found
 
 
 def _named(path: str | Path) -> str:
