@@ -21,7 +21,7 @@ from data_server import commands
 from shared import modules
 from shared.command_line import GOOD, USER_ERROR, add_renamed
 from shared.errors import UserError
-from shared.keys import nearest
+from shared.keys import unknown
 from shared.lifetime import STOP_SIGNALS, die_with_parent
 from shared.link import Address, default_address
 
@@ -49,7 +49,7 @@ def _command(word: str) -> ModuleType:
     """The module of a command."""
     known = {name.replace("_", "-"): name for name in modules.names(commands)}
     if word not in known:
-        raise UserError(f"no command {word!r}{nearest(word, list(known))}; {PROGRAM} --help lists them")
+        raise unknown(PROGRAM, "command", word, known)
     with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
         return importlib.import_module(f"{commands.__name__}.{known[word]}")
 

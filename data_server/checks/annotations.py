@@ -9,13 +9,44 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from data_server.checks.findings import Findings
+from data_server.checks.subject import Subject
+from shared import coco
+from shared.errors import UserError
 from shared.keys import nearest
 
 _TOLERANCE = 1.0  # pixels that a box may reach beyond its image; annotations are rounded
 _SMALLEST = 1.0  # pixels of a side; MMDetection leaves smaller boxes out
+
+
+_LIKE_COCO = ("Coco", "LVIS", "Objects365")
+_NEEDED = {
+    "images": ("id", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+def check(subject: Subject, found: Findings) -> str:
+    """Looks through the annotation file, where it is in COCO's format; leaves `Subject.classes`."""
+    dataset = subject.dataset
+    if not dataset.get("ann_file") or not any(word in dataset["type"] for word in _LIKE_COCO):
+        return ""
+    named = (dataset.get("metainfo") or {}).get("classes")
+    path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
+    try:
+        counts = look_through(coco.read(path, **_NEEDED), list(named) if named else None, found)
+    except UserError as error:
+        found.error(str(error))
+        return ""
+    subject.classes = counts.classes
+    return (
+        f"{counts.images:,} images, {counts.empty_images:,} of them without a box; {counts.boxes:,} boxes and "
+        f"{counts.crowds:,} crowds; {len(counts.classes):,} classes"
+    )
 
 
 @dataclass

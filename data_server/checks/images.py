@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from data_server.checks.findings import Findings
+from data_server.checks.subject import Subject
 from data_server.files.image import damage
 
 THREADS = min(4, os.cpu_count() or 1)  # decoders leave Python's lock
@@ -21,6 +22,16 @@ _ORIENTATION = 0x0112  # EXIF
 _TURNED = (5, 6, 7, 8)
 
 ImageRecord = tuple[str, int, int]  # path; width and height that the annotations say, 0 where they do not
+
+
+def check(subject: Subject, found: Findings) -> str:
+    """Looks at the files of a data set that could be built, and says how many were decoded."""
+    if subject.whole is None:
+        return ""
+    dataset = subject.whole.dataset
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+    images = [(info["img_path"], info.get("width", 0), info.get("height", 0)) for info in infos]
+    return f"{look_at(images, subject.decode, found):,} images decoded"
 
 
 def look_at(images: list[ImageRecord], decode: int | None, found: Findings) -> int:

@@ -8,9 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from data_server.checks.findings import Findings
+from data_server.checks.subject import Subject
 from shared import category_counts
 from shared.embeddings import names_file, read_embeddings, read_names
 from shared.errors import UserError
+
+
+def check(subject: Subject, found: Findings) -> str:
+    """Compares the classes of a data set that could be built, unless it tells none apart; has nothing to say."""
+    if subject.whole is not None and not subject.whole.class_agnostic:
+        classes = subject.whole.classes if subject.classes is None else subject.classes
+        compare(classes, subject.head, subject.number, subject.training, found)
+    return ""
 
 
 def paths_of(head: dict[str, Any], number: int, training: bool) -> tuple[str | None, str | None]:

@@ -2,7 +2,7 @@
 
 Each check is a function that answers in one line, as its name, `ok`, `warning` or `fault`, what was found, and where
 something is wrong what to change. Whatever can be tried is tried, not looked up. A fault is what a data server cannot
-run with; with one, the exit code is 1. torch and MMDetection are imported in a process of their own.
+run with; with one, the exit code is 3. torch and MMDetection are imported in a process of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from data_server.machine.descriptors import DescriptorPlan
 from data_server.machine.memory import CONTROL_GROUP, MIB, available
+from shared.command_line import FINDINGS, GOOD
 from shared.errors import UserError, described
 from shared.lifetime import die_with_parent
 from shared.link import Address, default_address
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
         verdict, text = examine(check, options)
         verdicts.append(verdict)
         print(f"{verdict:8} {name:20} {text}", flush=True)
-    return 1 if "fault" in verdicts else 0
+    return FINDINGS if "fault" in verdicts else GOOD
 
 
 def examine(check: Callable[[Options], str], options: Options) -> tuple[str, str]:

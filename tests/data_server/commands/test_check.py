@@ -31,12 +31,28 @@ test_dataloader = dict(batch_size=2, dataset=named)
 model = dict(roi_head=dict(bbox_head=dict(zeroshot_path='{{data_root}}/text.npy')))
 """
 
+STRIPES = """
+def check(subject, found):
+    found.warning("stripes", str(subject))
+    return f"{len(subject.whole.dataset)} zebras"
+"""
+WITH_STRIPES = """
+import sys
+from data_server import checks
+from data_server.__main__ import main
 
-def check(folder: Path, classes: list[str], *arguments: str) -> tuple[int, str]:
+checks.__path__.append(sys.argv.pop(1))
+sys.exit(main())
+"""
+
+
+def check(
+    folder: Path, classes: list[str], *arguments: str, program: tuple[str, ...] = ("-m", "data_server")
+) -> tuple[int, str]:
     """Exit code and output for a config about the pictures in `folder`."""
     path = folder / "config.py"
     path.write_text(CONFIG.format(root=folder, classes=classes))
-    command = [sys.executable, "-W", "ignore", "-m", "data_server", "check", "--config", str(path), *arguments]
+    command = [sys.executable, "-W", "ignore", *program, "check", "--config", str(path), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout
@@ -74,7 +90,7 @@ def test_sound_data_are_counted_and_pass(folder: Path) -> None:
     ]
 
 
-def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_2(folder: Path) -> None:
+def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_3(folder: Path) -> None:
     content = annotations_of(folder)
     content["annotations"][0]["bbox"] = [-5, 0, 20, 20]
     write_annotations(folder, content)
@@ -82,7 +98,7 @@ def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_2(folder: P
     (folder / "images" / "03.jpg").unlink()
     names_file(folder / "text.npy").write_text(json.dumps(CLASSES[::-1]))
     code, output = check(folder, CLASSES, "--images", "all", "--cfg-options", "test_dataloader=None")
-    assert code == 2
+    assert code == 3
     for line in (
         "ERROR   1 image files that are not there: ",
         "ERROR   1 image files that cannot be read: ",
@@ -94,7 +110,7 @@ def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_2(folder: P
 
 def test_classes_that_the_file_does_not_have_are_told_once(folder: Path) -> None:
     code, output = check(folder, [*CLASSES[:2], "shoes"], "--cfg-options", "train_dataloader=None")
-    assert code == 2
+    assert code == 3
     assert output.count("ERROR") == 1
     assert "  ERROR   1 classes that are no categories of the file: 'shoes' (did you mean 'shoe'?)" in output
     assert "  warning 1 categories that no class names; their boxes are left out: 'shoe'" in output
@@ -102,6 +118,16 @@ def test_classes_that_the_file_does_not_have_are_told_once(folder: Path) -> None
 
 def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(folder: Path) -> None:
     code, output = check(folder, CLASSES, "--cfg-options", "val_dataloader.dataset.ann_file=none.json")
-    assert code == 2
+    assert code == 3
     assert "val 0: none.json\n  not readable\n  ERROR   annotation file" in output
     assert output.endswith("1 kinds of errors, 0 of warnings in 4 data sets\n")
+
+
+def test_a_new_file_is_a_new_check(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "zebras.py").write_text(STRIPES)
+    options = ("--cfg-options", "train_dataloader=None", "test_dataloader=None")
+    code, output = check(folder, CLASSES, *options, program=("-c", WITH_STRIPES, str(tmp_path / "more")))
+    assert code == 0
+    assert "; 12 images decoded; 12 zebras\n  warning 1 stripes: val 0: all.json\n" in output
+    assert "zebras" not in check(folder, CLASSES, *options)[1]

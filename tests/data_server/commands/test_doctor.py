@@ -69,7 +69,7 @@ def test_the_doctor_finds(illness: str) -> None:
 
 def test_a_fault_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "CHECKS", {name: CHECKS[name] for name in ("kernel", "address")})
-    assert doctor.main(["--listen", "ipc:///" + "d" * 120]) == 1
+    assert doctor.main(["--listen", "ipc:///" + "d" * 120]) == 3
     kernel, address = capsys.readouterr().out.splitlines()
     assert kernel.startswith("ok ")
     assert address.startswith("fault ") and "the kernel allows 107" in address
