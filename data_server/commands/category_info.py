@@ -30,7 +30,7 @@ def category_info(source: Path) -> Path:
         if one["category_id"] not in known:
             raise UserError(
                 f"annotation file {source}: annotations[{number}] is of category {one['category_id']!r}, which is not "
-                "in the list 'categories'; mend the file"
+                "in the list 'categories'; correct the file"
             )
     instances = Counter(one["category_id"] for one in content["annotations"])
     pairs = {(one["category_id"], one["image_id"]) for one in content["annotations"]}

@@ -153,9 +153,9 @@ def other_limits(_: Options) -> str:
     """Limits that a data server meets late and that then look like something else."""
     wrong = []
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-        wrong.append("the size of files is limited, shared memory counts as one; ulimit -f unlimited")
+        wrong.append("file size is limited, and shared memory counts as a file; ulimit -f unlimited")
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        wrong.append("address space is limited, torch and all slots are mapped; ulimit -v unlimited")
+        wrong.append("address space is limited, and torch and all slots are mapped; ulimit -v unlimited")
     if resource.getrlimit(resource.RLIMIT_CORE)[0]:
         wrong.append("core files are on (ulimit -c): a worker that crashes may write a large one; ulimit -c 0")
     if wrong:

@@ -32,7 +32,7 @@ def name_rows(embeddings: Path, names: list[str]) -> Path:
     try:
         write_names(embeddings, names)
     except OSError as error:
-        raise UserError(f"cannot write {names_file(embeddings)}: {error.strerror}; permit writing there") from error
+        raise UserError(f"cannot write {names_file(embeddings)}: {error.strerror}; make its folder writable") from error
     return names_file(embeddings)
 
 

@@ -168,7 +168,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_checkpoint_before_is_whole(tmp_
     assert saved.returncode == 0, saved.stderr
     assert saved.stdout.splitlines()[-1] == (
         f"cannot write the checkpoint {tmp_path}/step_2.safetensors: No space left on device; earlier checkpoints are "
-        "untouched; make room or permit writing, then resume"
+        "untouched; free some space or make the folder writable, then resume"
     )
 
 

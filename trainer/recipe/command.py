@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
         say(f"error: {error}")
         return error.code
     if not finished:
-        say(f"{interrupt.signal.name}: the same command goes on from here")
+        say(f"{interrupt.signal.name}: the same command continues from here")
         return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
     found = outcome(recipe, runner.folder)
     report.write(page(recipe, found, runner.folder, runner.state.entries), work_dir / REPORT_FILE)

@@ -80,7 +80,7 @@ class Runner:
         folder = self.folder(step.name)
         if folder.exists() and entry is None:
             raise UserError(
-                f"{folder} is in the way: it is no step of this recipe; remove it, or choose another --work-dir"
+                f"{folder} is in the way: it does not belong to this recipe; remove it, or choose another --work-dir"
             )
         again = entry is not None and entry.state == RUNNING and entry.fingerprint == mark
         command = self._command(step)
@@ -89,7 +89,7 @@ class Runner:
             self.state.put(step.name, entry)  # before the folder is touched: whatever is in it now, is of this run
             shutil.rmtree(folder, ignore_errors=True)
         self._write_config(step, folder)
-        self.say(f"{title}: {'going on' if again else 'starts'}: {shlex.join(command)}")
+        self.say(f"{title}: {'continues' if again else 'starts'}: {shlex.join(command)}")
         started = time.monotonic()
         code = self._wait(command)
         entry.seconds += time.monotonic() - started
@@ -99,7 +99,7 @@ class Runner:
         missing = [path for path in self._expected(step) if not (folder / path).is_file()]
         if code != 0 or missing:
             what = f"ended with code {code}" if code else f"left no {', '.join(missing)} in {folder}"
-            raise StepFailed(f"{title} {what}; once that is mended, the same command goes on from here", code or 1)
+            raise StepFailed(f"{title} {what}; fix that, then the same command continues from here", code or 1)
         entry.state, entry.results = DONE, self._found(step)
         self.state.put(step.name, entry)
         self.say(f"{title}: done in {entry.seconds:.0f} s")

@@ -58,7 +58,7 @@ class State:
             self.entries = {name: Entry(**entry) for name, entry in content["steps"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{self.path} is no recipe's state ({error}); remove it, and the folders beside it, to start anew"
+                f"{self.path} is not the state of a recipe ({error}); remove it and the folders beside it to start over"
             ) from None
 
     def put(self, name: str, entry: Entry) -> None:
@@ -72,4 +72,6 @@ class State:
         try:
             replace(self.path, (json.dumps(content, indent=2) + "\n").encode())
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; make room or permit writing") from None
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; free some space or make the folder writable"
+            ) from None

@@ -79,7 +79,9 @@ def save(path: Path, calibration: Calibration) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, text.encode())
     except OSError as error:
-        raise UserError(f"cannot write the calibration {path}: {error.strerror}; make room or permit writing") from None
+        raise UserError(
+            f"cannot write the calibration {path}: {error.strerror}; free some space or make the folder writable"
+        ) from None
 
 
 def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:

@@ -144,7 +144,7 @@ def fitted(model: dict[str, Any], vocabulary: NamedEmbeddings) -> dict[str, Any]
     if "zeroshot_path" not in head:
         raise UserError(
             f"vocabulary: the box head of this model ({head.get('type')}) finds objects of any class and names none; "
-            "leave the vocabulary away, or use a stage 2 or an end-to-end config"
+            "give no vocabulary, or use a stage 2 or an end-to-end config"
         )
     if head["type"] == "BBoxHeadCLIPPartitioned":
         head["type"] = "BBoxHeadCLIP"

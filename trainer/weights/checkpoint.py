@@ -89,7 +89,7 @@ def save(
     except OSError as error:
         raise UserError(
             f"cannot write the checkpoint {path}: {error.strerror}; earlier checkpoints are untouched; "
-            "make room or permit writing, then resume"
+            "free some space or make the folder writable, then resume"
         ) from error
 
 
@@ -115,7 +115,7 @@ def load(path: str | os.PathLike) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
-            "or, for weights of another program, leave --resume away"
+            "or, for weights of another program, drop --resume"
         ) from error
     own = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
     state = {name.removeprefix(OPTIMIZER_PREFIX): array for name, array in tensors.items() if name not in own}

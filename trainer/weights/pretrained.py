@@ -73,7 +73,7 @@ def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> 
 
 def _local(path: str | None, key: str) -> str:
     if not isinstance(path, str) or "://" in path:
-        raise UserError(f"{key}={path!r}: expected the path of a file; nothing is downloaded here, fetch it first")
+        raise UserError(f"{key}={path!r}: expected the path of a file; nothing is downloaded, so fetch it first")
     return path
 
 

@@ -103,7 +103,7 @@ def test_without_open_clip_the_user_is_told_what_to_install(tmp_path: Path) -> N
     "names, out, says",
     [
         (b"", "rows.npy", "no class names in it"),
-        (b"cat\ndog\ncat", "rows.npy", "'cat' stands there twice"),
+        (b"cat\ndog\ncat", "rows.npy", "'cat' is listed twice"),
         (None, "rows.npy", "No such file"),
         (b"\xff\xfe", "rows.npy", "UnicodeDecodeError"),
         (b"cat", "rows.txt", "expected a name that ends in .npy"),

@@ -181,7 +181,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
 
     start = begin()  # 2: while proposals are written; the step's own process is killed, the recipe says so
     start.until(lambda: start.is_running("proposals"), "proposals")
-    assert start.text.count("going on") == 1 and "resumed from" in start.text
+    assert start.text.count(": continues: ") == 1 and "resumed from" in start.text
     process = start.step_process()
     start.until(lambda: list((start.work_dir / "proposals" / "proposals").glob("*")), "a file of proposals")
     os.kill(process.pid, signal.SIGKILL)
@@ -196,7 +196,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.until(lambda: "] calibrating " in start.text, "calibration")
     os.kill(start.process.pid, signal.SIGTERM)
     assert start.end() == 0
-    assert "goes on from here" in start.text.splitlines()[-1]
+    assert "continues from here" in start.text.splitlines()[-1]
 
     start = begin()  # 5: while it evaluates
     start.until(lambda: "] evaluating " in start.text, "evaluation")

@@ -24,5 +24,5 @@ def test_entries_come_back_as_they_were_put(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", '{"steps": {"one": {"state": "done"}}}', '{"steps": {"one": 1}}'])
 def test_something_else_is_refused_by_its_path(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
-    with pytest.raises(UserError, match=r"state\.json is no recipe's state"):
+    with pytest.raises(UserError, match=r"state\.json is not the state of a recipe"):
         State(tmp_path, "r.py")

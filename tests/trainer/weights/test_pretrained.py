@@ -149,7 +149,7 @@ def test_an_init_cfg_takes_the_part_under_its_prefix_and_load_from_goes_over_it(
     [
         ({"type": "Xavier"}, r"model\.backbone\.init_cfg: unknown type 'Xavier'"),
         ({"type": "Pretrained", "checkpont": "f"}, r"model\.backbone\.init_cfg: unknown key 'checkpont'"),
-        ({"type": "Pretrained", "checkpoint": "torchvision://resnet50"}, r"nothing is downloaded here"),
+        ({"type": "Pretrained", "checkpoint": "torchvision://resnet50"}, r"nothing is downloaded, so"),
         ({"type": "Pretrained"}, r"model\.backbone\.init_cfg\.checkpoint=None: expected the path of a file"),
         ({"type": "Pretrained", "checkpoint": "nowhere.pth"}, r"weights nowhere\.pth: no such file"),
     ],
