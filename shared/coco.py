@@ -58,7 +58,9 @@ def write(path: Path, content: Any) -> None:
     try:
         replace(path, json.dumps(content).encode())
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; make room, or permit writing") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
+        ) from error
 
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]]) -> dict[str, Any]:

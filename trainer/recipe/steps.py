@@ -108,15 +108,15 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
 
 def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: str) -> Step:
     if not isinstance(values, dict):
-        raise UserError(f"{where}: a dict is expected, found {values!r}")
+        raise UserError(f"{where}: expected a dict, found {values!r}")
     check_keys(where, values, _STEP_KEYS)
     for key in ("name", "task", "config"):
         if not isinstance(values.get(key), str):
-            raise UserError(f"{where}: {key!r} is {values.get(key)!r}; a text is expected")
+            raise UserError(f"{where}: {key!r} is {values.get(key)!r}; expected a text")
     names = [step.name for step in earlier]
     name, task = values["name"], values["task"]
     if not _NAME.fullmatch(name) or name in names:
-        raise UserError(f"{where}: name {name!r} should be its own, of small letters, digits and _")
+        raise UserError(f"{where}: name {name!r} should be unique, in lower-case letters, digits and _")
     where = f"{where} ({name})"
     if task not in TASKS:
         raise unknown(where, "task", task, TASKS)

@@ -76,10 +76,10 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ("steps = []", "'steps' should be a list of dicts"),
         ("step = []", "unknown key 'step' (did you mean 'steps'?)"),
         ("model = dict(type='FasterRCNN')", "this is the config of a model, not a recipe: --config"),
-        ("steps = ['train']", "step 1: a dict is expected, found 'train'"),
+        ("steps = ['train']", "step 1: expected a dict, found 'train'"),
         ("steps = [dict(name='a', task='train')]", "step 1: 'config' is None"),
         ("steps = [dict(name='a', task='train', config='config.py', weight='b')]", "did you mean 'weights'"),
-        ("steps = [dict(name='A b', task='train', config='config.py')]", "name 'A b' should be its own"),
+        ("steps = [dict(name='A b', task='train', config='config.py')]", "name 'A b' should be unique"),
         ("steps = [dict(name='a', task='trian', config='config.py')]", r"step 1 \(a\): .*did you mean 'train'"),
         ("steps = [dict(name='a', task='train', config='none.py')]", r"step 1 \(a\): config '.*none.py': no such file"),
         (
@@ -92,7 +92,7 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ),
         (
             TWO_STEPS.replace("name='second'", "name='first'"),
-            "step 2: name 'first' should be its own",
+            "step 2: name 'first' should be unique",
         ),
         (
             TWO_STEPS.replace("weights='first'", "needs=['frist']"),
