@@ -1,5 +1,6 @@
 # Stage 1 on the demo data (make demo): two training sets with different vocabularies, all boxes one class.
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/cln_small.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/models/cln_small.py', '../_base_/schedules/cln_small.py']
 
 data_root = 'data/demo'
 train_pipeline = [
@@ -29,8 +30,6 @@ def split(name, pipeline):
 
 train_dataloader = dict(
     batch_size=8,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(type='ConcatDataset', datasets=[split('train_a', train_pipeline), split('train_b', train_pipeline)]))
 val_dataloader = dict(batch_size=8, dataset=split('val_base', test_pipeline))
 test_dataloader = dict(batch_size=8, dataset=split('val_never_seen', test_pipeline))
@@ -44,11 +43,7 @@ val_evaluator = dict(
     metric_items=['AR@100', 'AR@300', 'AR@1000', 'mAP', 'mAP_50'])
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=4)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10, norm_type=2))
+train_cfg = dict(max_epochs=4, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=4, milestones=[3], gamma=0.2),

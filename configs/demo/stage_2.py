@@ -1,5 +1,6 @@
 # Stage 2 on the demo data: the boxes of stage 1 get names. Two training sets, a vocabulary for each, one network.
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', '../_base_/schedules/clip_small.py']
 
 data_root = 'data/demo'
 # Where the recipe beside this file has --task propose put stage 1's boxes.
@@ -42,19 +43,9 @@ train_a, train_b = split('train_a', train_pipeline), split('train_b', train_pipe
 val_base, val_never_seen = split('val_base', test_pipeline), split('val_never_seen', test_pipeline)
 train_dataloader = dict(
     batch_size=8,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(type='ConcatDataset', datasets=[train_a, train_b]))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
-# A large rate, because the class logits see only the direction of a RoI's vector, which is long. The last norm of each
-# block starts at 0 and has far to go; backbone and neck come from stage 1 and have not.
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10, norm_type=2),
-    paramwise_cfg=dict(
-        custom_keys={'bn3.weight': dict(lr_mult=5), 'backbone': dict(lr_mult=0.25), 'neck': dict(lr_mult=0.25)}))
+train_cfg = dict(max_epochs=10)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(

@@ -1,6 +1,8 @@
 # Stage 2 on your data, small: names the boxes of stage 1. One config for training, calibrating, evaluating and
 # detecting; full_size/stage_2.py is the real size.
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', './data.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', '../_base_/schedules/clip_small.py',
+    './data.py']
 
 work_dir = 'work_dirs/own/stage_2'
 stage_1 = 'work_dirs/own/stage_1'
@@ -23,23 +25,13 @@ test_pipeline.insert(1, dict(type='LoadProposals', num_max_proposals=100, load_s
 proposals = f'{stage_1}/proposals'
 train_dataloader = dict(
     batch_size=4,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(_base_.own_train, proposal_file=proposals, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=4, dataset=dict(_base_.own_val, proposal_file=proposals, pipeline=test_pipeline))
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+train_cfg = dict(max_epochs=8, val_interval=8)
 default_hooks = dict(checkpoint=dict(interval=2))
-# As in the demo: class scores see only the direction of a vector, hence the rate; what comes from stage 1 has a
-# smaller one.
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10, norm_type=2),
-    paramwise_cfg=dict(
-        custom_keys={'bn3.weight': dict(lr_mult=5), 'backbone': dict(lr_mult=0.25), 'neck': dict(lr_mult=0.25)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=8, milestones=[6], gamma=0.2),

@@ -5,7 +5,8 @@
 #       model.roi_head.bbox_head.zeroshot_path=/path/to/coco_clip_a+cname_rn50_manyprompt.npy
 # The photos are those of the trial data whose smallest object is largest. For other folders: indices=16 takes the
 # first 16.
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', '../_base_/schedules/clip_small.py']
 
 data_root = 'data/coco_photos'
 nms = dict(type='nms', iou_threshold=0.7)
@@ -48,29 +49,13 @@ photos = dict(
     test_mode=False,
     filter_cfg=dict(filter_empty_gt=True, min_size=32),
     pipeline=pipeline)
-train_dataloader = dict(
-    batch_size=4,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
-    dataset=photos)
+train_dataloader = dict(batch_size=4, dataset=photos)
 val_dataloader = dict(batch_size=4, dataset=photos)
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120, val_interval=30)
+train_cfg = dict(max_epochs=120, val_interval=30)
 default_hooks = dict(checkpoint=dict(interval=30))
-# A large rate, because the class logits see only the direction of a RoI's vector, which is long. The last norm of each
-# block of the head starts at 0 and has far to go.
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10, norm_type=2),
-    paramwise_cfg=dict(
-        custom_keys={
-            'bn3.weight': dict(lr_mult=5),
-            'backbone': dict(lr_mult=0.25),
-            'neck': dict(lr_mult=0.25),
-            'rpn_head': dict(lr_mult=0.25),
-        }))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(rpn_head=dict(lr_mult=0.25))))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(

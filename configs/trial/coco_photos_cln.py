@@ -2,7 +2,8 @@
 #   python -m trainer --config configs/trial/coco_photos_cln.py --cfg-options data_root=/path/to/folder
 # The folder holds instances_train.json, instances_val.json and images/; other names go into
 #   train_dataloader.dataset.ann_file=... train_dataloader.dataset.data_prefix.img=...
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/cln_small.py']
+_base_ = [
+    '../_base_/default_runtime.py', '../_base_/models/cln_small.py', '../_base_/schedules/cln_small.py']
 
 data_root = 'data/coco_photos'
 # Half the size that the full model is made for, hence anchors of half the size. Long, thin objects reach no IoU of 0.3
@@ -29,8 +30,6 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type='CocoDataset',
         ann_file='instances_train.json',
@@ -53,11 +52,7 @@ val_evaluator = dict(
     proposal_nums=(10, 100, 300),
     metric_items=['AR@100', 'AR@300', 'AR@1000', 'mAP', 'mAP_50'])
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=60, val_interval=20)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10, norm_type=2))
+train_cfg = dict(max_epochs=60, val_interval=20)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=60, milestones=[42, 54], gamma=0.2),
