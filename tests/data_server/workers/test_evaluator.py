@@ -1,5 +1,7 @@
 """MMDetection's own metrics over predictions that a client sent."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from shared.client import StreamFailed
 from shared.errors import UserError
-from tests.cluster import wait_for
+from tests.cluster import ROOT, wait_for
 from tests.photos import config_of
 
 
@@ -121,3 +123,35 @@ def test_the_death_of_the_process_that_holds_the_data_set_loses_no_prediction(at
 def test_an_evaluator_that_dies_again_ends_the_stream(at_work):
     with pytest.raises(StreamFailed, match="the evaluator died 2 times; its last words are in the data server's log"):
         at_work(lambda evaluator: evaluator.kill(), 2)
+
+
+ZEBRAS = """
+from data_server.workers.metrics import arrays_of
+
+TYPES = ("Zebras", "Stripes")
+
+def evaluate(datasets, config, predictions):
+    stripes = sum(arrays_of(record)["counts"].sum() for record in predictions)
+    return {config["type"]: stripes, "zebras": len(predictions), "text": "no number"}
+"""
+JUDGE = """
+import sys
+import numpy as np
+from data_server.workers import metrics
+
+metrics.__path__.append(sys.argv[1])
+from data_server.workers.evaluator import evaluate
+from shared.layout import Layout
+
+layout = Layout.pack([("counts", "int32", (2,))])
+payload = bytearray(layout.nbytes)
+layout.views(np.frombuffer(payload, np.uint8))["counts"][:] = 3, 4
+print(evaluate(None, [{"type": "Stripes"}], [(layout.wire, payload)]))
+"""
+
+
+def test_a_new_file_is_a_new_adaptor(tmp_path):
+    (tmp_path / "zebras.py").write_text(ZEBRAS)
+    command = [sys.executable, "-W", "ignore", "-c", JUDGE, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("{'Stripes': 7.0, 'zebras': 1.0}\n"), done.stderr

@@ -1,4 +1,4 @@
-"""The evaluator that keeps a stage 1's predictions as proposals: ``dict(type='ProposalFile', ...)`` in EVALUATE."""
+"""Keeps a stage 1's predictions as proposals: ``dict(type='ProposalFile', folder=, model=, about=, first=)``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from data_server.datasets.parts import Datasets
 from data_server.files.proposal_file import Writer, image_key
 from data_server.handover.predictions import Record
+from data_server.workers.metrics import arrays_of
 from shared.errors import UserError
-from shared.layout import Layout
 
-ORDER = "ProposalFile"
+TYPES = ("ProposalFile",)
 
 
-def keep(datasets: Any, order: dict[str, Any], predictions: list[Record]) -> dict[str, float]:
-    """Adds a trainer's predictions to the file of a stream's data set: what EVALUATE with the evaluator
-    ``dict(type='ProposalFile', folder=, model=, about=, first=)`` does.
+def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record]) -> dict[str, Any]:
+    """Adds a trainer's predictions to the file of a stream's data set.
 
     Where a bad image was replaced by the next (``feed.on_bad_sample``), it gets no proposals.
 
     Args:
-        datasets: `data_server.datasets.parts.Datasets` of one data set, unfiltered, in its own order.
+        datasets: one data set, unfiltered, in its own order.
         order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted.
 
     Returns:
@@ -38,8 +38,7 @@ def keep(datasets: Any, order: dict[str, Any], predictions: list[Record]) -> dic
     writer = Writer(Path(order["folder"]), title, images, str(order["model"]), str(order["about"]))
     first = int(order["first"])
     try:
-        for layout, payload in predictions:
-            arrays = Layout.from_wire(layout, len(payload)).views(np.frombuffer(payload, np.uint8))
+        for arrays in map(arrays_of, predictions):
             last = first + len(arrays["counts"])
             if last > len(images):
                 raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(images)}")
