@@ -4,17 +4,17 @@
 
     header │ magic │ generation │ step │ payload bytes │ payload xxh3 │ layout xxh3 │ hand │ header xxh3 │  8 B each
 
-    hand: while a batch is written, which of its samples is in hand, counted from 1; 0 in a finished slot
+    hand: while a batch is written, the sample that is being made, counted from 1; 0 in a finished slot
 
-The server creates it once per stream: memory is allocated and touched then, so a machine that has too little says so at
-the start, and no batch ever pays for a page fault. Workers map it writable. The client is handed a descriptor that the
-kernel refuses to map writable. Having no name it cannot be left behind: it is gone when the last process that maps it
-is.
+The server creates it once per stream. All memory is allocated and touched then, so a machine with too little says so at
+the start, and no batch ever pays for a page fault. Workers map it writable; the client gets a descriptor that the
+kernel refuses to map writable. The memory has no name, so it cannot be left behind: it goes with the last process that
+maps it.
 
-A slot's generation is raised by the ledger at every hand-out for writing. The writer stores it in the header, with the
-payload's checksum, as its last act; the reader compares both with the BATCH message before it uses a byte, at the
-latest while it copies them. So a torn, stale or flipped slot is an error that is noticed, never a wrong picture. Where
-the payload's checksum is not wanted, 0 stands in its place and a flipped bit goes unnoticed; a stale slot does not.
+The ledger raises a slot's generation each time it gives the slot out for writing. The writer stores it in the header,
+with the payload's checksum, as its last act. The reader compares both with the BATCH message before it uses a byte, at
+the latest while it copies them. So a torn, stale or flipped slot is an error, never a wrong picture. Without checksums
+the header holds 0 instead: a flipped bit then goes unnoticed, a stale slot does not.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Arena:
         return digest
 
     def take_in_hand(self, slot: int, place: int, note: str = "") -> None:
-        """Leaves word, for the case that this process dies over it, that the sample at `place`, counted from 1 (0:
-        none), is in hand; `note` goes where the payload will be."""
+        """Notes that the sample at `place`, counted from 1 (0: none), is being made, in case this process dies over
+        it; `note` goes where the payload will be."""
         _HAND.pack_into(self._header_of(slot), _HAND_OFFSET, place)
         text = note.encode()[: min(_MAX_NOTE, self.capacity - _NOTE.size)]
         self.payload(slot)[: _NOTE.size + len(text)] = np.frombuffer(_NOTE.pack(len(text)) + text, np.uint8)
@@ -120,10 +120,10 @@ class Arena:
         checksum: bool = True,
     ) -> None:
         """Copies the arrays named in `places`, each to its place of the same shape and dtype, C-contiguous. With
-        `checksum` the whole payload is compared with it on the way, when what was copied is still at hand.
+        `checksum` the whole payload is checked on the way, while what was copied is still in the cache.
 
         Raises:
-            SlotCorrupted: a byte is another; what has been copied is worth nothing.
+            SlotCorrupted: a byte differs; what has been copied is worthless.
         """
         payload = self.payload(slot)
         running = Checksum(payload, wanted=checksum)
@@ -155,7 +155,7 @@ def create_memory(slots: int, slot_bytes: int) -> int:
 
 
 def in_hand(descriptor: int, slot: int, slot_bytes: int) -> tuple[int, str]:
-    """What the writer of an unfinished slot said last: the place of the sample in hand (0: none) and its note."""
+    """What the writer of an unfinished slot noted last: the place of the sample being made (0: none), and the note."""
     start = slot * slot_bytes
     (place,) = _HAND.unpack(os.pread(descriptor, _HAND.size, start + _HAND_OFFSET))
     note = os.pread(descriptor, _NOTE.size + _MAX_NOTE, start + HEADER_BYTES)
@@ -164,7 +164,7 @@ def in_hand(descriptor: int, slot: int, slot_bytes: int) -> tuple[int, str]:
 
 
 def read_only(descriptor: int) -> int:
-    """A second descriptor of the same memory, through which nobody can map it writable."""
+    """A second descriptor of the same memory, which cannot be mapped writable."""
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
 
 

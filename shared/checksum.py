@@ -3,8 +3,8 @@
     payload │ passed: hashed │ in the processor's cache │ to come │
                              ──────────── `passed(end)` ─►
 
-A batch of several images is larger than the caches near the processor: to hash it as a whole, before or after, would
-fetch all of it from memory once more, which takes half as long as to write it.
+A batch of several images is larger than the processor's caches. Hashing all of it before or after would fetch it from
+memory once more, which takes half as long as writing it.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ _ON_LIFELINE = (Batch, EndOfStream, Welcome, Quarantined, Failure)
 
 
 class ServerGone(Exception):
-    """The data server died or was stopped; a new one can go on from the same cursor."""
+    """The data server died or was stopped; a new one can continue from the same cursor."""
 
 
 class StreamFailed(Exception):
@@ -142,7 +142,7 @@ class StreamClient:
         return lease
 
     def checkpointed(self, epoch: int, step: int) -> None:
-        """Tells the server where this trainer would go on if it were killed now."""
+        """Tells the server where this trainer would continue if it were killed now."""
         self.tell(Checkpointed(epoch, step))
         reach("client.checkpointed")
 
@@ -171,7 +171,7 @@ class StreamClient:
         return values
 
     def tell(self, message: Release | Checkpointed) -> None:
-        """Says something on the lifeline. A server that is gone does not hear it; the next batch will tell."""
+        """Sends on the lifeline. A server that is gone does not hear it; the next batch will show that."""
         with contextlib.suppress(ChannelClosed):
             self._lifeline.send(message)
 

@@ -4,7 +4,8 @@ A message is msgpack ``[tag, field, field, ...]``. `decode` reads the tag off th
 one, one that is out of place and a message above the limit of its type before it unpacks anything; then a wrong number
 of fields, a wrong type, a number out of range and too deep a nesting. Nothing is ever unpickled.
 
-Two messages of every batch pass here while a trainer waits, so what is known of a type is looked up, not worked out.
+Two messages per batch pass through here while a trainer waits, so what is known about a type is looked up, not
+computed.
 """
 
 from __future__ import annotations

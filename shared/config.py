@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None
 
 
 class _Overrides(argparse.Action):
-    """MMDetection's own parser of KEY=VALUE, with a message where that one would recurse for ever."""
+    """MMDetection's own parser of KEY=VALUE, with a message where the original would recurse for ever."""
 
     def __call__(
         self,

@@ -1,9 +1,9 @@
-"""The rolling digest of a stream: one short text that two streams share only if they delivered the same batches.
+"""The rolling digest of a stream: a short text, the same for two streams only if they delivered the same batches.
 
     digest 0 = ""        digest k = blake2b(digest k-1 │ step │ payload xxh3 │ valid)
 
-The server keeps one for what it hands out, the client one for what it was given; checkpoints store it. It can be
-taken up at any batch from its text alone.
+The server keeps one for what it hands out, the client one for what it receives; checkpoints store it. Its text alone is
+enough to continue it at any batch.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A layout says which arrays stand where in a slot.
+"""A layout says which array is where in a slot.
 
     slot  │ header 64 B │ images u8 (B,H,W,3) │pad│ boxes f32 (B,G,4) │pad│ ... │ unused up to the slot's capacity │
           0             64                    └──── every array starts on a multiple of 64 bytes, gaps are zero
 
 It travels inside every BATCH message, because H, W and G change from batch to batch, as msgpack
-``[[name, dtype, shape, offset], ...]``, and is checked against the slot's bounds by whoever receives it, before a
-single byte is read. Only four plain dtypes exist, so nothing that could hold a Python object can be described.
+``[[name, dtype, shape, offset], ...]``. The receiver checks it against the slot's bounds before it reads a single byte.
+Only four plain dtypes exist, so nothing that could hold a Python object can be described.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from shared.messages import Batch, Release
 
 
 class Lease:
-    """The right to read one batch, until `release`. Its bytes are checked before anybody gets at them: by
-    `StreamClient.next` or, where that was told not to, with the first look at `arrays` or while `copy` copies them.
+    """The right to read one batch, until `release`. Its bytes are checked before anybody can use them: by
+    `StreamClient.next` or, with ``check=False``, at the first use of `arrays` or while `copy` copies them.
 
     Args:
         release: tells the server that the slot is free.
@@ -60,7 +60,7 @@ class Lease:
         the bytes costs less here than on their own.
 
         Raises:
-            SlotCorrupted: a byte is not what the server announced; what has been copied is worth nothing.
+            SlotCorrupted: a byte is not what the server announced; what has been copied is worthless.
         """
         self._held()
         self._arena.copy_payload(

@@ -1,4 +1,4 @@
-"""A child process that does not outlive its parent, whatever kills that one."""
+"""A child process that does not outlive its parent, whatever kills the parent."""
 
 from __future__ import annotations
 

@@ -116,14 +116,14 @@ class Address:
 
 
 def default_address() -> str:
-    """Where ``python -m data_server`` listens when it is not told: one place for each user."""
+    """Where ``python -m data_server`` listens by default: one place for each user."""
     base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
     return f"ipc://{base}/unidetector-{os.getuid()}"
 
 
 def is_readable(control: zmq.Socket[bytes]) -> bool:
-    """Whether a message can be had at once. The socket's descriptor tells of changes only, and whoever sends on the
-    socket may take the news away; so this is asked before anybody sleeps."""
+    """Whether a message can be received at once. The socket's descriptor reports changes only, and a send on the socket
+    may swallow the report; so this is asked before anybody sleeps."""
     return bool(int(control.getsockopt(_EVENTS)) & _READABLE)
 
 
@@ -132,7 +132,7 @@ class ChannelClosed(Exception):
 
 
 class ChannelFull(ChannelClosed):
-    """The process at the other end does not read what it is sent; nothing more can be said to it."""
+    """The process at the other end does not read what it is sent; nothing more can be sent to it."""
 
 
 class Channel:

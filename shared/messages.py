@@ -18,13 +18,13 @@ A stream, step by step:
         on the lifeline; after the last one        ENDOFSTREAM
      9  trainer copies to the device and says,     RELEASE  slot, generation
         on the lifeline
-        after each checkpoint it says,             CHECKPOINTED where it would go on if it were killed
-        on the lifeline: heard even of one killed the moment after
+        after each checkpoint it says,             CHECKPOINTED where it would continue if it were killed
+        on the lifeline: arrives even if the trainer is killed right after
     10  in evaluation the trainer sends            PREDICTIONS (arrays as raw frames), then EVALUATE
     11  server forks an evaluator, answers         METRICS
     12  trainer ends with                          GOODBYE
 
-EOF on a lifeline or socket pair means: that process is dead; what a worker died of its nursery says (EXITED). FAILURE
+EOF on a lifeline or socket pair means that the process is dead; how a worker died its nursery reports (EXITED). FAILURE
 ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
 workers; NOTICE is a line for the log.
 
@@ -67,7 +67,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Hail(Message):
-    """First word on a lifeline. Its form never changes, so that versions can always tell each other apart."""
+    """The first message on a lifeline. Its form never changes, so that all versions recognise each other."""
 
     protocol: int
     identity: bytes
@@ -105,7 +105,7 @@ class Release(Message):
 
 @dataclass(frozen=True)
 class Checkpointed(Message):
-    """Everything before (`epoch`, `step`) is in a checkpoint: where this trainer would go on after a crash."""
+    """Everything before (`epoch`, `step`) is in a checkpoint: where this trainer would continue after a crash."""
 
     epoch: int
     step: int
@@ -140,7 +140,7 @@ class Goodbye(Message):
 
 @dataclass(frozen=True)
 class Ready(Message):
-    """The server takes this lifeline."""
+    """The server accepts this lifeline."""
 
     protocol: int
 
@@ -189,7 +189,7 @@ class Metrics(Message, large=True):
 
 @dataclass(frozen=True)
 class Failure(Message, large=True):
-    """The end of a stream, in one line for the user. `user_error`: the user can mend it (exit code 2)."""
+    """The end of a stream, in one line for the user. `user_error`: the user can correct it (exit code 2)."""
 
     text: str
     user_error: bool
@@ -282,7 +282,7 @@ class Facts(Message, large=True):
 
 @dataclass(frozen=True)
 class Started(Message):
-    """First word of a stream's nursery and of a worker; its pidfd comes with this message."""
+    """The first message of a stream's nursery and of a worker; its pidfd comes with it."""
 
 
 @dataclass(frozen=True)

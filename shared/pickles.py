@@ -1,7 +1,7 @@
 """Pickles from elsewhere, read without executing anything of theirs.
 
 A pickle is a program for a small machine; all the power it has are the functions and classes that it names. Here a name
-means only what the reader's table says it means, and any other is refused by its name. Two readers have such a table:
+means only what the reader's table says, and every other name is refused. Two readers have such a table:
 the trainer's of PyTorch's weights (`trainer.weights.formats.pickled`), the data server's of proposals
 (`data_server.files.proposal_list`).
 """
@@ -36,7 +36,7 @@ class Unpickler(pickle.Unpickler):
     Attributes:
         ALLOWED: values must be harmless, and not be changed by what a pickle can do to them: immutable, or fresh
             objects at every call, or `Call`.
-        REFUSAL: what the user is told after the refused name.
+        REFUSAL: what the message says after the refused name.
     """
 
     ALLOWED: ClassVar[dict[tuple[str, str], Any]]

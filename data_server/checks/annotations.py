@@ -1,6 +1,6 @@
 """Looks through an annotation file in COCO's format: images, boxes and classes.
 
-What MMDetection leaves out or changes without a word is told: boxes without area or outside of their image, categories
+It reports what MMDetection leaves out or changes silently: boxes without area or outside of their image, categories
 that no class of the config names, and labels that are not in the order of the config's classes (they follow the file).
 """
 

@@ -17,7 +17,7 @@ from data_server.checks.subject import Subject
 from data_server.files.image import damage
 
 THREADS = min(4, os.cpu_count() or 1)  # decoders leave Python's lock
-_AT_A_TIME = 64  # images in hand
+_AT_A_TIME = 64  # images being decoded
 _ORIENTATION = 0x0112  # EXIF
 _TURNED = (5, 6, 7, 8)
 

@@ -59,7 +59,7 @@ class Subject:
         from data_server.datasets.parts import Part  # brings torch in
 
         try:
-            with contextlib.redirect_stdout(None):  # pycocotools chats
+            with contextlib.redirect_stdout(None):  # pycocotools prints progress
                 return Part(dataset, self.number, training=self.training)
         except UserError as error:
             if not found.errors:

@@ -1,4 +1,4 @@
-"""Writes what the rows of a file of text embeddings are called, where whoever made it did not.
+"""Writes the names of the rows of a file of text embeddings that came without them.
 
     F.npy, and a list of names or an annotation file  ──►  F.names.json
 

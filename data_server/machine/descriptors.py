@@ -2,9 +2,9 @@
 
 plan = what the server needs for itself + guests (clients that have not said HELLO yet) + streams x what one needs
 
-ZeroMQ ends the whole process when it cannot accept a connection for want of a descriptor, and nobody can catch that. So
-the server lets in no more than it has descriptors for: a stream too many is refused, and of too many guests the one
-that has been silent longest is turned away.
+When ZeroMQ has no descriptor left for a connection, it ends the whole process, and nobody can catch that. So the server
+admits only as many as it has descriptors for: one stream too many is refused, and of too many guests the one that has
+been silent longest is turned away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files in which Linux tells what it counts, a key and its value on each line.
+"""Files in which Linux reports counts, one key and its value per line.
 
 /proc/<pid>/status, /proc/<pid>/smaps_rollup, /proc/meminfo     Private_Dirty:      1234 kB
 /proc/vmstat, a control group's memory.stat, memory.events      oom_kill 0

@@ -1,4 +1,4 @@
-"""How often the kernel's out-of-memory killer has struck."""
+"""How many processes the kernel's out-of-memory killer has killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _KEY = "oom_kill"
 
 
 def out_of_memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory: in this control group where it has a count, else on
+    """How many processes the kernel has killed for lack of memory: in this control group if it counts them, else on
     this machine; 0 where neither is told."""
     for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
         try:

@@ -1,4 +1,4 @@
-"""How much memory a stream will take, said and checked before it is taken.
+"""How much memory a stream will take: printed and checked before any is allocated.
 
 plan = slots x slot bytes (shared, allocated at once) + the data set (once, shared by all workers)
        + workers x what one needs for itself (measured by `data_server.workers.rehearsal`)
@@ -47,7 +47,7 @@ class MemoryPlan:
 
 
 def available() -> int:
-    """Bytes that can still be had: the machine's, or the control group's where that is less."""
+    """Bytes that are still available: the machine's, or the control group's if that is less."""
     left = _meminfo_available()
     limit, used = _number("memory.max"), _number("memory.current")
     if limit is not None and used is not None:

@@ -1,4 +1,4 @@
-"""What a process holds in memory, as ``/proc/<pid>`` tells."""
+"""What a process holds in memory, as ``/proc/<pid>`` reports it."""
 
 from __future__ import annotations
 

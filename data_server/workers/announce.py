@@ -14,7 +14,7 @@ from shared.messages import Started
 
 
 def announce(channel: Channel) -> None:
-    """Says STARTED and hands over this process' pidfd, by which it can be watched and killed without a doubt."""
+    """Sends STARTED and this process' pidfd, by which it can be watched and killed reliably."""
     pidfd = os.pidfd_open(os.getpid())
     channel.send(Started(), pidfd)
     os.close(pidfd)

@@ -1,4 +1,4 @@
-"""Nurseries: processes that hold something expensive and are forked from, so that a new worker starts in milliseconds.
+"""Nurseries: processes that hold something expensive and are forked, so that a new worker starts in milliseconds.
 
     server ──socket pair──► root nursery            torch and mmdet imported once per server (seconds)
                                │ fork (FORK)
@@ -10,8 +10,8 @@
 
 Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a
 pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one
-it was forked from. Being its workers' parent, a stream's nursery alone learns what they die of, and tells the server
-(EXITED).
+it was forked from. A stream's nursery is its workers' parent, so it alone learns how they die, and reports that to the
+server (EXITED).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    # pycocotools and plug-ins print what nobody asked for.
+    # pycocotools and plug-ins print things that nobody asked for.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     import data_server.datasets.bounds
     import data_server.workers.evaluator

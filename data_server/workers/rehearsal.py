@@ -1,9 +1,8 @@
 """What a worker will need for itself, measured before any memory is promised: a few batches, made in a process forked
 for that, as a worker would make them.
 
-They are of the images with the largest files, which are the ones that take the most memory to decode. A batch that
-kills its maker, cannot be made or is larger than the machine is not the rehearsal's to judge: the stream will name it,
-and the plan falls back on a guess.
+It uses the images with the largest files, which take the most memory to decode. A batch that kills its process, cannot
+be made or is larger than the machine is not judged here: the plan falls back on a guess, and the stream will name it.
 """
 
 from __future__ import annotations

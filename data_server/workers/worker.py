@@ -1,12 +1,11 @@
-"""A worker: makes batches, one at a time, straight into the slots it is told to write.
+"""A worker: makes batches, one at a time, straight into the slots that it is assigned.
 
     ASSIGN (step, slot, generation, samples) ──► run each sample's pipeline ──► lay the arrays out ──►
     one copy per image into the slot, padded with zeros ──► header and checksum ──► WROTE
 
-Before each sample it leaves word in the slot which one it has in hand, so that a sample that kills it is known. It is
-forked from the stream's nursery, so the data set is already built and its memory shared. It keeps no state
-between batches: killing it at any moment loses nothing but the batch in hand, which another worker makes again, with
-the same bytes.
+Before each sample it notes in the slot which one it is making, so that a sample that kills it is known. It is forked
+from the stream's nursery, so the data set is already built and its memory shared. It keeps no state between batches:
+killing it at any moment loses only the current batch, which another worker makes again, with the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def run(channel: Channel, datasets: Datasets, config: dict[str, Any], spawn: Spa
     os.close(memory)
     anonymous = Anonymous()
     inherited = anonymous.bytes()
-    held = 0  # after the batch before: to look now would keep the trainer waiting
+    held = 0  # after the batch before: looking now would keep the trainer waiting
     announce(channel)
     while True:
         assignment = channel.receive(Assign)
