@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from data_server.checks.findings import Findings
 from data_server.checks.vocabulary import compare
-from data_server.commands.names import name_rows
 from shared.embeddings import names_file
-from shared.errors import UserError
 
 CLASSES = ["cup", "table lamp", "shoe"]
 
@@ -87,11 +84,3 @@ def test_image_counts_must_be_there_and_of_the_same_classes(tmp_path: Path) -> N
 
 def test_a_head_without_names_is_not_compared() -> None:
     assert found({"type": "Shared2FCBBoxScoreHead"}) == []
-
-
-def test_names_are_written_beside_their_rows_only_when_there_is_one_for_each(tmp_path: Path) -> None:
-    path = Path(vocabulary(tmp_path))
-    assert name_rows(path, CLASSES) == names_file(path) == tmp_path / "3.names.json"
-    assert found({"zeroshot_path": str(path)}) == []
-    with pytest.raises(UserError, match=r"3\.npy has 3 rows, there are 2 names; one for each row is expected"):
-        name_rows(path, CLASSES[:2])

@@ -3,46 +3,23 @@
 import os
 import pickle
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_server.__main__ import main
 from data_server.files import proposal_list
-from data_server.files.proposal_file import ProposalFile, Writer
+from data_server.files.proposal_file import Writer
 from shared.arena import slot_bytes_for
 from shared.batch import layout_of
 from shared.errors import UserError
 from tests.cluster import digests, wait_for
+from tests.data_server.proposals import MODEL, true_boxes, write
 from tests.photos import EMPTY, IMAGES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, config_of, write_annotations
 
 LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
 PROPOSALS = {"type": "LoadProposals", "load_score": True}
 STEPS = 24
-MODEL = "5f" * 16
-
-
-def true_boxes(folder) -> dict[int, np.ndarray]:
-    """As proposals with descending scores, f32 (n,5), by image id: the image without boxes has none."""
-    content = annotations_of(folder)
-    found = {image["id"]: [] for image in content["images"]}
-    for one in content["annotations"]:
-        x, y, w, h = one["bbox"]
-        found[one["image_id"]].append([x, y, x + w, y + h, 0.9 - 0.1 * len(found[one["image_id"]])])
-    return {identity: np.array(rows, np.float32).reshape(-1, 5) for identity, rows in found.items()}
-
-
-def write(folder, proposals=None, order=None, model=MODEL, title="all"):
-    """A file of ours in `folder`/proposals."""
-    proposals = true_boxes(folder) if proposals is None else proposals
-    images = [(image["id"], f"images/{image['file_name']}") for image in annotations_of(folder)["images"]]
-    images = images if order is None else [images[place] for place in order]
-    writer = Writer(folder / "proposals", title, images, model, "a test")
-    rows = [proposals[identity] for identity, _ in images]
-    writer.append(0, np.array([len(one) for one in rows]), np.concatenate(rows))
-    return writer.path
 
 
 @pytest.fixture
@@ -227,31 +204,13 @@ def test_a_proposal_that_is_no_box_is_named(cluster, folder):
     assert "proposal 0 of the data set's image 3 is [" in text and "nan" in text
 
 
-@pytest.mark.parametrize("damage", ["short", "header", "format", "text"])
-def test_a_damaged_file_is_refused(folder, damage):
-    file = write(folder)
-    content = file.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    file.write_bytes(
-        {
-            "short": content[:-8],
-            "header": struct.pack("<Q", 1 << 60) + content[8:],
-            "format": content.replace(b"unidetector-proposals 1", b"unidetector-proposals 9"),
-            "text": b"x" * 20,
-        }[damage]
-    )
-    assert length < len(content)
-    with pytest.raises(UserError, match="cut short, or not made by --task propose"):
-        ProposalFile.open(file)
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"proposal_file": "gone.pkl"}, "'gone.pkl': there is neither '.*gone.pkl' nor '.*set/gone.pkl'"),
         ({}, "has LoadProposals in its pipeline and no proposal_file"),
         ({"proposal_file": "all.json", "pipeline": TRAIN_PIPELINE}, "has proposal_file and no LoadProposals"),
-        ({"pipeline": ({**PROPOSALS, "num_max": 1}, *TRAIN_PIPELINE), "proposal_file": "x"}, "no 'num_max'"),
+        ({"pipeline": ({**PROPOSALS, "num_max": 1}, *TRAIN_PIPELINE), "proposal_file": "x"}, "LoadProposals: unknown key 'num_max'"),
         ({"pipeline": (PROPOSALS, {"type": "Expand"}, *TRAIN_PIPELINE), "proposal_file": "x"}, "Expand moves the"),
         ({"proposal_file": "all.json"}, "its pickle is damaged"),
     ],
@@ -260,78 +219,6 @@ def test_a_config_that_cannot_be_served_is_refused(cluster, folder, keys, messag
     keys = {"pipeline": (LOAD, PROPOSALS, *TRAIN_PIPELINE[1:]), **keys}
     with pytest.raises(UserError, match=message):
         cluster.open(config_of(folder, **keys))
-
-
-def calls(module: str, name: str) -> bytes:
-    return b"\x80\x02" + f"c{module}\n{name}\n".encode() + b"(X" + struct.pack("<I", 8) + b"executed" + b"tR."
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [("os", "mkdir"), ("builtins", "eval"), ("posix", "system"), ("numpy", "load"), ("pickle", "loads")],
-)
-def test_a_pickle_that_asks_for_anything_else_is_refused_by_its_name(folder, monkeypatch, module, name):
-    monkeypatch.chdir(folder)
-    (folder / "evil.pkl").write_bytes(calls(module, name))
-    with pytest.raises(UserError, match=rf"its pickle asks for {module}.{name}, .* nothing was executed"):
-        proposal_list.read(folder / "evil.pkl")
-    assert not (folder / "executed").exists()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [{"a": 1}, [1, 2], [np.array(["a"], object)], [np.zeros((2, 3))], [np.zeros((2, 5), np.int64)], [np.zeros(5)]],
-    ids=["dict", "numbers", "objects", "columns", "integers", "flat"],
-)
-def test_a_pickle_of_something_else_is_refused(folder, content):
-    (folder / "odd.pkl").write_bytes(pickle.dumps(content, 4))
-    with pytest.raises(UserError, match=r"proposal file '.*odd.pkl'"):
-        proposal_list.read(folder / "odd.pkl")
-
-
-def test_a_file_grows_in_steps_that_a_crash_may_repeat(folder):
-    truth = true_boxes(folder)
-    images = [(identity, f"images/{identity}.jpg") for identity in truth]
-    rows = list(truth.values())
-    writer = Writer(folder / "p", "t", images, MODEL, "")
-
-    def add(first, end):
-        writer = Writer(folder / "p", "t", images, MODEL, "")
-        writer.append(first, np.array([len(one) for one in rows[first:end]]), np.concatenate(rows[first:end]))
-
-    add(0, 5)
-    add(3, 8)
-    assert writer.done == 8 and not writer.path.exists()
-    with pytest.raises(UserError, match=r"proposals of image 9 for .*, which has 8"):
-        add(9, 12)
-    add(8, 12)
-    assert [path.name for path in (folder / "p").iterdir()] == [writer.path.name]
-    file = ProposalFile.open(writer.path)
-    np.testing.assert_array_equal(file.rows, np.concatenate(rows))
-    assert file.images == images and file.model == MODEL
-
-
-def test_the_file_is_a_safetensors_file(folder):
-    safetensors = pytest.importorskip("safetensors.numpy")
-    file = write(folder)
-    arrays = safetensors.load_file(file)
-    np.testing.assert_array_equal(arrays["proposals"], ProposalFile.open(file).rows)
-    assert arrays["counts"].sum() == len(arrays["proposals"])
-
-
-def test_the_command_writes_upstreams_list_in_the_order_of_the_annotation_file(folder, capsys):
-    file, out = write(folder, order=np.random.default_rng(0).permutation(IMAGES)), folder / "new" / "rp.pkl"
-    arguments = ["proposals", "--file", str(file), "--annotations", str(folder / "all.json"), "--out", str(out)]
-    assert main(arguments) == 0
-    assert capsys.readouterr().out == f"{out}: 21 proposals of 12 images\n"
-    for image, rows in zip(annotations_of(folder)["images"], pickle.loads(out.read_bytes()), strict=True):
-        np.testing.assert_array_equal(rows, true_boxes(folder)[image["id"]])
-        assert rows.dtype == np.float32 and rows.shape[1] == 5
-    content = annotations_of(folder)
-    content["images"][2]["id"] = 1
-    write_annotations(folder, content)
-    assert main(arguments) == 2
-    assert "none for 1 of the 12 images of" in (error := capsys.readouterr().err) and "'02.jpg', id 1;" in error
 
 
 def test_all_workers_share_one_map_of_the_file(cluster, folder):

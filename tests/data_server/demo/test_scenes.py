@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from data_server.commands.scenes import main
 from data_server.demo.scenes import MIN_VISIBLE, draw_scene, generate
 from data_server.demo.vocabulary import TRAINING_SETS, VALIDATION_SETS
 from shared.embeddings import read_names
@@ -215,14 +214,6 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
         process.send_signal(signal.SIGINT)
     assert process.returncode != 0
     assert not any(tmp_path.iterdir())
-
-
-def test_the_command_makes_the_data_set_it_is_asked_for(tmp_path, capsys):
-    out = tmp_path / "demo"
-    main(["--out", str(out), "--seed", "5", "--train-images", "2", "--val-images", "1"])
-    assert json.loads((out / "scenes.json").read_text())["seed"] == 5
-    assert len(list(out.glob("*/*.jpg"))) == 6
-    assert str(out) in capsys.readouterr().out
 
 
 def test_the_generator_needs_neither_framework():

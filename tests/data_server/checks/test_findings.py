@@ -1,0 +1,20 @@
+"""What a check has found is counted by kind, with its first few places."""
+
+from data_server.checks.findings import SHOWN, Findings
+
+
+def test_errors_come_first_and_kinds_are_counted() -> None:
+    found = Findings()
+    for number in range(1200):
+        found.warning("crooked lines", f"line {number}")
+    found.error("no lines at all")
+    assert (found.errors, found.warnings) == (1, 1)
+    error, warning = map(str, found)
+    assert error == "ERROR   no lines at all"
+    assert warning == "warning 1,200 crooked lines: " + ", ".join(f"line {n}" for n in range(SHOWN)) + ", ..."
+
+
+def test_a_few_places_are_all_shown() -> None:
+    found = Findings()
+    found.error("crooked lines", "line 7")
+    assert [str(finding) for finding in found] == ["ERROR   1 crooked lines: line 7"]

@@ -1,0 +1,41 @@
+"""``ProposalFile`` in EVALUATE: predictions are kept as proposals, in the order of the data set's images."""
+
+import numpy as np
+import pytest
+
+from data_server.files.proposal_file import ProposalFile
+from shared.errors import UserError
+from tests.data_server.proposals import MODEL
+from tests.data_server.workers.test_evaluator import predictions_for, validation_batches
+from tests.photos import IMAGES, config_of
+
+
+def test_predictions_become_proposals_in_as_many_calls_as_it_takes(cluster, photos, tmp_path):
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    predictions = list(predictions_for(list(validation_batches(client, 3))))
+    order = {"type": "ProposalFile", "folder": str(tmp_path), "model": MODEL, "about": "a test"}
+    assert client.evaluate([], [{**order, "first": 0}]) == {"images_done": 0}
+    assert client.evaluate(predictions[:1], [{**order, "first": 0}]) == {"images_done": 5}
+    assert client.evaluate(predictions[1:], [{**order, "first": 5}]) == {"images_done": IMAGES}
+    (path,) = tmp_path.iterdir()
+    file = ProposalFile.open(path)
+    assert path.name.startswith("all-") and file.model == MODEL
+    np.testing.assert_array_equal(file.counts, np.concatenate([one["counts"] for one in predictions]))
+    np.testing.assert_array_equal(file.rows[:, :4], np.concatenate([one["boxes"] for one in predictions]))
+
+
+def test_predictions_of_more_images_than_there_are_are_refused(cluster, photos, tmp_path):
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    predictions = list(predictions_for(list(validation_batches(client, 3))))
+    order = {"type": "ProposalFile", "folder": str(tmp_path / "new"), "model": MODEL, "about": "a test", "first": 0}
+    with pytest.raises(UserError, match=r"proposals of 17 images for .*; the data set has 12"):
+        client.evaluate([*predictions, predictions[0]], [order])
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(cluster, photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
+    predictions = list(predictions_for(list(validation_batches(client, 1))))
+    order = {"type": "ProposalFile", "folder": str(tmp_path / "file" / "new"), "model": MODEL, "about": "", "first": 0}
+    with pytest.raises(UserError, match=r"cannot write .*; choose another proposal_dir"):
+        client.evaluate(predictions, [order])
