@@ -210,7 +210,7 @@ def test_a_proposal_that_is_no_box_is_named(cluster, folder):
         ({"proposal_file": "gone.pkl"}, "'gone.pkl': there is neither '.*gone.pkl' nor '.*set/gone.pkl'"),
         ({}, "has LoadProposals in its pipeline and no proposal_file"),
         ({"proposal_file": "all.json", "pipeline": TRAIN_PIPELINE}, "has proposal_file and no LoadProposals"),
-        ({"pipeline": ({**PROPOSALS, "num_max": 1}, *TRAIN_PIPELINE), "proposal_file": "x"}, "LoadProposals: unknown key 'num_max'"),
+        ({"pipeline": ({**PROPOSALS, "num_max": 1}, *TRAIN_PIPELINE), "proposal_file": "x"}, "unknown key 'num_max'"),
         ({"pipeline": (PROPOSALS, {"type": "Expand"}, *TRAIN_PIPELINE), "proposal_file": "x"}, "Expand moves the"),
         ({"proposal_file": "all.json"}, "its pickle is damaged"),
     ],
