@@ -1,7 +1,7 @@
 """A table in a terminal, or as plain text where the output goes elsewhere.
 
-On a terminal the header is bold, and text that is too wide is folded; numbers never are. Anywhere else nothing is
-folded, and the text holds no control characters::
+On a terminal the header is bold, and text that is too wide is folded between words. Anywhere else nothing is folded,
+and the text holds no control characters::
 
     proposals      AR  images
     ----------  -----  ------
@@ -29,12 +29,12 @@ def table(rows: Sequence[Sequence[Cell]]) -> str:
 
     Text is set left, numbers right, floats with three decimals.
     """
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console()
     header, *body = rows
     grid = Table.grid(padding=(0, GAP))
     for column in zip(*(body or [header]), strict=True):
         numeric = not any(isinstance(cell, str) for cell in column)
-        grid.add_column(justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        grid.add_column(justify="right" if numeric else "left")
     grid.add_row(*(Text(str(name), "bold") for name in header))
     rule = Rule(characters="─" if console.is_terminal else "-", style="dim")
     grid.add_row(*[rule] * len(header))

@@ -88,6 +88,6 @@ def _for_page(document: str) -> ElementTree.Element:
             element.text = None
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in ("metadata", "style"):
+            if child.tag == "style":
                 parent.remove(child)
     return root

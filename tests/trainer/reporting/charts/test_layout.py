@@ -12,6 +12,7 @@ from trainer.reporting.charts.layout import HEIGHT, MARKED_POINTS, WIDTH, shorte
 from trainer.reporting.charts.style import COLOURS
 
 BLUE, ORANGE, *_ = COLOURS
+pytestmark = pytest.mark.filterwarnings("error")
 LONG = "a name that is much too long for the little room there is " * 4
 
 
@@ -88,6 +89,12 @@ def test_odd_values_are_drawn_within_the_chart(y: list[float], logarithmic: bool
     shown = [point for part in drawn.lines(BLUE) for point in part] + drawn.marks(BLUE)
     assert bool(shown) == any(math.isfinite(value) and (value > 0 or not logarithmic) for value in y)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in shown)
+
+
+def test_a_chart_of_nothing_has_axes_from_0_to_1() -> None:
+    for logarithmic in (False, True):
+        drawn = Drawn(line([math.nan, math.inf], logarithmic))
+        assert drawn.beside("y") == ["0", "0.2", "0.4", "0.6", "0.8", "1"] and drawn.beside("x") == ["0", "1"]
 
 
 def test_few_points_are_marked_of_many_only_those_without_a_neighbour() -> None:
