@@ -34,7 +34,7 @@ def read_strictly(path: str | Path) -> dict[str, Any]:
     """The content of a file that MMDetection can use.
 
     Raises:
-        UserError: it cannot, for want of a list, a key or a value of the right type; names the first such entry.
+        UserError: a list, a key or a value of the right type is missing; names the first such entry.
     """
     content = _read(path, _MMDETECTION)
     for number, annotation in enumerate(content["annotations"]):

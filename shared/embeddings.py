@@ -52,7 +52,7 @@ def names_file(embeddings: str | os.PathLike[str]) -> Path:
 
 
 def compared(name: str) -> str:
-    """What two names have in common that are the same but for case and the blanks between words."""
+    """The form of a name that is compared: without regard to case and to the blanks between words."""
     return " ".join(name.casefold().split())
 
 
@@ -62,7 +62,7 @@ def write_names(embeddings: str | os.PathLike[str], names: list[str]) -> None:
 
 
 def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:
-    """The names of the rows of `embeddings`; None where no file tells them.
+    """The names of the rows of `embeddings`; None where there is no file of them.
 
     Raises:
         UserError: the file is no JSON list of names, or one of them is empty.

@@ -22,7 +22,7 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
     Args:
         partial: the name of the file that grows. By default it is made of `path`'s, so that writers of several files
             in one folder do not meet; a writer whose file names change from one attempt to the next gives one of its
-            own, so that what a kill leaves behind is overwritten all the same.
+            own, so that what a kill leaves behind is still overwritten.
 
     Raises:
         OSError: the file cannot be written.

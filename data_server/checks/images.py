@@ -72,7 +72,7 @@ def _batches(images: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:
 
 
 def _decoded(image: ImageRecord) -> tuple[str | None, tuple[int, int]]:
-    """What keeps a file from being decoded, or None; and its width and height as OpenCV shows it, turned upright."""
+    """Why a file cannot be decoded, or None; and its width and height as OpenCV shows it, turned upright."""
     path = image[0]
     if fault := damage(path):
         return fault, (0, 0)

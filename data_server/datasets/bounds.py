@@ -1,4 +1,4 @@
-"""What the server must know of a data set before it can plan: how many images, which are wide, how many boxes, how
+"""What the server must know about a data set before it can plan: how many images, which are wide, how many boxes, how
 large a batch can get.
 
 The largest padded batch follows from the pipeline's own resizing:

@@ -1,4 +1,4 @@
-"""Builds MMDetection data sets and says what the server must know of them.
+"""Builds MMDetection data sets and reports what the server must know about them.
 
 A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
 UniDetector's have been taken out:
@@ -8,7 +8,7 @@ UniDetector's have been taken out:
                      it go ``proposal_model`` and the pipeline's ``LoadProposals``.
 
 A COCO file's categories all count, unless ``metainfo.classes`` names some. A box's label is the place of its category
-among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` are the names by label.
+among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` has the names by label.
 
 Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
 its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
@@ -136,8 +136,8 @@ class Datasets:
         return [part.classes for part in self.parts]
 
     def facts(self) -> tuple[np.ndarray, int, str]:
-        """int64 (images, 2), width and height of each; the most boxes that one has; a fingerprint of the annotations
-        and proposals, which does not depend on where the files are."""
+        """int64 (images, 2), width and height of each; the largest number of boxes of one; a fingerprint of the
+        annotations and proposals, which does not depend on where the files are."""
         sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
         places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
         for row, (part, index) in enumerate(places):

@@ -80,7 +80,7 @@ class Settings:
             if step.get("type") in _SILENT:
                 raise UserError(
                     f"{step['type']} moves the image without saying how, so proposals cannot follow; "
-                    "take it or LoadProposals out of the pipeline"
+                    "remove it or LoadProposals from the pipeline"
                 )
 
 
@@ -113,8 +113,8 @@ class Proposals:
         else:
             if settings.model:
                 raise UserError(
-                    f"proposal file {str(self.path)!r}: a pickled list does not say which model made it; take "
-                    "proposal_model out of the config"
+                    f"proposal file {str(self.path)!r}: a pickled list does not say which model made it; remove "
+                    "proposal_model from the config"
                 )
             file, places = _of_list(self.path, dataset, images, annotations)
         self.path = file.path
@@ -131,7 +131,7 @@ class Proposals:
 
     @property
     def most(self) -> int:
-        """The most that one image has; at least 1."""
+        """The largest number that one image has; at least 1."""
         return max(1, int(self._counts.max(initial=0)))
 
     def of(self, index: int) -> np.ndarray:
@@ -189,7 +189,7 @@ def _located(settings: Settings) -> Path:
 
 
 def _places(file: ProposalFile, images: list[ImageKey]) -> np.ndarray:
-    """Where each of `images` stands in the file, int64 (images,).
+    """The place of each of `images` in the file, int64 (images,).
 
     Raises:
         UserError: one is not there.

@@ -153,6 +153,6 @@ def _check_complete(path: str | None) -> None:
         file.seek(-_TAIL_BYTES, 2)
         if file.read() == _JPEG_END:
             return
-    # Some cameras append bytes after the end marker: only a full decode tells those files from truncated ones.
+    # Some cameras append bytes after the end marker: only a full decode distinguishes those files from truncated ones.
     if fault := damage(path):
         raise BadSample(f"image {path!r}: {fault}")

@@ -8,7 +8,7 @@ from shared.errors import described
 
 
 def damage(path: str) -> str | None:
-    """What keeps a file from being decoded to its end; None for a good image."""
+    """Why a file cannot be decoded to its end; None for a good image."""
     try:
         with Image.open(path) as image:
             image.load()

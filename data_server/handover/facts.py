@@ -1,4 +1,4 @@
-"""What a stream's nursery tells the server about the data set that it has built."""
+"""What a stream's nursery reports to the server about the data set that it has built."""
 
 from __future__ import annotations
 

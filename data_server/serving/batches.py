@@ -2,10 +2,10 @@
 
     plan ──assign──► a worker ──wrote──► ready ──lease──► the trainer
      ▲                  │
-     └──worker_died─────┘    again, the sample that was in hand first; without it, when `blame` finds it to be poison
+     └──worker_died─────┘    again, that sample first; without it, if `blame` finds it to be poison
 
-The books of a stream that has its memory, whether a trainer reads it or not. Nothing here touches a process or a
-socket; decisions about slots are the ledger's.
+It keeps the books of a stream that has its memory, whether a trainer reads it or not. Nothing here touches a process or
+a socket, and the ledger decides about slots.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Batches:
     """All batches of one stream, from the cursor on that its trainer would resume from.
 
     Attributes:
-        memory: descriptor of the arena; whoever is done with the stream closes it.
-        resume_at: the step that the trainer would go on from if it were killed now.
+        memory: descriptor of the arena; closed by the one that ends the stream.
+        resume_at: the step at which the trainer would continue if it were killed now.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, welcome: Welcome, memory_plan: MemoryPlan, memory: int) -> None:
@@ -65,11 +65,11 @@ class Batches:
         """Those that the trainer of `hello` asks for.
 
         Args:
-            facts, dataset: what its data set is like, as the nursery has said it.
+            facts, dataset: what the nursery reported about its data set.
             make_room: frees memory; returns whether it could.
 
         Raises:
-            UserError: they cannot be had from this data set, or not on this machine.
+            UserError: this data set or this machine cannot provide them.
         """
         config = from_plain(hello.config)
         plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size)
@@ -90,7 +90,7 @@ class Batches:
         self.resume_at = self._plan.cursor(epoch, step)
 
     def rewind(self) -> None:
-        """The trainer has let go of everything; the next one begins at `resume_at`."""
+        """The trainer holds nothing any more; the next one begins at `resume_at`."""
         self.ledger.rewind(self.resume_at)
 
     # The workers' side ------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Batches:
         return True
 
     def worker_died(self, worker: int) -> Assignment | None:
-        """Returns what it was making, None when it was idle or the batch was wanted no longer."""
+        """Returns what it was making, None when it was idle or the batch was no longer wanted."""
         if worker in self._idle:
             self._idle.remove(worker)
         return self.ledger.worker_died(worker)

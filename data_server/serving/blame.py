@@ -1,11 +1,11 @@
-"""What a worker died of, and which samples are to blame.
+"""How a worker died, and which samples are to blame.
 
     a worker dies over a sample ──► suspect: the batch is made again, that sample first and alone
-        it dies again, by its own doing ──► poison: quarantined; the stream ends or the next sample takes its place
+        it dies again, through its own fault ──► poison: quarantined; the stream ends or the next sample takes its place
 
-A worker's own doing is a crash (SIGSEGV, SIGABRT, ...), an exit, or the kernel's out-of-memory killer. A worker that
-somebody killed proves nothing against the sample in hand: the batch is made again as often as that happens, up to a
-bound that only something systematic reaches.
+Its own fault is a crash (SIGSEGV, SIGABRT, ...), an exit, or the kernel's out-of-memory killer. A worker that somebody
+killed from outside proves nothing against its sample: the batch is made again as often as that happens, up to a bound
+that only a systematic cause reaches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, s
 @dataclass(frozen=True)
 class Death:
     """How a worker ended: by a signal (its number, or 0), with an exit code, by the out-of-memory killer; `known` is
-    False when nobody was left to tell."""
+    False when nobody was left to report it."""
 
     signal: int = 0
     code: int = 0
@@ -37,7 +37,7 @@ class Death:
 
     def __str__(self) -> str:
         if self.out_of_memory:
-            return "was killed for want of memory"
+            return "was killed by the out-of-memory killer"
         if self.signal:
             return f"was killed by {signal.Signals(self.signal).name}"
         return f"ended with code {self.code}" if self.known else "died"
@@ -69,7 +69,7 @@ class Suspects:
         if not place or not death.own_doing:
             return False
         suspect, deaths = self._suspects.get(step, (place, 0))
-        deaths = deaths + 1 if suspect == place else 1  # a suspect that others are found dead after is innocent
+        deaths = deaths + 1 if suspect == place else 1  # a death over another sample clears the suspect
         self._suspects[step] = (place, deaths)
         return deaths == _DEATHS_OF_POISON
 

@@ -19,8 +19,8 @@ class Client:
     Attributes:
         identity: its ZeroMQ identity.
         digest: the rolling digest of all that it has been given, since the beginning of the stream.
-        ended: it has been told that there is nothing more.
-        deaf: it does not read what it is told.
+        ended: it has been sent the end of the stream.
+        deaf: it does not read what it is sent.
     """
 
     def __init__(self, identity: bytes, lifeline: Channel, digest: str) -> None:
@@ -32,7 +32,7 @@ class Client:
         self._predictions: list[tuple[Predictions, bytes]] = []
 
     def tell(self, message: Message, *descriptors: int) -> None:
-        """Says something on the lifeline. A client that is dead does not hear it; its EOF is in the poll loop."""
+        """Sends on the lifeline. A dead client does not hear it; its EOF is in the poll loop."""
         try:
             self.lifeline.send(message, *descriptors)
         except ChannelFull:

@@ -61,7 +61,7 @@ class Evaluation:
         self._channel = channel
 
     def lost(self) -> None:
-        """The evaluator is dead, or is wanted no longer: it ends when it notices."""
+        """The evaluator is dead, or no longer wanted: it ends when it notices."""
         if self._channel is not None:
             self._loop.forget(self._channel.fileno())
             self._channel.close()

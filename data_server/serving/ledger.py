@@ -1,7 +1,7 @@
 """The ledger: who may touch which slot, and which step comes next. A pure state machine: no I/O, no clock, standard
 library only.
 
-One ledger per stream. It alone owns the state of the stream's slots; everybody else asks it and does what it says.
+There is one per stream. It alone owns the state of the stream's slots; everybody else asks it and does what it says.
 
     slot:   FREE ──assign──► WRITING ──wrote──► READY ──lease──► LEASED
               ▲                 │  │              │                │
@@ -14,7 +14,7 @@ One ledger per stream. It alone owns the state of the stream's slots; everybody 
     transition    from          to            said by
     assign        FREE          WRITING       the stream, for an idle worker
     wrote         WRITING       READY         the worker that was assigned
-                  QUARANTINED   FREE          the same: what it wrote is wanted no longer
+                  QUARANTINED   FREE          the same: what it wrote is no longer wanted
     worker_died   WRITING       FREE          the kernel, about the worker
                   QUARANTINED   FREE          the same
     lease         READY         LEASED        the stream, in step order
@@ -23,8 +23,8 @@ One ledger per stream. It alone owns the state of the stream's slots; everybody 
                   READY         FREE          the same; it stays READY when its step is among the next ones
                   WRITING       QUARANTINED   the same; it stays WRITING when its step is among the next ones
 
-A slot leaves WRITING, QUARANTINED and LEASED only when whoever used it has said so or is known to be dead; no time-out
-frees anything. Work that is not wanted while its worker lives is waited for in QUARANTINED.
+A slot leaves WRITING, QUARANTINED and LEASED only when its user has said so or is known to be dead; no time-out frees
+anything. QUARANTINED is for work that is no longer wanted while its worker lives.
 
 The step to be written next is always the first one, from the next delivery on, that is neither WRITING nor READY. So
 every step in these two states is among the next `len(slots)` ones, and the step that the client waits for can never be
@@ -117,7 +117,7 @@ class Ledger:
 
     def worker_died(self, worker: int) -> Assignment | None:
         """WRITING, QUARANTINED -> FREE for the slot that a dead worker was writing; returns what it was writing, None
-        when it was idle or the batch was wanted no longer."""
+        when it was idle or the batch was no longer wanted."""
         for index, entry in enumerate(self.slots):
             if entry.worker == worker:
                 lost = Assignment(entry.step, index, entry.generation)
@@ -143,7 +143,7 @@ class Ledger:
         self._free(self._entry(slot, generation, SlotState.LEASED))
 
     def rewind(self, step: int) -> None:
-        """The client is known to have let go of everything; the next delivery is `step`, earlier or later than it would
+        """The client has released everything or is dead; the next delivery is `step`, earlier or later than it would
         have been. What has been written, or is being written, of the next steps stays."""
         self.next_delivery = step
         for entry in self.slots:

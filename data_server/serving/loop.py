@@ -1,8 +1,7 @@
-"""The server's poll loop: descriptors and ZeroMQ sockets with a callback each, and timers. Nothing in here blocks but
-the poll.
+"""The server's poll loop: descriptors and ZeroMQ sockets with a callback each, and timers. Only the poll blocks.
 
-A ZeroMQ socket has a descriptor, too, but that one tells of changes only, and whoever sends on the socket may take the
-news away; so each socket is asked itself whether it has something to read before the loop goes to sleep.
+A ZeroMQ socket has a descriptor too, but it reports changes only, and a send on the socket may swallow the report. So
+each socket is asked whether it has something to read before the loop goes to sleep.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Loop:
         self._timers[callback] = time.monotonic() + seconds
 
     def cancel(self, callback: Callback) -> None:
-        """Undoes `after`, when it is not too late."""
+        """Undoes `after`, if it is not too late."""
         self._timers.pop(callback, None)
 
     def run(self) -> None:
@@ -67,7 +66,7 @@ class Loop:
                     callback()
 
     def _wait(self) -> list[int | zmq.Socket[bytes]]:
-        """What can be read, at least one unless a timer comes first or a socket's descriptor has told of a change."""
+        """What can be read: at least one, unless a timer comes first or a socket's descriptor has reported a change."""
         talking = [socket for socket in self._sockets if is_readable(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())
         return [*(descriptor for descriptor, _ in events), *talking]

@@ -1,15 +1,15 @@
-"""What a stream has done and whom it has been waiting for: plain counts, and the seconds of two stalls.
+"""What a stream has done and what it has been waiting for: plain counts, and the seconds of two stalls.
 
     stall      lasts while                                                                      who waits for whom
     DATA       the trainer has credit left, steps are left, and the next batch is not READY     trainer for workers
     COMPUTE    no slot is FREE, all workers are idle, and batches are left to be made           workers for trainer
     none       otherwise: both are at work, or there is no trainer, or nothing left to do
 
-The stream says how it stands whenever its ledger has nothing more to hand out; the clock is read at the changes only.
-The meter is touched by the server's one thread and by nobody else.
+The stream reports its state whenever its ledger has nothing more to hand out; the clock is read only when it changes.
+Only the server's one thread touches the meter.
 
-DATA is what the server can see. A trainer that has given all its batches back may be at work on copies of them, so the
-time that its device really waits lies between nothing and that; the trainer itself measures it.
+DATA is what the server can see. A trainer that has returned all its batches may be working on copies of them, so the
+time that its device really waits is between zero and DATA; the trainer itself measures it.
 """
 
 from __future__ import annotations

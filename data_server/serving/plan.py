@@ -1,4 +1,4 @@
-"""What is in batch k: a pure function of (data set, seed, rank, world size, k), whatever the workers do.
+"""What is in batch k: a pure function of (data set, seed, rank, world size, k), not of what the workers do.
 
     epoch ──seed──► permutation ──aspect ratio──► groups ──cut──► batches ──seed──► their order ──rank──► this stream's
 
@@ -10,8 +10,7 @@ Each group (wide images, high images) is filled up to whole batches by repeating
 GroupSampler does, so an epoch has the same number of steps every time. Without shuffling the order is the data set's
 own, and only the last batch is filled up, by repeating its last image; those repetitions are marked as not valid.
 
-Every sample is seeded by itself, from (seed, epoch, its place in the epoch), never by the worker that happens to make
-it.
+Every sample has its own seed, from (seed, epoch, its place in the epoch), whichever worker makes it.
 """
 
 from __future__ import annotations

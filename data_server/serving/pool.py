@@ -9,8 +9,8 @@
                             EXITED from its nursery; or pidfd readable, when its nursery is dead
                                             └──► its slot goes back, another is spawned
 
-A worker's nursery reaps it and says what it died of; a nursery's own death is the EOF of its socket. A nursery takes
-its workers with it; the pool then has the server fork a new one, builds the data set again and goes on. Decisions about
+A worker's nursery reaps it and reports how it died; a nursery's own death is the EOF of its socket. A nursery takes its
+workers with it; the pool then has the server fork a new one, builds the data set again and continues. Decisions about
 slots and steps are not made here but in the ledger. What dies again and again before it has done anything ends the
 stream.
 """
@@ -49,7 +49,7 @@ MAX_STILLBORN = 3
 
 
 class Events(Protocol):
-    """What a pool tells its stream. Restarts are counted in `meter`."""
+    """What a pool reports to its stream. Restarts are counted in `meter`."""
 
     meter: Meter
 
@@ -174,7 +174,7 @@ class Pool:
         self._nursery.forget(self._loop)
         if self._evaluation is not None and self._evaluation.judging:
             self._evaluation.lost()
-            self._evaluation.starts -= 1  # the evaluator dies with its nursery, by no doing of its own
+            self._evaluation.starts -= 1  # the evaluator dies with its nursery, through no fault of its own
         self._events.meter.nursery_restarts += 1
         self._events.notice("the process that holds the data set died; building it again")
         orphans = [number for number, worker in self._workers.items() if worker.nursery is self._nursery]
@@ -206,7 +206,7 @@ class Pool:
         process = self._workers[worker]
         try:
             messages = process.channel.read(Started, Wrote, Failure)
-        except (ChannelClosed, MessageError):  # what it died of will be said by its nursery
+        except (ChannelClosed, MessageError):  # its nursery will report how it died
             self._loop.forget(process.channel.fileno())
             process.kill()
             return

@@ -2,9 +2,9 @@
 
     HTTP thread ──question, one byte──► poll loop: reads all meters and ledgers ──families──► HTTP thread ──text──►
 
-HTTP is served in a thread of its own that never looks at a stream: it asks the poll loop and waits, so every number of
-a scrape is read in the one thread that changes it, at one moment, and nothing needs a lock. Between scrapes this costs
-nothing. One connection is served at a time; the others wait in the kernel, where they take none of the descriptors that
+HTTP has a thread of its own that never looks at a stream: it asks the poll loop and waits. So all numbers of a scrape
+are read at one moment, in the one thread that changes them, and nothing needs a lock. Between scrapes this costs
+nothing. One connection is served at a time; the others wait in the kernel, where they use none of the descriptors that
 the streams need.
 """
 
@@ -41,14 +41,14 @@ class Measured(Protocol):
 
 class _Server(WSGIServer):
     def handle_error(self, *_: object) -> None:
-        """A scraper that goes away, or says nothing for `_CLIENT_SECONDS`, is nothing to report."""
+        """A scraper that goes away, or is silent for `_CLIENT_SECONDS`, is not worth reporting."""
 
 
 class _Handler(WSGIRequestHandler):
     timeout = _CLIENT_SECONDS
 
     def log_message(self, *_: object) -> None:
-        """Scrapes are no news."""
+        """Scrapes are not logged."""
 
 
 class Exporter:
@@ -67,12 +67,12 @@ class Exporter:
         except OSError as error:
             raise UserError(
                 f"--prometheus {host}:{port}: cannot listen there: {error.strerror}; "
-                "choose another port, or stop what has it"
+                "choose another port, or stop what is using it"
             ) from None
         threading.Thread(target=http.serve_forever, name="metrics", daemon=True).start()
 
     def attach(self, loop: Loop, streams: Mapping[bytes, Measured], lingering: Collection[Measured]) -> None:
-        """Has `loop` answer what is asked from now on. The collections are the server's own, read at each scrape."""
+        """Has `loop` answer scrapes from now on. The collections are the server's own, read at each scrape."""
 
         def answer() -> None:
             self._asked.recv(1)
@@ -99,7 +99,7 @@ class Exporter:
 
 
 def _families(streams: Iterable[Measured]) -> list[Metric]:
-    """All that is told of streams; one that is still building its data set has no slots yet."""
+    """All metrics of streams; one that is still building its data set has no slots yet."""
 
     def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(_PREFIX + name, text, labels=["stream", *labels])

@@ -26,7 +26,7 @@ class RootNursery:
     """A root nursery that is being started, or runs.
 
     Args:
-        log: is told when it has died.
+        log: called with a line when it has died.
     """
 
     def __init__(self, log: Callable[[str], None]) -> None:

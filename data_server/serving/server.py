@@ -5,8 +5,8 @@ nursery.
                                                               ▲                 └──EOF──► dormant ──time──► gone
                                                               └────HELLO of the same stream──┘
 
-All it does itself is to route: what a client says to its stream, what a stream says to its client. A client that breaks
-the protocol loses its stream, nobody else notices.
+All it does itself is routing: from a client to its stream, from a stream to its client. A client that breaks the
+protocol loses its stream; nobody else notices.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from shared.messages import (
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
     from data_server.serving.prometheus import Exporter
 
-_MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, whoever floods the channel
+_MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, even if a client floods the channel
 
 
 class DataServer:
-    """Serves streams on `address` with `workers` worker processes each; `exporter` tells how they fare."""
+    """Serves streams on `address` with `workers` worker processes each; `exporter` publishes their metrics."""
 
     def __init__(
         self, address: Address, workers: int, *, quiet: bool = False, exporter: Exporter | None = None
@@ -75,7 +75,7 @@ class DataServer:
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._control.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        # A batch must never be dropped; credits bound what can be under way.
+        # A batch must never be dropped; credits limit how many can be in transit.
         self._control.setsockopt(zmq.SNDHWM, 0)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -35,11 +35,11 @@ class Open:
         reach("server.welcomed")
 
     def quarantined(self, message: Quarantined) -> None:
-        """Tells the trainer of a sample that kills workers."""
+        """Names a sample that kills workers to the trainer."""
         self.client.tell(message)
 
     def deliver(self, meter: Meter) -> None:
-        """Tells the trainer of all batches that it may have by now, and of their end."""
+        """Hands the trainer all batches that it may have by now, and their end."""
         client, batches = self.client, self.batches
         while batch := batches.lease():
             reach("server.leased")
@@ -54,7 +54,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Dormant:
-    """The trainer was killed; batches are made for the next one, who will be told what was `untold`."""
+    """The trainer was killed; batches are made for the next one, which will also get what is `untold`."""
 
     batches: Batches
     untold: list[Quarantined] = field(default_factory=list)

@@ -7,8 +7,8 @@
 It brings together the batches (what is in each, who makes it, which is next), the pool (the processes that make them)
 and the client (who gets them). What there is in one state and not in another is in the class of that state.
 
-A stream whose trainer was killed goes back to that one's last checkpoint and fills its slots from there, so that a new
-trainer which resumes from it finds its first batches ready.
+A stream whose trainer was killed goes back to the trainer's last checkpoint and fills its slots from there, so that a
+new trainer which resumes from it finds its first batches ready.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_CURSOR = 1 << 31  # epochs, and steps in one, so that a step counted from th
 
 
 def check(hello: Hello) -> None:
-    """Raises UserError for a HELLO that makes no sense, whatever client sent it."""
+    """Raises UserError for a HELLO that makes no sense."""
     if hello.credits < 1 or hello.world_size < 1 or hello.rank >= hello.world_size:
         raise UserError(
             f"a stream with credits={hello.credits}, rank={hello.rank}, world_size={hello.world_size}: "
@@ -82,7 +82,7 @@ class Stream:
 
     Args:
         client: the trainer that opens it.
-        hello: its words; have passed `check`.
+        hello: its HELLO, which has passed `check`.
         make_pool: builds the pool that reports to this stream, from the data part of the config.
     """
 
@@ -111,7 +111,7 @@ class Stream:
     # The client's life ------------------------------------------------------------------------------------------------
 
     def fits(self, hello: Hello) -> bool:
-        """Whether a trainer that says `hello` wants this very stream, at whatever step."""
+        """Whether a trainer that says `hello` wants this very stream, at any step."""
         return replace(hello, epoch=0, step=0, digest="") == replace(self._hello, epoch=0, step=0, digest="")
 
     def attach(self, client: Client, hello: Hello) -> None:
@@ -129,7 +129,7 @@ class Stream:
         self._advance()
 
     def detach(self) -> bool:
-        """The client is dead. Returns whether the stream lives on: OPEN -> DORMANT."""
+        """The client is dead. Returns whether the stream continues: OPEN -> DORMANT."""
         if not isinstance(self._state, Open) or self.linger_seconds == 0:
             return False
         self._state.client.lifeline.close()
@@ -189,7 +189,7 @@ class Stream:
     def built(self, facts: Facts, memory: int) -> None:
         dataset = DatasetFacts.received(facts, memory)
         reach("server.built")
-        if isinstance(self._state, Building):  # else the nursery had died, and the stream goes on as planned
+        if isinstance(self._state, Building):  # else the nursery had died, and the stream continues as planned
             try:
                 self._open(self._state.client, facts, dataset)
             except UserError as error:
@@ -242,9 +242,9 @@ class Stream:
         return self._state
 
     def _quarantine(self, state: Open | Dormant, poison: Poison, death: Death) -> None:
-        """Names the sample, and ends the stream or goes on without it."""
+        """Names the sample, and ends the stream or continues without it."""
         replaced = self._hello.config["feed"]["on_bad_sample"] == "replace"
-        reason = f"a worker that had nothing else in hand {death}"
+        reason = f"a worker that was loading nothing else {death}"
         message = Quarantined(poison.step, poison.index, poison.image, reason, replaced)
         self.meter.quarantined += 1
         self._server.log(f"stream {self.name}: image {poison.image!r} is quarantined: {reason}")
@@ -252,7 +252,7 @@ class Stream:
         if not replaced:
             text = (
                 f"image {poison.image!r} kills the worker that loads it (batch of step {poison.step}, "
-                f"index {poison.index}): {reason}; take it out of the data set, or set feed.on_bad_sample='replace'"
+                f"index {poison.index}): {reason}; remove it from the data set, or set feed.on_bad_sample='replace'"
             )
             self.failed(Failure(text, True))
         elif state.batches.replace(poison):

@@ -1,4 +1,4 @@
-"""The kernel's count of processes killed for want of memory."""
+"""The kernel's count of processes killed for lack of memory."""
 
 from data_server.machine import kills
 

@@ -28,7 +28,7 @@ def deadly(photos, feed=None, **how):
         (Death(signal.SIGSEGV), True, "was killed by SIGSEGV"),
         (Death(signal.SIGABRT), True, "was killed by SIGABRT"),
         (Death(code=3), True, "ended with code 3"),
-        (Death(signal.SIGKILL, out_of_memory=True), True, "was killed for want of memory"),
+        (Death(signal.SIGKILL, out_of_memory=True), True, "was killed by the out-of-memory killer"),
         (Death(signal.SIGKILL), False, "was killed by SIGKILL"),
         (Death(signal.SIGTERM), False, "was killed by SIGTERM"),
         (Death(), False, "ended with code 0"),
@@ -92,7 +92,7 @@ def test_a_sample_that_kills_is_named_and_ends_its_stream_and_no_other(cluster, 
     client = cluster.open(deadly(photos, **how))
     text = (
         rf"image '{photos}/images/03.jpg' kills the worker that loads it \(batch of step \d+, index \d+\): "
-        f"a worker that had nothing else in hand {reason}; take it out of the data set, or set feed.on_bad_sample="
+        f"a worker that was loading nothing else {reason}; remove it from the data set, or set feed.on_bad_sample="
     )
     with pytest.raises(UserError, match=text):
         digests(client, STEPS)

@@ -265,7 +265,7 @@ def test_a_port_in_use_is_refused_in_one_line_and_leaves_nothing(tmp_path):
     assert refused.returncode == 2
     assert refused.stderr == (
         f"error: --prometheus 127.0.0.1:{port}: cannot listen there: Address already in use; "
-        "choose another port, or stop what has it\n"
+        "choose another port, or stop what is using it\n"
     )
     assert not os.listdir(tmp_path)
 
