@@ -1,4 +1,5 @@
 # make demo   the whole workflow on generated pictures, to a table and a report (the first time it sets everything up)
+# make demo-controls  the demo, if it is not done yet, and a control: stage 2 trained on one data set only
 # make test   the test suite, with short forms of everything slow
 # make mutate breaks the ledger in every small way there is and lists what the tests overlook
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
@@ -11,11 +12,14 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo test mutate fuzz chaos bench docker-test lint clean
+.PHONY: demo demo-controls test mutate fuzz chaos bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
 	@echo "the report is work_dirs/open_world/report.html; weights, curves and pictures of every step are beside it"
+
+demo-controls: $(READY) data/demo/scenes.json
+	$(RUN) -m trainer --recipe configs/demo/controls.py
 
 # Half of what the tests do is to wait: for processes that start, for those that were killed. Two files at a time, then.
 test: $(READY)
@@ -56,13 +60,16 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check
 
 data/demo/scenes.json: $(READY)
+	@echo "making the demo's pictures and annotations in data/demo: some seconds"
 	$(RUN) -m data_server scenes --out data/demo
 
 # One pip command for everything, so that nothing upgrades numpy behind Jittor's back; then Jittor compiles its core.
 $(READY): pyproject.toml
 	@command -v g++ >/dev/null || { echo "g++ is needed to compile Jittor's kernels: apt install g++ python3-dev" >&2; exit 1; }
+	@echo "setting up in $(VENV), once: 1 of 2, pip installs MMDetection, torch and Jittor: about 3 minutes, silent unless it fails"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --editable '.[data-server,trainer,dev]'
+	@echo "setting up in $(VENV), once: 2 of 2, Jittor compiles its core: about 2 minutes on two quiet cores"
 	$(RUN) -c "from trainer.device import describe; print(describe())"
 	@touch $@
 

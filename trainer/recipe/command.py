@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 from trainer.process.interrupt import Interrupt
 from trainer.process.work_dir import occupy
@@ -22,7 +21,7 @@ REPORT_FILE = "report.html"
 def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], None]) -> int:
     """Returns the exit code: that of a step that failed, 130 after Ctrl-C, else 0."""
     recipe = steps.read(options.recipe, options.cfg_options)
-    work_dir = options.work_dir or Path("work_dirs") / recipe.path.stem
+    work_dir = options.work_dir or recipe.work_dir
     occupy(work_dir)
     arguments = [f"--data-server={options.data_server}"] if options.data_server else []
     arguments += [f"--workers={options.workers}"] if options.workers else []

@@ -21,6 +21,7 @@ from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from trainer.process.interrupt import Interrupt
 from trainer.recipe.fingerprints import digest, fingerprint
+from trainer.recipe.progress import overview, remaining
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved
 from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
@@ -60,15 +61,18 @@ class Runner:
             UserError: a folder in the way that is not this recipe's; see `State`.
             StepFailed: a step ended with an error, which it has told.
         """
-        for number, step in enumerate(self.recipe.steps, 1):
-            title = f"step {number}/{len(self.recipe.steps)} {step.name}"
-            results = {name: self.state.entries[name].results for name in step.needs}
-            mark = fingerprint(step, results)
-            entry = self.state.entries.get(step.name)
-            if entry is not None and entry.state == DONE and entry.fingerprint == mark and self._are_there(step, entry):
-                self.say(f"{title}: done before, in {entry.seconds:.0f} s")
+        steps = self.recipe.steps
+        done = self._done()
+        for line in overview(self.recipe, done):
+            self.say(line)
+        for number, step in enumerate(steps):
+            place = f"step {number + 1} of {len(steps)}, {step.name}"
+            # What looked outdated at the start is not, where a step that it needs has come to the same results again.
+            if step.name in done or self._is_done(step):
+                self.say(f"{place}: done before, in {self.state.entries[step.name].seconds:.0f} s")
                 continue
-            if not self._run_step(step, title, mark, entry):
+            time_left = remaining([one for one in steps[number:] if one.name not in done])
+            if not self._run_step(step, place, time_left):
                 return False
         return True
 
@@ -76,7 +80,27 @@ class Runner:
         """The work dir of a step."""
         return self.work_dir / name
 
-    def _run_step(self, step: Step, title: str, mark: str, entry: Entry | None) -> bool:
+    def _done(self) -> set[str]:
+        """The steps whose results are there, as far as that can be told before any other step has run."""
+        done: set[str] = set()
+        for step in self.recipe.steps:
+            if done.issuperset(step.needs) and self._is_done(step):
+                done.add(step.name)
+        return done
+
+    def _is_done(self, step: Step) -> bool:
+        entry = self.state.entries.get(step.name)
+        if entry is None or entry.state != DONE or entry.fingerprint != self._fingerprint(step):
+            return False
+        folder = self.folder(step.name)
+        return all((folder / name).is_file() and digest(folder / name) == mark for name, mark in entry.results.items())
+
+    def _fingerprint(self, step: Step) -> str:
+        """Of a step whose needs have run."""
+        return fingerprint(step, {name: self.state.entries[name].results for name in step.needs})
+
+    def _run_step(self, step: Step, place: str, time_left: str) -> bool:
+        entry, mark = self.state.entries.get(step.name), self._fingerprint(step)
         folder = self.folder(step.name)
         if folder.exists() and entry is None:
             raise UserError(
@@ -89,7 +113,7 @@ class Runner:
             self.state.put(step.name, entry)  # before the folder is touched: whatever is in it now, is of this run
             shutil.rmtree(folder, ignore_errors=True)
         self._write_config(step, folder)
-        self.say(f"{title}: {'continues' if again else 'starts'}: {shlex.join(command)}")
+        self.say(f"{place}{time_left}: {'continues' if again else 'starts'}: {shlex.join(command)}")
         started = time.monotonic()
         code = self._wait(command)
         entry.seconds += time.monotonic() - started
@@ -99,10 +123,10 @@ class Runner:
         missing = [path for path in self._expected(step) if not (folder / path).is_file()]
         if code != 0 or missing:
             what = f"ended with code {code}" if code else f"left no {', '.join(missing)} in {folder}"
-            raise StepFailed(f"{title} {what}; fix that, then the same command continues from here", code or 1)
+            raise StepFailed(f"{place} {what}; fix that, then the same command continues from here", code or 1)
         entry.state, entry.results = DONE, self._found(step)
         self.state.put(step.name, entry)
-        self.say(f"{title}: done in {entry.seconds:.0f} s")
+        self.say(f"{place}: done in {entry.seconds:.0f} s")
         return True
 
     def _command(self, step: Step) -> list[str]:
@@ -167,10 +191,6 @@ class Runner:
             if path.is_file() and not any(path.relative_to(folder).match(pattern) for pattern in _NO_RESULTS)
         ]
         return {name: digest(folder / name) for name in names}
-
-    def _are_there(self, step: Step, entry: Entry) -> bool:
-        folder = self.folder(step.name)
-        return all((folder / name).is_file() and digest(folder / name) == mark for name, mark in entry.results.items())
 
 
 def final_checkpoint(step: Step) -> str:

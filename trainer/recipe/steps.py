@@ -10,10 +10,12 @@ Keys of a step::
     needs      further earlier steps whose results its config reads
     arguments  further words of the command line
     title      an evaluation's row in the recipe's table
+    minutes    how long it takes on two quiet cores, once Jittor has compiled its kernels; only told, never used
 
 Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table
 and what they are called there; ``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the
-report and below its table. Names that begin with _ are the file's own.
+report and below its table; ``work_dir`` (default: work_dirs/<recipe's name>). Names that begin with _ are the file's
+own.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from mmengine.config import Config
 
 from shared.config import load_config
 from shared.errors import UserError, described
-from shared.keys import check_keys, unknown
+from shared.keys import check_keys, check_number, unknown
 from trainer.tasks import TASKS
 
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
 _NAME = re.compile(r"[a-z0-9_]+")
-_STEP_KEYS = ("name", "task", "config", "options", "weights", "needs", "arguments", "title")
+_STEP_KEYS = ("name", "task", "config", "options", "weights", "needs", "arguments", "title", "minutes")
 _METRICS = {"bbox_mAP": "AP", "bbox_mAP_50": "AP50"}
-_RECIPE_KEYS = ("title", "summary", "note", "steps", "options", "metrics", "headings")
+_RECIPE_KEYS = ("title", "summary", "note", "steps", "options", "metrics", "headings", "work_dir")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Step:
     needs: tuple[str, ...]
     arguments: tuple[str, ...]
     title: str
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Recipe:
     headings: dict[str, str]
     summary: str
     note: str
+    work_dir: Path
 
 
 def read(path: str, overrides: dict[str, Any]) -> Recipe:
@@ -103,6 +107,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         dict(content.get("headings") or {}),
         content.get("summary") or "",
         content.get("note") or "",
+        Path(content.get("work_dir") or Path("work_dirs") / Path(path).stem),
     )
 
 
@@ -133,7 +138,10 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
         if need not in names:
             raise unknown(f"{where}: needs", "earlier step", need, names)
     arguments = tuple(str(word) for word in values.get("arguments", ()))
-    return Step(name, task, config, weights, tuple(dict.fromkeys(needs)), arguments, values.get("title") or name)
+    title, minutes = values.get("title") or name, values.get("minutes")
+    if minutes is not None:
+        check_number(f"{where}: minutes", minutes, 0)
+    return Step(name, task, config, weights, tuple(dict.fromkeys(needs)), arguments, title, minutes)
 
 
 def flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:

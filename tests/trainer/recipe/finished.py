@@ -40,7 +40,7 @@ def write(folder: Path) -> tuple[Recipe, dict[str, Entry]]:
     ]
     recipe = Recipe(
         *(folder / "recipe.py", "Open-world detection", steps, {"bbox_mAP_50": "AP50"}, {"val": "seen names"}),
-        *("Evaluated on names that were seen in training.", "The largest of a column is bold."),
+        *("Evaluated on names that were seen in training.", "The largest of a column is bold.", folder),
     )
     for name, rate in (("cln", 900.0), ("stage_2", 300.0)):
         _training(folder / name, rate)

@@ -186,7 +186,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     start.until(lambda: list((start.work_dir / "proposals" / "proposals").glob("*")), "a file of proposals")
     os.kill(process.pid, signal.SIGKILL)
     assert start.end() != 0
-    assert "step 2/5 proposals ended with code" in start.text.splitlines()[-1]
+    assert "step 2 of 5, proposals ended with code" in start.text.splitlines()[-1]
 
     start = begin()  # 3: before the first checkpoint of a training
     start.until(lambda: start.trained("stage_2") > 2, "a step of stage 2")
@@ -216,5 +216,5 @@ def test_a_changed_setting_redoes_the_steps_that_it_goes_into_and_no_other(
     changed = RECIPE.replace("arguments=['--chance']", "arguments=[]")
     start = Start(tmp_path, data_root, changed)
     assert start.end() == 0, start.text
-    assert start.text.count("done before") == 4 and "step 5/5 evaluation: starts" in start.text
+    assert start.text.count("done before") == 4 and "step 5 of 5, evaluation: starts" in start.text
     assert "shuffled" not in start.text.splitlines()[-2] and "calibrated" in start.text.splitlines()[-2]

@@ -16,7 +16,7 @@ from trainer.recipe.steps import Recipe, Step
 
 def recipe(*steps: tuple[str, str, str]) -> Recipe:
     made = [Step(name, task, Config(), None, (), (), title) for name, task, title in steps]
-    return Recipe(Path("r.py"), "r", made, {"mAP": "AP", "mAP_50": "AP50"}, {"val_a": "seen"}, "", "")
+    return Recipe(Path("r.py"), "r", made, {"mAP": "AP", "mAP_50": "AP50"}, {"val_a": "seen"}, "", "", Path("w"))
 
 
 def write(folder: Path, name: str, results: dict) -> None:

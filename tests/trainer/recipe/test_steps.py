@@ -64,6 +64,11 @@ def test_options_of_a_step_win_over_the_recipe_s_and_those_of_the_command_line(t
     assert first.config.train_cfg.max_epochs == second.config.train_cfg.max_epochs == 1
 
 
+def test_a_work_dir_is_the_recipe_s_own_or_called_like_it(tmp_path: Path) -> None:
+    assert steps.read(write(tmp_path, TWO_STEPS), {}).work_dir == Path("work_dirs/recipe")
+    assert steps.read(write(tmp_path, TWO_STEPS + "work_dir = 'there'\n"), {}).work_dir == Path("there")
+
+
 def test_a_dict_that_replaces_another_stays_whole() -> None:
     options = {"a": {"b": {"c": 1}}, "d": {"_delete_": True, "e": 2}, "f": {}}
     assert steps.flat(options) == {"a.b.c": 1, "d": {"_delete_": True, "e": 2}, "f": {}}
@@ -79,6 +84,7 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ("steps = ['train']", "step 1: expected a dict, found 'train'"),
         ("steps = [dict(name='a', task='train')]", "step 1: 'config' is None"),
         ("steps = [dict(name='a', task='train', config='config.py', weight='b')]", "did you mean 'weights'"),
+        ("steps = [dict(name='a', task='train', config='config.py', minutes=-1)]", "minutes=-1: expected a number at"),
         ("steps = [dict(name='A b', task='train', config='config.py')]", "name 'A b' should be unique"),
         ("steps = [dict(name='a', task='trian', config='config.py')]", r"step 1 \(a\): .*did you mean 'train'"),
         ("steps = [dict(name='a', task='train', config='none.py')]", r"step 1 \(a\): config '.*none.py': no such file"),
