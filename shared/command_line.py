@@ -1,4 +1,4 @@
-"""What both command lines say in the same way: what an exit code means, and an option that has a new name."""
+"""What both command lines have in common: exit codes, and options that have been renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a config's `feed` section, which is ours alone: all there is to know of each, once.
+"""The keys of a config's `feed` section, which only we have: everything about each, in one place.
 
 `FEED_KEYS` gives the defaults, the checks, the end of ``python -m trainer --help`` and the table in docs/serving.md.
 """
@@ -19,7 +19,7 @@ class FeedKey:
 
     Attributes:
         meaning: what it sets, as the end of a table's line.
-        automatic: what None stands for, where it is the default.
+        automatic: what None means, where it is the default.
     """
 
     name: str
@@ -69,7 +69,7 @@ FEED_NAMES = tuple(key.name for key in FEED_KEYS)
 
 
 def with_defaults(feed: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all keys, those that `feed` has not by default."""
+    """The values of all keys; those that `feed` lacks have their defaults."""
     return {**{key.name: key.default for key in FEED_KEYS}, **feed}
 
 

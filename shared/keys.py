@@ -22,7 +22,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def unknown(where: str, kind: str, word: object, known: Collection[str]) -> UserError:
-    """The one wording for a name that we do not know: ``WHERE: unknown KIND 'x' (did you mean 'y'?); known: y, z``.
+    """The message for a name that we do not know: ``WHERE: unknown KIND 'x' (did you mean 'y'?); known: y, z``.
 
     Args:
         kind: what the name is of: ``key``, ``type``, ``task``.

@@ -1,7 +1,7 @@
-"""Modules that are found by being there: a file that is put into a package's folder is one more of what is there.
+"""Modules that are found by being there: a new file in a package's folder is one more of its kind.
 
-What a module says of itself is read from its text, so that a list of them costs no import: many bring torch or Jittor
-in.
+A module's summary is read from its text, so that listing modules imports none of them: many would import torch or
+Jittor.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from shared.errors import UserError, described
 
 
 class Call:
-    """What a pickle may call, and do nothing else to."""
+    """Something that a pickle may call, and do nothing else with."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function

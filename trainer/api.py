@@ -1,4 +1,4 @@
-"""UniDetector in a Python program of one's own.
+"""UniDetector in your own Python program.
 
     from trainer.api import Detector
 
@@ -64,13 +64,13 @@ class Detector:
     Args:
         config: a config file, or a Config. Its test pipeline says how images are resized.
         checkpoint: weights, of any of the kinds that ``--checkpoint`` takes.
-        vocabulary: what is to be told apart, in place of the config's vocabulary: ``.npy`` files of text embeddings,
+        vocabulary: the names to detect, in place of the config's vocabulary: ``.npy`` files of text embeddings,
             each with its names beside it (`trainer.vocabulary.embeddings`), single names, or both; a NamedEmbeddings;
             None: the config's vocabulary, whose files are needed then.
         embeddings: the ``.npy`` files in which single names are looked up; without any, those of the config's
             vocabulary that have names beside them.
         proposals: config and checkpoint of stage 1, for a stage 2 (FastRCNN), which finds no boxes itself.
-        say: told what was loaded.
+        say: called with what was loaded.
 
     Attributes:
         names: the vocabulary.
@@ -98,7 +98,7 @@ class Detector:
                 "and checkpoint of stage 1, too (proposals=(config, checkpoint), --proposals-from CONFIG CHECKPOINT)"
             )
         if proposals is not None and not needs:
-            raise UserError(f"config {self._stage.title}: this detector finds boxes itself; leave the proposals away")
+            raise UserError(f"config {self._stage.title}: this detector finds boxes itself; give it no proposals")
         self._proposer = _Stage(*proposals, None, (), say) if proposals is not None else None
 
     def detect(self, image: PathLike | np.ndarray) -> Found:

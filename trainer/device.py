@@ -1,13 +1,13 @@
 """The device that trains: the one place that imports Jittor.
 
-Everybody else writes ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
+All other modules write ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
 
     before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, set Jittor's
     environment import   Jittor itself; its information log stays silent when its core is already compiled after
     give back what Jittor takes from the process (signals, exit hooks, recursion limit, TLS checks), bound the GPU
 
-A GPU is used when a CUDA driver answers with a device; a compiler alone (nvcc) is no reason. An environment variable
-that the user has set is never overwritten.
+A GPU is used if a CUDA driver reports a device; a compiler alone (nvcc) does not count. An environment variable that
+the user has set is never overwritten.
 """
 
 from __future__ import annotations
@@ -105,8 +105,7 @@ def _process_state_kept():
     """Give back what ``import jittor`` replaces: exit and exception hooks, recursion and stack limits, TLS
     verification, signals.
 
-    Jittor's own handlers leave the process at once on Ctrl-C (no ``finally``, no checkpoint) and whenever any child
-    dies.
+    Jittor's own handlers end the process at once on Ctrl-C (no ``finally``, no checkpoint) and whenever a child dies.
     """
     exit_function, exception_hook = sys.exit, sys.excepthook
     stack_limit = resource.getrlimit(resource.RLIMIT_STACK)

@@ -10,6 +10,6 @@ A check is a module with a function
     check(subject: Subject, found: Findings) -> str
 
 which looks at one data set (`data_server.checks.subject`), notes what is wrong (`data_server.checks.findings`) and
-returns what is there, in a few words; nothing where it has nothing to say. Checks run in the order of their names, and
-a later one may use what an earlier one has left in the subject.
+returns what is there, in a few words; an empty text if it has nothing to say. Checks run in the order of their names,
+and a later one may use what an earlier one has left in the subject.
 """

@@ -1,4 +1,4 @@
-"""What a check is given: one data set of a config, and what earlier checks have learnt of it."""
+"""What a check is given: one data set of a config, and what earlier checks have learnt about it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: end after the step in hand, with a checkpoint, or at once while there is nothing to save.
+"""Ctrl-C and SIGTERM: end after the current step, with a checkpoint, or at once while there is nothing to save.
 
     at once    start-up, compiling, evaluation      everything that matters is on disk: the process just ends
-    deferred   training steps                       the step in hand is finished, a checkpoint written
-    waiting    for a batch, inside the deferred     nothing is in hand: the wait is broken off, a checkpoint written
+    deferred   training steps                       the current step is finished, a checkpoint written
+    waiting    for a batch, inside the deferred     no step is under way: the wait ends, a checkpoint is written
 
 The exit code is 0 after SIGTERM and 130 after Ctrl-C, whatever was going on.
 """
@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """A signal came while nothing was in hand."""
+    """A signal came while no step was under way."""
 
 
 class Interrupt:

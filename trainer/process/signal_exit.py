@@ -88,7 +88,7 @@ _library: ctypes.CDLL | None = None
 def leave_at(number: int) -> None:
     """From now on signal `number` ends this process at once, with exit code 0, or 130 for SIGINT.
 
-    Where the handler cannot be built (no compiler, no place for it), the kernel's own default ends the process.
+    If the handler cannot be built (no compiler, no place for it), the kernel's own default ends the process.
     """
     global _library
     if _library is None:

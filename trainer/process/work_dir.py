@@ -1,4 +1,4 @@
-"""The directory that a run's results go to: one process at a time writes there."""
+"""The directory of a run's results: one process at a time writes there."""
 
 from __future__ import annotations
 

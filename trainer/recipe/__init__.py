@@ -17,7 +17,7 @@ What a recipe leaves in its work dir::
     <step>/           one work dir for each step, with its whole config and what its task leaves
     report.html
 
-A step is redone when anything that goes into it has changed, and only then: its config, the annotation files, weights
-and embeddings that the config names, the results of the steps it builds on. A recipe that was killed goes on where it
+A step is repeated when anything that goes into it has changed, and only then: its config, the annotation files, weights
+and embeddings that the config names, the results of the steps it builds on. A recipe that was killed continues where it
 was: training at its last checkpoint, with the same numbers as if nothing had happened.
 """

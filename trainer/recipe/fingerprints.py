@@ -1,9 +1,9 @@
-"""What tells whether a step must be run again: digests of everything that goes into it and of what came out.
+"""Decides whether a step must run again: digests of everything that goes into it and of what came out.
 
     fingerprint of a step = digest of │ task, arguments │ config │ files that the config names │ results of the steps
                                       │ it needs │ version of this program │
 
-Files are told by their content. Of a data set that is the annotation file; the images it names are not read. A file
+Files are compared by content. For a data set that is the annotation file; its images are not read. A file
 that belongs to a step it needs counts through that step's results.
 """
 

@@ -1,7 +1,7 @@
 """Runs a recipe's steps, each in a process of its own, and skips those whose results are there.
 
-A step's process dies with this one. What a kill of either leaves is an entry that says RUNNING: the next start runs
-the same command again, and the task itself takes up what it finds (``--resume``).
+A step's process dies with this one. A kill of either leaves an entry that says RUNNING: the next start runs the same
+command again, and the task itself continues from what it finds (``--resume``).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Runner:
 
         Raises:
             UserError: a folder in the way that is not this recipe's; see `State`.
-            StepFailed: a step ended with an error, which it has told.
+            StepFailed: a step ended with an error, which it has printed.
         """
         steps = self.recipe.steps
         done = self._done()
@@ -110,7 +110,7 @@ class Runner:
         command = self._command(step)
         if not again:
             entry = Entry(RUNNING, mark, shlex.join(command))
-            self.state.put(step.name, entry)  # before the folder is touched: whatever is in it now, is of this run
+            self.state.put(step.name, entry)  # before the folder is touched: its content is of this run from now on
             shutil.rmtree(folder, ignore_errors=True)
         self._write_config(step, folder)
         self.say(f"{place}{time_left}: {'continues' if again else 'starts'}: {shlex.join(command)}")
@@ -146,7 +146,7 @@ class Runner:
             content["load_from"] = str(self._weights(step.weights))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Config.dump would say the same, but thinks for seconds about where to break its lines
+            # Config.dump would write the same, but takes seconds to decide where to break its lines
             lines = (f"{key} = {pformat(value, width=120, sort_dicts=False)}\n" for key, value in content.items())
             (folder / CONFIG_FILE).write_text("".join(lines))
         except OSError as error:
@@ -157,12 +157,12 @@ class Runner:
         return self.folder(name) / final_checkpoint(step)
 
     def _wait(self, command: list[str]) -> int:
-        """Runs a command to its end, hands a signal on to it, and returns its exit code."""
+        """Runs a command to its end, passes signals on to it, and returns its exit code."""
         parent = os.getpid()
         with self.interrupt.deferred():
             process = subprocess.Popen(
                 command,
-                start_new_session=True,  # Ctrl-C in the terminal comes to this process alone, which hands it on
+                start_new_session=True,  # Ctrl-C in the terminal reaches this process alone, which passes it on
                 preexec_fn=lambda: die_with_parent(parent, signal.SIGKILL),
             )
             told = False

@@ -1,7 +1,7 @@
 """The drawn images of a task, in a folder: what ``--draw`` leaves, ``drawn/<name of the image>.jpg``.
 
 A picture shows the best `MOST` detections that score at least `FROM`, or what the user says instead, and of nearly
-equal boxes the best one.
+equal boxes only the best.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What stops a training run that has silently gone wrong.
+"""Stops a training run that has silently gone wrong.
 
     check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
     assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
 
-Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these two
-are how they show.
+Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these
+two checks reveal them.
 """
 
 from __future__ import annotations

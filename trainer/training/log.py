@@ -1,11 +1,11 @@
-"""What a run shows and keeps of itself while it trains.
+"""What a run shows and records while it trains.
 
     stderr                     a bar on a terminal, one line per log interval elsewhere
     <work_dir>/metrics.jsonl   one JSON object per log interval (``kind`` "train") and per evaluation (``kind`` "val")
     <work_dir>/tensorboard/    the same numbers as TensorBoard events
 
 ``step`` counts finished steps (1 after the first), so that the checkpoint, log line and evaluation of step k carry
-the same k. A run resumed at step k cuts the lines of later steps, which it is going to write again.
+the same k. A run resumed at step k cuts the lines of later steps, which it will write again.
 
 Losses, images per second and the share of time spent waiting for data are means since the last log.
 """

@@ -60,7 +60,7 @@ class Optimizer:
         Returns the gradients' global L2 norm before clipping, (1,) float32, or None without ``clip_grad``.
 
         Raises:
-            TypeError: `loss` is not a Var. Jittor takes a float here without a word and trains nothing.
+            TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
         """
         if not isinstance(loss, jt.Var):
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")

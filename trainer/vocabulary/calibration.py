@@ -1,4 +1,4 @@
-"""What probability calibration knows: how often a first, uncalibrated pass detected each class.
+"""The data of probability calibration: how often a first, uncalibrated pass detected each class.
 
     detections of a first pass ─► n_c ─► Calibration ─► one .json file ─► w_c = n_c^-gamma / mean over classes
 
@@ -112,7 +112,7 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
         raise UserError(
             f"{where}: {path} was made for another vocabulary: {len(found.names)} names, {found.names[0]!r} to "
             f"{found.names[-1]!r}, with other embeddings than the {len(embeddings)} of this one; {remedy}, "
-            f"{where}=None does without"
+            f"{where}=None detects without one"
         )
     return found
 
@@ -121,7 +121,7 @@ def check_names(calibration: Calibration, names: list[str], where: str) -> None:
     """Refuses a calibration whose names are not those of the data set, in its order.
 
     Raises:
-        UserError: tells the first difference.
+        UserError: names the first difference.
     """
     for index, (own, other) in enumerate(zip(calibration.names, names, strict=False)):
         if own != other:

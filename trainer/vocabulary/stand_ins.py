@@ -1,4 +1,4 @@
-"""Files that a config's model names and that are not there yet, replaced by others of the right form.
+"""Files that a config's model names but that do not exist yet, replaced by others of the right form.
 
 A model cannot be built without its vocabulary, but its shapes and sizes do not depend on what is in it. So a config can
 be described, and checked for mistakes, before there are embeddings:

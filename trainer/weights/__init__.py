@@ -1,4 +1,4 @@
-"""Weights of other programs, in and out, without any of those programs.
+"""Weights of other programs, read and written without those programs.
 
     file.read(path)    .pth (zip) ── torch_zip ────┐
                        .pth (older) ─ torch_legacy ┼─ pickled: descriptions of tensors ─ tensors: arrays by name

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on where it stopped, in one safetensors file.
+"""Checkpoints: everything that a run needs to continue where it stopped, in one safetensors file.
 
     backbone.conv1.weight                           parameters and running statistics, under the model's own names
     optimizer.backbone.conv1.weight.momentum_buffer the optimizer's state, under `Optimizer.state_dict`'s names
@@ -8,7 +8,7 @@ Text embeddings (``zs_weights*``) are saved and never read: a run has those of i
 ``cursor`` is the stream's position ``{"epoch": e, "step": s}`` of the next step; ``meta`` is what else the caller keeps
 (seed, config text, ...). Loading reads numbers and JSON only, so a file from elsewhere can execute nothing.
 
-A save is all or nothing, and killed at any point of it, `latest` names a complete file::
+A save is all or nothing: killed at any point, `latest` still names a complete file::
 
     partial file in the same directory -> fsync -> rename to its name
     ``last_checkpoint``, a text file with that name (mmengine's convention), in the same way

@@ -9,7 +9,7 @@ rest (`SOURCES`); a source is recognised by a prefix that only its names have::
     visual.*                          backbone.*                     backbone.*
     anything else                     anything else                  (not used: text encoder, teacher, RPN)
 
-Two kinds of buffers are of no account on either side, neither missing nor unexpected: ``num_batches_tracked``, a
+Two kinds of buffers are ignored on either side, neither missing nor unexpected: ``num_batches_tracked``, a
 counter of batch norms that train, and ``zs_weights*``, the text embeddings: those of the config's vocabulary hold, and
 a file's never replace them, not even when their shapes agree.
 """

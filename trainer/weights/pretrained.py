@@ -5,8 +5,8 @@ What a config may ask for, in the order in which it takes effect, the later over
     init_cfg=dict(type='Pretrained', checkpoint=F, prefix=P)   of any part of ``model``, inner parts first
     load_from=F    (``--checkpoint F``)                        for the whole model
 
-MMDetection's keys, with MMDetection's meaning: a file may fit in part, and what does not is told, name by name. A model
-that is evaluated must be complete, a run that is resumed must be the same; there nothing may be missing.
+These are MMDetection's keys, with MMDetection's meaning: a file may fit in part, and what does not fit is listed by
+name. A model that is evaluated must be complete and a run that is resumed must be the same, so nothing may be missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike, model: nn.Module, say: Callable[[str], None], 
     Args:
         path: a checkpoint of this trainer, or anything that `trainer.weights.formats.file` reads.
         model: changed in place, and only if nothing is raised.
-        say: told what was loaded, and every name that is missing, unexpected or misshapen.
+        say: called with what was loaded, and every name that is missing, unexpected or misshapen.
         complete: whether every parameter of the model must be in the file.
 
     Raises:

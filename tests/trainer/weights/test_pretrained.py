@@ -1,4 +1,4 @@
-"""Weights of other programs in our models: what fits is loaded, what does not is told, and vocabularies stay."""
+"""Weights of other programs in our models: what fits is loaded, what does not is listed, and vocabularies stay."""
 
 import json
 import subprocess

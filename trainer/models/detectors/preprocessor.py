@@ -1,4 +1,4 @@
-"""From a batch's bytes to what a backbone eats: colour order, normalisation and zero padding, on the device."""
+"""From a batch's bytes to a backbone's input: colour order, normalisation and zero padding, on the device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Convolution with a square kernel; on the CPU straight by oneDNN, without detours.
 
 Jittor writes a convolution as a product of seven-dimensional broadcasts and a sum, finds out anew in each step that
-oneDNN has an operator for that, and compiles the form that is not used all the same, for every kernel size and stride.
+oneDNN has an operator for that, but compiles the unused form as well, for every kernel size and stride.
 That operator then spends more time on bringing maps and weights into oneDNN's blocked layout and back than on the
 convolution. Here
 

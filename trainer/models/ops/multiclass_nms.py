@@ -35,7 +35,7 @@ def read_multiclass_nms(test_cfg: dict, where: str) -> MulticlassNMS:
     if kind == "nms":
         rules = read(config, where, ("iou_threshold",), type=kind)
         return partial(hard_nms_of_classes, iou_threshold=rules["iou_threshold"], **limits)
-    # `iou_threshold` means nothing to the Gaussian; the reference's configs set it all the same.
+    # `iou_threshold` means nothing to the Gaussian; the reference's configs still set it.
     rules = read(
         config,
         where,

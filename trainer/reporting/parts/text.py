@@ -11,7 +11,7 @@ class Text:
     """A paragraph of plain text.
 
     Attributes:
-        warning: whether it tells of something that went wrong.
+        warning: whether it reports something that went wrong.
     """
 
     TEMPLATE: ClassVar[str] = '<p{% if part.warning %} class="warning"{% endif %}>{{ part.text }}</p>'

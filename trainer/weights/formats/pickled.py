@@ -1,7 +1,7 @@
 """The pickles inside PyTorch's files, read without PyTorch and without executing anything of theirs.
 
 A pickle is a program for a small machine; all the power it has are the functions and classes that it names. Here a name
-means something only if it stands in this module, and what it means is harmless:
+means something only if it is listed in this module, and what it means is harmless:
 
     torch._utils._rebuild_tensor_v2 ...   a `Tensor`, a description; its numbers are read later, and only if wanted
     torch.FloatStorage ...                the name of a dtype
@@ -83,7 +83,7 @@ class Module:
 
 
 class LeftOut:
-    """Stands for an object that no weights need."""
+    """Replaces an object that no weights need."""
 
     def __new__(cls, *_: Any) -> LeftOut:
         return super().__new__(cls)

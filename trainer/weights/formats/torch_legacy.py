@@ -2,7 +2,7 @@
 
 pickle    MAGIC_NUMBER
 pickle    1001, the format's version
-pickle    what machine wrote it: little_endian
+pickle    the machine that wrote it: little_endian
 pickle    what the file holds (see `pickled`)
 pickle    list of the storages' keys, in the order of what follows
 for each  int64: how many numbers; then the numbers

@@ -11,7 +11,7 @@ from trainer.models.roi_heads.standard_roi_head import SampledRoIs
 
 
 class BBoxHead(nn.Module):
-    """Base of the box heads; boxes are refined by four deltas per RoI, whatever the class.
+    """Base of the box heads; boxes are refined by four deltas per RoI, the same for all classes.
 
     Attributes:
         num_classes: foreground classes; this number is also the background's label.
@@ -42,7 +42,7 @@ class BBoxHead(nn.Module):
         """Refuse a batch, by its small arrays on the host (labels i32 (B,G), see Batch.host), with labels that the head
         has no class for.
 
-        Jittor would train something else without a word: the background, or a class of another data set.
+        Jittor would silently train something else: the background, or a class of another data set.
 
         Raises:
             UserError: names the data set and the label.

@@ -1,4 +1,4 @@
-"""A vocabulary: what a CLIP box head knows of the classes it is to tell apart.
+"""A vocabulary: what a CLIP box head knows about the classes that it distinguishes.
 
 zeroshot_path   .npy (C,D)   the text embedding of each class, by ascending category id, not normalised
                 .names.json  beside it: the classes' names in the order of the rows (optional, see `shared.embeddings`)
@@ -24,7 +24,7 @@ class Vocabulary:
         embeddings: f32 (C,D).
         drawable: f32 (C,), 1 for classes that the federated loss may draw: those that have training images.
         path: of the embeddings.
-        names: of the classes, None where no file tells them.
+        names: of the classes, None where there is no file of them.
     """
 
     embeddings: np.ndarray
@@ -36,7 +36,7 @@ class Vocabulary:
         """Compares the rows with the `classes` of a data set, by label.
 
         Raises:
-            UserError: there are more or fewer, or they are others or in another order; names the first that differs.
+            UserError: their number, names or order differ; names the first difference.
         """
         rows = len(self.embeddings)
         names = self.names or []
