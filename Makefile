@@ -21,7 +21,7 @@ demo: $(READY) data/demo/scenes.json
 demo-controls: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/controls.py
 
-# Half of what the tests do is to wait: for processes that start, for those that were killed. Two files at a time, then.
+# Half of the tests' time is waiting, for processes that start or were killed. So two files run at a time.
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
@@ -33,7 +33,7 @@ mutate: $(READY)
 ITERATIONS ?= 1000000
 ROUNDS     ?= 1000
 
-# Atheris, which is guided by coverage, is not to be had for every Python; without it there is the other engine.
+# Atheris, which is guided by coverage, does not exist for every Python; without it there is the other engine.
 fuzz: $(READY)
 	-$(VENV)/bin/pip install --quiet --only-binary atheris --editable '.[fuzz]'
 	$(RUN) -m tests.fuzz --iterations $(ITERATIONS)

@@ -58,7 +58,7 @@ def copy_out(lease: Lease, buffer: np.ndarray) -> None:
 
 
 def _look_at(lease: Lease) -> None:
-    """Touches one byte of every array, as whoever reads in place begins."""
+    """Touches one byte of every array, as a reader in place would begin."""
     for array in lease.arrays.values():
         array.flat[0]
 

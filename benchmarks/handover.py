@@ -1,4 +1,4 @@
-"""How long a batch takes from complete to in hand, and what that costs: ours against seven other ways.
+"""How long a batch takes from complete to available, and what that costs: ours against seven other ways.
 
     python -m benchmarks.handover [--sizes MIB ...] [--rounds N] [--batches N] [--transports NAME ...]
 

@@ -8,9 +8,9 @@ or `seconds` have passed, one at least. With an `interval` they are paced: the p
 nothing ever queues. With interval 0 they are saturated: as many as the transport takes, a few under way. Without
 "batches" the request is to warm up.
 
-An answer is {"latencies", "seconds", "preparation"}: seconds from *complete* to *in hand* for each batch; how long it
+An answer is {"latencies", "seconds", "preparation"}: seconds from *complete* to *available* for each batch; how long it
 all took; processor seconds that producers spent on making payloads, which are no transport's fault.
 
     complete   the last act before the producer calls the transport (for ours: before it says WROTE)
-    in hand    the consumer has an array whose bytes it may read
+    available  the consumer has an array whose bytes it may read
 """

@@ -60,7 +60,7 @@ def produce_each(
 
 
 class Incoming(Protocol):
-    """What is in hand after a transport's `receive`; dropping the last reference to it frees its buffer."""
+    """What a transport's `receive` returns; dropping the last reference to it frees its buffer."""
 
     nbytes: int
 

@@ -3,7 +3,7 @@
     │ interval ns │ preparation ns │ instant of batch 0, ns │ instant of batch 1 │ ...            int64, CLOCK_MONOTONIC
 
 A stamp that travelled with its batch would have to be written before the batch is complete. The table wraps around: a
-batch's stamp stands in row ``number % ROWS``.
+batch's stamp is in row ``number % ROWS``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The crash matrix: everybody is killed at every step of the protocol, and told to end at every step.
 
-    victim       is killed at                    who goes on
+    victim       is killed at                    who continues
     trainer      each client.* point             another trainer, from the checkpoint, at the same server
     server       each server.* point             another trainer, from the checkpoint, at another server
     worker       each worker.* point, for ever   the same trainer
@@ -83,7 +83,7 @@ USUAL_SERVER = (
 USUAL_STOPS = ("server.hello", "server.built", "server.batch")
 USUAL_WORKER = ("worker.sample", "worker.written", "worker.wrote")
 USUAL_EMBEDDED = ("client.connected", "client.lease", "client.goodbye")
-# A process that is told to end needs a moment, which is longer where the machine is busy with other tests.
+# A process that is asked to end needs a moment, which is longer where the machine is busy with other tests.
 STOP_SECONDS = 2.0 * PATIENCE
 
 

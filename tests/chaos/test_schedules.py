@@ -1,4 +1,4 @@
-"""One digest: whatever the number of workers, whoever is killed when, wherever the stream is taken up."""
+"""One digest, for any number of workers, whatever is killed and when, wherever the stream is resumed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The long form of the fuzzing: ``python -m tests.fuzz [--iterations N] [--seed S] [TARGET ...]``.
 
 N frames for each engine are shared among the targets. The first engine draws wrong frames from valid ones (`mutation`).
-The second, where Atheris is installed, also keeps the frames that reached new code and goes on from those
+The second, where Atheris is installed, also keeps the frames that reached new code and continues from those
 (`coverage_guided`). A frame that breaks a rule (`guard`) is printed, and the exit code is 1.
 """
 

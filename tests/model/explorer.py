@@ -9,8 +9,8 @@ told to write does so until it says that it has written or is dead, whatever the
 
 A client's death rewinds the ledger to the cursor last saved, any one up to where the client was; the next client
 attaches at any of these cursors, too. Deaths are limited in number; everything else happens in every order. Events
-happen when the ledger hears of them. That is no restriction: whoever is dead, or has sent its message, uses its slot no
-longer, so until the ledger hears of it, it errs on the safe side.
+happen when the ledger hears of them. That is no restriction: a process that is dead, or has sent its message, uses its
+slot no longer, so until the ledger hears of it, it errs on the safe side.
 
 Looked at in every state: `World.check`, and `World.check_refusals`: no message is accepted, late or a lie, which the
 truth does not cover. Looked at in the whole graph: every state that is not the end leads on, and no run without a death

@@ -134,7 +134,7 @@ class Stream(RuleBasedStateMachine):
         assert self.ledger.finished == (self.end is not None and self.next >= self.end)
 
     def teardown(self):
-        """However it went so far, the stream goes on: to its end, or for as long as one likes."""
+        """However it went so far, the stream continues: to its end, or for as long as one likes."""
         if not hasattr(self, "ledger"):
             return
         for worker in list(self.busy()):

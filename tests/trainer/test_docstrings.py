@@ -25,8 +25,8 @@ def modules(within: str) -> list[ModuleType]:
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any, str | None]]:
-    """(name, object, text) of a module's own public classes, functions and methods; a method that stands in for one of
-    a base class of ours may leave the text to that one."""
+    """(name, object, text) of a module's own public classes, functions and methods; a method that overrides one of
+    a base class of ours may leave the text to the base class."""
     for name, item in vars(module).items():
         if name.startswith("_") or getattr(item, "__module__", None) != module.__name__:
             continue

@@ -3,14 +3,14 @@
 Keys of a step::
 
     name       its work dir, and what later steps call it
-    task       as --task
+    task       train, propose, evaluate, ...: a task of the trainer
     config     a config file; a relative path starts at the recipe's folder
     options    overrides of that config, as --cfg-options; '{stage_1}' in a text stands for that step's work dir
     weights    the earlier train step whose final weights it starts from, or evaluates
     needs      further earlier steps whose results its config reads
     arguments  further words of the command line
     title      an evaluation's row in the recipe's table
-    minutes    how long it takes on two quiet cores, once Jittor has compiled its kernels; only told, never used
+    minutes    how long it takes on two quiet cores, once Jittor has compiled its kernels; only shown, never used
 
 Keys of the recipe beside ``steps``: ``options``, overrides for all steps; ``metrics``, the columns of the table
 and what they are called there; ``headings``, what splits are called in it; ``title``, ``summary`` and ``note``, of the

@@ -20,7 +20,7 @@ def folder(photos, tmp_path):
 
 
 def refusal(cluster, config, batches=12) -> str:
-    """What the client is told; the stream may have begun."""
+    """What the client is sent; the stream may have begun."""
     with pytest.raises(UserError) as caught:
         digests(cluster.open(config), batches)
     text = str(caught.value)

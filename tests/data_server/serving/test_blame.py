@@ -1,4 +1,4 @@
-"""Samples that kill their workers: who is blamed, what is said, and that everything else goes on unchanged."""
+"""Samples that kill their workers: who is blamed, what is said, and that everything else continues unchanged."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by a real server, over real HTTP."""
+"""What Prometheus gets from a real server, over real HTTP."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which data server a trainer takes: the one it is told, the running one, or one of its own."""
+"""Which data server a trainer takes: the one it is given, the running one, or one of its own."""
 
 from __future__ import annotations
 
