@@ -25,9 +25,14 @@ JPEG_QUALITY = 92
 class Found(Protocol):
     """What was found in one image: `boxes` (m,4) in pixels of the original image, `scores` (m,), `labels` (m,)."""
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+    @property
+    def boxes(self) -> np.ndarray: ...
+
+    @property
+    def scores(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
 
 
 class Pictures:

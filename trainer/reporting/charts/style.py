@@ -5,7 +5,6 @@ None of them outlives its use, and a user's matplotlibrc changes nothing.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,9 +52,7 @@ STYLE: dict[RcKeyType, Any] = {
 
 @contextmanager
 def applied(more: dict[RcKeyType, Any]) -> Iterator[None]:
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE | more)
-        # Pages have all letters, pictures those of the font; one that is missing is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
