@@ -31,10 +31,10 @@ def paths_of(head: dict[str, Any], number: int, training: bool) -> tuple[str | N
         training: whether it is one of those trained on; a head of several vocabularies is tested with one.
     """
     place = number if training else head.get("test_vocabulary", 0)
-    return tuple(_chosen(head.get(key), place) for key in ("zeroshot_path", "cat_freq_path"))
+    return _chosen(head.get("zeroshot_path"), place), _chosen(head.get("cat_freq_path"), place)
 
 
-def _chosen(value: str | list | None, place: int) -> str | None:
+def _chosen(value: str | list[str] | None, place: int) -> str | None:
     if not isinstance(value, list | tuple):
         return value
     return value[place] if place < len(value) else None

@@ -18,7 +18,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def _open_clip() -> ModuleType:
             for operator in ("nms", "qnms"):
                 operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             module = importlib.import_module("open_clip")
-            module.torchvision_operators = operators  # they live as long as this object
+            vars(module)["torchvision_operators"] = operators  # they live as long as this object
             return module
     except (ImportError, RuntimeError) as error:
         raise UserError(
@@ -190,7 +190,7 @@ def _open_clip() -> ModuleType:
         ) from error
 
 
-def _model(weights: Path) -> torch.nn.Module:
+def _model(weights: Path) -> Any:
     """The CLIP whose sizes and weights are those of the file, in float32."""
     from open_clip.model import build_model_from_openai_state_dict
 

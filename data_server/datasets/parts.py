@@ -114,7 +114,7 @@ class Datasets:
                 f"data set {with_proposals.index(True)} has one; all of a ConcatDataset need one, or none"
             )
         # One number for the whole stream: the trainer compiles its kernels for it.
-        self.proposals = max(part.proposals.most for part in self.parts) if all(with_proposals) else 0
+        self.proposals = max((part.proposals.most for part in self.parts if part.proposals is not None), default=0)
         self._ends = np.cumsum([len(part.dataset) for part in self.parts])
 
     def __len__(self) -> int:
@@ -180,9 +180,10 @@ def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> 
         if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
             return DATASETS.build(ConfigDict(config)), {}
         dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+        load = dataset.COCOAPI
 
         def read(path: str) -> Any:  # the file once, its categories in passing
-            api = kind.COCOAPI(path)
+            api = load(path)
             categories.update({identity: one["name"] for identity, one in api.cats.items()})
             if all_count and kind is CocoDataset:
                 dataset._metainfo["classes"] = tuple(categories.values())

@@ -17,7 +17,7 @@ They are read in the original image's pixels and go where the pipeline says that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Settings:
                 )
 
 
-def _steps(pipeline: list[dict]) -> Iterator[dict]:
+def _steps(pipeline: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """All transforms of a pipeline, those inside of others as well."""
     for step in pipeline:
         yield step

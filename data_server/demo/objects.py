@@ -63,7 +63,7 @@ def draw_object(rng: np.random.Generator, name: str, light: Light) -> Patch:
     colour_word, shape = name.split()
     size = float(np.exp(rng.uniform(np.log(MIN_SIZE), np.log(MAX_SIZE))))
     opacity = _opacity(outline(shape), size, angle=rng.uniform(-0.5, 0.5), stretch=rng.uniform(0.85, 1.18))
-    colour = np.float32(BGR[colour_word]) + rng.uniform(-12, 12, 3).astype(np.float32)
+    colour = np.array(BGR[colour_word], np.float32) + rng.uniform(-12, 12, 3).astype(np.float32)
 
     # The second colour of textures and rims: darker than the object, or lighter where it is dark already.
     ink = colour * 0.6 if colour.max() > 90 else colour + 50
@@ -89,11 +89,11 @@ def _opacity(contours: list[np.ndarray], size: float, angle: float, stretch: flo
     # Eight bits below the pixel of the supersampled canvas: fillPoly takes fixed-point coordinates.
     fixed_point = [np.round(((c - low) * scale + PADDING) * SUPERSAMPLING * 256).astype(np.int32) for c in turned]
     canvas = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
-    cv2.fillPoly(canvas, fixed_point, 255, shift=8)
+    cv2.fillPoly(canvas, fixed_point, (255,), shift=8)
     return cv2.resize(canvas, (int(width), int(height)), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _texture(rng: np.random.Generator, kind: str, shape: tuple[int, int], size: float) -> np.ndarray:
+def _texture(rng: np.random.Generator, kind: str, shape: tuple[int, ...], size: float) -> np.ndarray:
     """How much of the ink shows, (h, w) float32 in 0..1."""
     height, width = shape
     if kind == "plain":
@@ -109,7 +109,7 @@ def _texture(rng: np.random.Generator, kind: str, shape: tuple[int, int], size: 
     return np.clip(3 * along * np.sin(y * np.cos(angle) - x * np.sin(angle) + phase[1]) - 0.8, 0, 1).astype(np.float32)
 
 
-def _across(shape: tuple[int, int], direction: tuple[float, float]) -> np.ndarray:
+def _across(shape: tuple[int, ...], direction: tuple[float, float]) -> np.ndarray:
     """A ramp over the patch, (h, w) float32, from -1 on the far side to 1 on the side of the light."""
     height, width = shape
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -128,7 +128,7 @@ def _bevel(opacity: np.ndarray, size: float, light: Light) -> np.ndarray:
 
 def _shadow(opacity: np.ndarray, size: float, light: Light) -> np.ndarray:
     offset = min(3.5, size / 12)
-    away = np.float32([[1, 0, -light.direction[0] * offset], [0, 1, -light.direction[1] * offset]])
+    away = np.array([[1, 0, -light.direction[0] * offset], [0, 1, -light.direction[1] * offset]], np.float32)
     return 0.45 * cv2.GaussianBlur(cv2.warpAffine(opacity, away, opacity.shape[::-1]), (0, 0), 1.8)
 
 

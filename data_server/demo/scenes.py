@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -157,7 +158,8 @@ def _write_set(
     vocabulary = categories(dataset)
     id_of = {category["name"]: category["id"] for category in vocabulary}
     deck = _deck(rng, list(id_of))
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     (folder / dataset).mkdir()
     for image_id in range(1, count + 1):
         picture, objects = draw_scene(rng, photographs, deck)
@@ -192,7 +194,7 @@ def draw_scene(
     """One picture, (H, W, 3) uint8 BGR, and its 1 to 6 objects, back to front, named by the next names of `deck`."""
     width, height = IMAGE_SIZES[rng.integers(len(IMAGE_SIZES))]
     background = _background(rng, photographs[rng.integers(len(photographs))], width, height)
-    canvas = cv2.copyMakeBorder(background, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT)
+    canvas: np.ndarray = cv2.copyMakeBorder(background, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT)
     towards_light = rng.uniform(0, 2 * np.pi)
     light = Light((float(np.cos(towards_light)), float(np.sin(towards_light))), strength=rng.uniform(0.85, 1.08))
     objects: list[SceneObject] = []
@@ -218,7 +220,7 @@ def _background(rng: np.random.Generator, photograph: np.ndarray, width: int, he
     resized = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if fit > 1 else cv2.INTER_LINEAR)
     blurred = cv2.GaussianBlur(resized.astype(np.float32), (0, 0), rng.uniform(1.2, 3.0))
     softness, tint = np.float32(rng.uniform(0.5, 0.85)), rng.uniform(-18, 18, 3).astype(np.float32)
-    mean = np.float32(cv2.mean(blurred)[:3])
+    mean = np.array(cv2.mean(blurred)[:3], np.float32)
     return blurred * softness + (mean * (1 - softness) + tint)
 
 

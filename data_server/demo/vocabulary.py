@@ -58,7 +58,8 @@ def text_embeddings(names: list[str], dimension: int = 64) -> np.ndarray:
     A word's vector is a random direction that depends on the word and `dimension` alone, so two names that share one of
     two words have a cosine near 0.5, names that share none near 0, and a never seen name lies between seen ones.
     """
-    return np.stack([_unit(sum(_word_vector(word, dimension) for word in name.split())) for name in names])
+    nothing = np.zeros(dimension, np.float32)
+    return np.stack([_unit(sum((_word_vector(word, dimension) for word in name.split()), nothing)) for name in names])
 
 
 def _word_vector(word: str, dimension: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class _Dtype:
     def __init__(self, code: str) -> None:
         self.text = code
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if self.text not in _FLOATS or state[1] not in _ORDERS:
             raise pickle.UnpicklingError(f"an array of {self.text!r}; expected floats")
         self.text = state[1] + self.text
@@ -40,15 +40,15 @@ class _Array:
     def __init__(self) -> None:
         self.numbers = np.zeros(0, np.float32)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         self._read(data, dtype, shape, "F" if fortran else "C")
 
-    def _read(self, data: bytes, dtype: _Dtype, shape: tuple, order: str) -> None:
+    def _read(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> None:
         self.numbers = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order).astype(np.float32)
 
     @classmethod
-    def of_buffer(cls, data: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+    def of_buffer(cls, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> _Array:
         array = cls()
         array._read(data, dtype, shape, order)
         return array

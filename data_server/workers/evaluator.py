@@ -15,23 +15,25 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from data_server.datasets.parts import Datasets
-from data_server.handover.predictions import Record
+from data_server.handover.predictions import Record, read
 from data_server.workers import metrics
 from data_server.workers.metrics import mmdetection
 from shared import modules
+from shared.data_part import from_plain
 from shared.errors import UserError, described
 from shared.link import Channel
-from shared.messages import Failure, Metrics
+from shared.messages import Failure, Metrics, SpawnEvaluator
 
 # Imported here, in the root nursery, and not in each evaluator.
 _ADAPTORS = [importlib.import_module(f"{metrics.__name__}.{name}") for name in modules.names(metrics)]
 _ADAPTOR_OF = {kind: adaptor for adaptor in _ADAPTORS for kind in adaptor.TYPES}
 
 
-def run(channel: Channel, datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[Record]) -> None:
-    """Computes the metrics and answers on `channel`."""
+def run(channel: Channel, datasets: Datasets, spawn: SpawnEvaluator, memory: int) -> None:
+    """Judges the predictions in the memfd `memory` and answers on `channel`."""
+    predictions = read(memory)
     try:
-        channel.send(Metrics(evaluate(datasets, evaluator, predictions)))
+        channel.send(Metrics(evaluate(datasets, from_plain(spawn.evaluator), predictions)))
     except UserError as error:
         channel.send(Failure(str(error), True))
 

@@ -23,6 +23,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from data_server.workers.announce import announce
 from shared.data_part import from_plain
@@ -31,6 +33,9 @@ from shared.faults import reach
 from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
 from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
+
+if TYPE_CHECKING:
+    from data_server.datasets.parts import Datasets
 
 
 def main() -> None:
@@ -102,8 +107,7 @@ def _serve_stream(channel: Channel) -> None:
     _serve_spawns(channel, datasets, config)
 
 
-def _serve_spawns(channel: Channel, datasets: object, config: dict) -> None:
-    from data_server.handover.predictions import read
+def _serve_spawns(channel: Channel, datasets: Datasets, config: dict[str, Any]) -> None:
     from data_server.workers import evaluator, worker
 
     workers: dict[int, int] = {}  # process id -> number
@@ -114,15 +118,12 @@ def _serve_spawns(channel: Channel, datasets: object, config: dict) -> None:
         if isinstance(order, Spawn):
             # Until its number is noted, the worker must not die unknown.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            pid = _fork(channel, descriptor, lambda own, o=order, m=memory: worker.run(own, datasets, config, o, m))
+            run = partial(worker.run, datasets=datasets, config=config, spawn=order, memory=memory)
+            pid = _fork(channel, descriptor, run)
             workers[pid] = order.worker
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         else:
-            _fork(
-                channel,
-                descriptor,
-                lambda own, o=order, m=memory: evaluator.run(own, datasets, from_plain(o.evaluator), read(m)),
-            )
+            _fork(channel, descriptor, partial(evaluator.run, datasets=datasets, spawn=order, memory=memory))
         os.close(memory)
 
 
