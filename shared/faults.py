@@ -1,4 +1,4 @@
-"""Fault points: named places where a test has a process die, stop or be told to end.
+"""Fault points: named places where a test makes a process die, stop or end.
 
     FAULT=worker.sealed:3          each process that comes to the point for the third time kills itself
     FAULT=client.lease:1:SIGTERM   ... sends itself that signal instead of SIGKILL

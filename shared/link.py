@@ -8,7 +8,7 @@ A data server lives in a directory of its own, mode 0700, so that only its user 
                     its EOF means that the peer is dead
 
 ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes
-it the moment the process on the other side is gone, whatever killed it. And it is the shorter way: a message through
+it the moment the process on the other side is gone, whatever killed it. It is also the shorter way: a message through
 ZeroMQ wakes a thread of ZeroMQ's on each side before it wakes the one that waits for it, so the two messages that every
 batch needs go over the lifeline.
 
@@ -187,7 +187,7 @@ class Channel:
         return message
 
     def read(self, *expected: type[M]) -> list[M]:
-        """What can be had without waiting; call it when the socket is readable. Raises ChannelClosed at EOF,
+        """What can be read without waiting; call it when the socket is readable. Raises ChannelClosed at EOF,
         MessageError for garbage."""
         self._fill()
         messages = []

@@ -168,7 +168,7 @@ def _open_clip() -> ModuleType:
     """open_clip, which imports torchvision for its pictures' sake.
 
     A torchvision built for CUDA cannot load its compiled part beside a torch for the CPU, and stops where it describes
-    that part's two operators to torch. No text needs them: they are declared here, and it goes on without.
+    that part's two operators to torch. No text needs them: they are declared here, and it continues without them.
     """
     import torch
 

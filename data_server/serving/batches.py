@@ -54,7 +54,7 @@ class Batches:
         self.resume_at = ledger.next_delivery
         self._plan = plan
         self._idle: list[int] = []
-        self._recipes: dict[int, BatchPlan] = {}  # slot -> what its worker was told, from WRITING on
+        self._recipes: dict[int, BatchPlan] = {}  # slot -> what its worker was sent, from WRITING on
         self._written: dict[int, Wrote] = {}  # slot -> what its worker said, while READY
         self._suspects = Suspects()
 

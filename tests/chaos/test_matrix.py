@@ -1,4 +1,4 @@
-"""The crash matrix: everybody is killed at every step of the protocol, and told to end at every step.
+"""The crash matrix: everybody is killed at every step of the protocol, and asked to end at every step.
 
     victim       is killed at                    who continues
     trainer      each client.* point             another trainer, from the checkpoint, at the same server

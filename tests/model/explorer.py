@@ -2,7 +2,7 @@
 
 A `World` is a ledger and the truth about what it governs, kept apart from the ledger's own word: who is really writing
 into which slot, what has really been written, what the client really reads and which step it expects. A worker that was
-told to write does so until it says that it has written or is dead, whatever the ledger thinks of its slot meanwhile.
+assigned a slot writes until it says that it has written or is dead, whatever the ledger thinks of its slot meanwhile.
 
     worker:  idle ──asks──► writing ──writes──► idle             either dies at any time, and is replaced
     client:  reading ──dies(saved)──► none ──attaches(cursor)──► reading ──receives, releases──► reading

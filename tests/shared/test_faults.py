@@ -1,4 +1,4 @@
-"""Fault points strike where and when they are told to."""
+"""Fault points strike where and when they should."""
 
 import os
 import signal

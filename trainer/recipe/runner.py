@@ -81,7 +81,7 @@ class Runner:
         return self.work_dir / name
 
     def _done(self) -> set[str]:
-        """The steps whose results are there, as far as that can be told before any other step has run."""
+        """The steps whose results are there, as far as that is known before any other step has run."""
         done: set[str] = set()
         for step in self.recipe.steps:
             if done.issuperset(step.needs) and self._is_done(step):

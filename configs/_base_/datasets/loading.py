@@ -1,6 +1,6 @@
-# What all data sets share. Everything lies below data_root (docs/datasets.md); other places:
+# What all data sets share. Everything is below data_root (docs/datasets.md). To put it elsewhere:
 #   --cfg-options data_root=/path/to/data
-# A data set takes data_root by itself; elsewhere '{data_root}' stands for it.
+# A data set picks up data_root by itself; in other texts write '{data_root}'.
 data_root = 'data'
 
 train_pipeline = [

@@ -26,7 +26,7 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
         order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted.
 
     Returns:
-        ``images_done``, of the file so far; asked without predictions, that is where to go on.
+        ``images_done``, of the file so far; asked without predictions, that is where to continue.
 
     Raises:
         UserError: the predictions are of more images than there are, or the file cannot be written.
