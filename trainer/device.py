@@ -2,9 +2,11 @@
 
 All other modules write ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
 
-    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, set Jittor's
-    environment import   Jittor itself; its information log stays silent when its core is already compiled after
-    give back what Jittor takes from the process (signals, exit hooks, recursion limit, TLS checks), bound the GPU
+    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU,
+             set Jittor's environment
+    import   Jittor itself; its information log stays silent when its core is already compiled
+    after    give back what Jittor takes from the process (signals, exit hooks, recursion limit,
+             TLS checks), bound the GPU
 
 A GPU is used if a CUDA driver reports a device; a compiler alone (nvcc) does not count. An environment variable that
 the user has set is never overwritten.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import os
 import resource
@@ -30,11 +33,12 @@ from shared.lifetime import die_with_parent
 
 RECURSION_LIMIT = 10_000
 CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
-CUDNN_ALGORITHMS = (
-    10_000  # remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace
-)
+# Remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace.
+CUDNN_ALGORITHMS = 10_000
 
 LOG_SILENT = "log_silent"  # Jittor's environment variable
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
@@ -183,6 +187,7 @@ __all__ = [
     "device_memory",
     "jit_kernel_count",
     "jt",
+    "kernel",
     "nn",
     "onednn_flags",
     "seed",
@@ -232,6 +237,42 @@ def jit_kernel_count() -> int:
     folder = str(Path(jt.flags.cache_path, "jit")) + os.sep
     lines = Path("/proc/self/maps").read_text().splitlines()
     return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
+
+
+def kernel(module: str, call: str) -> dict[str, str]:
+    """The keywords of jt.code that describe an operator whose kernel is a file beside its module.
+
+    ``roi_align.cpp`` beside ``roi_align.py`` computes on the CPU, ``roi_align.cu`` on a GPU; without the latter the
+    operator is for the CPU only. Both define the functions that `call` calls, in a namespace of the file's name.
+
+    Args:
+        module: the module's ``__file__``.
+        call: C++ statements in which in0_p, in0_shape0, out0_p, ... and data are Jittor's.
+    """
+    sources = {}
+    for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu")):
+        path = Path(module).resolve().with_suffix(suffix)
+        if path.exists():
+            sources |= {f"{device}_header": _source(path), f"{device}_src": call}
+    return sources
+
+
+@functools.cache
+def _source(path: Path) -> str:
+    """A kernel's file, its own headers filled in, with marks by which compilers name file and line.
+
+    The text is a part of the kernel's name in Jittor's cache: files are called by their place in the repository,
+    wherever that is.
+    """
+    name = path.relative_to(_ROOT).as_posix()
+    lines = [f'#line 1 "{name}"']
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.startswith('#include "'):
+            line = _source(path.with_name(line.split('"')[1]))
+        lines.append(line)
+        if line.startswith("#include"):  # Jittor puts definitions of its own behind the last #include
+            lines.append(f'#line {number + 1} "{name}"')
+    return "\n".join([*lines, '#line 1 "(written by Jittor)"', ""])
 
 
 def onednn_flags() -> str:

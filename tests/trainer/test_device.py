@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer import device
-from trainer.device import blank, jt, var
+from trainer.device import blank, jt, kernel, var
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -150,6 +150,27 @@ def test_an_upload_is_a_copy() -> None:
     uploaded = var(array)
     array[:] = 7
     assert uploaded.sum().item() == 20
+
+
+def test_a_kernel_is_named_by_its_place_in_the_repository_wherever_that_is() -> None:
+    sources = kernel(str(ROOT / "trainer" / "training" / "update.py"), "update::measure({}, out0_p, out1_p);")
+    assert sorted(sources) == ["cpu_header", "cpu_src", "cuda_header", "cuda_src"]
+    for header in (sources["cpu_header"], sources["cuda_header"]):
+        assert '#line 1 "trainer/training/update.c' in header and '#line 1 "trainer/training/update_rules.h"' in header
+        assert str(ROOT) not in header and '#include "' not in header
+
+
+def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(device, "_ROOT", tmp_path)
+    (tmp_path / "half.cpp").write_text(
+        "// Halves.\n#include <cmath>\n\n#include <cstdint>\n\ninline float half(float x) { return mistake * x; }\n"
+    )
+    half = jt.code((1,), "float32", [jt.ones(1)], **kernel(str(tmp_path / "half.py"), "out0_p[0] = half(in0_p[0]);"))
+    with pytest.raises(RuntimeError):
+        half.sync()
+    assert "half.cpp:6:" in capfd.readouterr().err
 
 
 def test_the_seed_fixes_random_numbers() -> None:

@@ -9,66 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.device import jt, var
+from trainer.device import jt, kernel, var
 from trainer.models.registry import register
 
-# in0 base anchors (L,R,4)  in1 image shapes (B,2) height, width   out0 anchors (A,4)  out1 inside (B,A)
-CPU_HEADER = """
-#include <string>
-"""
-CPU_SOURCE = r"""
-    const int64 levels = in0_shape0, ratios = in0_shape1, images = in1_shape0, all = out0_shape0;
-    int64 first = 0;
-    for (int64 level = 0; level < levels; level++) {
-        const std::string number = std::to_string(level);
-        const int64 height = data["height" + number], width = data["width" + number], stride = data["stride" + number];
-        #pragma omp parallel for
-        for (int64 cell = 0; cell < height * width; cell++) {
-            const float x = cell % width * stride, y = cell / width * stride;
-            for (int64 ratio = 0; ratio < ratios; ratio++) {
-                const float* base = in0_p + (level * ratios + ratio) * 4;
-                const int64 at = first + cell * ratios + ratio;
-                float* anchor = out0_p + at * 4;
-                anchor[0] = base[0] + x, anchor[1] = base[1] + y, anchor[2] = base[2] + x, anchor[3] = base[3] + y;
-                for (int64 image = 0; image < images; image++)
-                    out1_p[image * all + at] = anchor[0] >= 0 && anchor[1] >= 0 && anchor[2] >= 0 && anchor[3] >= 0 &&
-                        anchor[0] < in1_p[image * 2 + 1] && anchor[2] < in1_p[image * 2 + 1] &&
-                        anchor[1] < in1_p[image * 2] && anchor[3] < in1_p[image * 2];
-            }
-        }
-        first += height * width * ratios;
-    }
-"""
-CUDA_HEADER = r"""
-#include <string>
-namespace jittor {
-__global__ void anchors_of_level(const float* base, const float* shapes, int64 first, int64 all, int64 number,
-                                 int64 width, int64 stride, int64 ratios, int64 images, float* anchors, bool* inside) {
-    const int64 n = blockIdx.x * (int64)blockDim.x + threadIdx.x;
-    if (n >= number) return;
-    const float x = n / ratios % width * stride, y = n / ratios / width * stride;
-    base += n % ratios * 4;
-    float* anchor = anchors + (first + n) * 4;
-    anchor[0] = base[0] + x, anchor[1] = base[1] + y, anchor[2] = base[2] + x, anchor[3] = base[3] + y;
-    for (int64 image = 0; image < images; image++) {
-        const float bottom = shapes[image * 2], right = shapes[image * 2 + 1];
-        inside[image * all + first + n] = min(anchor[0], anchor[2]) >= 0 && min(anchor[1], anchor[3]) >= 0 &&
-            max(anchor[0], anchor[2]) < right && max(anchor[1], anchor[3]) < bottom;
-    }
-}
-} // namespace jittor
-"""
-CUDA_SOURCE = r"""
-    int64 first = 0;
-    for (int64 level = 0; level < in0_shape0; level++) {
-        const std::string text = std::to_string(level);
-        const int64 width = data["width" + text], number = data["height" + text] * width * in0_shape1;
-        if (number == 0) continue;
-        anchors_of_level<<<(number + 255) / 256, 256>>>(in0_p + level * in0_shape1 * 4, in1_p, first, out0_shape0,
-            number, width, data["stride" + text], in0_shape1, in1_shape0, out0_p, out1_p);
-        first += number;
-    }
-"""
+MAKE = "anchors::make(in0_p, in0_shape0, in0_shape1, in1_p, in1_shape0, out0_shape0, data, out0_p, out1_p);"
 
 
 @register
@@ -119,10 +63,7 @@ class AnchorGenerator:
             [(count, 4), (image_shapes.shape[0], count)],
             ["float32", "bool"],
             [self._base, image_shapes],
-            cpu_header=CPU_HEADER,
-            cpu_src=CPU_SOURCE,
-            cuda_header=CUDA_HEADER,
-            cuda_src=CUDA_SOURCE,
             data=data,
+            **kernel(__file__, MAKE),
         )
         return anchors, inside

@@ -6,22 +6,13 @@ the CPU, and copies what it transposes. A GPU has cuBLAS for all of it.
 
 from __future__ import annotations
 
-from trainer.device import jt, nn
+from trainer.device import jt, kernel, nn
 from trainer.models.ops.onednn import onednn
 
-# in0 left (N,I,J), or (N,J,I) transposed  in1 right (N,J,K), or (N,K,J) transposed   out0 (N,I,K)
-HEADER = """
-#include <dnnl.hpp>
-"""
-SOURCE = r"""
+PRODUCT = """
     const bool turn_left = data["turn_left"] != 0, turn_right = data["turn_right"] != 0;
-    const int64 number = out0_shape0, rows = out0_shape1, columns = out0_shape2;
-    const int64 inner = turn_left ? in0_shape1 : in0_shape2;
-    #pragma omp parallel for schedule(static)
-    for (int64 n = 0; n < number; n++)
-        dnnl_sgemm(turn_left ? 'T' : 'N', turn_right ? 'T' : 'N', rows, columns, inner, 1.0f,
-                   in0_p + n * rows * inner, turn_left ? rows : inner, in1_p + n * inner * columns,
-                   turn_right ? inner : columns, 0.0f, out0_p + n * rows * columns, columns);
+    matmul::multiply(in0_p, turn_left, in1_p, turn_right, out0_shape0, out0_shape1,
+                     turn_left ? in0_shape1 : in0_shape2, out0_shape2, out0_p);
 """
 
 
@@ -31,7 +22,7 @@ def _product(left: jt.Var, right: jt.Var, turn_left: bool = False, turn_right: b
         return nn.bmm(*turned)
     rows, columns = left.shape[2 if turn_left else 1], right.shape[1 if turn_right else 2]
     data = {"turn_left": float(turn_left), "turn_right": float(turn_right)}
-    return onednn([(left.shape[0], rows, columns)], [left, right], HEADER, SOURCE, data)[0]
+    return onednn([(left.shape[0], rows, columns)], [left, right], kernel(__file__, PRODUCT), data)[0]
 
 
 class BatchedMatmul(jt.Function):

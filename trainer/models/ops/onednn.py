@@ -6,10 +6,14 @@ from trainer.device import jt, onednn_flags
 
 
 def onednn(
-    shapes: list[tuple[int, ...]], inputs: list[jt.Var], header: str, source: str, data: dict[str, float]
+    shapes: list[tuple[int, ...]], inputs: list[jt.Var], sources: dict[str, str], data: dict[str, float]
 ) -> list[jt.Var]:
-    """jt.code for outputs f32 of `shapes`, such as [(B,O,H,W)], compiled and linked with oneDNN; no gradient."""
-    outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=header, cpu_src=source, data=data)
+    """jt.code for outputs f32 of `shapes`, such as [(B,O,H,W)], compiled and linked with oneDNN; no gradient.
+
+    Args:
+        sources: of `trainer.device.kernel`.
+    """
+    outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, data=data, **sources)
     for output in outputs:
         output.compile_options = {f"FLAGS: {onednn_flags()} ": 1}
     return outputs

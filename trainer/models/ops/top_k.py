@@ -6,55 +6,10 @@ different boxes.
 
 from __future__ import annotations
 
-from trainer.device import jt
+from trainer.device import jt, kernel
 
-# A float's bits, mapped to an unsigned integer with the same order, stand above the inverted index in one 64-bit key:
-# the keys are distinct, their order is total (NaN included), and sorting integers needs no comparison function.
-CPU_HEADER = r"""
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <string>
-#include <vector>
-namespace jittor {
-// Writes the indices of the `kept` largest of values[0, width), increased by `first`.
-inline void keep_largest(const float* values, int64 width, int64 kept, int64 first, int32* indices) {
-    std::vector<uint64_t> keys(width);
-    for (int64 i = 0; i < width; i++) {
-        uint32_t bits;
-        std::memcpy(&bits, values + i, 4);
-        bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-        keys[i] = (uint64_t)~bits << 32 | (uint32_t)i;
-    }
-    if (kept < width) std::nth_element(keys.begin(), keys.begin() + kept, keys.end());
-    std::sort(keys.begin(), keys.begin() + kept);
-    for (int64 i = 0; i < kept; i++) indices[i] = (int32)(first + (uint32_t)keys[i]);
-}
-} // namespace jittor
-"""
-CPU_SOURCE = r"""
-    const int64 rows = in0_shape0, width = in0_shape1, kept = out0_shape1;
-    #pragma omp parallel for
-    for (int64 row = 0; row < rows; row++)
-        keep_largest(in0_p + row * width, width, kept, 0, out0_p + row * kept);
-"""
-CPU_LEVELS = r"""
-    const int64 rows = in0_shape0, width = in0_shape1, kept = out0_shape1, most = data["most"], levels = data["levels"];
-    std::vector<int64> counts, from, to;
-    for (int64 level = 0, first = 0, place = 0; level < levels; level++) {
-        counts.push_back(data["count" + std::to_string(level)]);
-        from.push_back(first), to.push_back(place);
-        first += counts.back(), place += std::min(counts.back(), most);
-    }
-    #pragma omp parallel for collapse(2) schedule(dynamic, 1)
-    for (int64 row = 0; row < rows; row++)
-        for (int64 level = 0; level < levels; level++) {
-            const int64 first = from[level];
-            int32* indices = out0_p + row * kept + to[level];
-            if (counts[level] > most) keep_largest(in0_p + row * width + first, counts[level], most, first, indices);
-            else for (int64 i = 0; i < counts[level]; i++) indices[i] = (int32)(first + i);
-        }
-"""
+OF_ROWS = "top_k::of_rows(in0_p, in0_shape0, in0_shape1, out0_shape1, out0_p);"
+OF_LEVELS = 'top_k::of_levels(in0_p, in0_shape0, in0_shape1, out0_shape1, data["most"], data, out0_p);'
 
 
 def top_k(values: jt.Var, count: int) -> jt.Var:
@@ -70,7 +25,7 @@ def top_k(values: jt.Var, count: int) -> jt.Var:
     if jt.flags.use_cuda:
         # CUB's radix sort, which Jittor uses on a GPU, is stable.
         return jt.argsort(values, dim=1, descending=True)[0][:, :count]
-    return jt.code((values.shape[0], count), "int32", [values.detach()], cpu_header=CPU_HEADER, cpu_src=CPU_SOURCE)
+    return jt.code((values.shape[0], count), "int32", [values.detach()], **kernel(__file__, OF_ROWS))
 
 
 def top_k_of_levels(values: jt.Var, counts: list[int], most: int) -> jt.Var:
@@ -98,7 +53,6 @@ def top_k_of_levels(values: jt.Var, counts: list[int], most: int) -> jt.Var:
         (values.shape[0], kept),
         "int32",
         [values.detach()],
-        cpu_header=CPU_HEADER,
-        cpu_src=CPU_LEVELS,
         data={"most": most, "levels": len(counts), **{f"count{i}": count for i, count in enumerate(counts)}},
+        **kernel(__file__, OF_LEVELS),
     )

@@ -1,0 +1,66 @@
+// Batch norm with fixed statistics, with an addition and a ReLU behind it, on a GPU.
+#include <algorithm>
+#include <cstdint>
+
+namespace fixed_norm {
+
+__global__ void forward_kernel(const float* x, const float* weight, const float* bias, const float* mean,
+                               const float* variance, const float* shortcut, float eps, bool relu, int64_t all,
+                               int64_t channels, int64_t number, float* y) {
+    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < all; i += (int64_t)blockDim.x * gridDim.x) {
+        const int64_t c = i / number % channels;
+        const float scale = weight[c] / sqrtf(variance[c] + eps);
+        float value = x[i] * scale + (bias[c] - mean[c] * scale);
+        if (shortcut) value += shortcut[i];
+        y[i] = relu && value < 0 ? 0 : value;
+    }
+}
+
+// One block per channel.
+__global__ void backward_kernel(const float* gradient, const float* x, const float* y, const float* weight,
+                                const float* mean, const float* variance, float eps, bool relu, int64_t images,
+                                int64_t channels, int64_t number, float* to_x, float* to_weight, float* to_bias,
+                                float* to_shortcut) {
+    __shared__ float products[256];
+    __shared__ float totals[256];
+    const int64_t c = blockIdx.x;
+    const float inverse = 1 / sqrtf(variance[c] + eps);
+    float product = 0, total = 0;
+    for (int64_t k = threadIdx.x; k < images * number; k += 256) {
+        const int64_t i = (k / number * channels + c) * number + k % number;
+        const float g = !relu || y[i] > 0 ? gradient[i] : 0;
+        product += g * (x[i] - mean[c]);
+        total += g;
+        to_x[i] = g * weight[c] * inverse;
+        if (to_shortcut) to_shortcut[i] = g;
+    }
+    products[threadIdx.x] = product, totals[threadIdx.x] = total;
+    for (int half = 128; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) {
+            products[threadIdx.x] += products[threadIdx.x + half];
+            totals[threadIdx.x] += totals[threadIdx.x + half];
+        }
+    }
+    if (threadIdx.x == 0) to_weight[c] = products[0] * inverse, to_bias[c] = totals[0];
+}
+
+// x (images,channels,number); weight, bias, mean, variance (channels); shortcut like x, or null -> y like x
+inline void forward(const float* x, const float* weight, const float* bias, const float* mean, const float* variance,
+                    const float* shortcut, float eps, bool relu, int64_t images, int64_t channels, int64_t number,
+                    float* y) {
+    const int64_t all = images * channels * number;
+    const int blocks = (int)std::min<int64_t>((all + 255) / 256, 1 << 16);
+    if (all)
+        forward_kernel<<<blocks, 256>>>(x, weight, bias, mean, variance, shortcut, eps, relu, all, channels, number, y);
+}
+
+// gradient of y, x, y, statistics -> to_x like x, to_weight, to_bias (channels), to_shortcut like x or null
+inline void backward(const float* gradient, const float* x, const float* y, const float* weight, const float* mean,
+                     const float* variance, float eps, bool relu, int64_t images, int64_t channels, int64_t number,
+                     float* to_x, float* to_weight, float* to_bias, float* to_shortcut) {
+    backward_kernel<<<channels, 256>>>(gradient, x, y, weight, mean, variance, eps, relu, images, channels, number,
+                                       to_x, to_weight, to_bias, to_shortcut);
+}
+
+}  // namespace fixed_norm

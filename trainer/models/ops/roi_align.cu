@@ -1,0 +1,107 @@
+// RoIAlign on a GPU: a thread for each number of the output.
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace roi_align {
+
+// One level: f32 (images,channels,height,width), `scale` cells per pixel of an image.
+struct Map {
+    float* data;
+    int height, width;
+    float scale;
+    Map() = default;
+    Map(float* data, int64_t height, int64_t width, double scale)
+        : data(data), height(height), width(width), scale(scale) {}
+};
+
+struct Maps {
+    Map at[8];
+};
+
+struct Taps {
+    int low, high;
+    float low_weight, high_weight;
+};
+
+// Whether a sample counts, and if so, the two cells that it lies between.
+__device__ inline bool find_taps(float at, int cells, Taps& taps) {
+    if (at < -1.0f || at > cells) return false;
+    at = fmaxf(at, 0.0f);
+    taps.low = (int)at;
+    if (taps.low >= cells - 1) {
+        taps.low = taps.high = cells - 1;
+        at = taps.low;
+    } else {
+        taps.high = taps.low + 1;
+    }
+    taps.high_weight = at - taps.low;
+    taps.low_weight = 1 - taps.high_weight;
+    return true;
+}
+
+// Forward: numbers[i] = the bin's average. Backward: adds numbers[i] to the pixels of its samples.
+template <bool is_forward>
+__global__ void align(int64_t total, const float* rois, const int32_t* levels, Maps maps, float* numbers, int channels,
+                      int P, int Q) {
+    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < total; i += (int64_t)blockDim.x * gridDim.x) {
+        const int q = i % Q, p = i / Q % P, c = i / Q / P % channels;
+        const int64_t k = i / Q / P / channels;
+        const float* roi = rois + k * 5;
+        if (is_forward) numbers[i] = 0;
+        if (levels[k] < 0 || !(roi[3] > roi[1]) || !(roi[4] > roi[2])) continue;
+        const Map map = maps.at[levels[k]];
+        const float left = roi[1] * map.scale - 0.5f, top = roi[2] * map.scale - 0.5f;
+        const float step_x = (roi[3] * map.scale - 0.5f - left) / Q, step_y = (roi[4] * map.scale - 0.5f - top) / P;
+        const int samples_x = ceilf(step_x), samples_y = ceilf(step_y);
+        float* plane = map.data + ((int64_t)roi[0] * channels + c) * map.height * map.width;
+        const float share = 1.0f / max(samples_x * samples_y, 1);
+        float sum = 0;
+        for (int iy = 0; iy < samples_y; iy++) {
+            Taps y;
+            if (!find_taps(top + p * step_y + (iy + 0.5f) * step_y / samples_y, map.height, y)) continue;
+            float *low = plane + (int64_t)y.low * map.width, *high = plane + (int64_t)y.high * map.width;
+            for (int ix = 0; ix < samples_x; ix++) {
+                Taps x;
+                if (!find_taps(left + q * step_x + (ix + 0.5f) * step_x / samples_x, map.width, x)) continue;
+                if (is_forward) {
+                    sum += y.low_weight * (x.low_weight * low[x.low] + x.high_weight * low[x.high]) +
+                           y.high_weight * (x.low_weight * high[x.low] + x.high_weight * high[x.high]);
+                } else {
+                    const float g = numbers[i] * share;
+                    atomicAdd(low + x.low, g * y.low_weight * x.low_weight);
+                    atomicAdd(low + x.high, g * y.low_weight * x.high_weight);
+                    atomicAdd(high + x.low, g * y.high_weight * x.low_weight);
+                    atomicAdd(high + x.high, g * y.high_weight * x.high_weight);
+                }
+            }
+        }
+        if (is_forward) numbers[i] = sum * share;
+    }
+}
+
+inline Maps in_kernel(const std::vector<Map>& maps) {
+    Maps all;
+    std::copy(maps.begin(), maps.end(), all.at);
+    return all;
+}
+
+inline int blocks(int64_t total) { return (int)std::min<int64_t>((total + 255) / 256, 1 << 20); }
+
+// rois (number,5), levels (number), maps -> out (number,channels,P,Q)
+inline void forward(const float* rois, const int32_t* levels, const std::vector<Map>& maps, int64_t number,
+                    int channels, int P, int Q, float* out) {
+    const int64_t total = number * channels * P * Q;
+    if (total) align<true><<<blocks(total), 256>>>(total, rois, levels, in_kernel(maps), out, channels, P, Q);
+}
+
+// rois, levels, gradient (number,channels,P,Q) -> `maps`, gradients of the maps of `images` images
+inline void backward(const float* rois, const int32_t* levels, float* gradient, int64_t number, int64_t images,
+                     int channels, int P, int Q, const std::vector<Map>& maps) {
+    const int64_t total = number * channels * P * Q;
+    for (const Map& map : maps)
+        cudaMemsetAsync(map.data, 0, images * channels * map.height * map.width * sizeof(float), 0);
+    if (total) align<false><<<blocks(total), 256>>>(total, rois, levels, in_kernel(maps), gradient, channels, P, Q);
+}
+
+}  // namespace roi_align

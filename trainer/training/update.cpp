@@ -1,0 +1,55 @@
+// The norm of all gradients and the update of all parameters on the CPU, whose threads share out pieces of all rows.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "update_rules.h"
+
+namespace update {
+
+struct Piece {
+    int row;
+    int64_t first, last;
+};
+
+inline std::vector<Piece> pieces_of(const std::vector<Row>& rows) {
+    const int64_t size = 16384;
+    std::vector<Piece> pieces;
+    for (int row = 0; row < (int)rows.size(); row++)
+        for (int64_t first = 0; first < rows[row].number; first += size)
+            pieces.push_back({row, first, std::min(first + size, rows[row].number)});
+    return pieces;
+}
+
+// The gradients are the first that the rows read -> norm (1); `sums` is working memory of the GPU.
+inline void measure(const std::vector<Row>& rows, float* norm, float* /*sums*/) {
+    const auto pieces = pieces_of(rows);
+    std::vector<double> sums(pieces.size());
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
+        const float* __restrict__ gradient = rows[pieces[k].row].old[0];
+        float sum = 0;
+        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) sum += gradient[i] * gradient[i];
+        sums[k] = sum;
+    }
+    double total = 0;
+    for (const double sum : sums) total += sum;
+    *norm = std::sqrt(total);
+}
+
+// Gradients are scaled by max_norm / norm where that is below 1.
+template <typename Rule>
+void apply(const std::vector<Row>& rows, const float* norm, float max_norm, const Rule rule) {
+    const auto pieces = pieces_of(rows);
+    const float factor = std::min(max_norm / (*norm + 1e-6f), 1.0f);
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
+        const Row row = rows[pieces[k].row];
+        const Rule own = rule;  // no store to a parameter can change this copy
+#pragma GCC ivdep
+        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, factor);
+    }
+}
+
+}  // namespace update
