@@ -176,7 +176,9 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
         "roi_align's gradient",
     ],
 )
-def test_the_cuda_source_compiles_with_its_call_for_a100_and_h100(operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cuda_source_compiles_with_its_call_for_a100_and_h100(
+    operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for i, recorded in enumerate(record(*OPERATORS[operator], monkeypatch)):
         source = tmp_path / f"{i}.cu"
         source.write_text(program(recorded, "#include <cuda_runtime.h>\n"))
