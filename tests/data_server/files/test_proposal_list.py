@@ -42,6 +42,9 @@ def test_a_list_is_written_whole_and_read_again(tmp_path):
     proposal_list.write(tmp_path / "new" / "rp.pkl", rows)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["rp.pkl"]
     assert [one.tolist() for one in proposal_list.read(tmp_path / "new" / "rp.pkl")] == [one.tolist() for one in rows]
+    with pytest.raises(ValueError, match="no numbers"):
+        proposal_list.write(tmp_path / "new" / "rp.pkl", [*rows, "no numbers"])
+    assert len(proposal_list.read(tmp_path / "new" / "rp.pkl")) == 2 and len(list((tmp_path / "new").iterdir())) == 1
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*folder: Is a directory; choose another --out"):
         proposal_list.write(tmp_path / "folder", rows)
