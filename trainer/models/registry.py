@@ -39,8 +39,8 @@ def build(config: dict, where: str, **given: Any) -> Any:
     cls = CLASSES[name]
     # trainer.weights.pretrained reads init_cfg, when training starts.
     keywords = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
-    parameters = inspect.signature(cls.__init__).parameters
-    known = [key for key in parameters if key not in ("self", "where", *given)]
+    parameters = _parameters(cls)
+    known = [key for key in parameters if key not in ("where", *given)]
     check_keys(f"{where} ({name})", keywords, known)
     for key in known:
         if parameters[key].default is inspect.Parameter.empty and key not in keywords:
@@ -48,6 +48,19 @@ def build(config: dict, where: str, **given: Any) -> Any:
     if "where" in parameters:
         given = {**given, "where": where}
     return cls(**keywords, **given)
+
+
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Of the constructor; where it passes ``**keywords`` on, those of its base class come first."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            own = dict(list(inspect.signature(base.__init__).parameters.items())[1:])  # without self
+            keywords = [key for key, one in own.items() if one.kind is inspect.Parameter.VAR_KEYWORD]
+            found = {key: one for key, one in own.items() if key not in keywords} | found
+            if not keywords:
+                break
+    return found
 
 
 def read(config: dict, where: str, required: tuple[str, ...] = (), **defaults: Any) -> dict:

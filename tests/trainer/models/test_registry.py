@@ -1,10 +1,13 @@
 """Configs of models: every mistake is refused in one line that names the key."""
 
+from typing import Any
+
 import pytest
 
 from shared.errors import UserError
 from tests.trainer.models.examples import small_model
 from trainer.models import build_detector
+from trainer.models.registry import CLASSES, build
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,22 @@ def test_a_missing_training_rule_is_named() -> None:
     del model["train_cfg"]["rpn"]["objectness_sampler"]
     with pytest.raises(UserError, match=r"^model\.train_cfg\.rpn\.objectness_sampler: missing"):
         build_detector(model)
+
+
+def test_keys_of_a_base_class_are_known_where_the_constructor_passes_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Base:
+        def __init__(self, width: int, where: str) -> None:
+            self.width, self.where = width, where
+
+    class Child(Base):
+        def __init__(self, depth: int = 1, **shared: Any) -> None:
+            super().__init__(**shared)
+            self.depth = depth
+
+    monkeypatch.setitem(CLASSES, "Child", Child)
+    built = build({"type": "Child", "width": 3, "depth": 2}, "model.x")
+    assert (built.width, built.depth, built.where) == (3, 2, "model.x")
+    with pytest.raises(UserError, match=r"^model\.x\.width: missing, Child needs it"):
+        build({"type": "Child"}, "model.x")
+    with pytest.raises(UserError, match=r"^model\.x \(Child\): unknown key 'shared'; known: width, depth"):
+        build({"type": "Child", "width": 3, "shared": {}}, "model.x")

@@ -13,6 +13,8 @@ UniDetector section 3.3 (probability calibration); its BBoxHeadCLIPInference.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from shared.errors import UserError
@@ -24,7 +26,7 @@ from trainer.vocabulary.calibration import Calibration, load, weights
 
 @register
 class BBoxHeadCLIPInference(BBoxHeadCLIP):
-    """See the module's text, and BBoxHeadCLIP for the arguments that are not here.
+    """See the module's text, and CLIPHead for the arguments that are not here.
 
     Args:
         beta: the class's share in a detection's score.
@@ -42,34 +44,15 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
     def __init__(
         self,
-        in_channels: int,
-        roi_feat_size: int,
-        num_classes: int,
-        bbox_coder: dict,
-        loss_cls: dict,
-        loss_bbox: dict,
-        zeroshot_path: str,
         beta: float,
         calibration: str | None = None,
         gamma: float | None = None,
         least_count: float = 1.0,
         detection_counts: str | None = None,
-        cat_freq_path: str | None = None,
-        fed_loss_num_cat: int = 50,
         where: str = "bbox_head",
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            roi_feat_size,
-            num_classes,
-            bbox_coder,
-            loss_cls,
-            loss_bbox,
-            zeroshot_path,
-            cat_freq_path,
-            fed_loss_num_cat,
-            where,
-        )
+        super().__init__(where=where, **shared)
         if calibration is not None and detection_counts is not None:
             raise UserError(f"{where}: calibration and detection_counts exclude each other")
         if detection_counts is not None and gamma is None:
@@ -77,9 +60,9 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
         self.beta = float(beta)
         self.gamma, self.least_count = gamma, least_count
         self.prior: Calibration | None = None
-        self.factors = np.ones(num_classes, np.float32)
+        self.factors = np.ones(self.num_classes, np.float32)
         if detection_counts is not None:
-            counts = _read_counts(detection_counts, num_classes, where)
+            counts = _read_counts(detection_counts, self.num_classes, where)
             self.factors = weights(counts, gamma, least_count) ** self.beta
         elif calibration is not None:
             self.prior = load(calibration, self.embeddings(), f"{where}.calibration")

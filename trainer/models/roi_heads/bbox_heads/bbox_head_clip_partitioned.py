@@ -8,19 +8,21 @@ UniDetector section 3.2 (partitioned structure); its BBoxHeadCLIPPartitioned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from shared.errors import UserError
 from trainer.device import jt
 from trainer.models.registry import register
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead, Outputs, text_matrix
-from trainer.models.roi_heads.bbox_heads.vocabulary import load_vocabulary
+from trainer.models.roi_heads.bbox_heads.vocabulary import Vocabulary, load_vocabulary
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
 
 
 @register
 class BBoxHeadCLIPPartitioned(CLIPHead):
-    """See the module's text, and BBoxHeadCLIP for the arguments that are not here.
+    """See the module's text, and CLIPHead for the arguments that are not here.
 
     Args:
         num_classes: size of the largest vocabulary; also the background's label in all data sets.
@@ -29,42 +31,23 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
         test_vocabulary: the data set whose classes are detected (the original: always the first).
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        roi_feat_size: int,
-        num_classes: int,
-        bbox_coder: dict,
-        loss_cls: dict,
-        loss_bbox: dict,
-        zeroshot_path: list[str],
-        cat_freq_path: list[str | None] | None = None,
-        fed_loss_num_cat: int = 50,
-        test_vocabulary: int = 0,
-        where: str = "bbox_head",
-    ) -> None:
+    def __init__(self, test_vocabulary: int = 0, where: str = "bbox_head", **shared: Any) -> None:
+        super().__init__(where=where, **shared)
+        if test_vocabulary not in range(len(self.vocabularies)):
+            raise UserError(
+                f"{where}.test_vocabulary: 0 to {len(self.vocabularies) - 1} is expected, found {test_vocabulary!r}"
+            )
+        self.test_vocabulary = test_vocabulary
+        for i, vocabulary in enumerate(self.vocabularies):
+            setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
+
+    def read_vocabularies(
+        self, zeroshot_path: list[str], cat_freq_path: list[str | None] | None, where: str
+    ) -> list[Vocabulary]:
         counts = cat_freq_path or [None] * len(zeroshot_path)
         if isinstance(zeroshot_path, str) or len(counts) != len(zeroshot_path):
             raise UserError(f"{where}: zeroshot_path and cat_freq_path should be lists with an entry for each data set")
-        if test_vocabulary not in range(len(zeroshot_path)):
-            raise UserError(
-                f"{where}.test_vocabulary: 0 to {len(zeroshot_path) - 1} is expected, found {test_vocabulary!r}"
-            )
-        vocabularies = [load_vocabulary(*paths, where) for paths in zip(zeroshot_path, counts, strict=True)]
-        super().__init__(
-            vocabularies,
-            in_channels,
-            roi_feat_size,
-            num_classes,
-            bbox_coder,
-            loss_cls,
-            loss_bbox,
-            fed_loss_num_cat,
-            where,
-        )
-        self.test_vocabulary = test_vocabulary
-        for i, vocabulary in enumerate(vocabularies):
-            setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
+        return [load_vocabulary(*paths, where) for paths in zip(zeroshot_path, counts, strict=True)]
 
     def text(self) -> jt.Var:
         matrices = [getattr(self, f"zs_weights_{i}") for i in range(len(self.class_counts))]

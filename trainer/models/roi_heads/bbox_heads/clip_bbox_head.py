@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,13 @@ class CLIPHead(BBoxHead):
     The columns of the class logits are the classes of all vocabularies one behind the other, then the background. A
     RoI is trained on the columns of its image's vocabulary only.
 
+    Args:
+        in_channels, roi_feat_size: of the RoI features.
+        num_classes: rows of zeroshot_path.
+        loss_cls: a CrossEntropyLoss with use_sigmoid.
+        zeroshot_path, cat_freq_path: see Vocabulary.
+        fed_loss_num_cat: columns that take part in the class loss, the background counted.
+
     Attributes:
         vocabularies: of the data sets.
         class_counts: integers (V,), the size of each vocabulary.
@@ -62,16 +70,18 @@ class CLIPHead(BBoxHead):
 
     def __init__(
         self,
-        vocabularies: list[Vocabulary],
         in_channels: int,
         roi_feat_size: int,
         num_classes: int,
         bbox_coder: dict,
         loss_cls: dict,
         loss_bbox: dict,
-        fed_loss_num_cat: int,
-        where: str,
+        zeroshot_path: Any,
+        cat_freq_path: Any = None,
+        fed_loss_num_cat: int = 50,
+        where: str = "bbox_head",
     ) -> None:
+        vocabularies = self.read_vocabularies(zeroshot_path, cat_freq_path, where)
         super().__init__(num_classes, bbox_coder, loss_bbox, where)
         require(loss_cls.get("use_sigmoid"), True, f"{where}.loss_cls.use_sigmoid")
         self.loss_cls = build(loss_cls, f"{where}.loss_cls")
@@ -104,6 +114,10 @@ class CLIPHead(BBoxHead):
         for i, (first, size) in enumerate(zip(self.offsets, sizes, strict=True)):
             self.members[i, first : first + size] = 1
             self.drawable[i, first : first + size] = vocabularies[i].drawable
+
+    def read_vocabularies(self, zeroshot_path: Any, cat_freq_path: Any, where: str) -> list[Vocabulary]:
+        """The vocabularies that these two keys name."""
+        raise NotImplementedError
 
     def text(self) -> jt.Var:
         """Text embeddings f32 (D,columns)."""
@@ -186,42 +200,14 @@ def text_matrix(vocabulary: Vocabulary) -> jt.Var:
 
 @register
 class BBoxHeadCLIP(CLIPHead):
-    """UniDetector's BBoxHeadCLIP: one vocabulary; the whole batch is one group.
+    """UniDetector's BBoxHeadCLIP: one vocabulary; the whole batch is one group. For the arguments see CLIPHead."""
 
-    Args:
-        in_channels, roi_feat_size: of the RoI features.
-        num_classes: rows of zeroshot_path.
-        loss_cls: a CrossEntropyLoss with use_sigmoid.
-        zeroshot_path, cat_freq_path: see Vocabulary.
-        fed_loss_num_cat: columns that take part in the class loss, the background counted.
-    """
+    def __init__(self, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.zs_weights = text_matrix(self.vocabularies[0])
 
-    def __init__(
-        self,
-        in_channels: int,
-        roi_feat_size: int,
-        num_classes: int,
-        bbox_coder: dict,
-        loss_cls: dict,
-        loss_bbox: dict,
-        zeroshot_path: str,
-        cat_freq_path: str | None = None,
-        fed_loss_num_cat: int = 50,
-        where: str = "bbox_head",
-    ) -> None:
-        vocabulary = load_vocabulary(zeroshot_path, cat_freq_path, where)
-        super().__init__(
-            [vocabulary],
-            in_channels,
-            roi_feat_size,
-            num_classes,
-            bbox_coder,
-            loss_cls,
-            loss_bbox,
-            fed_loss_num_cat,
-            where,
-        )
-        self.zs_weights = text_matrix(vocabulary)
+    def read_vocabularies(self, zeroshot_path: str, cat_freq_path: str | None, where: str) -> list[Vocabulary]:
+        return [load_vocabulary(zeroshot_path, cat_freq_path, where)]
 
     def text(self) -> jt.Var:
         return self.zs_weights
