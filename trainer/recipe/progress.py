@@ -24,7 +24,7 @@ def overview(recipe: Recipe, done: Collection[str]) -> list[str]:
         head += f", {whole} on two quiet cores; the first time Jittor compiles kernels, which takes minutes more"
     lines = [head]
     for number, step in enumerate(recipe.steps, 1):
-        takes = "done before" if step.name in done else _duration([step])
+        takes = "done" if step.name in done else _duration([step])
         lines.append(f"{number:4} {step.name}: {step.task}" + (f", {takes}" if takes else ""))
     return lines
 

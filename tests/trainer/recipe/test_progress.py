@@ -23,7 +23,7 @@ def test_the_overview_adds_up_what_is_left_to_do() -> None:
     head, *lines = overview(recipe(2, 0.4, 3), {"s1"})
     assert head.startswith("Mine: 2 of 3 steps to do, about 3 min on two quiet cores;")
     assert [line.strip() for line in lines] == [
-        "1 s1: train, done before",
+        "1 s1: train, done",
         "2 s2: train, less than a minute",
         "3 s3: train, about 3 min",
     ]

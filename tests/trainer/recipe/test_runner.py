@@ -87,7 +87,7 @@ def test_the_steps_are_listed_with_their_minutes_before_the_first_starts(runs: R
     assert started[-1] == "step 8 of 8, never_seen (less than a minute)"
     runs.start(CONTROLS)
     assert "3 of 11 steps to do, about 2 min" in runs.said[0]
-    assert "1 stage_1: train, done before" in runs.said[1]
+    assert "1 stage_1: train, done" in runs.said[1]
     assert next(line for line in runs.said if ": starts:" in line).startswith("step 9 of 11, stage_2_one_set (about 1 ")
 
 
