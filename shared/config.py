@@ -7,9 +7,10 @@ kept; what is ours alone is the `feed` section, whose keys `shared.feed_keys` de
 ``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
 an epoch (default: every image is in it once; `data_server.serving.plan`).
 
-Of stage 1's proposals, outside of `feed`: ``proposal_dir``, the folder that ``--task propose`` writes to (default: the
-work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with ``LoadProposals`` in its
-pipeline (`data_server.datasets.proposals`). Relative paths are the data server's, as ``data_root``'s are.
+Of stage 1's proposals, outside of `feed`: ``proposal_dir``, the folder that ``python -m trainer propose`` writes to
+(default: the work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with
+``LoadProposals`` in its pipeline (`data_server.datasets.proposals`). Relative paths are the data server's, as
+``data_root``'s are.
 """
 
 from __future__ import annotations

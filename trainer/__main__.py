@@ -1,160 +1,163 @@
 """``python -m trainer``: trains and evaluates UniDetector in Jittor.
 
-python -m trainer --config configs/demo/cln.py                          train; a data server is started along with it
-python -m trainer --config C --resume                                   go on where the last run of this config stopped
-python -m trainer --config C --task evaluate --checkpoint F             metrics of a checkpoint
-python -m trainer --config C --task describe                            the model as a table; needs no data
-python -m trainer --config C --task export --checkpoint F --out X.pth   the weights for PyTorch and MMDetection
-python -m trainer --config C --task detect --checkpoint F --images photos/ --names cat "red star" --draw
-python -m trainer --recipe configs/demo/open_world.py                   several tasks that build on each other
-python -m trainer --config C --data-server ipc:///tmp/feed              join a running data server
-python -m trainer --config C --cfg-options data_root=/data/mine         train on your own COCO-format data
+python -m trainer --config configs/demo/cln.py                   train; a data server is started along with it
+python -m trainer --config C --resume                            go on where the last run of this config stopped
+python -m trainer evaluate --config C --checkpoint F             do one of the tasks below
+python -m trainer --recipe configs/demo/open_world.py            do several that build on each other
+python -m trainer --config C --data-server ipc:///tmp/feed       join a running data server
+python -m trainer --config C --cfg-options data_root=/data/mine  train on your own COCO-format data
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
+import re
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import NoReturn
 
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
+from shared.command_line import FAILED, USER_ERROR
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
-from shared.feed_keys import help_text
-from trainer.feed.server import DataServer, DataServerLost
+from shared.keys import nearest
+from trainer import tasks
+from trainer.feed.server import DataServerLost, connect
 from trainer.process.interrupt import Interrupt
 from trainer.recipe import command as recipe
-from trainer.tasks import TASKS, Request
+from trainer.tasks import Request
 
-# Known here and not asked of the module, whose import would bring Jittor in before the data server is started.
-WITHOUT_DATA_SERVER = ("detect", "describe", "export")
-_NOT_WITH_RECIPE = ("task", "resume", "checkpoint")
-# Options that mean something to some tasks only, and to no recipe: its steps have arguments of their own.
-_TASKS_OF = {
-    "out": ("export", "detect"),
-    "chance": ("evaluate",),
-    "draw": ("evaluate", "propose", "detect"),
-    "score_threshold": ("evaluate", "propose", "detect"),
-    **dict.fromkeys(("images", "vocabulary", "names", "embeddings", "proposals_from"), ("detect",)),
-}
+PROGRAM = "python -m trainer"
+DEFAULT_TASK = "train"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer",
+def main(arguments: list[str] | None = None) -> int:
+    """Does what the command line says; returns the exit code, one of `shared.command_line`'s or 130 after Ctrl-C."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run(options)
+    except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
+        say(f"error: {error}")
+        return USER_ERROR if isinstance(error, UserError) else FAILED
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a task, whose name is in ``task``, or of a recipe, whose file is in ``recipe``. Ends the program
+    over a mistake, or with the help that was asked for."""
+    former = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    former.add_argument("--task")
+    former.add_argument("--recipe")
+    given, rest = former.parse_known_args(arguments)
+    if given.task is not None and given.recipe is None:
+        print(
+            f"notice: --task {given.task} is now {PROGRAM} {given.task}; the old form will go with the next version",
+            file=sys.stderr,
+        )
+        arguments = [given.task, *rest]
+    parsers = {name: _parser_of(name) for name in tasks.names()}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _overview(parsers[DEFAULT_TASK]).parse_args(arguments or ["--help"])
+    if given.recipe is not None:
+        parser = _recipe_parser()
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            parser.error(f"--recipe says what is done: {unknown[0]} goes with --config")
+        return options
+    task, *words = arguments if not arguments[0].startswith("-") else [DEFAULT_TASK, *arguments]
+    if task not in parsers:
+        print(f"error: no task {task!r}{nearest(task, list(parsers))}; {PROGRAM} --help lists them", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    options, unknown = parsers[task].parse_known_args(words)
+    if unknown:
+        parsers[task].error(_refusal(unknown[0], task, parsers))
+    return options
+
+
+def _overview(train: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """What ``--help`` shows: the tasks and, as a command line without one trains, the options of `train`."""
+    lines = [f"  {name:12} {tasks.summary(name)}" for name in tasks.names()]
+    return argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [TASK] --config CONFIG [options]\n       {PROGRAM} --recipe RECIPE [options]",
         description=__doc__,
-        epilog=help_text(),
+        epilog="\n".join([f"tasks ({PROGRAM} TASK --help says more):", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[train],
+        add_help=False,
     )
+
+
+def _parser_of(name: str) -> argparse.ArgumentParser:
+    task = tasks.load(name)
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {name}", description=task.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(task=name, recipe=None)
+    add_arguments(parser)
+    _add_work_dir(parser, "config")
+    if hasattr(task, "add_arguments"):
+        task.add_arguments(parser)
+    if task.NEEDS_SERVER:
+        _add_data_server(parser)
+    return parser
+
+
+def _recipe_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=recipe.__doc__)
     add_arguments(parser, recipe=True)
-    parser.add_argument("--task", choices=TASKS, help="default: train")
-    parser.add_argument("--work-dir", type=Path, help="where results go (default: work_dirs/<config's name>)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the work dir's latest checkpoint, or --checkpoint"
-    )
-    parser.add_argument("--checkpoint", help="weights to start from, to evaluate or to export")
-    parser.add_argument("--out", type=Path, help="the .pth file of --task export, the .json file of --task detect")
-    parser.add_argument(
-        "--chance", action="store_true", help="--task evaluate also with the names' embeddings shuffled"
-    )
+    _add_work_dir(parser, "recipe")
+    _add_data_server(parser)
+    return parser
+
+
+def _add_work_dir(parser: argparse.ArgumentParser, of: str) -> None:
+    parser.add_argument("--work-dir", type=Path, help=f"where results go (default: work_dirs/<{of}'s name>)")
+
+
+def _add_data_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-server", metavar="embedded|ipc:///DIR", help="default: this user's running data server, else embedded"
     )
     parser.add_argument(
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
-    parser.add_argument(
-        "--draw",
-        action="store_true",
-        help="--task evaluate, propose and detect also write images with what was found in them",
-    )
-    parser.add_argument(
-        "--score-threshold",
-        type=float,
-        metavar="S",
-        help="draw no detection below S (default: 0.3); --task detect does not write those either (default: all)",
-    )
-    add_detect_arguments(parser)
-    options = parser.parse_args()
-    _check(options, parser)
-    try:
-        return run(options)
-    except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
-        say(f"error: {error}")
-        return 2 if isinstance(error, UserError) else 1
 
 
-def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Ends the program over an option that goes with another task than the one asked for; sets the default task."""
-    restricted = [name for name in _TASKS_OF if getattr(options, name) not in (None, False, [])]
-    if options.recipe is not None:
-        given = [name for name in _NOT_WITH_RECIPE if getattr(options, name)] + restricted
-        if given:
-            parser.error(f"--recipe says what is done: {_flag(given[0])} goes with --config")
-    options.task = options.task or "train"
-    for name in restricted:
-        if options.recipe is None and options.task not in _TASKS_OF[name]:
-            tasks = " and ".join(_TASKS_OF[name])
-            parser.error(f"{_flag(name)} goes with --task {tasks}, not with {options.task}")
-    if options.task == "export" and options.out is None:
-        parser.error("--task export needs --out FILE")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def add_detect_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``--task detect`` is asked; `trainer.tasks.detect` and `trainer.api` say more."""
-    group = parser.add_argument_group("--task detect")
-    group.add_argument(
-        "--images", nargs="+", default=[], metavar="PATH", help="files, folders, patterns such as '*.jpg'"
-    )
-    group.add_argument(
-        "--vocabulary", nargs="+", default=[], metavar="F.npy", help="text embeddings, with their names in F.names.json"
-    )
-    group.add_argument("--names", nargs="+", default=[], metavar="NAME", help="single names, instead or in addition")
-    group.add_argument(
-        "--embeddings",
-        nargs="+",
-        default=[],
-        metavar="F.npy",
-        help="where --names are looked up (default: the config's)",
-    )
-    group.add_argument(
-        "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
-    )
+def _refusal(word: str, task: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
+    """Why `task` does not take a word: no task does, or others do."""
+    option = word.partition("=")[0]
+    takers = [name for name, parser in parsers.items() if option in re.findall(r"--[\w-]+", parser.format_usage())]
+    if not takers:
+        return f"unrecognized argument {word}"
+    return f"{option} goes with {' and '.join(takers)}, not with {task}"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the task; returns the exit code."""
+    """Runs the task or the recipe; returns the exit code."""
     interrupt = Interrupt()
     if options.recipe is not None:
         return recipe.run(options, interrupt, say)
     config = load_config(options.config, options.cfg_options)
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
-    request = Request(config, work_dir, options.checkpoint, None, interrupt, say, options)
-    if options.task in WITHOUT_DATA_SERVER:
-        task = _task(options.task)
-        interrupt.end_at_once()  # a task that has imported Jittor has changed the handlers
+    task, request = tasks.load(options.task), Request(config, work_dir, None, interrupt, say, options)
+    if not task.NEEDS_SERVER:
+        _import_jittor(interrupt)
         return task.run(request)
-    with DataServer(options.data_server, options.workers, say) as server:
-        from trainer.device import describe  # Jittor comes in here, while the data server starts up
-
-        interrupt.end_at_once()  # importing Jittor has changed the handlers
-        say(describe())
-        return _task(options.task).run(replace(request, server=server))
+    with connect(options.data_server, options.workers, say) as server:
+        say(_import_jittor(interrupt))  # while the data server starts up
+        return task.run(replace(request, server_handle=server))
 
 
-def _task(name: str) -> ModuleType:
-    return importlib.import_module(f"trainer.tasks.{name}")
+def _import_jittor(interrupt: Interrupt) -> str:
+    """Returns a line about it."""
+    from trainer.device import describe
+
+    interrupt.end_at_once()  # importing Jittor has changed the handlers
+    return describe()
 
 
 def say(text: str) -> None:

@@ -165,6 +165,8 @@ _require_assets()
 _gpus = cuda_device_count()
 _set_environment(_gpus)
 _bind_children()
+for _kind in (np.float32, np.float64):
+    np.finfo(_kind)  # Jittor makes the CPU round the tiniest numbers to zero, of which numpy warns at its first look
 with _process_state_kept():
     jt = _import_quietly()
     from jittor import nn

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/default_runtime.py', '../_base_/models/clip_fpn_small.py', '../_base_/schedules/clip_small.py']
 
 data_root = 'data/demo'
-# Where the recipe beside this file has --task propose put stage 1's boxes.
+# Where the recipe beside this file has python -m trainer propose put stage 1's boxes.
 proposals = 'work_dirs/open_world/proposals'
 model = dict(
     roi_head=dict(

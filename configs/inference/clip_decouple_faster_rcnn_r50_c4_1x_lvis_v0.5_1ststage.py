@@ -1,5 +1,5 @@
-# Stage 1 on LVIS's validation images, with a network trained on others: --task propose --checkpoint F writes the boxes
-# that the config beside this one classifies to proposal_dir.
+# Stage 1 on LVIS's validation images, with a network trained on others: python -m trainer propose --checkpoint F writes
+# the boxes that the config beside this one classifies to proposal_dir.
 #
 # Upstream gives this network, which was trained on ImageNet's mean and standard deviation, CLIP's, and half precision.
 # Here it gets what it was trained with. Upstream's:

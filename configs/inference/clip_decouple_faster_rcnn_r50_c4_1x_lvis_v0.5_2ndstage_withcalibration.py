@@ -1,5 +1,5 @@
 # The same with calibrated class scores. The detections of each class are counted in a first pass without calibration,
-# which is --task calibrate with the config beside this one.
+# which is python -m trainer calibrate with the config beside this one.
 #
 # A class that was not detected at all counts as detected once. Upstream divides by zero and detects nothing then:
 #   --cfg-options model.roi_head.bbox_head.least_count=0

@@ -1,5 +1,5 @@
 # Stage 1 on COCO: finds boxes of anything, whatever its class. Stage 2 needs its boxes of the training and validation
-# images: --task propose writes them to proposal_dir.
+# images: python -m trainer propose writes them to proposal_dir.
 _base_ = [
     '../_base_/default_runtime.py', '../_base_/models/cln_r50_fpn.py', '../_base_/schedules/cln_1x.py',
     '../_base_/datasets/loading.py', '../_base_/datasets/coco.py']

@@ -133,7 +133,7 @@ def embed(names: list[str], weights: Path) -> np.ndarray:
 def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
     """One row per name, float32 (C, D), from files of embeddings with names beside them; the first that has it counts.
 
-    Names are compared without regard to case, as ``--task detect`` does.
+    Names are compared without regard to case, as ``python -m trainer detect`` does.
 
     Raises:
         UserError: a file is missing, has no or too few names beside it or rows of another length than the first,

@@ -1,6 +1,6 @@
 """Writes proposals as the list that PyTorch's UniDetector reads.
 
-``F.safetensors`` of ``--task propose`` becomes ``rp_train.pkl``.
+``F.safetensors`` of ``python -m trainer propose`` becomes ``rp_train.pkl``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> None:
         prog="python -m data_server proposals",
         description="Write proposals as the list that PyTorch's UniDetector reads.",
     )
-    parser.add_argument("--file", type=Path, required=True, metavar="F.safetensors", help="what --task propose wrote")
+    parser.add_argument(
+        "--file", type=Path, required=True, metavar="F.safetensors", help="what python -m trainer propose wrote"
+    )
     parser.add_argument(
         "--annotations", type=Path, required=True, metavar="A.json", help="whose images, in which order"
     )

@@ -4,7 +4,7 @@ In a config they are asked for as UniDetector does it, by a key of the data set 
 taken out before MMDetection builds the data set (its own `LoadProposals` neither resizes nor flips)::
 
     proposal_file=F                          one file (ours or a pickled list, see `proposal_file`, `proposal_list`), or
-                                             a folder that --task propose wrote to: the newest file there that has all
+                                             a folder that proposals were written to: the newest file there that has all
                                              the data set's images
     proposal_model=M                         the fingerprint, or its beginning, of the model that has made them: another
                                              one's are refused (default: any)
@@ -31,7 +31,7 @@ from data_server.files.proposal_file import COLUMNS, SUFFIX, ImageKey, ProposalF
 from shared.errors import UserError
 from shared.keys import check_keys
 
-MAKE = "make them with --task propose"
+MAKE = "make them with python -m trainer propose"
 _SETTINGS = ("type", "num_max_proposals", "load_score")
 # Transforms that move pixels and do not say so in homography_matrix.
 _SILENT = (

@@ -77,7 +77,7 @@ class ProposalFile:
             raise UserError(f"proposal file {str(path)!r}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, struct.error) as error:
             raise UserError(
-                f"proposal file {str(path)!r}: cut short, or not made by --task propose "
+                f"proposal file {str(path)!r}: cut short, or not made by python -m trainer propose "
                 f"({type(error).__name__}: {error}); make it again"
             ) from None
         return cls(path, images, np.array(counts), rows, model, data)

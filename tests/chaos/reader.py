@@ -29,7 +29,7 @@ from shared.arena import SlotCorrupted
 from shared.client import ServerGone, StreamClient, StreamFailed
 from shared.errors import UserError
 from shared.messages import Hello
-from trainer.feed.server import DataServer, DataServerLost
+from trainer.feed.server import DataServerLost, ServerHandle, connect
 
 PREDICTIONS = {
     "image_ids": np.array([100], np.int64),
@@ -51,7 +51,7 @@ class Reader:
             waits for a server.
     """
 
-    def __init__(self, server: DataServer, order: dict[str, Any]) -> None:
+    def __init__(self, server: ServerHandle, order: dict[str, Any]) -> None:
         self._server = server
         self._order = order
         self._checkpoint = Path(order["checkpoint"])
@@ -106,7 +106,7 @@ def tell(**fact: Any) -> None:
 
 def main() -> int:
     order = json.loads(sys.stdin.read())
-    with DataServer(order["server"], 2, lambda _: None) as server:
+    with connect(order["server"], 2, lambda _: None) as server:
         tell(alive=os.getpid())
         try:
             Reader(server, order).run()

@@ -12,8 +12,8 @@ from shared.config import load_config
 from tests.configs.shipped import CONFIGS
 from tests.configs.test_sizes import SIZES
 from trainer.models import build_detector
+from trainer.models.summary import counts
 from trainer.recipe import steps
-from trainer.tasks.describe import counts
 
 OWN = CONFIGS / "own"
 FULL_SIZE = {"stage_1": "coco stage 1", "stage_2": "coco stage 2"}  # as large as upstream's

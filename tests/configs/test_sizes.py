@@ -10,7 +10,7 @@ from tests.configs import files
 from tests.configs.shipped import load
 from trainer.device import nn
 from trainer.models import build_detector
-from trainer.tasks.describe import counts
+from trainer.models.summary import counts
 
 LENGTH = 1024
 # parameters, of which trainable, and tensors of a PyTorch state dict

@@ -24,7 +24,11 @@ END_SECONDS = 2.0 * PATIENCE  # from a signal to the trainer's end
 
 
 class Run:
-    """``python -m trainer`` on the demo config, its output in a file. `processes` are all it was seen to start."""
+    """``python -m trainer`` on the demo config, its output in a file. `processes` are all it was seen to start.
+
+    Args:
+        arguments: a task and options, or options alone.
+    """
 
     def __init__(self, work_dir: Path, data_root: Path, *arguments: str, epochs: int = 1, **options: object) -> None:
         self.work_dir = work_dir
@@ -38,8 +42,13 @@ class Run:
             "train_dataloader.batch_size": 4,
             **options,
         }
-        command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", "--work-dir", str(work_dir)]
-        command += [*arguments, "--cfg-options", *(f"{key}={value}" for key, value in settings.items())]
+        command = [sys.executable, "-m", "trainer", *arguments, "--config", "configs/demo/cln.py"]
+        command += [
+            "--work-dir",
+            str(work_dir),
+            "--cfg-options",
+            *(f"{key}={value}" for key, value in settings.items()),
+        ]
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         self.processes: set[psutil.Process] = set()

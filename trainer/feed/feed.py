@@ -28,7 +28,7 @@ from shared.messages import Hello, Quarantined
 from trainer.batch import Batch
 from trainer.device import blank, jt, var
 from trainer.feed import quarantine
-from trainer.feed.server import DataServer, DataServerLost
+from trainer.feed.server import DataServerLost, ServerHandle
 
 
 class Feed:
@@ -49,7 +49,7 @@ class Feed:
 
     def __init__(
         self,
-        server: DataServer,
+        server: ServerHandle,
         config: Config,
         split: str,
         work_dir: Path,

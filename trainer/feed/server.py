@@ -1,7 +1,7 @@
 """Where the trainer's batches come from: a data server of its own, or one that is running already.
 
-    --data-server embedded      start one as a child; it dies with the trainer
-    --data-server ipc:///dir    join the one that serves there; wait for it when it is away
+    --data-server embedded      SpawnedServer: started as a child; it dies with the trainer
+    --data-server ipc:///dir    JoinedServer: the one that serves there; it is waited for when it is away
     (nothing)                   join this user's default one when it runs, else embedded
 
 Started before Jittor is imported, so that both sides' slow imports overlap and no fork ever copies Jittor's threads.
@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from types import TracebackType
 
 from shared.client import ServerGone, StreamClient
 from shared.errors import UserError
@@ -27,38 +29,32 @@ START_SECONDS = 30.0
 STOP_SECONDS = 1.5
 _RETRY_SECONDS = 0.05
 
+Say = Callable[[str], None]
+
 
 class DataServerLost(Exception):
     """The data server is gone and will not come back; the text says so in one line."""
 
 
-class DataServer:
-    """A data server, embedded or external. Use as a context manager."""
+class ServerHandle(ABC):
+    """What the trainer has of a data server; `connect` makes one. Use as a context manager.
 
-    def __init__(self, option: str | None, workers: int | None, say: Callable[[str], None]) -> None:
-        """Starts or finds the server.
+    Attributes:
+        address: where it serves.
+        embedded: whether this trainer has started it, and ends it.
+    """
 
-        Raises:
-            UserError: the address is none.
-        """
+    address: Address
+    embedded: bool
+
+    def __init__(self, say: Say) -> None:
         self._say = say
-        self._process: subprocess.Popen | None = None
-        self._directory: str | None = None
-        if option is None:
-            option = default_address() if Address(default_address()).is_served() else "embedded"
-        if option == "embedded":
-            self._start(workers or min(4, len(os.sched_getaffinity(0))))
-        else:
-            self.address = Address(option)
-            say(f"joining the data server at {option}" + (" (its own --workers counts)" if workers else ""))
-
-    @property
-    def embedded(self) -> bool:
-        """Whether this trainer has started the server, and ends it."""
-        return self._process is not None
 
     def open(self, hello: Hello, patience: float, on_quarantined: Callable[[Quarantined], None]) -> StreamClient:
-        """Opens a stream; waits up to `patience` seconds for a server that is not (yet, or no longer) there.
+        """Opens a stream; waits for a server that is not (yet, or no longer) there.
+
+        Args:
+            patience: seconds to wait for a server that is not embedded.
 
         Raises:
             DataServerLost: nobody serves the address in time, or the embedded server is dead.
@@ -67,8 +63,7 @@ class DataServer:
         deadline = time.monotonic() + (START_SECONDS if self.embedded else patience)
         told = self.embedded
         while True:
-            if self._process is not None and self._process.poll() is not None:
-                raise DataServerLost(f"the embedded data server ended with code {self._process.returncode}")
+            self._check_alive()
             if self.address.is_served():
                 # It may not listen yet, or die before it answers; both look like an address that is not served.
                 with contextlib.suppress(ServerGone):
@@ -80,20 +75,51 @@ class DataServer:
                 raise DataServerLost(f"no data server answers at {self.address.text}")
             time.sleep(_RETRY_SECONDS)
 
-    def __enter__(self) -> DataServer:
+    def __enter__(self) -> ServerHandle:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            shutil.rmtree(self._directory, ignore_errors=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
 
-    def _start(self, workers: int) -> None:
+    @abstractmethod
+    def _check_alive(self) -> None:
+        """Raises DataServerLost when it is known to be dead."""
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """The trainer needs it no longer."""
+
+
+class JoinedServer(ServerHandle):
+    """One that somebody else has started, or is going to."""
+
+    embedded = False
+
+    def __init__(self, address: Address, say: Say) -> None:
+        super().__init__(say)
+        self.address = address
+
+    def _check_alive(self) -> None:
+        """Whether it is there shows when it is asked."""
+
+    def _leave(self) -> None:
+        """It goes on for others."""
+
+
+class SpawnedServer(ServerHandle):
+    """A child of this process, in a folder of its own."""
+
+    embedded = True
+
+    def __init__(self, workers: int, say: Say) -> None:
+        """Starts it; does not wait until it listens.
+
+        Raises:
+            UserError: there is nowhere to put its sockets.
+        """
+        super().__init__(say)
         base = os.environ.get("XDG_RUNTIME_DIR")
         try:
             self._directory = tempfile.mkdtemp(
@@ -109,3 +135,35 @@ class DataServer:
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
         )
+
+    def _check_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise DataServerLost(f"the embedded data server ended with code {self._process.returncode}")
+
+    def _leave(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def connect(option: str | None, workers: int | None, say: Say) -> ServerHandle:
+    """Starts or finds the data server that ``--data-server`` means.
+
+    Args:
+        option: see the module's text.
+        workers: worker processes of each stream of an embedded one (default: as many as cores, at most 4).
+
+    Raises:
+        UserError: the address is none, or the server cannot be started.
+    """
+    if option is None:
+        option = default_address() if Address(default_address()).is_served() else "embedded"
+    if option == "embedded":
+        return SpawnedServer(workers or min(4, len(os.sched_getaffinity(0))), say)
+    server = JoinedServer(Address(option), say)
+    say(f"joining the data server at {option}" + (" (its own --workers counts)" if workers else ""))
+    return server

@@ -8,7 +8,7 @@
 
     recipe file ─ steps.read ─► steps, one by one:
         fingerprint of what goes in ── as in state.json, results unchanged ──► nothing to do
-                                    └─ else ──► python -m trainer --task ... (a process of its own) ──► state.json
+                                    └─ else ──► python -m trainer TASK ... (a process of its own) ──► state.json
     the evaluations' results ─► one table ─► report.html
 
 What a recipe leaves in its work dir::

@@ -23,9 +23,9 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
     recipe = steps.read(options.recipe, options.cfg_options)
     work_dir = options.work_dir or recipe.work_dir
     occupy(work_dir)
-    arguments = [f"--data-server={options.data_server}"] if options.data_server else []
-    arguments += [f"--workers={options.workers}"] if options.workers else []
-    runner = Runner(recipe, work_dir, arguments, say, interrupt)
+    server_options = [f"--data-server={options.data_server}"] if options.data_server else []
+    server_options += [f"--workers={options.workers}"] if options.workers else []
+    runner = Runner(recipe, work_dir, server_options, say, interrupt)
     try:
         finished = runner.run()
     except StepFailed as error:

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import UserError
+from trainer.evaluation import results
 from trainer.recipe.steps import Recipe
-from trainer.tasks import RESULTS_FILE
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def outcome(recipe: Recipe, folder: Callable[[str], Path]) -> Outcome:
     for step in recipe.steps:
         if step.task != "evaluate":
             continue
-        for name, metrics in read_results(folder(step.name) / RESULTS_FILE).items():
+        for name, metrics in results.read(folder(step.name)).items():
             split, _, reading = name.partition(", ")
             title = f"{step.title}, {reading}" if reading else step.title
             found = {(split, key): metrics[key] for key in recipe.metrics if metrics.get(key) is not None}
@@ -59,17 +57,3 @@ def outcome(recipe: Recipe, folder: Callable[[str], Path]) -> Outcome:
                 splits += [split] if split not in splits else []
                 rows.setdefault(title, {}).update(found)
     return Outcome(splits, recipe.metrics, rows)
-
-
-def read_results(path: Path) -> dict[str, dict[str, float | None]]:
-    """Metrics by split and reading, as ``--task evaluate`` left them.
-
-    Raises:
-        UserError: the file is gone or damaged.
-    """
-    try:
-        return json.loads(path.read_text())["results"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not what --task evaluate writes ({error}); remove {path.parent} to evaluate again"
-        ) from None

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from shared.config import seed_of
+from trainer.evaluation import results
 from trainer.recipe.fingerprints import program_version
-from trainer.recipe.outcome import Outcome, read_results
+from trainer.recipe.outcome import Outcome
 from trainer.recipe.pictures import pictures
 from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
@@ -22,9 +23,8 @@ from trainer.reporting.parts import Part
 from trainer.reporting.parts.figure import Figure
 from trainer.reporting.parts.table import Cell, Table
 from trainer.reporting.parts.text import Text
-from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
 from trainer.training.log import METRICS_FILE
-from trainer.vocabulary.calibration import weights
+from trainer.vocabulary.calibration import CALIBRATION_FILE, weights
 
 Folder = Callable[[str], Path]
 
@@ -74,13 +74,13 @@ def _results(recipe: Recipe, found: Outcome) -> Table:
 def _other_evaluations(recipe: Recipe, folder: Folder) -> Iterator[Table]:
     """Evaluations by other metrics than those of the recipe's table."""
     for step in _of(recipe, "evaluate"):
-        results = read_results(folder(step.name) / RESULTS_FILE)
-        names = list(dict.fromkeys(name for metrics in results.values() for name in metrics))
+        found = results.read(folder(step.name))
+        names = list(dict.fromkeys(name for metrics in found.values() for name in metrics))
         if not set(names) & set(recipe.metrics):
             yield Table(
                 step.title,
                 ["", *names],
-                [[recipe.headings.get(split, split), *map(metrics.get, names)] for split, metrics in results.items()],
+                [[recipe.headings.get(split, split), *map(metrics.get, names)] for split, metrics in found.items()],
             )
 
 

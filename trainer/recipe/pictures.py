@@ -10,6 +10,7 @@ from PIL import Image
 
 from shared import coco
 from shared.errors import UserError
+from trainer.evaluation import predictions
 from trainer.recipe.steps import Step
 from trainer.reporting.highlights import Result, galleries
 from trainer.reporting.parts.gallery import Gallery
@@ -31,7 +32,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
     dataset = step.config[f"{split}_dataloader"].dataset
     root = Path(dataset.get("data_root") or step.config.get("data_root") or "")
     annotated = _annotations(root / dataset.get("ann_file", ""))
-    found = folder / f"predictions_{split}.npz"
+    found = predictions.file_of(folder, split)
     if annotated is None or not found.is_file():
         return []
     names = list((dataset.get("metainfo") or {}).get("classes") or [one["name"] for one in annotated["categories"]])

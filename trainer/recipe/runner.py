@@ -19,12 +19,14 @@ from pprint import pformat
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
+from trainer import tasks
+from trainer.evaluation.results import RESULTS_FILE
 from trainer.process.interrupt import Interrupt
 from trainer.recipe.fingerprints import digest, fingerprint
 from trainer.recipe.progress import overview, remaining
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved
-from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
+from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 CONFIG_FILE = "config.py"
 _POLL_SECONDS = 0.1
@@ -44,13 +46,18 @@ class Runner:
     """One start of a recipe.
 
     Args:
-        arguments: words that every step's command line gets, such as ``--workers 2``.
+        server_options: words for every step that needs a data server, such as ``--workers 2``.
     """
 
     def __init__(
-        self, recipe: Recipe, work_dir: Path, arguments: list[str], say: Callable[[str], None], interrupt: Interrupt
+        self,
+        recipe: Recipe,
+        work_dir: Path,
+        server_options: list[str],
+        say: Callable[[str], None],
+        interrupt: Interrupt,
     ) -> None:
-        self.recipe, self.work_dir, self.arguments = recipe, work_dir, arguments
+        self.recipe, self.work_dir, self.server_options = recipe, work_dir, server_options
         self.say, self.interrupt = say, interrupt
         self.state = State(work_dir, str(recipe.path))
 
@@ -131,8 +138,11 @@ class Runner:
 
     def _command(self, step: Step) -> list[str]:
         folder = self.folder(step.name)
-        command = [sys.executable, "-m", "trainer", "--config", str(folder / CONFIG_FILE), "--task", step.task]
-        command += ["--work-dir", str(folder), *self.arguments, *step.arguments]
+        command = [sys.executable, "-m", "trainer", step.task, "--config", str(folder / CONFIG_FILE)]
+        command += ["--work-dir", str(folder)]
+        if tasks.load(step.task).NEEDS_SERVER:
+            command += self.server_options
+        command += step.arguments
         if step.task == "train":
             command.append("--resume")  # where nothing is saved yet, it starts from the beginning
         elif step.weights:

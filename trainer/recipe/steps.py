@@ -8,7 +8,7 @@ Keys of a step::
     options    overrides of that config, as --cfg-options; '{stage_1}' in a text stands for that step's work dir
     weights    the earlier train step whose final weights it starts from, or evaluates
     needs      further earlier steps whose results its config reads
-    arguments  further words of the command line
+    arguments  further words of its command line
     title      an evaluation's row in the recipe's table
     minutes    how long it takes on two quiet cores, once Jittor has compiled its kernels; only shown, never used
 
@@ -30,7 +30,7 @@ from mmengine.config import Config
 from shared.config import load_config
 from shared.errors import UserError, described
 from shared.keys import check_keys, check_number, unknown
-from trainer.tasks import TASKS
+from trainer import tasks
 
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
 _NAME = re.compile(r"[a-z0-9_]+")
@@ -123,8 +123,8 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
     if not _NAME.fullmatch(name) or name in names:
         raise UserError(f"{where}: name {name!r} should be unique, in lower-case letters, digits and _")
     where = f"{where} ({name})"
-    if task not in TASKS:
-        raise unknown(where, "task", task, TASKS)
+    if task not in tasks.names():
+        raise unknown(where, "task", task, tasks.names())
     try:
         config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
     except UserError as error:

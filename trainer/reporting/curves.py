@@ -1,6 +1,6 @@
 """The curves of a run, from its ``metrics.jsonl``: losses, learning rate, and the metrics of every evaluation.
 
-``--task train`` leaves them as ``curves.png`` beside it; a report has the same charts.
+``python -m trainer train`` leaves them as ``curves.png`` beside it; a report has the same charts.
 """
 
 from __future__ import annotations

@@ -1,25 +1,29 @@
-"""What a user can ask of the trainer: one module per task.
+"""What a user can ask of the trainer: one file a task, found by being here. ``my_task.py`` is ``my-task``.
 
-A task is a module with ``run(request) -> int``, the exit code. Modules are imported when asked for, because most of
-them bring Jittor in.
+    __doc__                   its first sentence is the task's line in ``--help``
+    NEEDS_SERVER: bool        whether a data server has to be there, see `Request.server`
+    add_arguments(parser)     options of its own; a task without any has none
+    run(request) -> int       does it; returns an exit code of `shared.command_line`, or raises UserError
+
+Every task's file is imported to read the command line, before the data server is started and Jittor, which has to come
+after that. So it imports at its top nothing that needs Jittor; `run` imports the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from mmengine.config import Config
 
-from trainer.feed.server import DataServer
+from shared import modules
+from trainer.feed.server import ServerHandle
 from trainer.process.interrupt import Interrupt
-
-TASKS = ("train", "propose", "evaluate", "calibrate", "detect", "describe", "export")
-
-RESULTS_FILE = "results.json"  # what evaluate leaves in the work dir
-CALIBRATION_FILE = "calibration.json"  # what calibrate leaves there
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,7 @@ class Request:
     Attributes:
         config: loaded and checked, with its overrides.
         work_dir: where results go.
-        checkpoint: the file that ``--checkpoint`` names, or None.
-        server: where batches come from; None for tasks that need none.
+        server_handle: of the data server, for a task that needs one.
         interrupt: whether the user or the system wants an end.
         say: a line for the user.
         options: the whole command line.
@@ -38,8 +41,45 @@ class Request:
 
     config: Config
     work_dir: Path
-    checkpoint: str | None
-    server: DataServer | None
+    server_handle: ServerHandle | None
     interrupt: Interrupt
     say: Callable[[str], None]
     options: argparse.Namespace
+
+    @property
+    def server(self) -> ServerHandle:
+        """Where batches come from. Only for a task with NEEDS_SERVER."""
+        assert self.server_handle is not None, "the task does not say that it needs a data server"
+        return self.server_handle
+
+
+def names() -> list[str]:
+    """All tasks, as they are called on the command line."""
+    return [name.replace("_", "-") for name in modules.names(sys.modules[__name__])]
+
+
+def summary(name: str) -> str:
+    """A task's line in ``--help``."""
+    return modules.summary(sys.modules[__name__], name.replace("-", "_")).replace("``", "")
+
+
+def load(name: str) -> ModuleType:
+    """The file of a task."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, what: str = "the weights (default: the work dir's latest)") -> None:
+    """``--checkpoint``, which `trainer.weights.checkpoint.chosen` reads."""
+    parser.add_argument("--checkpoint", metavar="FILE", help=what)
+
+
+def add_drawing(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """``--draw`` and ``--score-threshold``, which `trainer.reporting.picture_folder.Pictures` follows.
+
+    Args:
+        also: what the threshold means beside, for its help text.
+    """
+    parser.add_argument("--draw", action="store_true", help="also write images with what was found in them")
+    parser.add_argument(
+        "--score-threshold", type=float, metavar="S", help=f"draw no detection below S (default: 0.3){also}"
+    )

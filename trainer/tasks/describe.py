@@ -1,39 +1,25 @@
-"""``--task describe``: the model as a table: its modules, the shapes of what they give, how much of it trains.
+"""Shows the config's model as a table of shapes, parameters and what trains. Needs no data.
 
-    module                     type        output          parameters  trains
-    backbone.layer1            Sequential  1x256x200x336      215,808  frozen
-    roi_head.bbox_head.fc_reg  Linear      512x4                4,100  trainable
-
-Listed are the parts that a config names and what each is made of, as far as it has parameters. Shapes are those of one
-training step with one image of the size that the config tests with: the first and the last of several, - where a module
-is used by the part around it and gives nothing itself. Jittor knows the shapes before it computes anything, so this
-compiles and computes nothing. It needs no data either: a vocabulary that is not on the disk yet is stood in for.
+`trainer.models.summary` says what is in the table. The image has the size that the config tests with, and a vocabulary
+that is not on the disk yet is stood in for.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
-from shared.batch import blank_arrays, padded
+from shared.batch import padded
+from shared.command_line import GOOD
 from shared.config import section
-from trainer.batch import Batch
-from trainer.device import jt, nn
-from trainer.models import build_detector
-from trainer.models.registry import CLASSES
 from trainer.reporting.table import table
 from trainer.tasks import Request
-from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 
-PROPOSALS = 1000  # of the image, for a detector that does not make them itself
+NEEDS_SERVER = False
+
 SIZE = (800, 1344)  # height and width of the image, where the config tests with none of its own
-_BUFFERS = ("running_mean", "running_var", "zs_weights")
 
 
 def run(request: Request) -> int:
@@ -42,6 +28,9 @@ def run(request: Request) -> int:
     Raises:
         UserError: the config's model cannot be built.
     """
+    from trainer.models import build_detector, summary
+    from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
+
     with tempfile.TemporaryDirectory() as folder:
         config, missing = with_stand_ins(section(request.config, "model"), Path(folder))
         model = build_detector(config)
@@ -51,61 +40,9 @@ def run(request: Request) -> int:
         )
     height, width = image_size(request.config)
     print(f"{type(model).__name__}, in training, with one image of {height}x{width}:\n")
-    print(table([["module", "type", "output", "  parameters", "trains"], *rows(model, height, width)]))
-    print(f"\n{totals(model)}")
-    return 0
-
-
-def rows(model: nn.Module, height: int, width: int) -> list[list[str]]:
-    """Name, type, output's shape, number of parameters and whether they train, of each module that is listed."""
-    outputs = output_shapes(model, height, width)
-    lines = []
-    for name, module in listed(model, outputs):
-        trainable, frozen, _ = counts(module)
-        shapes = outputs.get(id(module), ["-"])
-        shape = shapes[0] if len(shapes) == 1 else f"{shapes[0]} ... {shapes[-1]}"
-        share = (
-            f"{trainable:,} trainable, rest frozen" if trainable and frozen else "trainable" if trainable else "frozen"
-        )
-        lines.append([name, type(module).__name__, shape, f"{trainable + frozen:12,}", share])
-    return lines
-
-
-def listed(model: nn.Module, outputs: dict[int, list[str]]) -> Iterator[tuple[str, nn.Module]]:
-    """(name, module) of the parts that a config names and of what these are made of; members of lists, which are
-    called one by one, in place of the list."""
-    modules = dict(model.named_modules())
-    opened = {""}
-    for name, module in modules.items():
-        if name and name.rpartition(".")[0] in opened and sum(counts(module)):
-            is_list = isinstance(module, nn.Sequential) and id(module) not in outputs
-            if is_list or type(module).__name__ in CLASSES:
-                opened.add(name)
-            if not is_list:
-                yield name, module
-
-
-def counts(module: nn.Module) -> tuple[int, int, int]:
-    """How many numbers of a module train, are frozen, and are buffers: running statistics and text embeddings."""
-    trainable = frozen = buffers = 0
-    for name, value in module.named_parameters():
-        size = math.prod(value.shape)
-        if name.rpartition(".")[2].startswith(_BUFFERS):
-            buffers += size
-        elif value.is_stop_grad():
-            frozen += size
-        else:
-            trainable += size
-    return trainable, frozen, buffers
-
-
-def totals(model: nn.Module) -> str:
-    """One line: parameters, how many of them train, and buffers."""
-    trainable, frozen, buffers = counts(model)
-    return (
-        f"{trainable + frozen:,} parameters, {trainable:,} trainable and {frozen:,} frozen; "
-        f"{buffers:,} numbers in buffers; {len(model.named_parameters())} tensors"
-    )
+    print(table([summary.HEADER, *summary.rows(model, height, width)]))
+    print(f"\n{summary.totals(model)}")
+    return GOOD
 
 
 def image_size(config: Config) -> tuple[int, int]:
@@ -117,35 +54,3 @@ def image_size(config: Config) -> tuple[int, int]:
                 width, height = step["scale"]
                 return padded(height, 32), padded(width, 32)
     return SIZE
-
-
-def output_shapes(model: nn.Module, height: int, width: int) -> dict[int, list[str]]:
-    """The shapes of what each module gives in a training step, by the module's id; one for each array and call."""
-    shapes: dict[int, list[str]] = {}
-
-    # Jittor hands keywords over only where there are any.
-    def note(module: nn.Module, _: Any, output: Any, __: dict[str, Any] | None = None) -> None:
-        shapes.setdefault(id(module), []).extend("x".join(map(str, array.shape)) for array in _arrays(output))
-
-    modules = [module for name, module in model.named_modules() if name]
-    for module in modules:
-        module.register_forward_hook(note)
-    try:
-        with jt.no_grad():
-            model.loss(Batch.from_arrays(blank_arrays(1, height, width, proposals=PROPOSALS)))
-    finally:
-        for module in modules:
-            module.remove_forward_hook()
-    return shapes
-
-
-def _arrays(output: Any) -> Iterator[jt.Var]:
-    """All Vars in what a module gives."""
-    if isinstance(output, jt.Var):
-        yield output
-    elif dataclasses.is_dataclass(output):
-        for field in dataclasses.fields(output):
-            yield from _arrays(getattr(output, field.name))
-    elif isinstance(output, list | tuple):
-        for item in output:
-            yield from _arrays(item)

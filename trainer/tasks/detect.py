@@ -1,4 +1,4 @@
-"""``--task detect``: what is in any images, as one JSON file and, with ``--draw``, as pictures. Needs no data server.
+"""Finds what is in any images; writes one JSON file and, with ``--draw``, pictures. Needs no data server.
 
     files, folders, patterns ──► Detector ─┬─► detections.json
                                            └─► drawn/<name>.jpg
@@ -18,24 +18,55 @@ What was found before it stopped is written all the same.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from shared.command_line import GOOD
 from shared.config import feed_settings
 from shared.errors import UserError
-from trainer.api import Detector, Found
-from trainer.feed import images
-from trainer.feed.images import BadImage
-from trainer.reporting.picture_folder import FOLDER, Pictures
-from trainer.tasks import Request
-from trainer.weights import checkpoint
+from shared.files import replace
+from trainer.tasks import Request, add_checkpoint, add_drawing
+
+if TYPE_CHECKING:
+    from trainer.api import Found
+    from trainer.feed.images import BadImage
+
+NEEDS_SERVER = False
 
 JSON_FILE = "detections.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--images", nargs="+", required=True, metavar="PATH", help="files, folders, patterns such as '*.jpg'"
+    )
+    parser.add_argument(
+        "--vocabulary",
+        nargs="+",
+        default=[],
+        metavar="F.npy",
+        help="text embeddings, with their names in F.names.json (default: the config's)",
+    )
+    parser.add_argument("--names", nargs="+", default=[], metavar="NAME", help="single names, instead or in addition")
+    parser.add_argument(
+        "--embeddings",
+        nargs="+",
+        default=[],
+        metavar="F.npy",
+        help="text embeddings in which --names are looked up (default: the config's)",
+    )
+    parser.add_argument(
+        "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
+    )
+    parser.add_argument("--out", type=Path, metavar="F.json", help=f"default: {JSON_FILE} in the work dir")
+    add_drawing(parser, "; none below S is written either (default: all are)")
 
 
 def run(request: Request) -> int:
@@ -44,13 +75,14 @@ def run(request: Request) -> int:
     Raises:
         UserError: no image, no checkpoint, an image that cannot be read; see `trainer.api.Detector`.
     """
+    from trainer.api import Detector
+    from trainer.feed import images
+    from trainer.reporting.picture_folder import FOLDER, Pictures
+    from trainer.weights import checkpoint
+
     options, say = request.options, request.say
-    if not options.images:
-        raise UserError("nothing to detect in: give files, folders or patterns with --images")
     paths = images.find(options.images)
-    weights = request.checkpoint or checkpoint.latest(request.work_dir)
-    if weights is None:
-        raise UserError(f"nothing to detect with: no checkpoint in {request.work_dir}; give one with --checkpoint FILE")
+    weights = checkpoint.chosen(options.checkpoint, request.work_dir, "detect")
     detector = Detector(
         request.config,
         weights,
@@ -67,9 +99,9 @@ def run(request: Request) -> int:
         for path in tqdm(paths, unit="image", file=sys.stderr, disable=None):
             try:
                 image = images.read(path)
-            except BadImage as error:
+            except images.BadImage as error:
                 if stops:
-                    raise BadImage(
+                    raise images.BadImage(
                         f"{error} (--cfg-options feed.on_bad_sample=replace would leave it out); what was found in "
                         f"{len(found.images)} images before it is in {out}"
                     ) from None
@@ -88,13 +120,13 @@ def run(request: Request) -> int:
         say(f"pictures: {pictures.folder}/")
     if not found.images:
         raise UserError(f"none of the {len(paths)} images could be read; the reasons are in {out}")
-    return 0
+    return GOOD
 
 
 def above(found: Found, threshold: float) -> Found:
     """The detections that score at least `threshold`."""
     count = int((found.scores >= threshold).sum())  # they are by descending score
-    return Found(found.boxes[:count], found.scores[:count], found.names[:count])
+    return found._replace(boxes=found.boxes[:count], scores=found.scores[:count], names=found.names[:count])
 
 
 class Findings:
@@ -144,6 +176,6 @@ class Findings:
         }
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.replace(out, json.dumps(content).encode())
+            replace(out, json.dumps(content).encode())
         except OSError as error:
             raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error

@@ -1,4 +1,4 @@
-"""``--task export``: a checkpoint as a ``.pth`` file that PyTorch, MMDetection and the PyTorch UniDetector load.
+"""Writes a checkpoint as a ``.pth`` file that PyTorch, MMDetection and the PyTorch UniDetector load.
 
 The config's model is built first, so what is written is complete, has that model's names and shapes, and carries the
 text embeddings of the config's vocabulary. Needs no data server.
@@ -6,28 +6,35 @@ text embeddings of the config's vocabulary. Needs no data server.
 
 from __future__ import annotations
 
-from shared.config import section
+import argparse
+from pathlib import Path
+
+from shared.command_line import GOOD
 from shared.errors import UserError
 from shared.files import replace
-from trainer.models import build_detector
-from trainer.tasks import Request
-from trainer.weights import checkpoint, pretrained
-from trainer.weights.formats import torch_writer
+from trainer.tasks import Request, add_checkpoint
+
+NEEDS_SERVER = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="F.pth", help="the file to write")
 
 
 def run(request: Request) -> int:
-    """Writes the weights of a checkpoint, by default the work dir's latest, to ``--out``.
+    """Writes the weights.
 
     Raises:
         UserError: there is no checkpoint, it does not fit the config's model, or the file cannot be written.
     """
+    from trainer.evaluation.evaluate import load_model
+    from trainer.weights import checkpoint
+    from trainer.weights.formats import torch_writer
+
     out, say = request.options.out, request.say
-    path = request.checkpoint or checkpoint.latest(request.work_dir)
-    if path is None:
-        raise UserError(f"nothing to export: no checkpoint in {request.work_dir}; give one with --checkpoint FILE")
-    model = build_detector(section(request.config, "model"))
-    pretrained.load(path, model, say, complete=True)
-    arrays = model.state_dict(to="numpy")
+    path = checkpoint.chosen(request.options.checkpoint, request.work_dir, "export")
+    arrays = load_model(request.config, path, say).state_dict(to="numpy")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace(out, torch_writer.dumps(arrays))
@@ -35,4 +42,4 @@ def run(request: Request) -> int:
         raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
     total = sum(array.size for array in arrays.values())
     say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")
-    return 0
+    return GOOD

@@ -1,162 +1,44 @@
-"""``--task propose``: stage 1's boxes for every image of the configured data sets, in files that stage 2 reads.
+"""Writes stage 1's boxes for every image of the config's data sets, for stage 2 to read.
 
-    every data set of train, val and test ──► in test mode, unfiltered, with val's pipeline
-       batches ──► detector.predict ──► PREDICTIONS, EVALUATE with 'ProposalFile' ──► the data server adds them to
-       ``proposal_dir``/<annotation file>-<images>-<model>.safetensors
-
-The data server writes them, as it is the one who reads them again: its `proposal_file` says how, `proposals` how a
-config asks for them. File names carry the fingerprints of the images and of the model, so what is there already is left
-as it is, and what was interrupted goes on at its last 64 images. With ``--draw`` the images that are proposed for are
-drawn, too: ``drawn/<annotation file>/<image id>.jpg`` in the work dir.
+`trainer.evaluation.proposals` says how and where. With ``--draw`` the images that are proposed for are drawn, too:
+``drawn/<annotation file>/<image id>.jpg`` in the work dir.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import argparse
 
-import numpy as np
-import xxhash
-from mmengine.config import Config
+from shared.command_line import GOOD
+from trainer.tasks import Request, add_checkpoint, add_drawing
 
-from shared.config import section
-from shared.data_part import data_part
-from shared.datasets import parts_of, whole
-from shared.errors import UserError
-from trainer.device import jt, nn
-from trainer.feed.feed import Feed
-from trainer.models import build_detector
-from trainer.reporting.picture_folder import FOLDER, Pictures
-from trainer.tasks import Request
-from trainer.tasks.evaluate import as_arrays
-from trainer.weights import checkpoint, pretrained
-from trainer.weights.names import is_bookkeeping
+NEEDS_SERVER = True
 
-SPLITS = ("train", "val", "test")
-SPLIT = "propose"
-IMAGES_AT_A_TIME = 64
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    add_drawing(parser)
 
 
 def run(request: Request) -> int:
-    """Writes the proposals of a checkpoint, by default the work dir's latest.
+    """Writes the proposals of a checkpoint.
 
     Raises:
         UserError: there is no checkpoint, it does not fit, or the config has no data set or no pipeline for testing.
     """
-    config, say = request.config, request.say
-    path = request.checkpoint or checkpoint.latest(request.work_dir)
-    if path is None:
-        raise UserError(
-            f"nothing to propose with: no checkpoint in {request.work_dir}; give one with --checkpoint FILE"
-        )
-    model = build_detector(section(config, "model"))
-    pretrained.load(path, model, say, complete=True)
-    folder = folder_of(config, request.work_dir)
-    configs = list(data_sets(config))
-    if not configs:
-        raise UserError(f"config {config.filename!r} has no train_dataloader, val_dataloader or test_dataloader")
-    identity = fingerprint(model, configs[0])
-    say(f"proposals of {path} (model {identity}) go to {folder}")
-    for one in configs:
-        order = {
-            "type": "ProposalFile",
-            "folder": str(folder),
-            "model": identity,
-            "about": f"{path}, {config.filename}",
-        }
-        propose(model, one, order, request)
-    return 0
+    from trainer.evaluation.evaluate import load_model
+    from trainer.evaluation.proposals import Proposing
+    from trainer.weights import checkpoint
 
-
-def folder_of(config: Config, work_dir: Path) -> Path:
-    """Where proposals go: ``proposal_dir``, by default the work dir's ``proposals``."""
-    return Path(config.get("proposal_dir") or work_dir / "proposals")
-
-
-def data_sets(config: Config) -> Iterator[Config]:
-    """For each data set of the config, once, a config whose ``propose_dataloader`` yields all its images in order.
-
-    Raises:
-        UserError: no split tells how images are prepared for testing.
-    """
-    tests = [config.get(f"{split}_dataloader") for split in ("val", "test")]
-    judged = [part for loader in tests if loader for part in parts_of(loader["dataset"])]
-    pipelines = [part["pipeline"] for part in judged if part.get("pipeline")]
-    seen = []
-    for split in SPLITS:
-        loader = config.get(f"{split}_dataloader")
-        for dataset in parts_of(loader["dataset"]) if loader else ():
-            if not pipelines:
-                raise UserError(
-                    f"config {config.filename!r}: neither val_dataloader nor test_dataloader has a pipeline; "
-                    "--task propose prepares images as for testing"
-                )
-            identity = [dataset.get(key) for key in ("type", "data_root", "ann_file", "data_prefix")]
-            if identity in seen:
-                continue
-            seen.append(identity)
-            one = Config(config.to_dict(), filename=config.filename)
-            one[f"{SPLIT}_dataloader"] = {
-                "batch_size": next(loader for loader in tests if loader)["batch_size"],
-                "dataset": whole(dataset, pipelines[0]),
-            }
-            yield one
-
-
-def fingerprint(model: nn.Module, config: Config) -> str:
-    """32 hexadecimal digits, of the weights and of all in a config that decides what they propose for an image."""
-    digest = xxhash.xxh3_128()
-    for name, array in sorted(model.state_dict(to="numpy").items()):
-        if not is_bookkeeping(name):
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
-    part = data_part(config, SPLIT)
-    parts = {key: value for key, value in config.model.to_dict().items() if key not in ("train_cfg", "init_cfg")}
-    digest.update(json.dumps([parts, part["dataset"]["pipeline"], part["size_divisor"]], sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def propose(model: nn.Module, config: Config, order: dict[str, Any], request: Request) -> None:
-    """Writes the proposals of one of `data_sets`; goes on where an earlier call was interrupted."""
-    title = Path(config[f"{SPLIT}_dataloader"].dataset.get("ann_file") or "images").stem
     options = request.options
-    pictures = Pictures(request.work_dir / FOLDER / title, options.score_threshold) if options.draw else None
-
-    def keep(first: int, predictions: list[dict[str, np.ndarray]]) -> int:
-        config[f"{SPLIT}_evaluator"] = {**order, "first": first}
-        return int(feed.evaluate(predictions)["images_done"])
-
-    def opened(step: int) -> Feed:
-        return Feed(request.server, config, SPLIT, request.work_dir, request.say, step=step, epochs=1)
-
-    feed, size = opened(0), config[f"{SPLIT}_dataloader"].batch_size
-    try:
-        done, images = keep(0, []), feed.images
-        if done == images:
-            request.say(f"{title}: the proposals of all {images} images are there already")
-            return
-        if done:
-            request.say(f"{title}: going on after {done} of {images} images")
-            feed.close()
-            feed = opened(done // size)
-        model.eval()
-        first, boxes, predictions = done // size * size, 0, []
-        with jt.no_grad():
-            for batch in feed:
-                detections = model.predict(batch)[: batch.valid]
-                found = as_arrays(batch, detections)
-                if pictures is not None:
-                    pictures.add_batch(batch.images.numpy(), batch.host, detections, [])
-                jt.sync_all()
-                predictions.append(found)
-                boxes += len(found["scores"])
-                waiting = sum(len(one["counts"]) for one in predictions)
-                if waiting >= IMAGES_AT_A_TIME or first + waiting == images:
-                    done, first, predictions = keep(first, predictions), first + waiting, []
-        request.say(f"{title}: {boxes} proposals for {done} images")
-    finally:
-        model.train()
-        feed.close()
-        jt.gc()
+    path = checkpoint.chosen(options.checkpoint, request.work_dir, "propose")
+    model = load_model(request.config, path, request.say)
+    proposing = Proposing(
+        request.config,
+        request.server,
+        request.work_dir,
+        request.say,
+        draws=options.draw,
+        threshold=options.score_threshold,
+    )
+    proposing.run(model, path)
+    return GOOD

@@ -1,193 +1,63 @@
-"""``--task train``: the training loop.
+"""Trains and evaluates a detector; goes on where an earlier run stopped.
 
-    feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
-      every epoch:  checkpoint, then (every val_interval epochs and at the end) evaluation
-
-A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
-writes one after the step in hand; ``--resume`` goes on at the very next batch.
+`trainer.training.loop` is the loop. A run that is interrupted leaves a checkpoint; ``--resume`` goes on at the very
+next batch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import argparse
 import signal
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config
-
-from shared.config import section, seed_of
-from trainer.batch import Batch
-from trainer.device import device_memory, jt, seed
-from trainer.feed.feed import Feed
-from trainer.feed.server import DataServer, DataServerLost
-from trainer.models import build_detector
-from trainer.process.interrupt import Interrupt, Interrupted
+from shared.command_line import GOOD
 from trainer.process.work_dir import occupy
-from trainer.reporting import curves
-from trainer.tasks import Request
-from trainer.tasks.evaluate import evaluate_all, results_table
-from trainer.training.guards import assert_trains, check_losses
-from trainer.training.log import Progress
-from trainer.training.optimizer import build_optimizer
-from trainer.training.schedule import Schedule
-from trainer.training.terms import packed, total_loss
-from trainer.weights import checkpoint, pretrained
+from trainer.tasks import Request, add_checkpoint
+
+NEEDS_SERVER = True
 
 
-class Trainer:
-    """One training run: model, optimizer and where it stands."""
-
-    def __init__(
-        self, config: Config, server: DataServer, work_dir: Path, say: Callable[[str], None], resume_from: Path | None
-    ) -> None:
-        self.config, self.server, self.work_dir, self.say = config, server, work_dir, say
-        # With all overrides; written when training starts.
-        self.config_file = str(work_dir / Path(config.filename).name)
-        self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
-        self.seed = seed_of(config)
-        hooks = config.get("default_hooks") or {}
-        self.log_interval = hooks.get("logger", {}).get("interval", 50)
-        self.checkpoint_interval = hooks.get("checkpoint", {}).get("interval", 1)
-        self.max_keep = hooks.get("checkpoint", {}).get("max_keep_ckpts", -1)
-        seed(self.seed)
-        self.model = build_detector(section(config, "model"))
-        self.model.train()
-        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
-        cursor, record = self._restore(resume_from)
-        self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
-        self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
-        self.steps_per_epoch = self.feed.steps_per_epoch
-        self.total_steps = self.steps_per_epoch * self.max_epochs
-        self.schedule = Schedule(
-            config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
-        )
-        self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
-        self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
-        if resume_from is not None:
-            say(f"resumed from {resume_from} at step {self.step}")
-
-    def run(self, interrupt: Interrupt) -> None:
-        """Trains to the end, or until `interrupt`.
-
-        Raises:
-            DataServerLost: after a checkpoint of the last finished step.
-        """
-        self.say(
-            f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
-        )
-        first = next(iter(self.feed), None) if self.step < self.total_steps else None
-        if first is not None:
-            assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
-        batches = itertools.chain([first], self.feed)
-        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
-        try:
-            while self.step < self.total_steps and interrupt.signal is None:
-                with interrupt.deferred(), contextlib.suppress(Interrupted):
-                    self._train_epoch(batches, progress, interrupt)
-                if interrupt.signal is None and self._evaluates_now():
-                    self._evaluate(progress)
-        except DataServerLost as lost:
-            self._save()
-            raise DataServerLost(
-                f"{lost}; checkpoint written at step {self.step}, --resume goes on from there"
-            ) from None
-        finally:
-            progress.close()
-        if interrupt.signal is not None:
-            self._save()
-            self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
-        self.feed.close()
-        curves.draw(self.work_dir)
-
-    def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
-        """From the present step to the end of its epoch, and its checkpoint."""
-        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
-        while self.step < end and interrupt.signal is None:
-            started, waited = time.perf_counter(), self.feed.wait_seconds
-            with interrupt.waiting():
-                batch = next(batches)
-            seed(self._step_seed())
-            terms = self.model.loss(batch)
-            values = packed(terms)
-            rate = self.optimizer.follow(self.schedule, self.step)
-            self.optimizer.step(total_loss(terms))
-            jt.sync_all()
-            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
-            check_losses(numbers, batch, self.config_file)
-            self.step, self.record = self.step + 1, self.feed.record
-            progress.train(
-                self.step,
-                numbers,
-                rate,
-                len(batch.host["image_ids"]),
-                self.feed.wait_seconds - waited,
-                time.perf_counter() - started,
-                device_memory(),
-            )
-        if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
-            self._save()
-            self.feed.checkpointed()
-
-    def _step_seed(self) -> int:
-        """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
-        return (self.seed * 1_000_003 + self.step) % 2**31
-
-    def _is_due(self, interval: int) -> bool:
-        epoch = self.step // self.steps_per_epoch
-        return epoch % interval == 0 or self.step == self.total_steps
-
-    def _evaluates_now(self) -> bool:
-        configured = any(self.config.get(f"{split}_evaluator") for split in ("val", "test"))
-        return configured and self._is_due(self.config.train_cfg.get("val_interval", 1))
-
-    def _evaluate(self, progress: Progress) -> None:
-        results = evaluate_all(self.model, self.config, self.server, self.work_dir, self.say)
-        for name, metrics in results.items():
-            progress.evaluation(self.step, name, metrics)
-        if self.step == self.total_steps:
-            print(results_table(results), flush=True)
-
-    def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
-        """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
-        if resume_from is not None:
-            resumed = checkpoint.load(resume_from)
-            checkpoint.restore(resumed, self.model, self.optimizer)
-            return resumed.cursor, resumed.meta.get("stream")
-        pretrained.initialise(self.model, self.config, self.say)
-        return {"epoch": 0, "step": 0}, None
-
-    def _save(self) -> None:
-        epoch, step = divmod(self.step, self.steps_per_epoch)
-        name = f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors"
-        checkpoint.save(
-            self.work_dir / name,
-            self.model,
-            self.optimizer,
-            {"epoch": epoch, "step": step},
-            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.record},
-            self.max_keep if self.max_keep > 0 else None,
-        )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser, "weights to start from; with --resume, the checkpoint to go on from")
+    parser.add_argument("--resume", action="store_true", help="go on from the work dir's latest checkpoint")
 
 
 def run(request: Request) -> int:
-    """Trains; returns the exit code."""
+    """Trains; prints the metrics of the end as a table, draws the curves of losses and metrics.
+
+    Raises:
+        UserError: of config, weights or data; the work dir is in use.
+        DataServerLost: the data server is gone; a checkpoint has been written.
+    """
+    from trainer.evaluation import results
+    from trainer.evaluation.evaluate import Evaluation
+    from trainer.reporting import curves
+    from trainer.training.loop import TrainingLoop
+
     config, work_dir, say = request.config, request.work_dir, request.say
-    if request.options.resume and request.checkpoint is None:
-        resume_from = checkpoint.latest(work_dir)
-        if resume_from is None:
-            say(f"nothing to resume in {work_dir}; starting from the beginning")
-    elif request.options.resume:
-        resume_from = Path(request.checkpoint)
-    else:
-        resume_from = None
-        if request.checkpoint:
-            config.load_from = request.checkpoint
-    trainer = Trainer(config, request.server, work_dir, say, resume_from)
+    resume_from = _resume_from(request)
+    if request.options.checkpoint and not request.options.resume:
+        config.load_from = request.options.checkpoint
+    evaluation = Evaluation(config, request.server, work_dir, say)
+    loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run)
     occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
-    config.dump(trainer.config_file)
-    trainer.run(request.interrupt)
-    return 128 + signal.SIGINT if request.interrupt.signal is signal.SIGINT else 0
+    config.dump(loop.config_file)
+    metrics = loop.run(request.interrupt)
+    if metrics is not None:
+        print(results.as_table(metrics), flush=True)
+    curves.draw(work_dir)
+    return 128 + signal.SIGINT if request.interrupt.signal is signal.SIGINT else GOOD
+
+
+def _resume_from(request: Request) -> Path | None:
+    """The checkpoint to go on from; None: the run starts at the beginning."""
+    from trainer.weights import checkpoint
+
+    if not request.options.resume:
+        return None
+    if request.options.checkpoint:
+        return Path(request.options.checkpoint)
+    latest = checkpoint.latest(request.work_dir)
+    if latest is None:
+        request.say(f"nothing to resume in {request.work_dir}; starting from the beginning")
+    return latest

@@ -22,6 +22,7 @@ from shared.errors import UserError
 from shared.files import replace
 
 FORMAT = "unidetector calibration 1"
+CALIBRATION_FILE = "calibration.json"  # in the work dir of the run that made it
 GAMMA = 0.6  # the authors' choice
 
 
@@ -93,7 +94,7 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
     Raises:
         UserError: no such file, it holds something else, or it was counted with another vocabulary.
     """
-    remedy = "python -m trainer --config C --task calibrate writes one"
+    remedy = "python -m trainer calibrate --config C writes one"
     try:
         content = json.loads(Path(path).read_text())
         if content.pop("format") != FORMAT:
@@ -127,10 +128,10 @@ def check_names(calibration: Calibration, names: list[str], where: str) -> None:
         if own != other:
             raise UserError(
                 f"{where}: the calibration's class {index} is {own!r}, the data set's is {other!r}; "
-                "make a calibration with this data set (--task calibrate), or set its metainfo.classes"
+                "make a calibration with this data set (python -m trainer calibrate), or set its metainfo.classes"
             )
     if len(calibration.names) != len(names):
         raise UserError(
             f"{where}: the calibration has {len(calibration.names)} classes, the data set {len(names)}; "
-            "make a calibration with this data set (--task calibrate)"
+            "make a calibration with this data set (python -m trainer calibrate)"
         )

@@ -177,6 +177,18 @@ def latest(work_dir: str | os.PathLike) -> Path | None:
     return path
 
 
+def chosen(given: str | None, work_dir: Path, task: str) -> Path:
+    """The weights that a task works with: the file that the user gives, or the work dir's latest checkpoint.
+
+    Raises:
+        UserError: neither is there; `task` says in one word what they are for.
+    """
+    path = given or latest(work_dir)
+    if path is None:
+        raise UserError(f"nothing to {task}: no checkpoint in {work_dir}; train first, or give one with --checkpoint F")
+    return Path(path)
+
+
 def _prune(path: Path, max_keep: int) -> None:
     pattern = re.compile(re.sub(r"\d+", r"\\d+", re.escape(path.name)))
     older = [file for file in path.parent.iterdir() if file != path and pattern.fullmatch(file.name)]

@@ -178,7 +178,7 @@ def test_proposals_of_other_images_are_refused_by_the_first_that_is_missing(clus
     text = refusal(cluster, config_with(folder, file))
     assert (
         "none for 2 of the data set's 11 images, the first is 'images/new.jpg', id 104;" in text
-        and "--task propose" in text
+        and "trainer propose" in text
     )
     content["images"][4]["file_name"] = "04.jpg"
     write_annotations(folder, content)

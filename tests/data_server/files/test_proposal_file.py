@@ -31,7 +31,7 @@ def test_a_damaged_file_is_refused(folder, damage):
         }[damage]
     )
     assert length < len(content)
-    with pytest.raises(UserError, match="cut short, or not made by --task propose"):
+    with pytest.raises(UserError, match="cut short, or not made by python -m trainer propose"):
         ProposalFile.open(file)
 
 

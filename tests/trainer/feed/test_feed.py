@@ -11,9 +11,9 @@ from shared.data_part import data_part
 from shared.errors import UserError
 from tests.cluster import arena_of, wait_for
 from tests.photos import CLASSES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, draw, write_annotations
+from trainer.evaluation.predictions import keep
 from trainer.feed.feed import Feed
-from trainer.feed.server import DataServer
-from trainer.tasks.evaluate import keep
+from trainer.feed.server import connect
 
 STEPS_PER_EPOCH = 6
 
@@ -47,7 +47,7 @@ def config_for(folder, pipeline=TRAIN_PIPELINE, feed=None, evaluator=None):
 
 @pytest.fixture
 def server(cluster):
-    with DataServer(cluster.address.text, None, lambda _: None) as found:
+    with connect(cluster.address.text, None, lambda _: None) as found:
         yield found
 
 

@@ -14,7 +14,7 @@ from shared.errors import UserError
 from shared.link import Address, default_address
 from shared.messages import Hello
 from tests.trainer.runs import ROOT
-from trainer.feed.server import DataServer, DataServerLost
+from trainer.feed.server import DataServerLost, connect
 
 NOTHING = Hello("train", {}, 0, 0, 1, 0, 0, 0, 1)
 
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_running_server_one_is_embedded_and_goes_with_the_trainer(home: Path) -> None:
-    with DataServer(None, 1, print) as server:
+    with connect(None, 1, print) as server:
         assert server.embedded
         while not server.address.is_served():
             time.sleep(0.02)
@@ -44,7 +44,7 @@ def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
         while not Address(default_address()).is_served():
             assert process.poll() is None
             time.sleep(0.02)
-        with DataServer(None, 1, print) as server:
+        with connect(None, 1, print) as server:
             assert not server.embedded and server.address.text == default_address()
         assert process.poll() is None
     finally:
@@ -55,14 +55,14 @@ def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
 def test_an_address_that_nobody_serves_is_waited_for_and_then_named(tmp_path: Path) -> None:
     said: list[str] = []
     lost = pytest.raises(DataServerLost, match=f"no data server answers at ipc://{tmp_path}/feed")
-    with DataServer(f"ipc://{tmp_path}/feed", None, said.append) as server, lost:
+    with connect(f"ipc://{tmp_path}/feed", None, said.append) as server, lost:
         server.open(NOTHING, 0.2, print)
     assert any("waiting up to" in line for line in said)
 
 
 @pytest.mark.usefixtures("home")
 def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
-    with DataServer("embedded", 1, print) as server:
+    with connect("embedded", 1, print) as server:
         server._process.kill()
         server._process.wait()
         with pytest.raises(DataServerLost, match="ended with code -9"):
@@ -71,4 +71,4 @@ def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
 
 def test_an_address_of_another_form_is_refused() -> None:
     with pytest.raises(UserError, match="expected ipc:///DIRECTORY"):
-        DataServer("localhost:5555", None, print)
+        connect("localhost:5555", None, print)

@@ -50,7 +50,7 @@ def write(folder: Path) -> tuple[Recipe, dict[str, Entry]]:
     _put(folder / "both" / "results.json", {"results": results})
     _put(folder / "recall" / "results.json", {"results": {"val": {"AR@10": 0.4, "AR@100": 0.7}}})
     _predictions(folder / "both" / "predictions_val.npz")
-    entries = {step.name: Entry(DONE, "", f"python -m trainer --task {step.task}", 12.3) for step in steps}
+    entries = {step.name: Entry(DONE, "", f"python -m trainer {step.task}", 12.3) for step in steps}
     return recipe, entries
 
 

@@ -53,6 +53,6 @@ def test_damaged_results_are_named_with_what_to_do(tmp_path: Path, content: str)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "results.json").write_text(content)
     with pytest.raises(
-        UserError, match=r"a/results\.json: not what --task evaluate writes .*remove .*/a to evaluate again"
+        UserError, match=r"a/results\.json: not the results of an evaluation .*remove .*/a to evaluate again"
     ):
         outcome(recipe(("a", "evaluate", "both")), lambda name: tmp_path / name)

@@ -11,11 +11,12 @@ import pytest
 from mmengine.config import Config
 
 from tests.trainer.runs import ROOT
+from trainer.evaluation.results import RESULTS_FILE
 from trainer.process.interrupt import Interrupt
 from trainer.recipe import steps
 from trainer.recipe.outcome import outcome
 from trainer.recipe.runner import Runner
-from trainer.tasks import CALIBRATION_FILE, RESULTS_FILE
+from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 OPEN_WORLD, CONTROLS = (str(ROOT / "configs" / "demo" / f"{name}.py") for name in ("open_world", "controls"))
 CONTROL_STEPS = ["stage_2_one_set", "base_one_set", "never_seen_one_set"]
@@ -41,7 +42,7 @@ class Runs:
 
     def _leave_results(self, command: list[str]) -> int:
         words = dict(pairwise(command))
-        folder, task = Path(words["--work-dir"]), words["--task"]
+        folder, task = Path(words["--work-dir"]), command[3]
         self.ran.append(folder.name)
         if task == "train":
             epochs = Config.fromfile(words["--config"]).train_cfg.max_epochs

@@ -1,4 +1,4 @@
-"""``--task export``: MMDetection's weights come in, go out again, and MMDetection reads them, bit for bit."""
+"""``export``: MMDetection's weights come in, go out again, and MMDetection reads them, bit for bit."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def mmdet(*arguments: str | Path) -> str:
 
 
 def export(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "trainer", "--task", "export", *map(str, arguments)]
+    command = [sys.executable, "-m", "trainer", "export", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -68,5 +68,5 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path, small_config: Path)
     done = export("--config", small_config, "--work-dir", tmp_path / "none", "--out", tmp_path / "a.pth")
     assert done.returncode == 2 and "nothing to export: no checkpoint in" in done.stderr
     done = export("--config", small_config)
-    assert done.returncode == 2 and "--task export needs --out FILE" in done.stderr
+    assert done.returncode == 2 and "the following arguments are required: --out" in done.stderr
     assert not (tmp_path / "a.pth").exists()

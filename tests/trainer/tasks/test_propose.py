@@ -1,4 +1,4 @@
-"""``--task propose`` as a user starts it: every image has its proposals, what is there is kept, stage 2 reads it."""
+"""``propose`` as a user starts it: every image has its proposals, what is there is kept, stage 2 reads it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def proposed(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
 
 
 def again(work_dir: Path, data_root: Path, *arguments: str) -> str:
-    run = Run(work_dir, data_root, "--task", "propose", *arguments)
+    run = Run(work_dir, data_root, "propose", *arguments)
     assert run.end() == 0, run.text
     run.assert_nothing_left()
     return run.text
@@ -140,9 +140,9 @@ def test_an_image_that_cannot_be_read_is_named_or_left_without_proposals(
     image = spoiled / "val_base" / "000004.jpg"
     image.write_bytes(image.read_bytes()[:900])
     shutil.rmtree(work_dir / "proposals")
-    run = Run(work_dir, spoiled, "--task", "propose")
+    run = Run(work_dir, spoiled, "propose")
     assert run.end() == 2 and f"error: image '{image}': truncated" in run.text
-    run = Run(work_dir, spoiled, "--task", "propose", **{"feed.on_bad_sample": "replace"})
+    run = Run(work_dir, spoiled, "propose", **{"feed.on_bad_sample": "replace"})
     assert run.end() == 0, run.text
     file = files(work_dir)["val_base"]
     assert (file.counts == 0).tolist() == [identity == 4 for identity, _ in file.images]

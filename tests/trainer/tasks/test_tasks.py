@@ -81,7 +81,7 @@ def test_the_table_shows_recall_on_seen_and_never_seen_names_side_by_side(finish
 
 def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(finished: Run, start) -> None:
     saved = checkpoint.latest(finished.work_dir)
-    run = start("--task", "evaluate", "--checkpoint", str(saved), "--draw")
+    run = start("evaluate", "--checkpoint", str(saved), "--draw")
     assert run.end() == 0, run.text
     assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
     for split in ("val_base", "val_never_seen"):
@@ -90,11 +90,9 @@ def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(fini
 
 def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
     weights = tmp_path / "exported.pth"
-    exported = start(
-        "--task", "export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights)
-    )
+    exported = start("export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights))
     assert exported.end() == 0, exported.text
-    run = start("--task", "evaluate", "--checkpoint", str(weights))
+    run = start("evaluate", "--checkpoint", str(weights))
     assert run.end() == 0, run.text
     assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
     another = start("--checkpoint", str(weights))
@@ -211,35 +209,20 @@ def test_a_trainer_waits_for_an_external_server_that_died_and_goes_on(start, tmp
     [
         (["--cfg-options", "feed.slot=3"], "did you mean 'slots'"),
         (["--cfg-options", "data_root=/nowhere"], "/nowhere/train_a.json"),
-        (["--task", "evaluate", "--checkpoint", "/nowhere/weights.safetensors"], "/nowhere/weights.safetensors"),
+        (["evaluate", "--checkpoint", "/nowhere/weights.safetensors"], "/nowhere/weights.safetensors"),
         (["--data-server", "tcp://localhost:1"], "ipc:///DIRECTORY"),
     ],
 )
 def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", "--work-dir", str(tmp_path / "w")]
-    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "trainer", *options, "--config", "configs/demo/cln.py"]
+    done = subprocess.run(
+        [*command, "--work-dir", str(tmp_path / "w")], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert "error: " in last and says in last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "w").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--draw"], "--draw goes with --task evaluate and propose and detect, not with train"),
-        (["--task", "describe", "--score-threshold", "0.5"], "--score-threshold goes with --task"),
-        (["--task", "evaluate", "--names", "cat"], "--names goes with --task detect, not with evaluate"),
-        (["--task", "detect", "--chance"], "--chance goes with --task evaluate, not with detect"),
-        (["--task", "export"], "--task export needs --out FILE"),
-    ],
-)
-def test_an_option_of_another_task_is_refused_by_name(options: list[str], says: str) -> None:
-    command = [sys.executable, "-m", "trainer", "--config", "configs/demo/cln.py", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert says in done.stderr.splitlines()[-1]
 
 
 def test_weights_that_do_not_fit_are_listed_and_leave_no_work_dir(finished: Run, start) -> None:

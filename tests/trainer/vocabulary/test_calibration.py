@@ -49,7 +49,7 @@ def test_another_order_of_the_same_embeddings_is_another_vocabulary(file: Path) 
 )
 def test_a_file_that_holds_something_else_is_refused_by_its_key(file: Path, changes: dict, says: str) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    with pytest.raises(UserError, match=f"here: .*is no calibration .*{says}.*--task calibrate writes one"):
+    with pytest.raises(UserError, match=f"here: .*is no calibration .*{says}.*trainer calibrate .* writes one"):
         load(str(file), EMBEDDINGS, "here")
 
 
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_json_object_is_refused(file: Path, content: str) -> N
 
 
 def test_a_missing_file_is_named_together_with_what_makes_one() -> None:
-    with pytest.raises(UserError, match=r"here: cannot read '/nowhere/c\.json': No such file.*--task calibrate"):
+    with pytest.raises(UserError, match=r"here: cannot read '/nowhere/c\.json': No such file.*trainer calibrate"):
         load("/nowhere/c.json", EMBEDDINGS, "here")
 
 

@@ -5,7 +5,7 @@
     w_c = n_c^-gamma / mean over classes of n^-gamma          n_c  detections of class c in a first, uncalibrated pass
 
 Trained classes are over-confident; the prior n_c, estimated on the test set itself, corrects that. Scores may exceed
-1 after calibration. ``--task calibrate`` makes the first pass and writes n_c with its vocabulary and gamma
+1 after calibration. ``python -m trainer calibrate`` makes the first pass and writes n_c with its vocabulary and gamma
 (`trainer.vocabulary.calibration`).
 
 UniDetector section 3.3 (probability calibration); its BBoxHeadCLIPInference.
@@ -30,7 +30,7 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
     Args:
         beta: the class's share in a detection's score.
-        calibration: the file of ``--task calibrate``; None: no calibration.
+        calibration: the file of ``python -m trainer calibrate``; None: no calibration.
         gamma: strength of the calibration, instead of the one in that file; 0.6 where neither is given.
         least_count: n_c below this number count as this number. The original has 0, with which one class that was
             never detected leaves no detection at all.

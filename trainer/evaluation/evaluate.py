@@ -1,0 +1,152 @@
+"""Evaluating a detector: detections for every image of a split, metrics from the data server, pictures to look at.
+
+batches ──► detector ──► scores ─┬─ as they are ────────────► detections ──PREDICTIONS──► data server: MMDetection's
+                                 ├─ calibrated ─────────────► detections ──PREDICTIONS──► own metric classes ──► METRICS
+                                 └─ of shuffled embeddings ─► detections ──PREDICTIONS──►
+
+Calibration and shuffling act on the scores of whole classes, so one pass through the network serves all. What is drawn
+and kept in the work dir::
+
+    contact_sheet.png         the first images with ground truth and the best detections
+    predictions_<split>.npz   with `keeps`, see `trainer.evaluation.predictions`
+    drawn/<split>/<id>.jpg    with `draws`, every image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.client import StreamFailed
+from shared.config import section
+from shared.errors import UserError
+from trainer.device import jt, nn
+from trainer.evaluation import contact_tiles
+from trainer.evaluation.contact_tiles import Tile
+from trainer.evaluation.predictions import as_arrays, keep
+from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrated
+from trainer.evaluation.results import Results
+from trainer.feed.feed import Feed
+from trainer.feed.server import DataServerLost, ServerHandle
+from trainer.models import build_detector
+from trainer.reporting.picture_folder import FOLDER, Pictures
+from trainer.vocabulary.calibration import check_names
+from trainer.weights import pretrained
+
+SHEET_FILE = "contact_sheet.png"
+SHEET_IMAGES = 8
+SPLITS = ("val", "test")
+
+
+def load_model(config: Config, path: Path, say: Callable[[str], None]) -> nn.Module:
+    """The config's model with the weights of a file.
+
+    Raises:
+        UserError: the model cannot be built, or the weights do not fit it.
+    """
+    model = build_detector(section(config, "model"))
+    pretrained.load(path, model, say, complete=True)
+    return model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How detectors are evaluated.
+
+    Attributes:
+        config: has the splits, ``val`` and ``test``, each with its evaluator.
+        server: where batches come from, and who computes metrics.
+        work_dir: where pictures and predictions go.
+        say: a line for the user.
+        chance: whether there are metrics with shuffled embeddings, too, see `readings`.
+        keeps: whether the predictions are kept.
+        draws: whether every image is drawn.
+        threshold: of what is drawn, see `Pictures`.
+    """
+
+    config: Config
+    server: ServerHandle
+    work_dir: Path
+    say: Callable[[str], None]
+    chance: bool = False
+    keeps: bool = False
+    draws: bool = False
+    threshold: float | None = None
+
+    def run(self, model: nn.Module) -> Results:
+        """Metrics of every split that has an evaluator, by its display name and the reading of the scores; draws the
+        first split's contact sheet. The model is in training mode afterwards.
+
+        Raises:
+            UserError: no split has an evaluator, the model's names are not the data set's, a metric fails.
+            StreamFailed, DataServerLost: see `Feed`; where there are predictions by then, they are kept.
+        """
+        config = self.config
+        splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
+        if not splits:
+            raise UserError(
+                f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader"
+            )
+        results: Results = {}
+        for split in splits:
+            results |= self._run_split(model, split, draws_sheet=split == splits[0])
+        return results
+
+    def _run_split(self, model: nn.Module, split: str, draws_sheet: bool) -> Results:
+        head = model.roi_head.bbox_head
+        ways = readings(head, self.chance)
+        title = display_name(self.config, split)
+        pictures = Pictures(self.work_dir / FOLDER / title, self.threshold) if self.draws else None
+        feed = Feed(self.server, self.config, split, self.work_dir, self.say, epochs=1)
+        predictions: dict[str, list[dict[str, np.ndarray]]] = {f"{title}{way}": [] for way in ways}
+        own = list(ways).index(CALIBRATED if CALIBRATED in ways else PLAIN)
+        tiles: list[Tile] = []
+        model.eval()
+        try:
+            head.check_classes(feed.classes, training=False)
+            if getattr(head, "prior", None) is not None:
+                check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
+            with jt.no_grad(), uncalibrated(head):
+                for batch in feed:
+                    found = [one[: batch.valid] for one in model.predict_readings(batch, list(ways.values()))]
+                    for kept, detections in zip(predictions.values(), found, strict=True):
+                        kept.append(as_arrays(batch, detections))
+                    if draws_sheet and len(tiles) < SHEET_IMAGES:
+                        tiles += contact_tiles.of_batch(batch, found[own])
+                    if pictures is not None:
+                        pictures.add_batch(batch.images.numpy(), batch.host, found[own], label_names(model, feed))
+                    jt.sync_all()
+            results = {name: feed.evaluate(kept) for name, kept in predictions.items()}
+        except (UserError, StreamFailed, DataServerLost) as error:
+            so_far = list(predictions.values())[own]
+            if not so_far:
+                raise
+            kept_in = keep(so_far, self.work_dir, split)
+            raise type(error)(f"{error}; the predictions so far are in {kept_in}") from None
+        finally:
+            model.train()
+            feed.close()
+            jt.gc()
+        if self.keeps:
+            keep(list(predictions.values())[own], self.work_dir, split)
+        if draws_sheet:
+            contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
+        return {
+            name: {key.removeprefix("coco/"): value for key, value in metrics.items()}
+            for name, metrics in results.items()
+        }
+
+
+def label_names(model: nn.Module, feed: Feed) -> list[str]:
+    """What the labels of a split are called; empty for a detector that tells no classes apart."""
+    return [] if model.roi_head.bbox_head.num_classes == 1 else list(feed.classes[0])
+
+
+def display_name(config: Config, split: str) -> str:
+    """How a split is called in tables: by its annotation file."""
+    annotations = config[f"{split}_dataloader"].dataset.get("ann_file")
+    return Path(annotations).stem if annotations else split

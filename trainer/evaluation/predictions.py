@@ -1,0 +1,42 @@
+"""Detections as arrays: what a PREDICTIONS message carries, and what an evaluation keeps.
+
+predictions_<split>.npz   the arrays of `shared.messages.Predictions`, all batches end to end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # whoever only reads the file needs no Jittor
+    from trainer.batch import Batch
+    from trainer.models import Detections
+
+
+def as_arrays(batch: Batch, detections: Sequence[Detections]) -> dict[str, np.ndarray]:
+    """One batch's detections, those of its first images, as the arrays of a PREDICTIONS message."""
+    count = len(detections)
+    return {
+        "image_ids": batch.host["image_ids"][:count],
+        "counts": np.array([len(one.scores) for one in detections], np.int32),
+        "original_shapes": batch.host["original_shapes"][:count],
+        "boxes": np.concatenate([one.boxes for one in detections] or [np.zeros((0, 4))]).astype(np.float32),
+        "scores": np.concatenate([one.scores for one in detections] or [np.zeros(0)]).astype(np.float32),
+        "labels": np.concatenate([one.labels for one in detections] or [np.zeros(0)]).astype(np.int32),
+    }
+
+
+def file_of(work_dir: Path, split: str) -> Path:
+    """Where the predictions of a split are kept."""
+    return work_dir / f"predictions_{split}.npz"
+
+
+def keep(predictions: Sequence[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:
+    """Writes predictions, one entry a batch; returns where."""
+    path = file_of(work_dir, split)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]})
+    return path

@@ -1,0 +1,188 @@
+"""The training loop.
+
+    feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
+      every epoch:  checkpoint, then (every val_interval epochs and at the end) evaluation
+
+A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
+writes one after the step in hand, and can go on at the very next batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from shared.config import section, seed_of
+from trainer.batch import Batch
+from trainer.device import device_memory, jt, nn, seed
+from trainer.feed.feed import Feed
+from trainer.feed.server import DataServerLost, ServerHandle
+from trainer.models import build_detector
+from trainer.process.interrupt import Interrupt, Interrupted
+from trainer.training.guards import assert_trains, check_losses
+from trainer.training.log import Progress
+from trainer.training.optimizer import build_optimizer
+from trainer.training.schedule import Schedule
+from trainer.training.terms import packed, total_loss
+from trainer.weights import checkpoint, pretrained
+
+Metrics = dict[str, dict[str, float]]  # by split
+
+
+class TrainingLoop:
+    """One training run: model, optimizer and where it stands.
+
+    Args:
+        resume_from: the checkpoint to go on from.
+        evaluate: gives the model's metrics, by split; called after the epochs that the config says.
+
+    Attributes:
+        config_file: where the run's whole config belongs, for messages.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server: ServerHandle,
+        work_dir: Path,
+        say: Callable[[str], None],
+        resume_from: Path | None,
+        evaluate: Callable[[nn.Module], Metrics],
+    ) -> None:
+        """Builds the model, with its weights, and opens the stream.
+
+        Raises:
+            UserError: of config, weights or data, before anything is written.
+        """
+        self.config, self.work_dir, self.say, self.evaluate = config, work_dir, say, evaluate
+        self.config_file = str(work_dir / Path(config.filename).name)
+        self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
+        self.seed = seed_of(config)
+        hooks = config.get("default_hooks") or {}
+        self.log_interval = hooks.get("logger", {}).get("interval", 50)
+        self.checkpoint_interval = hooks.get("checkpoint", {}).get("interval", 1)
+        self.max_keep = hooks.get("checkpoint", {}).get("max_keep_ckpts", -1)
+        seed(self.seed)
+        self.model = build_detector(section(config, "model"))
+        self.model.train()
+        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
+        cursor, record = self._restore(resume_from)
+        self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
+        self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
+        self.steps_per_epoch = self.feed.steps_per_epoch
+        self.total_steps = self.steps_per_epoch * self.max_epochs
+        self.schedule = Schedule(
+            config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
+        )
+        self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
+        self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
+        if resume_from is not None:
+            say(f"resumed from {resume_from} at step {self.step}")
+
+    def run(self, interrupt: Interrupt) -> Metrics | None:
+        """Trains to the end, or until `interrupt`; returns the metrics after the last step, where there are any.
+
+        Raises:
+            DataServerLost: after a checkpoint of the last finished step.
+        """
+        self.say(
+            f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
+        )
+        first = next(iter(self.feed), None) if self.step < self.total_steps else None
+        if first is not None:
+            assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
+        batches = itertools.chain([first], self.feed)
+        results = None
+        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
+        try:
+            while self.step < self.total_steps and interrupt.signal is None:
+                with interrupt.deferred(), contextlib.suppress(Interrupted):
+                    self._train_epoch(batches, progress, interrupt)
+                if interrupt.signal is None and self._evaluates_now():
+                    results = self._evaluate(progress)
+        except DataServerLost as lost:
+            self._save()
+            raise DataServerLost(
+                f"{lost}; checkpoint written at step {self.step}, --resume goes on from there"
+            ) from None
+        finally:
+            progress.close()
+        if interrupt.signal is not None:
+            self._save()
+            self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
+        self.feed.close()
+        return results if interrupt.signal is None else None
+
+    def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
+        """From the present step to the end of its epoch, and its checkpoint."""
+        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        while self.step < end and interrupt.signal is None:
+            started, waited = time.perf_counter(), self.feed.wait_seconds
+            with interrupt.waiting():
+                batch = next(batches)
+            seed(self._step_seed())
+            terms = self.model.loss(batch)
+            values = packed(terms)
+            rate = self.optimizer.follow(self.schedule, self.step)
+            self.optimizer.step(total_loss(terms))
+            jt.sync_all()
+            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
+            check_losses(numbers, batch, self.config_file)
+            self.step, self.record = self.step + 1, self.feed.record
+            progress.train(
+                self.step,
+                numbers,
+                rate,
+                len(batch.host["image_ids"]),
+                self.feed.wait_seconds - waited,
+                time.perf_counter() - started,
+                device_memory(),
+            )
+        if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
+            self._save()
+            self.feed.checkpointed()
+
+    def _step_seed(self) -> int:
+        """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
+        return (self.seed * 1_000_003 + self.step) % 2**31
+
+    def _is_due(self, interval: int) -> bool:
+        epoch = self.step // self.steps_per_epoch
+        return epoch % interval == 0 or self.step == self.total_steps
+
+    def _evaluates_now(self) -> bool:
+        configured = any(self.config.get(f"{split}_evaluator") for split in ("val", "test"))
+        return configured and self._is_due(self.config.train_cfg.get("val_interval", 1))
+
+    def _evaluate(self, progress: Progress) -> Metrics:
+        results = self.evaluate(self.model)
+        for name, metrics in results.items():
+            progress.evaluation(self.step, name, metrics)
+        return results
+
+    def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
+        """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
+        if resume_from is not None:
+            resumed = checkpoint.load(resume_from)
+            checkpoint.restore(resumed, self.model, self.optimizer)
+            return resumed.cursor, resumed.meta.get("stream")
+        pretrained.initialise(self.model, self.config, self.say)
+        return {"epoch": 0, "step": 0}, None
+
+    def _save(self) -> None:
+        epoch, step = divmod(self.step, self.steps_per_epoch)
+        name = f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors"
+        checkpoint.save(
+            self.work_dir / name,
+            self.model,
+            self.optimizer,
+            {"epoch": epoch, "step": step},
+            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.record},
+            self.max_keep if self.max_keep > 0 else None,
+        )
