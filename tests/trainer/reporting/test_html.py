@@ -167,17 +167,6 @@ def test_the_page_and_its_style_are_files_of_the_package() -> None:
     assert {path.suffix for path in files} == {".html", ".css"}
 
 
-def test_numbers_have_three_decimals_missing_ones_a_dash_and_the_largest_is_bold() -> None:
-    table = Table("", ["split", "AP", "n"], [["a", 0.25, 1000], ["b", 0.5, None], ["c", float("nan"), 3]], ["AP"])
-    text = report.render(Report("t", "s", [Section("x", [table])]))
-    assert re.findall(r"<td[^>]*>(.*?)</td>", text) == ["0.250", "1,000", "<b>0.500</b>", "–", "–", "3"]
-
-
-def test_of_equal_numbers_none_is_bold() -> None:
-    table = Table("", ["split", "AP"], [["a", 0.0], ["b", 0.0]], ["AP"])
-    assert "<b>" not in report.render(Report("t", "s", [Section("x", [table])]))
-
-
 def test_pictures_and_charts_say_to_screen_readers_what_they_are() -> None:
     elements = Elements(report.render(sample())).found
     assert [attributes["alt"] for tag, attributes in elements if tag == "img"] == ["image 7. 4 of 5 found"]
@@ -193,12 +182,6 @@ def test_links_at_the_top_lead_to_every_section() -> None:
     anchors = [attributes["id"] for tag, attributes in elements if tag == "h2"]
     assert [attributes["href"] for tag, attributes in elements if tag == "a"] == [f"#{anchor}" for anchor in anchors]
     assert len(anchors) == 2
-
-
-def test_large_pictures_are_scaled_down() -> None:
-    large = np.random.default_rng(0).integers(0, 255, (1600, 3200, 3)).astype(np.uint8)
-    text = report.render(Report("t", "s", [Section("x", [Gallery("g", [Picture(large, "one")])])]))
-    assert len(text) < 800_000
 
 
 def test_a_report_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:

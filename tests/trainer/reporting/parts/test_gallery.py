@@ -1,0 +1,29 @@
+"""Pictures in the report: JPEGs inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from trainer.reporting import html as report
+from trainer.reporting.html import Report, Section
+from trainer.reporting.parts.gallery import LONGEST_SIDE, Gallery, Picture
+
+
+def test_large_pictures_are_scaled_down() -> None:
+    large = np.random.default_rng(0).integers(0, 255, (1600, 3200, 3)).astype(np.uint8)
+    text = report.render(Report("t", "s", [Section("x", [Gallery("g", [Picture(large, "one")])])]))
+    assert len(text) < 800_000
+
+
+def test_a_picture_keeps_its_shape_and_colours() -> None:
+    image = np.zeros((500, 1000, 3), np.uint8)
+    image[..., 0] = 250
+    kind, content = Picture(image, "one").url().split(",")
+    assert kind == "data:image/jpeg;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert picture.size == (LONGEST_SIDE, LONGEST_SIDE // 2)
+        assert np.abs(np.asarray(picture, int)[200, 400] - [250, 0, 0]).max() < 12
