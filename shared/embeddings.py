@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.errors import UserError
 from shared.files import replace, whole
 
 
-def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings") -> np.ndarray:
+def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings") -> npt.NDArray[np.float32]:
     """The rows of an ``.npy`` file, f32 (C,D).
 
     Args:
@@ -38,7 +40,7 @@ def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings"
     return table.astype(np.float32)
 
 
-def write_embeddings(path: Path, table: np.ndarray, names: list[str]) -> None:
+def write_embeddings(path: Path, table: npt.NDArray[np.floating[Any]], names: list[str]) -> None:
     """Writes rows and the names beside them, each file whole or not at all. Raises OSError."""
     names_file(path).unlink(missing_ok=True)  # a kill leaves rows without names rather than with another file's
     with whole(path) as file:
