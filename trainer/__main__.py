@@ -1,7 +1,7 @@
 """``python -m trainer``: trains and evaluates UniDetector in Jittor.
 
 python -m trainer --config configs/demo/cln.py                   train; a data server is started along with it
-python -m trainer --config C --resume                            go on where the last run of this config stopped
+python -m trainer --config C --resume                            continue where the last run of this config stopped
 python -m trainer evaluate --config C --checkpoint F             do one of the tasks below
 python -m trainer --recipe configs/demo/open_world.py            do several that build on each other
 python -m trainer --config C --data-server ipc:///tmp/feed       join a running data server
@@ -36,7 +36,7 @@ DEFAULT_TASK = "train"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Does what the command line says; returns the exit code, one of `shared.command_line`'s or 130 after Ctrl-C."""
+    """Runs what the command line says; returns the exit code, one of `shared.command_line`'s or 130 after Ctrl-C."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(options)
@@ -168,7 +168,7 @@ def say(text: str) -> None:
 def leave(code: int) -> NoReturn:
     """Ends the process without Jittor's exit handler.
 
-    That one waits for ever when Jittor's compiler processes were killed before, as Ctrl-C and systemd do. They are
+    That handler waits for ever if Jittor's compiler processes have been killed, as Ctrl-C and systemd do. They are
     forked by this process and end with it (`trainer.device`).
     """
     sys.stdout.flush()

@@ -147,6 +147,6 @@ def label_names(model: nn.Module, feed: Feed) -> list[str]:
 
 
 def display_name(config: Config, split: str) -> str:
-    """How a split is called in tables: by its annotation file."""
+    """A split's name in tables: that of its annotation file."""
     annotations = config[f"{split}_dataloader"].dataset.get("ann_file")
     return Path(annotations).stem if annotations else split

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # whoever only reads the file needs no Jittor
+if TYPE_CHECKING:  # reading the file needs no Jittor
     from trainer.batch import Batch
     from trainer.models import Detections
 

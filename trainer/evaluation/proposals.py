@@ -4,9 +4,9 @@
        batches ──► detector.predict ──► PREDICTIONS, EVALUATE with 'ProposalFile' ──► the data server adds them to
        ``proposal_dir``/<annotation file>-<images>-<model>.safetensors
 
-The data server writes them, as it is the one who reads them again: `data_server.files.proposal_file` has the format,
+The data server writes them, because it also reads them: `data_server.files.proposal_file` has the format,
 `data_server.datasets.proposals` says how a config asks for them. File names carry the fingerprints of the images and
-of the model, so what is there already is left as it is, and what was interrupted goes on at its last 64 images.
+of the model, so complete files are left as they are, and an interrupted one continues at its last 64 images.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Proposing:
     threshold: float | None = None
 
     def run(self, model: nn.Module, weights: Path) -> None:
-        """Proposes for every data set; goes on where an earlier call was interrupted.
+        """Proposes for every data set; continues where an earlier call was interrupted.
 
         Args:
             weights: the file that `model` has its weights from, to be named.
@@ -98,10 +98,10 @@ class Proposing:
         try:
             done, images = keep(0, []), feed.images
             if done == images:
-                self.say(f"{title}: the proposals of all {images} images are there already")
+                self.say(f"{title}: the proposals of all {images} images are already there")
                 return
             if done:
-                self.say(f"{title}: going on after {done} of {images} images")
+                self.say(f"{title}: continuing after {done} of {images} images")
                 feed.close()
                 feed = opened(done // size)
             model.eval()

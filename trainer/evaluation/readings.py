@@ -26,8 +26,8 @@ def readings(head: nn.Module, chance: bool) -> dict[str, Reading]:
 
     Args:
         head: a box head, while its own calibration is in place.
-        chance: also with every class's embedding given to another class, which is what a detector is worth that finds
-            objects and knows nothing of names.
+        chance: also with every class's embedding given to another class: the score of a detector that finds objects and
+            knows nothing about names.
 
     Raises:
         UserError: `chance` with a head that has no vocabulary, or only one name.

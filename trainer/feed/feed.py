@@ -3,11 +3,11 @@
     lease ──► the one copy, checked on the way ──► release ──► Batch
 
 The images are copied straight into Jittor's own memory, so the slot goes back before anything is computed. Small arrays
-are copied to the host side of the batch, too. When an external data server dies, the feed waits for it and opens the
-stream again at the very batch it needs next; the bytes are the same, as if nothing had happened.
+are also copied to the host side of the batch. When an external data server dies, the feed waits for it and opens the
+stream again at the batch it needs next; the bytes are the same, as if nothing had happened.
 
 A checkpoint keeps a record of the stream. A feed that is opened with one has the last batch before it made again and
-compares: whether the data, or the code that makes batches of it, is what it was is known before training goes on.
+compares. So a change of the data, or of the code that makes batches of it, is known before training continues.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Feed:
     (0: endless).
 
     Args:
-        record: of this stream, from the checkpoint that it goes on from.
+        record: of this stream, from the checkpoint that it continues.
 
     Attributes:
         classes: the names of each data set's classes by label.
-        images, steps_per_epoch, plan: what else the server said of the stream.
+        images, steps_per_epoch, plan: what else the server said about the stream.
         record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
-            (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations. Another dict for every
-            batch: one that was kept stays as it is.
+            (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations. A new dict for every
+            batch, so one that was kept stays as it is.
         wait_seconds: time spent waiting for data since the feed was opened.
     """
 
@@ -100,7 +100,7 @@ class Feed:
                 self._reconnect(gone)
 
     def checkpointed(self) -> None:
-        """Tells the server that a checkpoint goes on at the batch that comes next."""
+        """Tells the server that a checkpoint continues at the batch that comes next."""
         self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
 
     def close(self) -> None:
@@ -108,14 +108,14 @@ class Feed:
         self._client.close()
 
     def _reopen_checked(self, epoch: int, step: int) -> StreamClient:
-        """Opens one batch early and compares that with the record; says what is not as it was."""
+        """Opens one batch early and compares it with the record; reports what has changed."""
         last = self.record["last"]
         client = self._open(last["epoch"], last["step"], self.record["before_last"])
         if client.welcome.fingerprint != self.record["fingerprint"]:
             self._say(
                 "warning: the annotations are not those that the checkpoint was trained on "
                 f"(fingerprint {client.welcome.fingerprint}, was {self.record['fingerprint']}); "
-                "going on with what is there now"
+                "continuing with what is there now"
             )
             client.close()
             return self._open(epoch, step, self.record["digest"])
@@ -125,7 +125,7 @@ class Feed:
             self._say(
                 f"warning: the batch of step {lease.step} is not what it was when the checkpoint was written (stream "
                 f"digest {client.digest}, was {self.record['digest']}): an image, the pipeline, the seed or a library "
-                "has changed; going on with what is there now"
+                "has changed; continuing with what is there now"
             )
         return client
 
@@ -179,7 +179,7 @@ class Feed:
             raise DataServerLost(f"{gone}; it was embedded in this trainer") from None
         self._say(f"{gone}; waiting for it to come back")
         self._client = self._open(*divmod(self._next_step, self.steps_per_epoch), self.record["digest"])
-        self._say(f"the data server is back; going on at step {self._next_step}")
+        self._say(f"the data server is back; continuing at step {self._next_step}")
 
     def _on_quarantined(self, sample: Quarantined) -> None:
         self._say(quarantine.record(self._work_dir, sample))

@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
 
 
 class BadImage(UserError):
-    """A file that is no image, or a damaged one; the text names it."""
+    """A file that is not an image, or is damaged; the text names it."""
 
 
 def find(paths: Iterable[str | os.PathLike]) -> list[Path]:

@@ -37,11 +37,11 @@ class DataServerLost(Exception):
 
 
 class ServerHandle(ABC):
-    """What the trainer has of a data server; `connect` makes one. Use as a context manager.
+    """The trainer's hold on a data server; `connect` makes one. Use as a context manager.
 
     Attributes:
         address: where it serves.
-        embedded: whether this trainer has started it, and ends it.
+        embedded: whether this trainer has started it, and will end it.
     """
 
     address: Address
@@ -89,11 +89,11 @@ class ServerHandle(ABC):
 
     @abstractmethod
     def _leave(self) -> None:
-        """The trainer needs it no longer."""
+        """The trainer no longer needs it."""
 
 
 class JoinedServer(ServerHandle):
-    """One that somebody else has started, or is going to."""
+    """One that somebody else has started, or will start."""
 
     embedded = False
 
@@ -102,10 +102,10 @@ class JoinedServer(ServerHandle):
         self.address = address
 
     def _check_alive(self) -> None:
-        """Whether it is there shows when it is asked."""
+        """It is not ours: whether it is there shows when it is contacted."""
 
     def _leave(self) -> None:
-        """It goes on for others."""
+        """It keeps serving others."""
 
 
 class SpawnedServer(ServerHandle):
@@ -158,12 +158,12 @@ def connect(option: str | None, workers: int | None, say: Say) -> ServerHandle:
         workers: worker processes of each stream of an embedded one (default: as many as cores, at most 4).
 
     Raises:
-        UserError: the address is none, or the server cannot be started.
+        UserError: the address is invalid, or the server cannot be started.
     """
     if option is None:
         option = default_address() if Address(default_address()).is_served() else "embedded"
     if option == "embedded":
         return SpawnedServer(workers or min(4, len(os.sched_getaffinity(0))), say)
     server = JoinedServer(Address(option), say)
-    say(f"joining the data server at {option}" + (" (its own --workers counts)" if workers else ""))
+    say(f"joining the data server at {option}" + (" (--workers is ignored: the server has its own)" if workers else ""))
     return server

@@ -46,7 +46,7 @@ def run(request: Request) -> int:
     head = model.roi_head.bbox_head
     if not isinstance(head, BBoxHeadCLIPInference):
         raise UserError(
-            "model.roi_head.bbox_head.type: calibration is for a BBoxHeadCLIPInference, "
+            "model.roi_head.bbox_head.type: calibration needs a BBoxHeadCLIPInference, "
             f"found {config.model.roi_head.bbox_head.type!r}"
         )
     request.say(f"calibrating {path} on {display_name(config, split)}")

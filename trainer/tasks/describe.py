@@ -1,7 +1,7 @@
 """Shows the config's model as a table of shapes, parameters and what trains. Needs no data.
 
 `trainer.models.summary` says what is in the table. The image has the size that the config tests with, and a vocabulary
-that is not on the disk yet is stood in for.
+that is not on the disk yet is replaced by zeros.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ The JSON file is an annotation file in COCO's format with scores, so that whatev
     skipped       {"file_name": F, "reason": text}, one for each image that could not be read
     info          the config, the checkpoint
 
-An image that cannot be read stops the task, unless ``feed.on_bad_sample='replace'``: then it is named and left out.
-What was found before it stopped is written all the same.
+An image that cannot be read stops the task, unless ``feed.on_bad_sample='replace'``: then it is listed as skipped.
+What was found before is still written.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F.npy",
         help="text embeddings, with their names in F.names.json (default: the config's)",
     )
-    parser.add_argument("--names", nargs="+", default=[], metavar="NAME", help="single names, instead or in addition")
+    parser.add_argument(
+        "--names", nargs="+", default=[], metavar="NAME", help="single names, instead of or with --vocabulary"
+    )
     parser.add_argument(
         "--embeddings",
         nargs="+",
@@ -102,10 +104,10 @@ def run(request: Request) -> int:
             except images.BadImage as error:
                 if stops:
                     raise images.BadImage(
-                        f"{error} (--cfg-options feed.on_bad_sample=replace would leave it out); what was found in "
+                        f"{error} (--cfg-options feed.on_bad_sample=replace would skip it); what was found in "
                         f"{len(found.images)} images before it is in {out}"
                     ) from None
-                say(f"left out: {error}")
+                say(f"skipped: {error}")
                 found.skip(path, error)
                 continue
             one = above(detector.detect(image), options.score_threshold or 0.0)
@@ -114,7 +116,7 @@ def run(request: Request) -> int:
                 pictures.add(path.stem, image, one.boxes, one.names.tolist(), one.scores)
     finally:
         found.write(out)
-    skipped = f", {len(found.skipped)} left out" if found.skipped else ""
+    skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
     say(f"{out}: {len(found.annotations)} detections in {len(found.images)} images{skipped}")
     if pictures is not None:
         say(f"pictures: {pictures.folder}/")

@@ -1,6 +1,6 @@
 """Evaluates a checkpoint with MMDetection's metrics, on every split that has an evaluator.
 
-What it leaves in the work dir: ``results.json`` (`trainer.evaluation.results`), the predictions and a contact sheet
+In the work dir it writes ``results.json`` (`trainer.evaluation.results`), the predictions and a contact sheet
 (`trainer.evaluation.evaluate`), with ``--draw`` every image.
 """
 

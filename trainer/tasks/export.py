@@ -39,7 +39,7 @@ def run(request: Request) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         replace(out, torch_writer.dumps(arrays))
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}; make room, or choose another --out") from error
+        raise UserError(f"cannot write {out}: {error.strerror}; free some space, or choose another --out") from error
     total = sum(array.size for array in arrays.values())
     say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")
     return GOOD

@@ -1,7 +1,7 @@
-"""Trains and evaluates a detector; goes on where an earlier run stopped.
+"""Trains and evaluates a detector; with --resume, continues an earlier run.
 
-`trainer.training.loop` is the loop. A run that is interrupted leaves a checkpoint; ``--resume`` goes on at the very
-next batch.
+`trainer.training.loop` is the loop. A run that is interrupted writes a checkpoint; ``--resume`` continues with the
+very next batch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NEEDS_SERVER = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_checkpoint(parser, "weights to start from; with --resume, the checkpoint to go on from")
-    parser.add_argument("--resume", action="store_true", help="go on from the work dir's latest checkpoint")
+    add_checkpoint(parser, "weights to start from; with --resume, the checkpoint to continue from")
+    parser.add_argument("--resume", action="store_true", help="continue from the work dir's latest checkpoint")
 
 
 def run(request: Request) -> int:
@@ -40,7 +40,7 @@ def run(request: Request) -> int:
         config.load_from = request.options.checkpoint
     evaluation = Evaluation(config, request.server, work_dir, say)
     loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run)
-    occupy(work_dir)  # not before the config has proved good: a mistake leaves nothing behind
+    occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
     config.dump(loop.config_file)
     metrics = loop.run(request.interrupt)
     if metrics is not None:

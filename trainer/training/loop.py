@@ -39,7 +39,7 @@ class TrainingLoop:
     """One training run: model, optimizer and where it stands.
 
     Args:
-        resume_from: the checkpoint to go on from.
+        resume_from: the checkpoint to continue from.
         evaluate: gives the model's metrics, by split; called after the epochs that the config says.
 
     Attributes:
@@ -109,13 +109,13 @@ class TrainingLoop:
         except DataServerLost as lost:
             self._save()
             raise DataServerLost(
-                f"{lost}; checkpoint written at step {self.step}, --resume goes on from there"
+                f"{lost}; checkpoint written at step {self.step}, --resume continues from there"
             ) from None
         finally:
             progress.close()
         if interrupt.signal is not None:
             self._save()
-            self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume goes on from there")
+            self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume continues from there")
         self.feed.close()
         return results if interrupt.signal is None else None
 

@@ -152,9 +152,9 @@ def test_unreadable_images_are_named_counted_and_left_out_where_the_config_says_
     (tmp_path / "images" / "02.jpg").write_text("no image")
     (tmp_path / "images" / "05.jpg").write_bytes((photos / "images" / "05.jpg").read_bytes()[:-300])
     said = run(stage_1, tmp_path, {"feed.on_bad_sample": "replace"}, images=[tmp_path / "images"], draw=True)
-    left_out = [line for line in said if line.startswith("left out")]
+    left_out = [line for line in said if line.startswith("skipped")]
     assert len(left_out) == 2 and "02.jpg" in left_out[0] and "truncated" in left_out[1]
-    assert any("10 images, 2 left out" in line for line in said)
+    assert any("10 images, 2 skipped" in line for line in said)
     content = written(tmp_path)
     assert [Path(one["file_name"]).name for one in content["skipped"]] == ["02.jpg", "05.jpg"]
     assert [one["id"] for one in content["images"]] == list(range(1, 11))

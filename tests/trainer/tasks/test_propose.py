@@ -92,8 +92,8 @@ def test_proposals_that_are_there_are_kept_and_missing_ones_are_resumed_bit_for_
     path.with_name(path.name + ".rows").write_bytes(rows + b"half a row")  # killed while writing
     kept = {other: other.stat().st_ino for other in path.parent.glob("*.safetensors")}
     text = again(work_dir, data_root)
-    assert "train_a: the proposals of all 18 images are there already" in text
-    assert f"train_b: going on after {DONE} of 18 images" in text
+    assert "train_a: the proposals of all 18 images are already there" in text
+    assert f"train_b: continuing after {DONE} of 18 images" in text
     resumed = ProposalFile.open(path)
     np.testing.assert_array_equal(resumed.rows, complete.rows)
     np.testing.assert_array_equal(resumed.counts, complete.counts)
