@@ -12,7 +12,7 @@ import io
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 from shared.errors import UserError, described
 
@@ -52,7 +52,10 @@ class Unpickler(pickle.Unpickler):
         return self.ALLOWED[module, name]
 
 
-def load(file: BinaryIO, where: str, unpickler: type[Unpickler]) -> tuple[Any, Unpickler]:
+Kind = TypeVar("Kind", bound=Unpickler)
+
+
+def load(file: BinaryIO, where: str, unpickler: type[Kind]) -> tuple[Any, Kind]:
     """The object that the pickle at the file's position describes; leaves the file behind the pickle.
 
     Args:

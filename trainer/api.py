@@ -159,11 +159,12 @@ class _Stage:
     def detect(self, image: np.ndarray, proposals: Detections | None = None) -> Detections:
         """Detections in u8 (H,W,3) BGR; all boxes are in its pixels."""
         resized, factors = self.pipeline(image)
+        height, width = image.shape[:2]
         if proposals is not None:
             most = self.pipeline.most_proposals
             proposals = Detections(proposals.boxes[:most], proposals.scores[:most], proposals.labels[:most])
         with jt.no_grad():
-            (found,) = self.model.predict(to_batch(resized, image.shape[:2], factors, proposals))
+            (found,) = self.model.predict(to_batch(resized, (height, width), factors, proposals))
             jt.sync_all()
         return found
 

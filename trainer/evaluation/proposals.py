@@ -167,7 +167,7 @@ def fingerprint(model: nn.Module, config: Config) -> str:
     for name, array in sorted(model.state_dict(to="numpy").items()):
         if not is_bookkeeping(name):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     part = data_part(config, SPLIT)
     parts = {key: value for key, value in config.model.to_dict().items() if key not in ("train_cfg", "init_cfg")}
     digest.update(json.dumps([parts, part["dataset"]["pipeline"], part["size_divisor"]], sort_keys=True).encode())

@@ -69,7 +69,7 @@ class Feed:
         self._seed = seed
         self._epochs = epochs
         self.wait_seconds = 0.0
-        self.record = {"digest": ""} if record is None else dict(record)
+        self.record: dict[str, Any] = {"digest": ""} if record is None else dict(record)
         if "last" in self.record:
             self._client = self._reopen_checked(epoch, step)
         else:
@@ -120,6 +120,7 @@ class Feed:
             client.close()
             return self._open(epoch, step, self.record["digest"])
         lease = client.next()
+        assert lease is not None  # it came before
         lease.release()
         if client.digest != self.record["digest"]:
             self._say(

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
     except StepFailed as error:
         say(f"error: {error}")
         return error.code
-    if not finished:
+    if not finished and interrupt.signal is not None:
         say(f"{interrupt.signal.name}: the same command continues from here")
         return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else 0
     found = outcome(recipe, runner.folder)

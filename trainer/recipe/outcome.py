@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainer.evaluation import results
 from trainer.recipe.steps import Recipe
+from trainer.reporting.table import Cell
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Outcome:
     metrics: dict[str, str]
     rows: dict[str, dict[tuple[str, str], float]]
 
-    def cells(self, headings: dict[str, str]) -> list[list[str | float]]:
+    def cells(self, headings: dict[str, str]) -> list[list[Cell]]:
         """The table with its header, NaN where nothing was measured; `headings` rename splits."""
         columns = [(split, metric) for split in self.splits for metric in self.metrics]
-        header = ["", *(f"{self.metrics[metric]} {headings.get(split, split)}" for split, metric in columns)]
-        return [
-            header,
-            *([title, *(row.get(column, float("nan")) for column in columns)] for title, row in self.rows.items()),
-        ]
+        titles = [f"{self.metrics[metric]} {headings.get(split, split)}" for split, metric in columns]
+        table: list[list[Cell]] = [["", *titles]]
+        for title, row in self.rows.items():
+            table.append([title, *(row.get(column, float("nan")) for column in columns)])
+        return table
 
 
 def outcome(recipe: Recipe, folder: Callable[[str], Path]) -> Outcome:
@@ -52,7 +53,8 @@ def outcome(recipe: Recipe, folder: Callable[[str], Path]) -> Outcome:
         for name, metrics in results.read(folder(step.name)).items():
             split, _, reading = name.partition(", ")
             title = f"{step.title}, {reading}" if reading else step.title
-            found = {(split, key): metrics[key] for key in recipe.metrics if metrics.get(key) is not None}
+            values = {key: metrics.get(key) for key in recipe.metrics}
+            found = {(split, key): value for key, value in values.items() if value is not None}
             if found:
                 splits += [split] if split not in splits else []
                 rows.setdefault(title, {}).update(found)

@@ -113,9 +113,9 @@ class Runner:
             raise UserError(
                 f"{folder} is in the way: it does not belong to this recipe; remove it, or choose another --work-dir"
             )
-        again = entry is not None and entry.state == RUNNING and entry.fingerprint == mark
-        command = self._command(step)
-        if not again:
+        command, again = self._command(step), True
+        if entry is None or entry.state != RUNNING or entry.fingerprint != mark:
+            again = False
             entry = Entry(RUNNING, mark, shlex.join(command))
             self.state.put(step.name, entry)  # before the folder is touched: its content is of this run from now on
             shutil.rmtree(folder, ignore_errors=True)

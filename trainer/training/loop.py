@@ -97,7 +97,7 @@ class TrainingLoop:
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
-        batches = itertools.chain([first], self.feed)
+        batches = itertools.chain([] if first is None else [first], self.feed)
         results = None
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
         try:

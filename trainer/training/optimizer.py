@@ -11,6 +11,11 @@ One training step, in this order (a parameter that changes between forward and b
     jt.sync_all()                       the one place where the step's graph is run
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from shared.errors import UserError
@@ -20,14 +25,22 @@ from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm
 from trainer.weights.names import describe_mismatch
 
-# type in the config -> (class, keys with torch's defaults, Jittor's name of a buffer -> torch's name of it)
+
+class _Algorithm(NamedTuple):
+    """An update rule: its class, its keys with torch's defaults, and what torch calls each of the class's buffers."""
+
+    make: Callable[..., SGD | AdamW]
+    defaults: dict[str, Any]
+    buffers: dict[str, str]
+
+
 _ALGORITHMS = {
-    "SGD": (
+    "SGD": _Algorithm(
         SGD,
         {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
         {"values": "momentum_buffer"},
     ),
-    "AdamW": (
+    "AdamW": _Algorithm(
         AdamW,
         {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
         {"m": "exp_avg", "values": "exp_avg_sq"},
@@ -121,7 +134,7 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:
     check_type(where, optim_wrapper.get("type", "OptimWrapper"), ("OptimWrapper",))
     settings = dict(optim_wrapper.get("optimizer") or {})
     kind = check_type(f"{where}.optimizer", settings.pop("type", None), tuple(_ALGORITHMS))
-    algorithm, defaults, buffers = _ALGORITHMS[kind]
+    make, defaults, buffers = _ALGORITHMS[kind]
     check_keys(f"{where}.optimizer", settings, ("lr", *defaults))
     settings = defaults | settings
     for key, value in settings.items():
@@ -140,7 +153,7 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:
     paramwise = optim_wrapper.get("paramwise_cfg") or {}
     check_keys(f"{where}.paramwise_cfg", paramwise, ("custom_keys",))
     groups = _group(model, paramwise.get("custom_keys", {}), settings["lr"], settings["weight_decay"])
-    return Optimizer(algorithm(groups, **settings), buffers, clip_grad.get("max_norm"))
+    return Optimizer(make(groups, **settings), buffers, clip_grad.get("max_norm"))
 
 
 def _group(model: nn.Module, custom_keys: dict[str, dict], rate: float, decay: float) -> list[dict]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainer.device import jt
 
 
@@ -13,7 +15,7 @@ def total_loss(terms: dict[str, jt.Var]) -> jt.Var:
     return total
 
 
-def minimised(terms: dict[str, object]) -> list[str]:
+def minimised(terms: Mapping[str, object]) -> list[str]:
     """The names of the terms that are minimised."""
     return [name for name in terms if "loss" in name]
 

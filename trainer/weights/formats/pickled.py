@@ -41,11 +41,11 @@ STORAGE_DTYPES = {
 
 
 class Storage(NamedTuple):
-    """`count` numbers of `dtype` from number `first` on, of what the file keeps under `key`."""
+    """`length` numbers of `dtype` from number `first` on, of what the file keeps under `key`."""
 
     dtype: str
     key: str
-    count: int
+    length: int
     first: int
 
     @property

@@ -40,9 +40,9 @@ def arrays(tree: Any, read: Callable[[Storage], bytes], big_endian: bool, where:
         storage = tensor.storage
         if storage not in storages:
             content = read(storage)
-            if len(content) != storage.count * storage.itemsize:
+            if len(content) != storage.length * storage.itemsize:
                 raise UserError(
-                    f"{where}: storage {storage.key!r} has {len(content)} bytes, expected {storage.count} × "
+                    f"{where}: storage {storage.key!r} has {len(content)} bytes, expected {storage.length} × "
                     f"{storage.itemsize}; the file is damaged"
                 )
             storages[storage] = numbers(content, storage.dtype, big_endian)
@@ -95,7 +95,7 @@ def _view(tensor: Tensor, storage: np.ndarray, where: str) -> np.ndarray:
     size = storage.itemsize
     try:
         # numpy itself refuses what reaches beyond the buffer.
-        view = np.ndarray(
+        view: np.ndarray = np.ndarray(
             tensor.shape,
             storage.dtype,
             storage,

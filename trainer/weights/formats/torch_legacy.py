@@ -57,7 +57,7 @@ def _read(file: BinaryIO, where: str) -> dict[str, np.ndarray]:
         start, length = places[wanted.key]
         skipped = min(wanted.first * wanted.itemsize, length)
         file.seek(start + skipped)
-        return file.read(min(wanted.count * wanted.itemsize, length - skipped))
+        return file.read(min(wanted.length * wanted.itemsize, length - skipped))
 
     return tensors.arrays(tree, storage, big_endian, where)
 

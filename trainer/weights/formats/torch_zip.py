@@ -65,7 +65,7 @@ def _read(archive: zipfile.ZipFile, where: str) -> dict[str, np.ndarray]:
         return archive.read(info)
 
     def storage(wanted: Storage) -> bytes:
-        start, length = wanted.first * wanted.itemsize, wanted.count * wanted.itemsize
+        start, length = wanted.first * wanted.itemsize, wanted.length * wanted.itemsize
         return content(f"data/{wanted.key}")[start : start + length]
 
     big_endian = folder + "byteorder" in members and content("byteorder") == b"big"
