@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,13 +31,14 @@ class Runs:
         work_dir.mkdir()
         self.ran: list[str] = []
         self.said: list[str] = []
+        self.commands: dict[str, list[str]] = {}
         monkeypatch.setattr(Runner, "_wait", self._leave_results)
 
-    def start(self, path: str) -> Runner:
-        self.ran, self.said = [], []
+    def start(self, path: str, server_options: Sequence[str] = ()) -> Runner:
+        self.ran, self.said, self.commands = [], [], {}
         interrupt = Interrupt.__new__(Interrupt)  # without handlers of signals, which are pytest's here
         interrupt.signal = None
-        runner = Runner(steps.read(path, {}), self.work_dir, [], self.said.append, interrupt)
+        runner = Runner(steps.read(path, {}), self.work_dir, list(server_options), self.said.append, interrupt)
         assert runner.run()
         return runner
 
@@ -44,6 +46,7 @@ class Runs:
         words = dict(pairwise(command))
         folder, task = Path(words["--work-dir"]), command[3]
         self.ran.append(folder.name)
+        self.commands[folder.name] = command
         if task == "train":
             epochs = Config.fromfile(words["--config"]).train_cfg.max_epochs
             (folder / f"epoch_{epochs}.safetensors").write_text(folder.name)
@@ -53,7 +56,7 @@ class Runs:
             (folder / RESULTS_FILE).write_text(json.dumps({"results": {split: {metric: 0.5}}}))
         elif task == "calibrate":
             (folder / CALIBRATION_FILE).write_text(folder.name)
-        else:
+        elif task == "propose":
             (folder / "proposals").mkdir()
             (folder / "proposals" / "x.proposals").write_text(folder.name)
         return 0
@@ -98,3 +101,11 @@ def test_a_step_whose_results_are_gone_runs_again_and_those_after_it_only_if_it_
     runs.start(OPEN_WORLD)
     assert runs.ran == ["proposals"]
     assert "step 4 of 8, stage_2: done before" in "\n".join(runs.said)
+
+
+def test_only_a_step_that_needs_a_data_server_is_told_of_it(runs: Runs, tmp_path: Path) -> None:
+    config = str(ROOT / "configs" / "demo" / "cln.py")
+    steps_of = f"[dict(name='t', task='train', config={config!r}), dict(name='d', task='describe', config={config!r})]"
+    (tmp_path / "recipe.py").write_text(f"steps = {steps_of}\n")
+    runs.start(str(tmp_path / "recipe.py"), ["--workers=3"])
+    assert "--workers=3" in runs.commands["t"] and "--workers=3" not in runs.commands["d"]

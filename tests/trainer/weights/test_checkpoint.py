@@ -223,3 +223,28 @@ def test_only_the_newest_of_a_series_are_kept(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / f"step_{step}.safetensors", model, None, CURSOR, META, max_keep=2)
     kept = sorted(file.name for file in tmp_path.glob("*.safetensors"))
     assert kept == ["best.safetensors", "epoch_1.safetensors", "step_10.safetensors", "step_9.safetensors"]
+
+
+def test_a_task_works_with_the_file_given_or_the_work_dirs_latest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"nothing to export: no checkpoint in {tmp_path}; .*--checkpoint"):
+        checkpoint.chosen(None, tmp_path, "export")
+    checkpoint.save(tmp_path / "epoch_1.safetensors", Model(), None, CURSOR, META)
+    assert checkpoint.chosen(None, tmp_path, "export") == tmp_path / "epoch_1.safetensors"
+    assert checkpoint.chosen("other.pth", tmp_path, "export") == Path("other.pth")
+
+
+def test_anything_with_a_state_is_kept_beside_the_model_and_restored(tmp_path: Path) -> None:
+    class Counter:
+        def __init__(self, count: int) -> None:
+            self.count = count
+
+        def state_dict(self) -> dict[str, np.ndarray]:
+            return {"count": np.array([self.count], np.int64)}
+
+        def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+            self.count = int(state["count"][0])
+
+    model, counter = Model(), Counter(0)
+    checkpoint.save(tmp_path / "a.safetensors", model, Counter(5), CURSOR, META)
+    checkpoint.restore(checkpoint.load(tmp_path / "a.safetensors"), model, counter)
+    assert counter.count == 5
