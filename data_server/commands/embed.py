@@ -95,7 +95,7 @@ def names_of(source: Path) -> list[str]:
         raise UserError(f"names {source}: no class names in it; expected one a line")
     twice = next((name for row, name in enumerate(names) if name in names[:row]), None)
     if twice is not None:
-        raise UserError(f"names {source}: {twice!r} is listed twice; two classes of one name cannot be told apart")
+        raise UserError(f"names {source}: {twice!r} is listed twice; two classes of one name cannot be distinguished")
     return names
 
 

@@ -3,7 +3,7 @@
     files, folders, patterns ──► Detector ─┬─► detections.json
                                            └─► drawn/<name>.jpg
 
-The JSON file is an annotation file in COCO's format with scores, so that whatever reads COCO reads it; its list
+The JSON file is an annotation file in COCO's format with scores, so anything that reads COCO can read it; its list
 ``annotations`` alone is what COCO's ``loadRes`` takes::
 
     categories    {"id": 1, "name": "red star"}, one for each name of the vocabulary
