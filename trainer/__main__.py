@@ -24,6 +24,7 @@ from shared.client import StreamFailed
 from shared.command_line import FAILED, USER_ERROR
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
+from shared.feed_keys import help_text
 from shared.keys import nearest
 from trainer import tasks
 from trainer.feed.server import DataServerLost, connect
@@ -84,7 +85,7 @@ def _overview(train: argparse.ArgumentParser) -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} [TASK] --config CONFIG [options]\n       {PROGRAM} --recipe RECIPE [options]",
         description=__doc__,
-        epilog="\n".join([f"tasks ({PROGRAM} TASK --help says more):", *lines]),
+        epilog="\n".join([f"tasks ({PROGRAM} TASK --help says more):", *lines, "", help_text()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[train],
         add_help=False,
@@ -94,7 +95,10 @@ def _overview(train: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _parser_of(name: str) -> argparse.ArgumentParser:
     task = tasks.load(name)
     parser = argparse.ArgumentParser(
-        prog=f"{PROGRAM} {name}", description=task.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"{PROGRAM} {name}",
+        description=task.__doc__,
+        epilog=help_text() if task.NEEDS_SERVER else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(task=name, recipe=None)
     add_arguments(parser)

@@ -9,7 +9,7 @@ steps = [
     dict(
         name='stage_2_one_set',
         task='train',
-        minutes=1.3,
+        minutes=1.7,
         config='stage_2_one_set.py',
         options={**_base_._from_stage_1, f'{_base_._one}.proposal_file': '{proposals}/proposals'}),
     dict(

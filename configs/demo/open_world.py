@@ -26,39 +26,39 @@ _one, _two = (f'train_dataloader.dataset.datasets.{i}' for i in range(2))
 _validation = _with_proposals('val_dataloader.dataset')
 # Minutes are those of two quiet cores, once Jittor has compiled its kernels.
 steps = [
-    dict(name='stage_1', task='train', minutes=2, config='cln.py', options=_training_only),
+    dict(name='stage_1', task='train', minutes=1.5, config='cln.py', options=_training_only),
     dict(
         name='stage_1_recall',
         task='evaluate',
-        minutes=0.3,
+        minutes=0.2,
         config='cln.py',
         weights='stage_1',
         title='stage 1, recall'),
-    dict(name='proposals', task='propose', minutes=0.8, config='cln.py', weights='stage_1'),
+    dict(name='proposals', task='propose', minutes=0.6, config='cln.py', weights='stage_1'),
     dict(
         name='stage_2',
         task='train',
-        minutes=2.5,
+        minutes=3.2,
         config='stage_2.py',
         options={**_from_stage_1, **_with_proposals(_one, _two)}),
     dict(
         name='calibration_base',
         task='calibrate',
-        minutes=0.3,
+        minutes=0.2,
         config='detect_base.py',
         weights='stage_2',
         options=_validation),
     dict(
         name='calibration_never_seen',
         task='calibrate',
-        minutes=0.3,
+        minutes=0.2,
         config='detect_never_seen.py',
         weights='stage_2',
         options=_validation),
     dict(
         name='base',
         task='evaluate',
-        minutes=0.4,
+        minutes=0.2,
         config='detect_base.py',
         weights='stage_2',
         arguments=['--chance'],
@@ -67,7 +67,7 @@ steps = [
     dict(
         name='never_seen',
         task='evaluate',
-        minutes=0.4,
+        minutes=0.2,
         config='detect_never_seen.py',
         weights='stage_2',
         arguments=['--chance'],

@@ -76,6 +76,13 @@ def test_help_lists_every_task_and_the_options_of_training(capsys) -> None:
         assert "--resume" in text and "--chance" not in text
 
 
+@pytest.mark.parametrize(("arguments", "tells"), [([], True), (["train"], True), (["describe"], False)])
+def test_help_lists_the_feed_keys_where_a_data_server_is_used(arguments: list[str], tells: bool, capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse([*arguments, "--help"])
+    assert ("\n  worker_memory " in capsys.readouterr().out) == tells
+
+
 def test_reading_the_command_line_does_not_import_jittor() -> None:
     script = f"import sys; from trainer.__main__ import parse; parse({CONFIG}); print('jittor' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
