@@ -1,10 +1,12 @@
 # make demo   the whole workflow on generated pictures, to a table and a report (the first time it sets everything up)
 # make demo-controls  the demo, if it is not done yet, and a control: stage 2 trained on one data set only
+# make quick  the tests that need neither Jittor nor a data server, within a minute
 # make test   the test suite, with short forms of everything slow
+# make lint   style, formatting, who imports whom, types, the kernels' formatting
 # make mutate breaks the ledger in every small way there is and lists what the tests overlook
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
-# make bench  full benchmarks        make docker-test  both images, built, run and broken        make lint  ruff
+# make bench  full benchmarks        make docker-test  both images, built, run and broken
 
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
 PYTHON ?= $(shell command -v python3)
@@ -12,7 +14,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls test mutate fuzz chaos bench docker-test lint clean
+.PHONY: demo demo-controls quick test mutate fuzz chaos bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -20,6 +22,10 @@ demo: $(READY) data/demo/scenes.json
 
 demo-controls: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/controls.py
+
+# Everything that is not marked as needing Jittor, a data server or photographs, or as slow.
+quick: $(READY)
+	$(RUN) -m pytest -m 'not (slow or jittor or server or photos or docker or chaos)'
 
 # Half of the tests' time is waiting, for processes that start or were killed. So two files run at a time.
 test: $(READY)
@@ -55,9 +61,13 @@ chaos: $(READY)
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker
 
+# xargs takes an empty list for nothing to do.
 lint: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/mypy
+	git ls-files '*.c' '*.cpp' '*.cu' '*.cuh' '*.h' | xargs --no-run-if-empty $(VENV)/bin/clang-format --dry-run --Werror
 
 data/demo/scenes.json: $(READY)
 	@echo "making the demo's pictures and annotations in data/demo: some seconds"

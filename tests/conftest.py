@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster
+from tests.marks import marks_of
 from tests.photos import draw
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: tests send SIGINT to theirs.
@@ -31,3 +32,9 @@ def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
     """A data server with two workers per stream, for all tests that leave it alive."""
     yield long_lived_cluster
     long_lived_cluster.close_streams()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in marks_of(item):
+            item.add_marker(mark)

@@ -43,6 +43,7 @@ def made_up(seconds_by_name):
     return visits
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_every_transport_and_pace_and_writes_json(tmp_path):
     result = tmp_path / "handover.json"
     command = [sys.executable, "-m", "benchmarks.handover", "--sizes", "0.25", "0.5", "--rounds", "2", "--batches", "3"]

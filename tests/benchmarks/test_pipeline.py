@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.pipeline import BATCH_SIZE, CEILING, HANDED_OVER, OURS, TARGETS, THEIRS, UNCHECKED
 from benchmarks.standard_data import make_photographs
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_pipeline_benchmark_measures_every_contender_and_writes_json(tmp_path):
     make_photographs(tmp_path / "data", count=8)
     result = tmp_path / "results" / "pipeline.json"

@@ -21,6 +21,7 @@ def samples(private=(10, 10), descriptors=(5, 5), share=(10, 10)):
     return {ROOT: still, NURSERY: list(still), f"{WORKER} 0": worker}
 
 
+@pytest.mark.slow
 def test_the_soak_looks_at_every_process_and_writes_json(tmp_path):
     result = tmp_path / "soak.json"
     command = [sys.executable, "-m", "benchmarks.soak", "--batches", "40", "--every", "10", "--workers", "2"]

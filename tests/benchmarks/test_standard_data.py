@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
 
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs, standard_config
@@ -33,6 +34,7 @@ def test_boxes_lie_inside_their_images_and_sizes_are_those_of_the_files(tmp_path
         assert y + height <= sizes[annotation["image_id"]][1]
 
 
+@pytest.mark.slow
 def test_no_photograph_is_lost_to_filtering_and_every_category_is_a_class(tmp_path):
     make_photographs(tmp_path, count=4)
     config = data_part(standard_config(str(tmp_path), ANNOTATIONS, IMAGES, batch_size=2), "train")

@@ -24,6 +24,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mmdet") is None, reason="the other side needs MMDetection")
+@pytest.mark.slow
 def test_the_step_benchmark_compares_every_part_and_writes_json(tmp_path):
     result = tmp_path / "step.json"
     printed = run("benchmarks.step", "--cases", "small stage 1", "--rounds", "3", "--output", str(result))
@@ -42,6 +43,7 @@ def test_sides_that_do_not_compute_the_same_end_the_benchmark():
         check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.1}})
 
 
+@pytest.mark.slow
 def test_a_demo_step_needs_few_kernels():
     found = json.loads(run("benchmarks.networks.cold_start").splitlines()[-1])
     assert 0 < found["kernels"] <= KERNEL_TARGET

@@ -1,10 +1,13 @@
 """The short form of the soak: fifty kills. The thousand are ``make chaos``."""
 
+import pytest
+
 from tests.chaos.soak import Soak
 
 KILLS = 50
 
 
+@pytest.mark.slow
 def test_fifty_kills_of_everybody_at_random_change_no_byte_and_leave_nothing(tmp_path):
     result = Soak(tmp_path, KILLS, seed=1).run()
     print(result)
