@@ -8,6 +8,7 @@
 # make chaos  the long crash tests and a thousand kills
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
 PYTHON ?= $(shell command -v python3)
 VENV   := .venv
