@@ -10,6 +10,7 @@ import ast
 import importlib.util
 import pkgutil
 import re
+from importlib.abc import SourceLoader
 from types import ModuleType
 
 _END = re.compile(r"\.(?=$|\s+[A-Z`])|[:;](?=\s)")  # of a sentence, or of what it says first
@@ -22,7 +23,8 @@ def names(package: ModuleType) -> list[str]:
 
 def summary(package: ModuleType, name: str) -> str:
     """The first sentence of a module's docstring, on one line; the module is not imported."""
-    found = importlib.util.find_spec(f"{package.__name__}.{name}")
-    text = found.loader.get_source(found.name) if found and found.loader else ""  # type: ignore[attr-defined]
-    paragraph = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    full_name = f"{package.__name__}.{name}"
+    found = importlib.util.find_spec(full_name)
+    source = found.loader.get_source(full_name) if found and isinstance(found.loader, SourceLoader) else None
+    paragraph = (ast.get_docstring(ast.parse(source or "")) or "").partition("\n\n")[0]
     return _END.split(" ".join(paragraph.split()), maxsplit=1)[0]

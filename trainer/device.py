@@ -25,11 +25,16 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
+
+if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
+    from jittor import Var
 
 RECURSION_LIMIT = 10_000
 CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
@@ -136,7 +141,7 @@ def _bind_children() -> None:
     os.register_at_fork(before=remember, after_in_child=lambda: die_with_parent(parents[0]))
 
 
-def _import_quietly():
+def _import_quietly() -> Any:
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
     if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
         print("Compiling Jittor's core: about three minutes, once per machine.", file=sys.stderr, flush=True)
@@ -197,7 +202,7 @@ __all__ = [
 ]
 
 
-def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
+def var(array: npt.ArrayLike, dtype: str | None = None) -> Var:
     """Upload an array with exactly the dtype asked for (default: its own), copied before this returns.
 
     Jittor's own upload depends on contiguity and truncates int64 silently. 0-d arrays become shape (1,).
@@ -213,7 +218,7 @@ def var(array: np.ndarray, dtype: str | None = None) -> jt.Var:
     return jt.array(np.ascontiguousarray(array))
 
 
-def blank(shape: tuple[int, ...], dtype: str) -> tuple[jt.Var, np.ndarray]:
+def blank(shape: tuple[int, ...], dtype: str) -> tuple[Var, np.ndarray]:
     """On the CPU: an array, and the memory behind it, where its values are to be written before it is used."""
     array = jt.empty(shape, dtype)
     array.sync()
@@ -251,7 +256,7 @@ def kernel(module: str, call: str) -> dict[str, str]:
         module: the module's ``__file__``.
         call: C++ statements in which in0_p, in0_shape0, out0_p, ... and data are Jittor's.
     """
-    sources = {}
+    sources: dict[str, str] = {}
     for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu")):
         path = Path(module).resolve().with_suffix(suffix)
         if path.exists():

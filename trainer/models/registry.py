@@ -55,7 +55,7 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base):
-            own = dict(list(inspect.signature(base.__init__).parameters.items())[1:])  # without self
+            own = dict(list(inspect.signature(vars(base)["__init__"]).parameters.items())[1:])  # without self
             keywords = [key for key, one in own.items() if one.kind is inspect.Parameter.VAR_KEYWORD]
             found = {key: one for key, one in own.items() if key not in keywords} | found
             if not keywords:
@@ -63,12 +63,13 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return found
 
 
-def read(config: dict, where: str, required: tuple[str, ...] = (), **defaults: Any) -> dict:
+def read(config: dict | None, where: str, required: tuple[str, ...] = (), **defaults: Any) -> dict:
     """The values of a plain dict (train_cfg, test_cfg) whose keys must be `required` or have a default.
 
     Raises:
         UserError: an unknown or a missing key.
     """
+    config = config or {}
     check_keys(where, config, (*required, *defaults))
     for key in required:
         if key not in config:

@@ -51,7 +51,7 @@ def _built() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / name
-            command = ["g++", "-x", "c", "-O1", "-shared", "-fPIC", "-o", made, _SOURCE]
+            command = ["g++", "-x", "c", "-O1", "-shared", "-fPIC", "-o", str(made), str(_SOURCE)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             made.replace(library)
     return library

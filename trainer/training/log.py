@@ -21,7 +21,7 @@ from tqdm import tqdm
 from shared.files import replace
 
 # tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
-sys.modules["torch"] = None  # type: ignore[assignment]
+sys.modules["torch"] = None  # type: ignore[assignment]  # None is how Python is told to refuse an import
 from tensorboardX import SummaryWriter  # noqa: E402
 
 del sys.modules["torch"]

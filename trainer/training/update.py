@@ -39,7 +39,8 @@ def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, nu
     """
     if not rows:
         return
-    changing, inputs, table = [], [norm], []
+    changing: list[jt.Var] = []
+    inputs, table = [norm], []
     for variables, gradient in rows:
         first, out = len(inputs), len(changing)
         inputs += [variables[0], gradient, *variables[1:]]

@@ -13,6 +13,8 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
@@ -75,7 +77,7 @@ class CLIPResNet(nn.Module):
     """
 
     def __init__(
-        self, layers: list[int] = (3, 4, 6, 3), width: int = 64, frozen_stages: int = 1, where: str = "backbone"
+        self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, frozen_stages: int = 1, where: str = "backbone"
     ) -> None:
         if len(layers) != 4:
             raise UserError(f"{where}.layers: four numbers of blocks are expected, found {list(layers)!r}")

@@ -75,7 +75,7 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(Convolution(inputs, outputs, 1, stride, bias=False), FixedBatchNorm(outputs))
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
                 module.last_norm.weight.assign(jt.zeros(module.last_norm.weight.shape))
 
     def _freeze(self, frozen_stages: int) -> None:
-        frozen = [self.conv1, self.bn1] if frozen_stages >= 0 else []
+        frozen: list[nn.Module] = [self.conv1, self.bn1] if frozen_stages >= 0 else []
         frozen += [getattr(self, f"layer{stage}") for stage in range(1, frozen_stages + 1)]
         for module in frozen:
             for parameter in module.parameters():

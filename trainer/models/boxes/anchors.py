@@ -25,13 +25,12 @@ class AnchorGenerator:
 
     def __init__(self, scales: list[float], ratios: list[float], strides: list[int]) -> None:
         self.strides = [int(stride) for stride in strides]
-        scales, ratios = np.asarray(scales, np.float32), np.asarray(ratios, np.float32)
-        height_ratios = np.sqrt(ratios)
+        sizes, height_ratios = np.asarray(scales, np.float32), np.sqrt(np.asarray(ratios, np.float32))
         width_ratios = 1 / height_ratios
         levels = []
         for stride in self.strides:
-            half_widths = 0.5 * (stride * width_ratios[:, None] * scales[None]).ravel()
-            half_heights = 0.5 * (stride * height_ratios[:, None] * scales[None]).ravel()
+            half_widths = 0.5 * (stride * width_ratios[:, None] * sizes[None]).ravel()
+            half_heights = 0.5 * (stride * height_ratios[:, None] * sizes[None]).ravel()
             levels.append(np.stack([-half_widths, -half_heights, half_widths, half_heights], 1))
         self.base_anchors = np.stack(levels)
         self._base = var(self.base_anchors, "float32").stop_grad()
@@ -55,7 +54,7 @@ class AnchorGenerator:
             anchors: f32 (A,4), the levels one behind the other.
             inside: bool (B,A), which of them lie in the image's content.
         """
-        data = {}
+        data: dict[str, int] = {}
         for i, ((height, width), stride) in enumerate(zip(sizes, self.strides, strict=True)):
             data |= {f"height{i}": height, f"width{i}": width, f"stride{i}": stride}
         count = sum(self.counts(sizes))

@@ -7,6 +7,7 @@ TBLR    (t, b, l, r): distances from the anchor's centre to the box's top, botto
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from trainer.device import jt, var
 from trainer.models.boxes.columns import corners, from_corners
@@ -22,8 +23,8 @@ class DeltaXYWHBBoxCoder:
 
     def __init__(
         self,
-        target_means: list[float] = (0.0, 0.0, 0.0, 0.0),
-        target_stds: list[float] = (1.0, 1.0, 1.0, 1.0),
+        target_means: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+        target_stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
         clip_border: bool = True,
         where: str = "DeltaXYWHBBoxCoder",
     ) -> None:

@@ -44,7 +44,7 @@ class FastRCNN(TwoStageDetector):
         Raises:
             UserError: the batch has none.
         """
-        if batch.proposals is None:
+        if batch.proposals is None or batch.proposal_counts is None:
             raise UserError(
                 "model: a FastRCNN needs proposals with every image, and the batches have none; the data set's "
                 "proposal_file and LoadProposals in its pipeline bring them"

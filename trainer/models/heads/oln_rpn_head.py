@@ -100,13 +100,13 @@ class OlnRPNHead(RPNHead):
         self.rpn_obj = Convolution(feat_channels, 1, 1)
         init_normal(self.rpn_obj, 0.01)
 
-    def _read_training_rules(self, config: dict, where: str, more: tuple[str, ...] = ()) -> dict:
+    def _read_training_rules(self, config: dict | None, where: str, more: tuple[str, ...] = ()) -> dict:
         rules = super()._read_training_rules(config, where, (*more, "objectness_assigner", "objectness_sampler"))
         self.wide_assigner = build(rules["objectness_assigner"], f"{where}.objectness_assigner")
         self.wide_sampler = build(rules["objectness_sampler"], f"{where}.objectness_sampler")
         return rules
 
-    def _read_proposal_rules(self, config: dict, where: str) -> dict:
+    def _read_proposal_rules(self, config: dict | None, where: str) -> dict:
         rules = read(config, where, ("nms_pre",), min_bbox_size=0)
         require(rules["min_bbox_size"], 0, f"{where}.min_bbox_size")
         return rules

@@ -86,7 +86,7 @@ class RPNHead(nn.Module):
         for layer in (self.rpn_conv, self.rpn_cls, self.rpn_reg):
             init_normal(layer, 0.01)
 
-    def _read_training_rules(self, config: dict, where: str, more: tuple[str, ...] = ()) -> dict:
+    def _read_training_rules(self, config: dict | None, where: str, more: tuple[str, ...] = ()) -> dict:
         rules = read(config, where, ("assigner", "sampler", *more), allowed_border=0, pos_weight=-1, debug=False)
         require(rules["allowed_border"], 0, f"{where}.allowed_border")
         require(rules["pos_weight"], -1, f"{where}.pos_weight")
@@ -94,7 +94,7 @@ class RPNHead(nn.Module):
         self.strict_sampler = build(rules["sampler"], f"{where}.sampler")
         return rules
 
-    def _read_proposal_rules(self, config: dict, where: str) -> dict:
+    def _read_proposal_rules(self, config: dict | None, where: str) -> dict:
         rules = read(config, where, ("nms_pre", "nms", "max_per_img"), min_bbox_size=0)
         nms = read(rules["nms"], f"{where}.nms", ("iou_threshold",), type="nms")
         require(nms["type"], "nms", f"{where}.nms.type")

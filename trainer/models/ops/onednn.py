@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainer.device import jt, onednn_flags
 
 
 def onednn(
-    shapes: list[tuple[int, ...]], inputs: list[jt.Var], sources: dict[str, str], data: dict[str, float]
+    shapes: list[tuple[int, ...]], inputs: list[jt.Var], sources: dict[str, str], data: Mapping[str, float]
 ) -> list[jt.Var]:
     """jt.code for outputs f32 of `shapes`, such as [(B,O,H,W)], compiled and linked with oneDNN; no gradient.
 

@@ -55,13 +55,13 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
         super().__init__(where=where, **shared)
         if calibration is not None and detection_counts is not None:
             raise UserError(f"{where}: calibration and detection_counts exclude each other")
-        if detection_counts is not None and gamma is None:
-            raise UserError(f"{where}.gamma: detection_counts needs it")
         self.beta = float(beta)
         self.gamma, self.least_count = gamma, least_count
         self.prior: Calibration | None = None
         self.factors = np.ones(self.num_classes, np.float32)
         if detection_counts is not None:
+            if gamma is None:
+                raise UserError(f"{where}.gamma: detection_counts needs it")
             counts = _read_counts(detection_counts, self.num_classes, where)
             self.factors = weights(counts, gamma, least_count) ** self.beta
         elif calibration is not None:

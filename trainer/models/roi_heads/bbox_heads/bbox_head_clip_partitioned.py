@@ -15,7 +15,7 @@ import numpy as np
 from shared.errors import UserError
 from trainer.device import jt
 from trainer.models.registry import register
-from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead, Outputs, text_matrix
+from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead, text_matrix
 from trainer.models.roi_heads.bbox_heads.vocabulary import Vocabulary, load_vocabulary
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
 
@@ -42,7 +42,7 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
             setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
 
     def read_vocabularies(
-        self, zeroshot_path: list[str], cat_freq_path: list[str | None] | None, where: str
+        self, zeroshot_path: list[str] | str, cat_freq_path: list[str | None] | None, where: str
     ) -> list[Vocabulary]:
         counts = cat_freq_path or [None] * len(zeroshot_path)
         if isinstance(zeroshot_path, str) or len(counts) != len(zeroshot_path):
@@ -79,6 +79,3 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
 
     def vocabulary_ids(self, sampled: SampledRoIs) -> np.ndarray:
         return sampled.dataset_ids
-
-    def detections(self, outputs: Outputs, proposals: jt.Var, image_shapes: jt.Var) -> tuple[jt.Var, jt.Var]:
-        return super().detections(outputs, proposals, image_shapes, self.test_vocabulary)

@@ -66,7 +66,10 @@ class CLIPHead(BBoxHead):
         members: f32 (V,columns), 1 for a vocabulary's own columns and the background's.
         drawable: f32 (V,columns), 1 for the columns that the federated loss may draw.
         keys: where the random keys of the draw come from; descending keys are drawn first.
+        test_vocabulary: the data set whose classes are detected.
     """
+
+    test_vocabulary = 0
 
     def __init__(
         self,
@@ -175,10 +178,8 @@ class CLIPHead(BBoxHead):
         """Scores f32 (B,P,C) of class `logits` f32 (B,P,C) of proposals with `objectness` f32 (B,P)."""
         return logits.sigmoid()
 
-    def detections(
-        self, outputs: Outputs, proposals: jt.Var, image_shapes: jt.Var, vocabulary: int = 0
-    ) -> tuple[jt.Var, jt.Var]:
-        """Refined boxes f32 (B,P,4), clipped, and scores f32 (B,P,C) of the classes of one vocabulary.
+    def detections(self, outputs: Outputs, proposals: jt.Var, image_shapes: jt.Var) -> tuple[jt.Var, jt.Var]:
+        """Refined boxes f32 (B,P,4), clipped, and scores f32 (B,P,C) of the classes of `test_vocabulary`.
 
         Rows without a proposal score 0.
 
@@ -188,7 +189,7 @@ class CLIPHead(BBoxHead):
             image_shapes: f32 (B,2).
         """
         boxes = clip(self.coder.decode(proposals[:, :, :4], outputs.deltas), image_shapes)
-        first, size = int(self.offsets[vocabulary]), int(self.class_counts[vocabulary])
+        first, size = int(self.offsets[self.test_vocabulary]), int(self.class_counts[self.test_vocabulary])
         scores = self.scores(outputs.classes[:, :, first : first + size], proposals[:, :, 4])
         return boxes, scores * (proposals[:, :, 4:] >= 0).float32()
 

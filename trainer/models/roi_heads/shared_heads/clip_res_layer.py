@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainer.device import jt, nn
 from trainer.models.backbones.clip_backbone import residual_stage
 from trainer.models.registry import register
@@ -16,7 +18,7 @@ class CLIPResLayer(nn.Module):
         width: as CLIPResNet's.
     """
 
-    def __init__(self, layers: list[int] = (3, 4, 6, 3), width: int = 64) -> None:
+    def __init__(self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64) -> None:
         self.layer4 = residual_stage(16 * width, 8 * width, layers[3], halve=True)
 
     def execute(self, features: jt.Var) -> jt.Var:
