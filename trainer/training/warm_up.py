@@ -1,0 +1,58 @@
+"""The first steps of a training run on a batch of noise: whatever they need is compiled afterwards.
+
+Which kernels Jittor compiles depends on the operators and on how many axes their arrays have, not on how long these
+are, unless the length is 1. So the images are small, and two of them do for any larger batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+from mmengine.config import Config
+
+from shared.batch import blank_arrays
+from trainer.batch import Batch
+from trainer.device import jt, nn, seed
+from trainer.training.guards import TrainingFault, assert_trains
+from trainer.training.optimizer import build_optimizer
+from trainer.training.schedule import Schedule
+from trainer.training.terms import packed, total_loss
+
+SIZE = (256, 320)  # height and width: cells to spare at the coarsest level, of stride 64
+BOXES, PROPOSALS = 8, 64
+STEPS = 2  # the second finds the optimizer's buffers filled
+
+
+def noise(images: int) -> Batch:
+    """A batch of one or two images with boxes of the first class, and with proposals.
+
+    Args:
+        images: of a batch as it is going to be.
+    """
+    random = np.random.default_rng(0)
+    arrays = blank_arrays(min(images, 2), *SIZE, BOXES, PROPOSALS)
+    arrays["images"][:] = random.integers(0, 256, arrays["images"].shape)
+    arrays["box_counts"][:], arrays["proposal_counts"][:] = BOXES, PROPOSALS
+    for boxes in (arrays["boxes"], arrays["proposals"]):
+        boxes[..., :2] = random.uniform(0, 128, (*boxes.shape[:2], 2))
+        boxes[..., 2:4] = boxes[..., :2] + random.uniform(16, 128, (*boxes.shape[:2], 2))
+    arrays["proposals"][..., 4] = random.uniform(0, 1, arrays["proposals"].shape[:2])
+    return Batch.from_arrays(arrays)
+
+
+def take_steps(model: nn.Module, config: Config) -> None:
+    """Tests and trains `model`, in training mode, as `trainer.training.loop` does, and so spoils its weights."""
+    images = config.train_dataloader["batch_size"]
+    with contextlib.suppress(TrainingFault):  # noise may leave a part of the network without a gradient
+        assert_trains(model, config, noise(images))
+    optimizer = build_optimizer(config.optim_wrapper, model)
+    schedule = Schedule(config.get("param_scheduler") or [], optimizer.base_rate, STEPS, 1)
+    for step in range(STEPS):
+        seed(step)
+        terms = model.loss(noise(images))  # what has just been uploaded is fused with what comes next
+        values = packed(terms)
+        optimizer.follow(schedule, step)
+        optimizer.step(total_loss(terms))
+        jt.sync_all()
+        values.numpy()
