@@ -25,20 +25,21 @@ from shared.errors import UserError
 
 
 def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
-    """Reads every image's record once.
+    """What bounds the batches of a stream.
 
     Raises:
         UserError: a training set without a single box, or images of unknown size.
     """
-    sizes, max_boxes, fingerprint = datasets.facts()
-    if config["training"] and max_boxes == 0:
+    if config["training"] and datasets.max_boxes == 0:
         files = ", ".join(repr(part.annotation_file) for part in datasets.parts)
         raise UserError(
             f"annotation file {files}: no annotated box is left after filtering; there is nothing to train on"
         )
     height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
-    wide = (sizes[:, 0] > sizes[:, 1]).astype(np.uint8)
-    return DatasetFacts(wide, max_boxes, datasets.proposals, height, width, fingerprint, datasets.sizes)
+    wide = (datasets.image_sizes[:, 0] > datasets.image_sizes[:, 1]).astype(np.uint8)
+    return DatasetFacts(
+        wide, datasets.max_boxes, datasets.proposals, height, width, datasets.fingerprint, datasets.sizes
+    )
 
 
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ Building runs once per stream, in the stream's nursery; the workers forked from 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from data_server.datasets import proposals
 from shared import coco
 from shared.datasets import parts_of
 from shared.errors import UserError, described
+from shared.image_ids import stream_ids
 from shared.keys import nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
@@ -45,8 +47,8 @@ _NOTHING_LEFT = (
 class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
 
-    ``results(index)`` is what the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8
-    and the boxes.
+    Attributes:
+        in_hand: the index of the image that `results` was last at work on.
     """
 
     def __init__(self, config: dict[str, Any], dataset_id: int, *, training: bool) -> None:
@@ -61,6 +63,10 @@ class Part:
             named = coco.category_names(annotations)
             config["metainfo"] = {"classes": named}
         self.dataset, categories = _build(config, annotations, all_count=not named)
+        self.in_hand = 0
+        self._begins: Callable[[str], None] | None = None
+        if hasattr(self.dataset, "prepare_data"):
+            self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
         self.pack = _take_packing(self.dataset)
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
@@ -73,29 +79,53 @@ class Part:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
         self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
 
-    def results(self, index: int) -> dict[str, Any]:
+    def results(self, index: int, begins: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """What the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8 and the boxes.
+
+        Where a transform rejects image `index`, MMDetection takes another, which `in_hand` then says.
+
+        Args:
+            begins: called with the path of every image before it is read.
+        """
+        self.in_hand, self._begins = index, begins
         return self.dataset[index]
 
-    def stream_id(self, index: int, place: int) -> int:
-        """What batches call image `index`: its id where that is a number, else its `place` among all images of the
-        stream."""
-        return numbered(self.dataset.get_data_info(index).get("img_id"), place)
+    def _noting(self, prepare: Callable[[int], Any]) -> Callable[[int], Any]:
+        """MMDetection's `prepare_data`, which it calls with each image that it tries."""
+
+        def noted(index: int) -> Any:
+            self.in_hand = index
+            if self._begins is not None:
+                self._begins(self.image_path(index))
+            return prepare(index)
+
+        return noted
 
     def image_path(self, index: int) -> str:
         """The file of image `index`, for messages."""
         return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
 
-    def facts(self, index: int) -> tuple[int, int, int, bytes]:
-        """Width and height of image `index` (0 where the annotations do not say), how many boxes it has, and all that
-        is annotated about it."""
+    def facts(self, index: int) -> tuple[Any, int, int, int, bytes]:
+        """The id of image `index`, its width and height (0 where the annotations do not say), how many boxes it has,
+        and all that is annotated about it."""
         info = self.dataset.get_data_info(index)
         width, height, instances = info.get("width", 0), info.get("height", 0), info.get("instances", ())
         boxes = [(box.get("bbox"), box.get("bbox_label"), box.get("ignore_flag")) for box in instances]
-        return width, height, len(boxes), repr((info.get("img_id"), width, height, boxes)).encode()
+        identity = info.get("img_id")
+        return identity, width, height, len(boxes), repr((identity, width, height, boxes)).encode()
 
 
 class Datasets:
-    """All data sets of a stream, end to end under one index."""
+    """All data sets of a stream, end to end under one index.
+
+    Attributes:
+        parts: the data sets.
+        proposals: the most that an image has; 0 where none are asked for.
+        image_ids: int64 (images,), what batches call each image, see `shared.image_ids`.
+        image_sizes: int64 (images, 2), width and height of each.
+        max_boxes: the most that an image has.
+        fingerprint: of the annotations and proposals; it does not depend on where the files are.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Builds from the data part of a trainer's config (`shared.data_part`).
@@ -116,6 +146,8 @@ class Datasets:
         # One number for the whole stream: the trainer compiles its kernels for it.
         self.proposals = max((part.proposals.most for part in self.parts if part.proposals is not None), default=0)
         self._ends = np.cumsum([len(part.dataset) for part in self.parts])
+        self._index_of: dict[int, int] | None = None
+        self._look_through(config["training"])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -135,24 +167,36 @@ class Datasets:
         """The names of each data set's classes by label."""
         return [part.classes for part in self.parts]
 
-    def facts(self) -> tuple[np.ndarray, int, str]:
-        """int64 (images, 2), width and height of each; the largest number of boxes of one; a fingerprint of the
-        annotations and proposals, which does not depend on where the files are."""
-        sizes, most, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
+    def _look_through(self, training: bool) -> None:
+        """Reads every image's record once."""
+        self.image_sizes, self.max_boxes, digest = np.zeros((len(self), 2), np.int64), 0, xxhash.xxh3_64()
+        identities: list[Any] = []
         places = ((part, index) for part in self.parts for index in range(len(part.dataset)))
         for row, (part, index) in enumerate(places):
-            *sizes[row], boxes, annotated = part.facts(index)
-            most = max(most, boxes)
+            identity, *self.image_sizes[row], boxes, annotated = part.facts(index)
+            identities.append(identity)
+            self.max_boxes = max(self.max_boxes, boxes)
             digest.update(annotated)
         for part in self.parts:
             if part.proposals is not None:
                 digest.update(part.proposals.fingerprint)
-        return sizes, most, digest.hexdigest()
+        self.fingerprint = digest.hexdigest()
+        # Predictions carry no dataset_ids, so what is judged needs ids that no two images of the stream share.
+        ends = self._ends[:-1] if training else []
+        self.image_ids = stream_ids(*(some.tolist() for some in np.split(np.array(identities, object), ends)))
 
+    def located(self, image_ids: np.ndarray) -> list[tuple[Part, int]]:
+        """The data set, and the index there, of each image that batches call so; not for training.
 
-def numbered(identity: Any, place: int) -> int:
-    """An image's id in batches, where only numbers travel."""
-    return int(identity) if str(identity).isdigit() else place
+        Raises:
+            UserError: there is no image of such a name.
+        """
+        if self._index_of is None:
+            self._index_of = {identity: index for index, identity in enumerate(self.image_ids.tolist())}
+        unknown = [identity for identity in image_ids.tolist() if identity not in self._index_of]
+        if unknown:
+            raise UserError(f"predictions of image id {unknown[0]}, which no image of the stream has")
+        return [self.locate(self._index_of[identity]) for identity in image_ids.tolist()]
 
 
 def _annotation_file(config: dict[str, Any]) -> str | None:

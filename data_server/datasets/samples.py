@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from data_server.datasets import proposals
-from data_server.datasets.parts import Datasets, Part, numbered
+from data_server.datasets.parts import Datasets, Part
 from data_server.files.image import damage
 from shared.errors import UserError, described
 
@@ -68,8 +69,13 @@ def seed_everything(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def load(datasets: Datasets, index: int, seed: int) -> Sample:
+def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None] | None = None) -> Sample:
     """Runs the pipeline of image `index` with the random generators at `seed`.
+
+    The sample, and whatever is wrong with it, is that of another image where a transform rejects this one.
+
+    Args:
+        begins: called with the path of every image before it is read.
 
     Raises:
         BadSample: the image is missing, truncated, no image, or the pipeline fails on it.
@@ -80,16 +86,16 @@ def load(datasets: Datasets, index: int, seed: int) -> Sample:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            results = part.results(place)
+            results = part.results(place, begins)
     except Exception as error:
-        path = part.image_path(place)
+        path = part.image_path(part.in_hand)
         raise BadSample(f"image {path!r}: {_reason(path, error)}") from None
     _check_complete(results.get("img_path"))
     _check_carried(results, part.pack.meta_keys)
-    return _sample(results, part, place, index)
+    return _sample(results, part, int(datasets.image_ids[index - place + part.in_hand]))
 
 
-def _sample(results: dict[str, Any], part: Part, place: int, index: int) -> Sample:
+def _sample(results: dict[str, Any], part: Part, image_id: int) -> Sample:
     image = results["img"]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -110,14 +116,14 @@ def _sample(results: dict[str, Any], part: Part, place: int, index: int) -> Samp
         boxes=boxes[order],
         labels=np.zeros(count, np.int32) if part.class_agnostic else labels[order],
         ignored=ignored[order],
-        image_id=numbered(results.get("img_id"), index),
+        image_id=image_id,
         dataset_id=part.dataset_id,
         original_shape=tuple(results.get("ori_shape", image.shape)[:2]),
         scale_factor=tuple(scale_factor),
         flipped=_FLIPS[results.get("flip_direction") if results.get("flip") else None],
         proposals=None
         if part.proposals is None
-        else proposals.moved(part.proposals.of(place), results.get("homography_matrix"), *image.shape[:2]),
+        else proposals.moved(part.proposals.of(part.in_hand), results.get("homography_matrix"), *image.shape[:2]),
     )
 
 

@@ -51,7 +51,10 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
             raise UserError(f"metric {short(config)}: expected a dict with 'type'")
         try:
             adaptor = _ADAPTOR_OF.get(config["type"], mmdetection)
-            values.update(adaptor.evaluate(datasets, config, predictions))
+            found = adaptor.evaluate(datasets, config, predictions)
+            if again := sorted(values.keys() & found.keys()):
+                raise UserError(f"metric {config['type']!r}: there is a {again[0]!r} already; give it another prefix")
+            values.update(found)
         except UserError:
             raise
         except Exception as error:

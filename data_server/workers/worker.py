@@ -11,6 +11,8 @@ killing it at any moment loses only the current batch, which another worker make
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -104,18 +106,26 @@ def _load_all(
     for place in sorted(places, key=lambda place: place != assignment.suspect):
         index, seed = assignment.samples[place - 1]
         part, row = datasets.locate(index)
-        arena.take_in_hand(assignment.slot, place, part.image_path(row) if place == assignment.suspect else "")
+        note = partial(arena.take_in_hand, assignment.slot, place)
+        note(part.image_path(row) if place == assignment.suspect else "")
         reach("worker.sample")
-        samples[place] = _load(datasets, index, seed, feed, replaced)
+        samples[place] = _load(datasets, index, seed, feed, replaced, note if place == assignment.suspect else None)
     arena.take_in_hand(assignment.slot, 0)
     return [samples[place] for place in places]
 
 
-def _load(datasets: Datasets, index: int, seed: int, feed: dict[str, Any], replaced: list[str]) -> Sample:
+def _load(
+    datasets: Datasets,
+    index: int,
+    seed: int,
+    feed: dict[str, Any],
+    replaced: list[str],
+    begins: Callable[[str], None] | None,
+) -> Sample:
     in_a_row = min(len(datasets), MAX_REPLACED_IN_A_ROW)
     for offset in range(in_a_row):
         try:
-            return load(datasets, (index + offset) % len(datasets), seed)
+            return load(datasets, (index + offset) % len(datasets), seed, begins)
         except BadSample as error:
             if feed["on_bad_sample"] == "stop":
                 raise BadSample(f"{error} (feed.on_bad_sample='replace' would skip it)") from None

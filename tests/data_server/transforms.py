@@ -28,6 +28,17 @@ class Deadly(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class Rejecting(BaseTransform):
+    """Has no use for some images, so that MMDetection takes others."""
+
+    def __init__(self, images: tuple[int, ...]) -> None:
+        self.images = images
+
+    def transform(self, results: dict) -> dict | None:
+        return None if results["img_id"] in self.images else results
+
+
+@TRANSFORMS.register_module()
 class Hoarding(BaseTransform):
     """Keeps some memory of every image for itself."""
 

@@ -135,8 +135,9 @@ class Evaluation:
             keep(list(predictions.values())[own], self.work_dir, split)
         if draws_sheet:
             contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
+        family = "coco/" if len(feed.classes) == 1 else ""  # several data sets come first: "cars/coco/bbox_mAP"
         return {
-            name: {key.removeprefix("coco/"): value for key, value in metrics.items()}
+            name: {key.removeprefix(family): value for key, value in metrics.items()}
             for name, metrics in results.items()
         }
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from shared import coco
 from shared.errors import UserError
+from shared.image_ids import stream_ids
 from trainer.evaluation import predictions
 from trainer.recipe.steps import Step
 from trainer.reporting.highlights import Result, galleries
@@ -40,12 +41,16 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
         image["id"]: root / (dataset.get("data_prefix") or {}).get("img", "") / image["file_name"]
         for image in annotated["images"]
     }
+    judged = list(files)
+    if (indices := dataset.get("indices")) is not None:
+        judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
+    own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
     truths = _truths(annotated, names)
     results, paths = [], []
     with np.load(found) as arrays:
         ends = np.cumsum(arrays["counts"])
-        for identity, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
-            own = slice(end - count, end)
+        for image_id, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
+            identity, own = own_id[image_id], slice(end - count, end)
             boxes, labels = truths.get(identity, (np.zeros((0, 4)), np.zeros(0, int)))
             detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
             results.append(Result(files[identity].name, *detected, boxes, labels))

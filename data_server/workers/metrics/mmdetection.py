@@ -2,40 +2,138 @@
 
 A metric that takes an annotation file and names none gets the data set's own; those that judge by boxes in the samples
 (VOC, OpenImages) get them from the data set's annotations.
+
+Several data sets are judged one by one, each by its own annotations, as if it were alone::
+
+    CocoMetric                                      every data set, by a metric of its own: a/coco/bbox_mAP where its
+                                                    annotation file is a.json
+    CocoMetric(ann_file='a.json')                   the data set of that annotation file
+    MultiDatasetsEvaluator(metrics=[CocoMetric, CocoMetric], dataset_prefixes=['x', 'y'])
+                                                    MMDetection's own: metric i for data set i, x/coco/bbox_mAP
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmdet.datasets import CocoDataset
 from mmdet.evaluation.metrics import CocoMetric
 from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 
-from data_server.datasets.parts import Datasets
+from data_server.datasets.parts import Datasets, Part
 from data_server.handover.predictions import Record
 from data_server.workers.metrics import arrays_of
-from shared.keys import unknown
+from shared.errors import UserError
+from shared.keys import check_keys, unknown
 
 TYPES = ()  # all that no other adaptor has
+_OF_SEVERAL = "MultiDatasetsEvaluator"
 _RECALLS = ("100", "300", "1000")
+
+Predicted = dict[int, dict[str, Any]]  # what MMDetection calls a data sample, by the image's index in its data set
 
 
 def evaluate(datasets: Datasets, config: dict[str, Any], predictions: list[Record]) -> dict[str, Any]:
     """Metric name -> value.
 
     Raises:
-        UserError: MMDetection has no metric of this type.
+        UserError: MMDetection has no metric of this type, or it fits none of the data sets.
     """
-    metric = _build(config, datasets)
-    truth = {} if isinstance(metric, CocoMetric) else _truth(datasets)
-    for sample in _samples(predictions):
-        metric.process({}, [sample | truth.get(sample["img_id"], {})])
+    predicted = _by_data_set(datasets, predictions)
+    if config["type"].removeprefix("mmdet.") == _OF_SEVERAL:
+        metrics, names = _metric_for_each(config, len(predicted))
+    elif len(predicted) == 1:
+        return _judge(config, *next(iter(predicted.items())))
+    else:
+        metrics = [config if _is_for(config, part) else None for part in predicted]
+        names = _names(list(predicted))
+        if not any(metrics):
+            files = ", ".join(repr(part.annotation_file) for part in predicted)
+            raise UserError(
+                f"metric {config['type']!r}: ann_file={config['ann_file']!r} is of none of the data sets, whose "
+                f"annotation files are {files}; leave ann_file out, and each is judged by its own"
+            )
+    values: dict[str, Any] = {}
+    for name, metric, (part, samples) in zip(names, metrics, predicted.items(), strict=True):
+        if metric is not None:
+            values |= {f"{name}/{key}": value for key, value in _judge(metric, part, samples).items()}
+    return values
+
+
+def _metric_for_each(config: dict[str, Any], data_sets: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """The metrics of a ``MultiDatasetsEvaluator`` and what their data sets are called."""
+    check_keys(_OF_SEVERAL, config, ("type", "metrics", "dataset_prefixes", "_scope_"))
+    metrics, names = config.get("metrics") or [], list(config.get("dataset_prefixes") or ())
+    metrics = [metrics] if isinstance(metrics, dict) else list(metrics)
+    if not len(metrics) == len(names) == data_sets:
+        raise UserError(
+            f"{_OF_SEVERAL}: {len(metrics)} metrics and {len(names)} dataset_prefixes for {data_sets} data sets; give "
+            "one of each for every data set, in their order"
+        )
+    if len(set(names)) < len(names):
+        raise UserError(f"{_OF_SEVERAL}.dataset_prefixes {names}: two are alike; give each data set its own")
+    for metric in metrics:
+        if not isinstance(metric, dict) or not isinstance(metric.get("type"), str):
+            raise UserError(f"{_OF_SEVERAL}.metrics holds {metric!r:.80}; expected a dict with 'type'")
+    return metrics, names
+
+
+def _is_for(config: dict[str, Any], part: Part) -> bool:
+    """Whether a metric judges a data set, one of several: unless it names another's annotation file."""
+    named, own = config.get("ann_file"), part.annotation_file
+    return named is None or (own is not None and Path(named).resolve() == Path(own).resolve())
+
+
+def _names(parts: list[Part]) -> list[str]:
+    """What the data sets are called in metrics: as their annotation files, with a number where that is not enough."""
+    names = [
+        type(part.dataset).__name__ if part.annotation_file is None else Path(part.annotation_file).stem
+        for part in parts
+    ]
+    return [f"{name}_{number}" if names.count(name) > 1 else name for number, name in enumerate(names)]
+
+
+def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str, Any]:
+    metric = _build(config, part)
+    is_cocos = isinstance(metric, CocoMetric) and not hasattr(metric, "_lvis_api")
+    from_samples = not is_cocos or metric._coco_api is None
+    infos = {index: part.dataset.get_data_info(index) for index in predicted}
+    identities = {index: info.get("img_id", index) for index, info in infos.items()}
+    if is_cocos:
+        identities = _fit_for_numpy(metric, identities)
+    for index, sample in predicted.items():
+        truth = _truth(part, infos[index]) if from_samples else {}
+        metric.process({}, [{"img_id": identities[index], **sample, **truth}])
     return _honest_names(metric, metric.evaluate(len(metric.results)))
+
+
+def _fit_for_numpy(metric: CocoMetric, identities: dict[int, Any]) -> dict[int, Any]:
+    """pycocotools keeps image ids in an array, which makes text of numbers among text, and the nearest float of some
+    large ones. Such images are given numbers instead, in `metric` as well as in what is returned."""
+    api = metric._coco_api
+    known = list(identities.values()) if api is None else api.get_img_ids()
+    if set(np.array(known).tolist()) == set(known):
+        return identities
+    if metric.outfile_prefix is not None:
+        raise UserError(
+            f"metric {type(metric).__name__!r}: image ids that are all text or all numbers below 2^63 are needed for "
+            "its files; leave outfile_prefix out"
+        )
+    number_of = {identity: number for number, identity in enumerate(known)}
+    if api is not None:
+        for image in api.dataset["images"]:
+            image["id"] = number_of[image["id"]]
+        for annotation in api.dataset.get("annotations", ()):
+            annotation["image_id"] = number_of.get(annotation["image_id"], -1)
+        api.createIndex()
+        if metric.img_ids is not None:
+            metric.img_ids = [number_of[identity] for identity in metric.img_ids]
+    return {index: number_of[identity] for index, identity in identities.items()}
 
 
 def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
@@ -51,54 +149,54 @@ def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
     return renamed
 
 
-def _build(config: dict[str, Any], datasets: Datasets) -> Any:
+def _build(config: dict[str, Any], part: Part) -> Any:
     config = dict(config)
-    part = datasets.parts[0]
     metric_class = METRICS.get(config["type"])
     if metric_class is None:
         raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
     if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
-        config.setdefault("ann_file", part.annotation_file)
+        reads_it = isinstance(part.dataset, CocoDataset) or not issubclass(metric_class, CocoMetric)
+        config.setdefault("ann_file", part.annotation_file if reads_it else None)
     if config["type"] == "LVISMetric":
         vars(np).setdefault("float", float)  # lvis 0.5.3, its last release, says np.float; numpy no longer does
     metric = METRICS.build(ConfigDict(config))
     metric.dataset_meta = part.dataset.metainfo
     if getattr(metric, "img_ids", ()) is None:  # a data set of a part of the file's images is judged by those alone
-        metric.img_ids = sorted(part.dataset.get_data_info(index)["img_id"] for index in range(len(part.dataset)))
+        metric.img_ids = [part.dataset.get_data_info(index)["img_id"] for index in range(len(part.dataset))]
     return metric
 
 
-def _truth(datasets: Datasets) -> dict[int, dict[str, Any]]:
-    """What MMDetection's test pipelines add to a sample for metrics that read no annotation file, by image id."""
-    part, found = datasets.parts[0], {}
-    for index in range(len(part.dataset)):
-        info = part.dataset.get_data_info(index)
-        instances = [{**one, "bbox_label": 0} if part.class_agnostic else one for one in info["instances"]]
-        ignored = np.array([one["ignore_flag"] for one in instances], bool)
-        boxes = torch.tensor([one["bbox"] for one in instances], dtype=torch.float32).reshape(-1, 4)
-        labels = torch.tensor([one["bbox_label"] for one in instances], dtype=torch.int64)
-        carried = {key: info[key] for key in ("image_level_labels",) if key in info}
-        found[part.stream_id(index, index)] = {
-            "gt_instances": {"bboxes": boxes[~ignored], "labels": labels[~ignored]},
-            "ignored_instances": {"bboxes": boxes[ignored], "labels": labels[ignored]},
-            "instances": instances,
-            **carried,
-        }
-    return found
+def _truth(part: Part, info: dict[str, Any]) -> dict[str, Any]:
+    """What MMDetection's test pipelines add to a sample for metrics that read no annotation file."""
+    instances = [{**one, "bbox_label": 0} if part.class_agnostic else one for one in info["instances"]]
+    ignored = np.array([one["ignore_flag"] for one in instances], bool)
+    boxes = torch.tensor([one["bbox"] for one in instances], dtype=torch.float32).reshape(-1, 4)
+    labels = torch.tensor([one["bbox_label"] for one in instances], dtype=torch.int64)
+    return {
+        "gt_instances": {"bboxes": boxes[~ignored], "labels": labels[~ignored]},
+        "ignored_instances": {"bboxes": boxes[ignored], "labels": labels[ignored]},
+        "instances": instances,
+        **{key: info[key] for key in ("image_level_labels",) if key in info},
+    }
 
 
-def _samples(predictions: list[Record]) -> Iterator[dict[str, Any]]:
-    """MMDetection's data samples, as dicts."""
+def _by_data_set(datasets: Datasets, predictions: list[Record]) -> dict[Part, Predicted]:
+    """MMDetection's data samples, as dicts, without the images' ids.
+
+    An image that stands in for an unusable one (``feed.on_bad_sample``) is judged once.
+    """
+    predicted: dict[Part, Predicted] = {part: {} for part in datasets.parts}
     for arrays in map(arrays_of, predictions):
         ends = np.cumsum(arrays["counts"])
-        for row, end in enumerate(ends):
-            part = slice(int(end - arrays["counts"][row]), int(end))
-            yield {
-                "img_id": int(arrays["image_ids"][row]),
+        for row, (part, index) in enumerate(datasets.located(arrays["image_ids"])):
+            own = slice(int(ends[row] - arrays["counts"][row]), int(ends[row]))
+            sample = {
                 "ori_shape": tuple(int(n) for n in arrays["original_shapes"][row]),
                 "pred_instances": {
-                    "bboxes": torch.tensor(arrays["boxes"][part]),
-                    "scores": torch.tensor(arrays["scores"][part]),
-                    "labels": torch.tensor(arrays["labels"][part], dtype=torch.int64),
+                    "bboxes": torch.tensor(arrays["boxes"][own]),
+                    "scores": torch.tensor(arrays["scores"][own]),
+                    "labels": torch.tensor(arrays["labels"][own], dtype=torch.int64),
                 },
             }
+            predicted[part].setdefault(index, sample)
+    return predicted

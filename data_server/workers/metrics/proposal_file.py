@@ -42,8 +42,7 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
             last = first + len(arrays["counts"])
             if last > len(images):
                 raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(images)}")
-            expected = [part.stream_id(index, index) for index in range(first, last)]
-            own = arrays["image_ids"] == expected
+            own = arrays["image_ids"] == datasets.image_ids[first:last]
             rows = np.column_stack([arrays["boxes"], arrays["scores"]])
             writer.append(first, np.where(own, arrays["counts"], 0), rows[np.repeat(own, arrays["counts"])])
             first = last

@@ -120,6 +120,7 @@ def test_class_agnostic_data_sets_have_one_label_and_count_every_category(cluste
 
 
 def test_every_data_set_of_several_has_its_own_number_and_classes(cluster, photos):
+    """And its images have ids that those of no other have, though they are the same file's."""
     part = config_of(photos, "val")["dataset"]
     both = {**config_of(photos, "val", batch_size=24)}
     other = {**part, "metainfo": {"classes": ["shoe", "cup"]}}
@@ -128,7 +129,7 @@ def test_every_data_set_of_several_has_its_own_number_and_classes(cluster, photo
     assert client.welcome.classes == [["cup", "lamp", "shoe"], ["cup", "shoe"]] and client.welcome.images == 2 * IMAGES
     arrays = client.next().arrays
     assert arrays["dataset_ids"].tolist() == [0] * IMAGES + [1] * IMAGES
-    assert arrays["image_ids"].tolist() == list(range(100, 112)) * 2
+    assert arrays["image_ids"].tolist() == list(range(2 * IMAGES))
 
 
 def test_labels_follow_the_annotation_files_list_of_categories_and_so_do_the_names(cluster, photos, tmp_path):

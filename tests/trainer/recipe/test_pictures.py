@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared.errors import UserError
@@ -58,3 +60,31 @@ def test_annotations_with_crowds_only_judge_nothing(step: Step, tmp_path: Path) 
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"annotations": [one | {"iscrowd": 1} for one in content["annotations"]]}))
     assert [gallery.pictures for gallery in pictures(step, tmp_path / "both")] == [[], []]
+
+
+@pytest.mark.parametrize("rename", [lambda k: f"img_{k}", lambda k: str(IMAGES - 1 - k), lambda k: -k])
+@pytest.mark.parametrize("indices", [None, 5, [0, 1, 2, 4, 5]])
+def test_pictures_are_the_same_whatever_images_are_called(
+    step: Step, tmp_path: Path, rename: Callable[[int], object], indices: int | list[int] | None
+) -> None:
+    """Predictions then say which place an image has among those that were judged."""
+    if indices is not None:
+        step.config.val_dataloader.dataset.indices = indices
+    judged = list(range(IMAGES))[:indices] if not isinstance(indices, list) else indices
+    kept = tmp_path / "both" / "predictions_val.npz"
+    with np.load(kept) as file:
+        arrays = {name: file[name] for name in file}
+    rows = np.repeat(np.isin(np.arange(IMAGES), judged), 2)
+    arrays = {name: array[rows if len(array) == len(rows) else judged] for name, array in arrays.items()}
+    np.savez(kept, **arrays)
+    before = [[(one.title, one.note) for one in gallery.pictures] for gallery in pictures(step, tmp_path / "both")]
+    np.savez(kept, **arrays | {"image_ids": np.arange(len(judged))})
+    path = tmp_path / "data" / "val.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["id"] = rename(image["id"] - 100)
+    for one in content["annotations"]:
+        one["image_id"] = rename(one["image_id"] - 100)
+    path.write_text(json.dumps(content))
+    after = [[(one.title, one.note) for one in gallery.pictures] for gallery in pictures(step, tmp_path / "both")]
+    assert after == before and before[0]

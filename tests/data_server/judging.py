@@ -1,0 +1,81 @@
+"""The data server's metrics over made-up detections, in this process, and MMDetection's own over the same."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import METRICS
+from mmengine.config import ConfigDict
+
+from data_server.datasets import samples
+from data_server.datasets.parts import Datasets, Part
+from data_server.workers import evaluator
+from shared.data_part import from_plain
+from shared.layout import Layout
+
+
+def built(config: dict[str, Any]) -> Datasets:
+    """The data sets of a data part."""
+    with contextlib.redirect_stdout(None):  # pycocotools chats
+        return Datasets(from_plain(config))
+
+
+def detections(part: Part, index: int, perfect: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and labels in image `index` of a data set: what is there, or (a function of `index`) not quite."""
+    own = [one for one in part.dataset.get_data_info(index)["instances"] if not one["ignore_flag"]]
+    boxes = np.array([one["bbox"] for one in own], np.float32).reshape(-1, 4)
+    labels = np.array([0 if part.class_agnostic else one["bbox_label"] for one in own], np.int32)
+    if perfect:
+        return boxes, np.full(len(own), 0.9, np.float32), labels
+    random = np.random.default_rng(index)
+    labels = np.where(random.random(len(labels)) < 0.8, labels, random.integers(0, len(part.classes), len(labels)))
+    moved = boxes + random.normal(0, 2, boxes.shape).astype(np.float32)
+    return moved, random.uniform(0.05, 0.95, len(own)).astype(np.float32), labels.astype(np.int32)
+
+
+def judge(datasets: Datasets, metrics: list[dict[str, Any]], perfect: bool) -> dict[str, float]:
+    """Metrics of `detections` in all images, which are called as batches call them."""
+    made = [samples.load(datasets, index, 0) for index in range(len(datasets))]
+    found = [detections(*datasets.locate(index), perfect) for index in range(len(datasets))]
+    boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    arrays = {
+        "image_ids": np.array([one.image_id for one in made], np.int64),
+        "counts": np.array([len(one[1]) for one in found], np.int32),
+        "original_shapes": np.array([one.original_shape for one in made], np.int32),
+        "boxes": boxes,
+        "scores": scores,
+        "labels": labels,
+    }
+    layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+    payload = np.zeros(layout.nbytes, np.uint8)
+    for name, view in layout.views(payload).items():
+        view[:] = arrays[name]
+    with contextlib.redirect_stdout(None):
+        return evaluator.evaluate(datasets, metrics, [(layout.wire, payload.tobytes())])
+
+
+def mmdetections(part: Part, metric: dict[str, Any], perfect: bool) -> dict[str, float]:
+    """What MMDetection's own metric says of `detections` in one data set."""
+    with contextlib.redirect_stdout(None):
+        own = METRICS.build(ConfigDict(metric))
+        own.dataset_meta = part.dataset.metainfo
+        for index in range(len(part.dataset)):
+            info = part.dataset.get_data_info(index)
+            boxes, scores, labels = map(torch.tensor, detections(part, index, perfect))
+            instances = {"bboxes": boxes, "scores": scores, "labels": labels.long()}
+            shape = info["height"], info["width"]
+            truth = {
+                kind: {
+                    "bboxes": torch.tensor([one["bbox"] for one in ones], dtype=torch.float32).reshape(-1, 4),
+                    "labels": torch.tensor([one["bbox_label"] for one in ones], dtype=torch.int64),
+                }
+                for kind, ones in (
+                    ("gt_instances", [one for one in info["instances"] if not one["ignore_flag"]]),
+                    ("ignored_instances", [one for one in info["instances"] if one["ignore_flag"]]),
+                )
+            }
+            own.process({}, [{"img_id": info["img_id"], "ori_shape": shape, "pred_instances": instances, **truth}])
+        return {name: float(value) for name, value in own.evaluate(len(part.dataset)).items()}

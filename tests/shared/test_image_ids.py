@@ -1,0 +1,20 @@
+"""Images keep the annotations' ids where these can travel and tell images apart; else all of a stream get places."""
+
+import pytest
+
+from shared.image_ids import stream_ids
+
+
+def test_integers_stay_what_they_are():
+    assert stream_ids([7, 0, (1 << 63) - 1]).tolist() == [7, 0, (1 << 63) - 1]
+
+
+@pytest.mark.parametrize("odd", ["8", "a", "007", -1, 1 << 63, 8.0, None, True, 7])
+def test_one_id_that_is_none_gives_every_image_its_place(odd):
+    assert stream_ids([7, odd, 3]).tolist() == [0, 1, 2]
+
+
+def test_ids_must_differ_within_a_group_alone():
+    assert stream_ids([3, 1], [3]).tolist() == [3, 1, 3]
+    assert stream_ids([3, 1], [3, 3]).tolist() == [0, 1, 2, 3]
+    assert stream_ids([3, "1"], [3]).tolist() == [0, 1, 2]
