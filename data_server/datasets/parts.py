@@ -182,8 +182,8 @@ class Datasets:
                 digest.update(part.proposals.fingerprint)
         self.fingerprint = digest.hexdigest()
         # Predictions carry no dataset_ids, so what is judged needs ids that no two images of the stream share.
-        ends = self._ends[:-1] if training else []
-        self.image_ids = stream_ids(*(some.tolist() for some in np.split(np.array(identities, object), ends)))
+        groups = np.split(np.array(identities, object), self._ends[:-1]) if training else [np.array(identities, object)]
+        self.image_ids = stream_ids(*(group.tolist() for group in groups))
 
     def located(self, image_ids: np.ndarray) -> list[tuple[Part, int]]:
         """The data set, and the index there, of each image that batches call so; not for training.

@@ -45,6 +45,7 @@ def evaluate(datasets: Datasets, config: dict[str, Any], predictions: list[Recor
         UserError: MMDetection has no metric of this type, or it fits none of the data sets.
     """
     predicted = _by_data_set(datasets, predictions)
+    metrics: list[dict[str, Any] | None]
     if config["type"].removeprefix("mmdet.") == _OF_SEVERAL:
         metrics, names = _metric_for_each(config, len(predicted))
     elif len(predicted) == 1:
@@ -65,7 +66,7 @@ def evaluate(datasets: Datasets, config: dict[str, Any], predictions: list[Recor
     return values
 
 
-def _metric_for_each(config: dict[str, Any], data_sets: int) -> tuple[list[dict[str, Any]], list[str]]:
+def _metric_for_each(config: dict[str, Any], data_sets: int) -> tuple[list[dict[str, Any] | None], list[str]]:
     """The metrics of a ``MultiDatasetsEvaluator`` and what their data sets are called."""
     check_keys(_OF_SEVERAL, config, ("type", "metrics", "dataset_prefixes", "_scope_"))
     metrics, names = config.get("metrics") or [], list(config.get("dataset_prefixes") or ())
