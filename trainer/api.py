@@ -30,8 +30,8 @@ from shared.config import check, load_config, section
 from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn
-from trainer.feed import images
-from trainer.feed.images import Pipeline
+from trainer.feed import pipeline
+from trainer.feed.pipeline import Pipeline
 from trainer.models import Detections, build_detector
 from trainer.models.detectors.fast_rcnn import FastRCNN
 from trainer.vocabulary import embeddings as vocabulary
@@ -62,7 +62,7 @@ class Detector:
     """A detector with its weights and its vocabulary.
 
     Args:
-        config: a config file, or a Config. Its test pipeline says how images are resized.
+        config: a config file, or a Config. Its test pipeline says how images are read and resized.
         checkpoint: weights, of any of the kinds that ``--checkpoint`` takes.
         vocabulary: the names to detect, in place of the config's vocabulary: ``.npy`` files of text embeddings,
             each with its names beside it (`trainer.vocabulary.embeddings`), single names, or both; a NamedEmbeddings;
@@ -100,6 +100,20 @@ class Detector:
         if proposals is not None and not needs:
             raise UserError(f"config {self._stage.title}: this detector finds boxes itself; give it no proposals")
         self._proposer = _Stage(*proposals, None, (), say) if proposals is not None else None
+        if self._proposer is not None and self._proposer.pipeline.read != self._stage.pipeline.read:
+            raise UserError(
+                f"configs {self._stage.title} and {self._proposer.title} read images in different ways: "
+                f"{self._stage.pipeline.read} and {self._proposer.pipeline.read}; give LoadImageFromFile of both test "
+                "pipelines the same settings"
+            )
+
+    def read(self, path: PathLike) -> np.ndarray:
+        """An image file as u8 (H,W,3) BGR, as the config's test pipeline reads it; boxes are in its pixels.
+
+        Raises:
+            UserError: the file is no image (`trainer.feed.loader.BadImage`).
+        """
+        return self._stage.pipeline.read(path)
 
     def detect(self, image: PathLike | np.ndarray) -> Found:
         """Finds what is in an image.
@@ -109,13 +123,13 @@ class Detector:
                 ``numpy.asarray(image)[..., ::-1]``).
 
         Raises:
-            UserError: the file is no image (`trainer.feed.images.BadImage`), or the array is of another kind.
+            UserError: the file is no image (`trainer.feed.loader.BadImage`), or the array is of another kind.
         """
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
                 raise UserError(f"image: expected a uint8 array (H, W, 3) in BGR, found {image.dtype} {image.shape}")
         else:
-            image = images.read(image)
+            image = self.read(image)
         proposals = None if self._proposer is None else self._proposer.detect(image)
         found = self._stage.detect(image, proposals)
         return Found(found.boxes, found.scores, np.array(self.names, dtype=np.str_)[found.labels])
@@ -137,10 +151,10 @@ class _Stage:
         else:
             config = load_config(os.fspath(config))
         self.title = repr(config.filename)
-        self.pipeline: Pipeline = images.pipeline_of(config)
+        self.pipeline: Pipeline = pipeline.pipeline_of(config)
         model = section(config, "model").to_dict()
         if chosen is None:
-            classes = images.dataset_of(config).get("metainfo", {}).get("classes", ())
+            classes = pipeline.dataset_of(config).get("metainfo", {}).get("classes", ())
             self.names = vocabulary.of_config(model, classes)
         else:
             if not isinstance(chosen, NamedEmbeddings):

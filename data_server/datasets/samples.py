@@ -10,16 +10,14 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_server.datasets import proposals
+from data_server.datasets import pictures, proposals
 from data_server.datasets.parts import Datasets, Part
-from data_server.files.image import damage
-from shared.errors import UserError, described
+from shared.errors import UserError
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
 _CARRIED_META = {
@@ -34,8 +32,6 @@ _CARRIED_META = {
     "sample_idx",
 }
 _NOT_CARRIED = {"gt_masks": "with_mask=False", "gt_seg_map": "with_seg=False"}
-_TAIL_BYTES = 2
-_JPEG_END = b"\xff\xd9"
 
 
 class BadSample(Exception):
@@ -89,19 +85,15 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
             results = part.results(place, begins)
     except Exception as error:
         path = part.image_path(part.in_hand)
-        raise BadSample(f"image {path!r}: {_reason(path, error)}") from None
-    _check_complete(results.get("img_path"))
+        raise BadSample(f"image {path!r}: {pictures.reason(path, error)}") from None
+    if fault := pictures.fault(results.get("img_path")):
+        raise BadSample(f"image {results['img_path']!r}: {fault}")
     _check_carried(results, part.pack.meta_keys)
     return _sample(results, part, int(datasets.image_ids[index - place + part.in_hand]))
 
 
 def _sample(results: dict[str, Any], part: Part, image_id: int) -> Sample:
-    image = results["img"]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(
-            f"the pipeline yields images of dtype {image.dtype} and shape {image.shape}; expected uint8 (h, w, 3): "
-            "leave normalising to model.data_preprocessor"
-        )
+    image = pictures.as_bytes(results["img"], results, part, part.in_hand)
     boxes = results.get("gt_bboxes")
     boxes = np.zeros((0, 4), np.float32) if boxes is None else np.asarray(getattr(boxes, "tensor", boxes), np.float32)
     count = len(boxes)
@@ -139,26 +131,3 @@ def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
                 f"PackDetInputs.meta_keys names {key!r}, which is not carried; "
                 f"known are: {', '.join(sorted(_CARRIED_META))}"
             )
-
-
-def _reason(path: str, error: Exception) -> str:
-    if not Path(path).exists():
-        return "no such file"
-    return damage(path) or f"the pipeline fails on it: {described(error)}"
-
-
-def _check_complete(path: str | None) -> None:
-    """OpenCV 4.10 decodes a truncated JPEG into a half-grey picture without an error, so the file's end is looked at.
-
-    Raises:
-        BadSample: the JPEG's data ends early.
-    """
-    if path is None or not path.lower().endswith((".jpg", ".jpeg")):
-        return
-    with open(path, "rb") as file:
-        file.seek(-_TAIL_BYTES, 2)
-        if file.read() == _JPEG_END:
-            return
-    # Some cameras append bytes after the end marker: only a full decode distinguishes those files from truncated ones.
-    if fault := damage(path):
-        raise BadSample(f"image {path!r}: {fault}")

@@ -8,12 +8,23 @@ from shared.errors import described
 
 
 def damage(path: str) -> str | None:
-    """Why a file cannot be decoded to its end; None for a good image."""
+    """Why a file cannot be decoded to its end; None for a good image, and for one too large for Pillow."""
     try:
         with Image.open(path) as image:
             image.load()
     except UnidentifiedImageError:
         return "not an image"
+    except Image.DecompressionBombError:
+        return None
     except Exception as error:
         return f"truncated or damaged: {described(error)}"
     return None
+
+
+def kind(path: str) -> str | None:
+    """The format of an image file and its colours, such as ``GIF of mode P``; None where Pillow does not know it."""
+    try:
+        with Image.open(path) as image:
+            return f"{image.format} of mode {image.mode}"
+    except Exception:
+        return None

@@ -18,7 +18,8 @@ from tests.trainer.detectors import NAMES, write_clip, write_stage_1, write_tabl
 from trainer.api import Detector, Found
 from trainer.device import jit_kernel_count, jt, var
 from trainer.feed.feed import Feed
-from trainer.feed.images import BadImage, pipeline_of, read
+from trainer.feed.loader import BadImage, Loader
+from trainer.feed.pipeline import pipeline_of
 from trainer.models import build_detector
 from trainer.vocabulary.embeddings import load
 from trainer.weights import pretrained
@@ -91,14 +92,14 @@ def test_a_file_and_its_pixels_in_bgr_are_the_same_image(stage_1, photos: Path) 
 def test_end_to_end_names_its_boxes(end_to_end, photos: Path) -> None:
     detector = Detector(*end_to_end)
     assert detector.names == NAMES
-    image = read(photos / "images" / "00.jpg")
+    image = Loader()(photos / "images" / "00.jpg")
     found = detector.detect(image)
     assert_well_formed(found, image)
     assert len(set(found.names)) > 3
 
 
 def test_some_of_the_trained_names_are_found_as_among_all_of_them(end_to_end, photos: Path) -> None:
-    image = read(photos / "images" / "00.jpg")
+    image = Loader()(photos / "images" / "00.jpg")
     everything = Detector(*end_to_end).detect(image)
     some = Detector(*end_to_end, ["red STAR", "thing 3"])
     assert some.names == ["red STAR", "thing 3"]
@@ -108,7 +109,7 @@ def test_some_of_the_trained_names_are_found_as_among_all_of_them(end_to_end, ph
 
 
 def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photos: Path, folder: Path) -> None:
-    image = read(photos / "images" / "00.jpg")
+    image = Loader()(photos / "images" / "00.jpg")
     table = write_table(folder, "many", [f"kind {number}" for number in range(40)], seed=5)
     many = Detector(*end_to_end, table)
     assert many.names == load(table).names
@@ -133,7 +134,7 @@ def test_the_vocabulary_that_a_config_was_trained_with_is_not_needed_beside_anot
 
 
 def test_stage_2_classifies_what_stage_1_proposes(stage_1, stage_2, photos: Path) -> None:
-    image = read(photos / "images" / "06.jpg")
+    image = Loader()(photos / "images" / "06.jpg")
     found = Detector(*stage_2, proposals=stage_1).detect(image)
     assert_well_formed(found, image)
 

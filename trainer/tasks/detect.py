@@ -35,7 +35,6 @@ from trainer.tasks import Request, add_checkpoint, add_drawing
 
 if TYPE_CHECKING:
     from trainer.api import Found
-    from trainer.feed.images import BadImage
 
 NEEDS_SERVER = False
 
@@ -79,6 +78,7 @@ def run(request: Request) -> int:
     """
     from trainer.api import Detector
     from trainer.feed import images
+    from trainer.feed.loader import BadImage
     from trainer.reporting.picture_folder import FOLDER, Pictures
     from trainer.weights import checkpoint
 
@@ -100,17 +100,18 @@ def run(request: Request) -> int:
     try:
         for path in tqdm(paths, unit="image", file=sys.stderr, disable=None):
             try:
-                image = images.read(path)
-            except images.BadImage as error:
+                image = detector.read(path)
+                one = above(detector.detect(image), options.score_threshold or 0.0)
+            except BadImage as error:
+                reason = str(error) if repr(str(path)) in str(error) else f"image {str(path)!r}: {error}"
                 if stops:
-                    raise images.BadImage(
-                        f"{error} (--cfg-options feed.on_bad_sample=replace would skip it); what was found in "
+                    raise BadImage(
+                        f"{reason} (--cfg-options feed.on_bad_sample=replace would skip it); what was found in "
                         f"{len(found.images)} images before it is in {out}"
                     ) from None
-                say(f"skipped: {error}")
-                found.skip(path, error)
+                say(f"skipped: {reason}")
+                found.skip(path, reason)
                 continue
-            one = above(detector.detect(image), options.score_threshold or 0.0)
             found.add(path, image, one)
             if pictures is not None:
                 pictures.add(path.stem, image, one.boxes, one.names.tolist(), one.scores)
@@ -160,8 +161,8 @@ class Findings:
                 }
             )
 
-    def skip(self, path: Path, error: BadImage) -> None:
-        self.skipped.append({"file_name": str(path), "reason": str(error)})
+    def skip(self, path: Path, reason: str) -> None:
+        self.skipped.append({"file_name": str(path), "reason": reason})
 
     def write(self, out: Path) -> None:
         """Writes the file.

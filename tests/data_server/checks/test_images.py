@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
 from data_server.checks.findings import Findings
@@ -22,9 +25,11 @@ def images(tmp_path: Path) -> list[ImageRecord]:
     return records
 
 
-def check(images: list[ImageRecord], decode: int | None = None) -> tuple[int, list[str]]:
+def check(images: list[ImageRecord], decode: int | None = None, **loader: str) -> tuple[int, list[str]]:
     found = Findings()
-    return look_at(images, decode, found), [str(finding) for finding in found]
+    load = LoadImageFromFile(**loader)
+    decoded = look_at(images, lambda place: load({"img_path": images[place][0]})["img"], decode, found)
+    return decoded, [str(finding) for finding in found]
 
 
 def test_sound_images_are_decoded_as_many_as_asked_for(images: list[ImageRecord]) -> None:
@@ -64,8 +69,45 @@ def test_an_image_of_another_size_than_annotated_is_found(images: list[ImageReco
 
 
 def test_a_turned_photograph_has_the_size_that_opencv_shows(images: list[ImageRecord]) -> None:
+    """And as the pipeline's loader sees it: Pillow turns WebP, TIFF and PNG, too."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (40, 30)).save(images[2][0], exif=exif)
-    images[2] = (images[2][0], 30, 40)
-    assert check(images)[1] == []
+    for place, suffix in enumerate(("jpg", "webp", "tif", "png")):
+        path = Path(images[place][0]).with_suffix(f".{suffix}")
+        Image.new("RGB", (40, 30)).save(path, exif=exif)
+        for loader in ({}, {"imdecode_backend": "pillow"}, {"color_type": "color_ignore_orientation"}):
+            height, width = LoadImageFromFile(**loader)({"img_path": str(path)})["img_shape"]
+            assert check([(str(path), width, height)], **loader) == (1, [])
+            assert "another size" in check([(str(path), height, width)], **loader)[1][0]
+    assert "another size" in check([(images[0][0], 40, 30)])[1][0]
+    assert check([(images[0][0], 40, 30)], color_type="color_ignore_orientation") == (1, [])
+
+
+@pytest.mark.parametrize("suffix", ["gif", "avif", "tif"])
+def test_a_format_that_training_cannot_read_is_found(suffix: str, images: list[ImageRecord]) -> None:
+    path = Path(images[0][0]).with_suffix(f".{suffix}")
+    if suffix == "tif":
+        Image.fromarray(np.zeros((30, 40), np.float32)).save(path)
+    else:
+        frames = [Image.new("RGB", (40, 30), (number, 0, 0)) for number in range(3)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    read = cv2.imread(str(path)) is not None
+    (line,) = check([(str(path), 40, 30)])[1] or [""]
+    assert read or (f"ERROR   1 image files that cannot be read: {path} (a " in line and "convert it to PNG" in line)
+    if suffix != "tif":
+        assert check([(str(path), 40, 30)], imdecode_backend="pillow") == (1, [])
+
+
+def test_pictures_without_three_channels_of_bytes_are_found(images: list[ImageRecord]) -> None:
+    assert "expected three channels" in check(images[:1], color_type="grayscale")[1][0]
+    path = Path(images[0][0]).with_suffix(".png")
+    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint16))
+    assert "uint16" in check([(str(path), 40, 30)], color_type="unchanged")[1][0]
+
+
+def test_a_panorama_that_training_reads_is_accepted(images: list[ImageRecord]) -> None:
+    path = Path(images[0][0])
+    cv2.imwrite(str(path), np.zeros((9500, 20000, 3), np.uint8))
+    assert check([(str(path), 20000, 9500)]) == (1, [])
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert check([(str(path), 20000, 9500)]) == (1, [])

@@ -108,6 +108,27 @@ def test_the_records_of_an_image_are_those_of_mmdetection(pairs):
     assert {tuple(ours["original_shapes"]) == HIGH for ours, _ in pairs} == {True, False}
 
 
+PHOTOMETRIC = {"type": "PhotoMetricDistortion", "contrast_range": (0.4, 1.9)}
+
+
+@pytest.mark.parametrize("loader", [{}, {"to_float32": True}], ids=["bytes", "to_float32"])
+@pytest.mark.parametrize("distorted", [(), (PHOTOMETRIC,)], ids=["plain", "distorted"])
+def test_floats_are_those_of_mmdetection_rounded_and_cut(loader, distorted, cluster, photos, tmp_path):
+    load = {**TRAIN_PIPELINE[0], **loader}
+    config = config_of(photos, batch_size=1, pipeline=(load, TRAIN_PIPELINE[1], *distorted, *TRAIN_PIPELINE[2:]))
+    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY], np.uint8)
+    beyond = fractions = 0
+    for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, STEPS, tmp_path):
+        height, width = theirs["image"].shape[:2]
+        expected = np.clip(theirs["image"].astype(np.float64), 0, 255)
+        assert abs(ours["images"][:height, :width] - expected).max() <= 0.5
+        np.testing.assert_array_equal(ours["images"][:height, :width], np.rint(expected))
+        np.testing.assert_array_equal(ours["boxes"][: ours["box_counts"]], theirs["boxes"])
+        beyond += int((theirs["image"] > 255).sum())
+        fractions += int((theirs["image"] % 1 != 0).sum())
+    assert bool(beyond) == bool(distorted) and bool(fractions) == bool(distorted or loader)
+
+
 def one_of(cluster, config):
     lease = cluster.open(config).next()
     return {name: array.copy() for name, array in lease.arrays.items()}

@@ -20,7 +20,7 @@ from shared.errors import UserError
 from tests.cluster import ROOT
 from tests.trainer.detectors import NAMES, write_clip, write_stage_1, write_table
 from trainer.api import Detector
-from trainer.feed.images import BadImage
+from trainer.feed.loader import BadImage
 from trainer.reporting.drawing import colour_of
 from trainer.tasks import Request, detect
 

@@ -1,0 +1,92 @@
+"""The pictures of a data set: decoded by its own pipeline, and turned into the bytes of a batch.
+
+Bytes stay as they are. Floats of 0..255, which `LoadImageFromFile(to_float32=True)` and `PhotoMetricDistortion` make,
+are rounded (`shared.pictures.rounded`); floats that are something else, such as normalised ones, are refused.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_server.files.image import damage, kind
+from shared.errors import UserError, described
+from shared.pictures import cut_short, rounded
+
+if TYPE_CHECKING:
+    from data_server.datasets.parts import Part
+
+_BRIGHTEST = 4 * 255  # of colours that a distortion has made brighter; those of 16 bits are far beyond
+_DARK = 8.0  # colours of a picture that is black to the eye, or that has been scaled
+_UNREAD = "failed to load image"  # MMCV's words for what OpenCV gives nothing for
+
+
+def decoded(part: Part, index: int) -> np.ndarray:
+    """Image `index` as the pipeline loads it, before anything is done to it. Raises what the pipeline raises."""
+    results = copy.deepcopy(part.dataset.get_data_info(index))
+    pipeline = part.dataset.pipeline
+    for transform in getattr(pipeline, "transforms", pipeline):
+        results = transform(results)
+        if results.get("img") is not None:
+            break
+    image: np.ndarray = results["img"]
+    return image
+
+
+def reason(path: str, error: Exception) -> str:
+    """Why a pipeline that ended in `error` cannot use a file."""
+    if not Path(path).exists():
+        return "no such file"
+    if fault := damage(path):
+        return fault
+    if _UNREAD in str(error) and (format := kind(path)):
+        return f"a {format} that the pipeline's LoadImageFromFile does not read; convert it to PNG or JPEG"
+    return f"the pipeline fails on it: {described(error)}"
+
+
+def fault(path: str | None) -> str | None:
+    """What is wrong with a file that was decoded without an error: a JPEG that is cut short. None: nothing, or the
+    picture is from no file of this machine."""
+    try:
+        return cut_short(path) if path is not None else None
+    except OSError:
+        return None
+
+
+def as_bytes(image: np.ndarray, results: dict[str, Any], part: Part, index: int) -> np.ndarray:
+    """A picture as u8 (h,w,3).
+
+    Args:
+        image: what the pipeline yields.
+        results: all that it yields.
+        part, index: whose it is.
+
+    Raises:
+        UserError: it is none, or its numbers are not colours of 0..255.
+    """
+    if "img_norm_cfg" in results:
+        raise UserError(
+            "the pipeline has a Normalize; expected colours of 0..255: take it out and set mean and std of "
+            "model.data_preprocessor"
+        )
+    if image.dtype.kind == "f":
+        least, most, mean = float(image.min()), float(image.max()), float(image.mean())
+        if not (least >= -_BRIGHTEST and most <= _BRIGHTEST) or (
+            (mean < 0 or most <= _DARK) and not _is_dark(decoded(part, index))
+        ):
+            raise UserError(
+                f"the pipeline yields floats from {least:g} to {most:g}; expected colours of 0..255: take the "
+                "transform that scales or normalises out of it and set mean and std of model.data_preprocessor"
+            )
+    try:
+        return rounded(image)
+    except UserError as error:
+        raise UserError(f"the pipeline yields {error}") from None
+
+
+def _is_dark(image: np.ndarray) -> bool:
+    """Whether a picture as it was loaded is a dark one of whole colours."""
+    return bool(image.mean() < 4 * _DARK and (image == np.rint(image)).all())
