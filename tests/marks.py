@@ -1,4 +1,4 @@
-"""Which marks a test has because of what it uses; `slow` alone is set by hand, on what takes ten seconds or more."""
+"""Which marks a test has because of what it uses; `slow` alone is set by hand, on what takes five seconds or so."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ def test_every_command_is_in_the_help_text_with_one_sentence(help_text, name):
     assert 20 < len(line) <= 120 and len(line.split()) > 3
 
 
+@pytest.mark.slow
 def test_every_command_has_help_of_its_own():
     script = (
         "import sys; from data_server.__main__ import main\n"

@@ -97,6 +97,7 @@ def walked(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_step_leaves_what_the_guide_says(walked: Path) -> None:
     own = walked / "work_dirs" / "own"
     assert (own / "stage_1" / "contact_sheet.png").exists() and list(
@@ -108,11 +109,13 @@ def test_every_step_leaves_what_the_guide_says(walked: Path) -> None:
     assert len(list((own / "stage_2" / "drawn" / "val").iterdir())) > 1
 
 
+@pytest.mark.slow
 def test_other_names_are_detected_without_training(walked: Path) -> None:
     found = json.loads((walked / "work_dirs" / "others.json").read_text())
     assert [one["name"] for one in found["categories"]] == ["dog", "traffic light"]
 
 
+@pytest.mark.slow
 def test_the_recipe_does_the_steps_in_one(walked: Path) -> None:
     assert "my detector, calibrated" in run(RECIPE, walked)
     assert (walked / "work_dirs" / "recipe" / "report.html").exists()

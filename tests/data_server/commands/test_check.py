@@ -14,6 +14,8 @@ from shared.embeddings import names_file
 from tests.cluster import ROOT
 from tests.photos import CLASSES, annotations_of, draw, write_annotations
 
+pytestmark = pytest.mark.slow  # each imports MMDetection in a process of its own
+
 CONFIG = """
 data_root = '{root}'
 train_pipeline = [

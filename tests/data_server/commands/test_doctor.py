@@ -25,6 +25,7 @@ def here() -> tuple[int, Verdicts]:
     return done.returncode, {line[NAME].strip(): (line[:8].strip(), line[NAME.stop + 1 :]) for line in lines}
 
 
+@pytest.mark.slow
 def test_a_machine_that_runs_these_tests_has_no_fault_and_every_check_says_one_line(here: tuple[int, Verdicts]) -> None:
     code, verdicts = here
     assert code == 0
@@ -33,6 +34,7 @@ def test_a_machine_that_runs_these_tests_has_no_fault_and_every_check_says_one_l
     assert all(text for _, text in verdicts.values())
 
 
+@pytest.mark.slow
 def test_torch_is_imported_in_a_process_of_its_own(here: tuple[int, Verdicts]) -> None:
     assert "torch and MMDetection were imported in" in here[1]["worker imports"][1]
     code = (
