@@ -17,6 +17,7 @@ WINDOW = 50  # steps over which memory is averaged: what oneDNN works in comes a
 GROWTH = 1.02  # of resident memory, from the window behind SETTLED to the last one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stage_1", "partitioned"])
 def test_three_hundred_steps_of_changing_sizes_leave_nothing_behind(kind: str) -> None:
     command = [sys.executable, "-m", "tests.trainer.long_training", kind, str(STEPS)]

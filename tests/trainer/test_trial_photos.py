@@ -20,9 +20,12 @@ from tests.trainer.runs import DEADLINE, ROOT
 
 DATA = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data"))
 PHOTOS, EMBEDDINGS = DATA / "coco_photos", DATA / "text_embeddings"
-pytestmark = pytest.mark.skipif(
-    not (PHOTOS.exists() and EMBEDDINGS.exists()), reason=f"no photographs or embeddings in {DATA}; set DATA_DIR"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (PHOTOS.exists() and EMBEDDINGS.exists()), reason=f"no photographs or embeddings in {DATA}; set DATA_DIR"
+    ),
+]
 FILES = {"coco": "coco_clip_a+cname_rn50_manyprompt.npy", "objects365": "objects365_clip_a+cname_rn50_manyprompt.npy"}
 NAMES = "class_names_in_row_order.json"
 
