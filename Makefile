@@ -26,7 +26,7 @@ demo-controls: $(READY) data/demo/scenes.json
 
 # Everything that is not marked as needing Jittor, a data server or photographs, or as slow.
 quick: $(READY)
-	$(RUN) -m pytest -m 'not (slow or jittor or server or photos or docker or chaos)'
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos)'
 
 # Half of the tests' time is waiting, for processes that start or were killed. So two files run at a time.
 test: $(READY)

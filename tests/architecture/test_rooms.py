@@ -33,3 +33,8 @@ def public_modules(folder):
 @pytest.mark.parametrize("command", public_modules("data_server/commands"))
 def test_every_command_of_the_data_server_is_documented(command):
     assert documented(rf"python -m data_server {command.replace('_', '-')}\b")
+
+
+@pytest.mark.parametrize("task", public_modules("trainer/tasks"))
+def test_every_task_of_the_trainer_is_documented(task):
+    assert documented(rf"python -m trainer {task}\b")
