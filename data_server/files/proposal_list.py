@@ -16,21 +16,22 @@ import numpy as np
 from shared import pickles
 from shared.errors import UserError
 from shared.files import whole
-from shared.pickles import Call
 
 _FLOATS = ("f2", "f4", "f8")
 _ORDERS = ("<", ">", "=", "|")
+_SHOWN = 20  # characters of a type in a message
+_MOST_NUMBERS = 4  # for each byte of a file: one array may stand for several images
 
 
 class _Dtype:
     """numpy.dtype('f4', ...) and the byte order that its state brings."""
 
-    def __init__(self, code: str) -> None:
-        self.text = code
+    def __init__(self, code: Any) -> None:
+        self.text = code if isinstance(code, str) else type(code).__name__
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if self.text not in _FLOATS or state[1] not in _ORDERS:
-            raise pickle.UnpicklingError(f"an array of {self.text!r}; expected floats")
+            raise pickle.UnpicklingError(f"an array of {self.text[:_SHOWN]!r}; expected floats")
         self.text = state[1] + self.text
 
 
@@ -45,31 +46,51 @@ class _Array:
         self._read(data, dtype, shape, "F" if fortran else "C")
 
     def _read(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> None:
-        self.numbers = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order).astype(np.float32)
+        self.numbers = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order)
 
-    @classmethod
-    def of_buffer(cls, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> _Array:
-        array = cls()
+
+class _Machine(pickles.Machine):
+    def _array(self, *_: Any) -> _Array:
+        return _Array()
+
+    def _array_of_buffer(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> _Array:
+        array = _Array()
         array._read(data, dtype, shape, order)
         return array
 
+    def _dtype(self, code: Any, *_: Any) -> _Dtype:
+        return _Dtype(code)
 
-def _encoded(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text as {encoding!r}")
-    return text.encode("latin1")
+    def _encoded(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError("text in another encoding than latin1")
+        self.spend(len(text))
+        return text.encode("latin1")
 
+    def _no_bytes(self) -> bytes:
+        return b""
 
-class _Unpickler(pickles.Unpickler):
-    ALLOWED: ClassVar = {
-        **{(f"numpy.{package}.multiarray", "_reconstruct"): Call(lambda *_: _Array()) for package in ("core", "_core")},
-        **{(f"numpy.{package}.numeric", "_frombuffer"): Call(_Array.of_buffer) for package in ("core", "_core")},
-        ("numpy", "ndarray"): "ndarray",
-        ("numpy", "dtype"): Call(lambda code, *_: _Dtype(code)),
-        ("_codecs", "encode"): Call(_encoded),
-        ("__builtin__", "bytes"): Call(lambda: b""),
+    def _not_called(self, *_: Any) -> Any:
+        raise pickle.UnpicklingError("an array without numbers")
+
+    MEANINGS: ClassVar = {
+        **dict.fromkeys(
+            [("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")], _array
+        ),
+        **dict.fromkeys(
+            [("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")], _array_of_buffer
+        ),
+        ("numpy", "ndarray"): _not_called,
+        ("numpy", "dtype"): _dtype,
+        ("_codecs", "encode"): _encoded,
+        ("__builtin__", "bytes"): _no_bytes,
     }
-    REFUSAL = "which a list of proposals does not need; refused, nothing was executed"
+
+    def unknown(self, named: pickles.Named) -> pickles.LeftOut:
+        raise UserError(
+            f"{self.where}: its pickle asks for {named}, which a list of proposals does not need; refused, nothing was "
+            "executed"
+        )
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -81,18 +102,21 @@ def read(path: Path) -> list[np.ndarray]:
     where = f"proposal file {str(path)!r}"
     try:
         with path.open("rb") as file:
-            content, _ = pickles.load(file, where, _Unpickler)
+            content, machine = pickles.load(file, where, _Machine)
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
     if not isinstance(content, list):
         raise UserError(f"{where}: it holds a {type(content).__name__}; expected a list with an array for each image")
+    numbers = sum(item.numbers.size for item in content if isinstance(item, _Array))
+    if numbers > _MOST_NUMBERS * machine.length:
+        raise UserError(f"{where}: its arrays have {numbers} numbers, in {machine.length} bytes; make the file again")
     return [_checked(item, f"{where}: entry {number}") for number, item in enumerate(content)]
 
 
 def _checked(item: Any, where: str) -> np.ndarray:
     if not isinstance(item, _Array):
         raise UserError(f"{where} is a {type(item).__name__}; expected an array (n, 5)")
-    rows = item.numbers
+    rows = item.numbers.astype(np.float32)
     if rows.size == 0:
         return np.zeros((0, 5), np.float32)
     if rows.ndim != 2 or rows.shape[1] not in (4, 5):

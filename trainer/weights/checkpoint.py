@@ -32,7 +32,7 @@ from shared.errors import UserError
 from shared.files import replace
 from trainer.device import jt, nn, var
 from trainer.weights.formats.file import is_safetensors
-from trainer.weights.names import describe_mismatch, is_bookkeeping
+from trainer.weights.names import check_finite, describe_mismatch, is_bookkeeping
 
 FORMAT_VERSION = "1"
 OPTIMIZER_PREFIX = "optimizer."
@@ -138,7 +138,8 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: HasState | None
     """Puts the checkpoint's arrays into the model and, where given, the optimizer; frozen parameters stay frozen.
 
     Raises:
-        UserError: names, dtypes or shapes differ; lists all (Jittor's own loading ignores them), changes nothing.
+        UserError: names, dtypes or shapes differ; lists all (Jittor's own loading ignores them), changes nothing. A
+            tensor is not finite; names the first one.
     """
     expected = {
         name: (str(parameter.dtype), tuple(parameter.shape))
@@ -149,7 +150,9 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: HasState | None
     mismatch = describe_mismatch(expected, weights)
     if mismatch:
         raise UserError(f"checkpoint {checkpoint.path} does not fit the model: {mismatch}")
+    check_finite(weights, f"checkpoint {checkpoint.path}")
     if optimizer is not None:
+        check_finite(checkpoint.optimizer, f"checkpoint {checkpoint.path}, the optimizer's state")
         optimizer.load_state_dict(checkpoint.optimizer)
     put(weights, model)
 

@@ -9,6 +9,10 @@ rest (`SOURCES`); a source is recognised by a prefix that only its names have::
     visual.*                          backbone.*                     backbone.*
     anything else                     anything else                  (not used: text encoder, teacher, RPN)
 
+What other programs wrap a model in stands before all names of a file, and is taken away (`WRAPPERS`): DataParallel's,
+Lightning's, torch.compile's, several of them as well. Where nothing fits with that, `outer` finds the prefix with which
+it would.
+
 Two kinds of buffers are ignored on either side, neither missing nor unexpected: ``num_batches_tracked``, a
 counter of batch norms that train, and ``zs_weights*``, the text embeddings: those of the config's vocabulary hold, and
 a file's never replace them, not even when their shapes agree.
@@ -16,11 +20,16 @@ a file's never replace them, not even when their shapes agree.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from shared.errors import UserError
+
+WRAPPERS = ("module.", "model.", "_orig_mod.")
+_COMPILED = "_orig_mod."  # before a compiled part's names as well, wherever that is
 _SHARED_HEAD = "roi_head.shared_head.layer4."
 _ATTENTION_POOL = "roi_head.bbox_head.attnpool."
 
@@ -75,6 +84,7 @@ def ours(arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
     Returns:
         the title of the one in `SOURCES`, or ``""`` where the names are ours already; and the weights.
     """
+    arrays = unwrapped(arrays)
     for source in SOURCES:
         if any(name.startswith(source.sign) for name in arrays):
             return source.title, {
@@ -83,6 +93,27 @@ def ours(arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
                 if (mapped := _renamed(name, source.renames)) is not None
             }
     return "", arrays
+
+
+def unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same weights under names without `WRAPPERS`."""
+    plain = {name.replace(_COMPILED, ""): array for name, array in arrays.items()}
+    if len(plain) == len(arrays):
+        arrays = plain
+    while wrapper := next((one for one in WRAPPERS if arrays and all(name.startswith(one) for name in arrays)), None):
+        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
+    return arrays
+
+
+def outer(found: Iterable[str], expected: Iterable[str]) -> list[str]:
+    """The prefixes, dots included, without which most of the names found are expected; several where they are equal."""
+    wanted = set(expected)
+    fitting: Counter[str] = Counter()
+    for name in found:
+        for end in (place + 1 for place, letter in enumerate(name) if letter == "."):
+            fitting[name[:end]] += name[end:] in wanted
+    most = max(fitting.values(), default=0)
+    return [prefix for prefix, count in fitting.items() if most and count == most]
 
 
 def _renamed(name: str, renames: Iterable[tuple[str, str]]) -> str | None:
@@ -117,6 +148,17 @@ def fit(arrays: dict[str, np.ndarray], parameters: Iterable[tuple[str, tuple[int
     )
 
 
+def check_finite(arrays: dict[str, np.ndarray], where: str) -> None:
+    """Raises UserError where a tensor, the first one of `arrays`, has numbers that are NaN or infinite."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            wrong = int(np.count_nonzero(~np.isfinite(array)))
+            raise UserError(
+                f"{where}: tensor {name!r} has {wrong} numbers of {array.size} that are NaN or infinite; use a "
+                "checkpoint from before the training diverged"
+            )
+
+
 def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: dict[str, np.ndarray]) -> str:
     """All differences between `expected` (name -> dtype, shape) and `arrays`, in one line; empty without any."""
     found = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
@@ -136,4 +178,5 @@ def describe_mismatch(expected: dict[str, tuple[str, tuple[int, ...]]], arrays: 
 
 
 def _as_float32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):  # becomes infinite, which `check_finite` finds
+        return np.ascontiguousarray(array, np.float32) if array.dtype.kind == "f" else np.ascontiguousarray(array)

@@ -57,12 +57,15 @@ def initialise(model: nn.Module, config: Config, say: Callable[[str], None]) -> 
         check_type(where, init.get("type"), ("Pretrained",))
         check_keys(where, init, ("type", "checkpoint", "prefix"))
         path = _local(init.get("checkpoint"), f"{where}.checkpoint")
-        source, arrays = names.ours(file.read(path))
+        found = file.read(path)
+        source, arrays = names.ours(found)
         if source:  # these have our names already, of the whole model
             arrays = {name: array for name, array in arrays.items() if name.startswith(part)}
         else:
             prefix = (init.get("prefix") or "").removesuffix(".")
             inside = f"{prefix}." if prefix else ""
+            if inside and any(name.startswith(inside) for name in found):  # a prefix that names.ours has taken away
+                arrays = found
             arrays = {
                 part + name.removeprefix(inside): array for name, array in arrays.items() if name.startswith(inside)
             }
@@ -99,8 +102,34 @@ def _put(
     parameters = [(name, tuple(one.shape)) for name, one in model.named_parameters() if name.startswith(part)]
     fit = names.fit(arrays, parameters)
     title = f"weights {Path(path)}" + (f" ({source})" if source else "")
+    if not fit.weights and not source:
+        prefix = _outer(arrays, parameters, title, part)
+        if prefix:
+            title += f" (names without {prefix!r})"
+            arrays = {
+                part + name.removeprefix(part + prefix): array
+                for name, array in arrays.items()
+                if name.startswith(part + prefix)
+            }
+            fit = names.fit(arrays, parameters)
     if not fit.weights or (complete and (fit.missing or fit.misshapen)):
         whose = f"the model's {part.removesuffix('.')}" if part else "the model"
         raise UserError(f"{title} do not fit {whose}: {fit.report}; use the config that they were made with")
+    names.check_finite(fit.weights, title)
     checkpoint.put(fit.weights, model)
     say(f"{title}: {fit.report}")
+
+
+def _outer(
+    arrays: dict[str, np.ndarray], parameters: list[tuple[str, tuple[int, ...]]], title: str, part: str
+) -> str | None:
+    """The prefix without which weights of which nothing fits would fit; None without one."""
+    found, expected = ([name.removeprefix(part) for name in some] for some in (arrays, dict(parameters)))
+    prefixes = names.outer(found, expected)
+    if len(prefixes) > 1:
+        init_cfg = f"model.{part}init_cfg=dict(type='Pretrained', checkpoint=F, prefix={prefixes[0][:-1]!r})"
+        raise UserError(
+            f"{title} are of several models, under {', '.join(map(repr, prefixes))}; save one of them alone, or start "
+            f"from it: {init_cfg}"
+        )
+    return prefixes[0] if prefixes else None

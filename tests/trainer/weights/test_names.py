@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from shared.errors import UserError
 from tests.parity.golden import DIRECTORY
 from trainer.weights import names
 
@@ -110,3 +111,43 @@ def test_golden_parameter_lists_have_the_published_totals_and_fit_themselves(
     fit = names.fit(arrays, [(name, tuple(shape)) for name, shape, _ in listed])
     assert (fit.missing, fit.unexpected, fit.misshapen) == ([], [], [])
     assert set(arrays) - set(fit.weights) == {name for name in arrays if "zs_weights" in name}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    ["module.{}", "module.module.{}", "model.{}", "_orig_mod.{}", "model._orig_mod.{}", "module.model.{}"],
+)
+def test_what_a_program_wraps_a_model_in_is_taken_off_its_names(wrap: str) -> None:
+    inner = ("backbone.conv1.weight", "rpn_head.rpn_obj.bias")
+    assert list(names.ours(zeros(*map(wrap.format, inner)))[1]) == list(inner)
+    assert names.ours(zeros(wrap.format("visual.conv1.weight")))[0] == "CLIP"
+
+
+def test_a_wrapper_that_only_some_names_have_is_a_part_of_the_model() -> None:
+    own = ("model.conv.weight", "backbone.conv1.weight")
+    assert list(names.ours(zeros(*own))[1]) == list(own)
+    assert list(names.ours(zeros("backbone._orig_mod.conv1.weight", "neck.bias"))[1]) == [
+        "backbone.conv1.weight",
+        "neck.bias",
+    ]
+    two = ("_orig_mod.a.weight", "a.weight")
+    assert list(names.ours(zeros(*two))[1]) == list(two)
+
+
+def test_the_prefix_without_which_most_fits_is_found() -> None:
+    expected = ["backbone.conv1.weight", "neck.bias"]
+    assert names.outer([f"my.detector.{name}" for name in expected] + ["loss.weight"], expected) == ["my.detector."]
+    assert names.outer([f"{who}.{name}" for who in ("student", "teacher") for name in expected], expected) == [
+        "student.",
+        "teacher.",
+    ]
+    assert names.outer(["conv.weight"], expected) == []
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_the_first_tensor_that_is_not_finite_is_named(wrong: float) -> None:
+    arrays = zeros("a", "b", "c") | {"counter": np.zeros(2, np.int64)}
+    names.check_finite(arrays, "weights F")
+    arrays["b"][1] = arrays["c"][0] = wrong
+    with pytest.raises(UserError, match=r"^weights F: tensor 'b' has 1 numbers of 2 that are NaN or infinite"):
+        names.check_finite(arrays, "weights F")

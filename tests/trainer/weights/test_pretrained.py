@@ -275,3 +275,55 @@ def test_full_size_detectors_have_the_published_names_shapes_and_number_of_param
         pytest.skip(f"numbers agree; names are not compared: no params.json in {golden.DIRECTORY}")
     published = json.loads((golden.DIRECTORY / "params.json").read_text())[detector]
     assert shapes == {name: tuple(shape) for name, shape, _ in published}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e300])
+def test_weights_that_are_not_finite_as_float32_are_refused_and_change_nothing(tmp_path: Path, wrong: float) -> None:
+    model = build_detector(small_model())
+    before = values(model)
+    arrays = {name: array.astype(np.float64) for name, array in noise(shapes_of(model)).items()}
+    arrays["neck.fpn_convs.0.conv.bias"][3] = wrong
+    with pytest.raises(
+        UserError, match=r"a\.pth: tensor 'neck\.fpn_convs\.0\.conv\.bias' has 1 numbers of 16 that are"
+    ):
+        pretrained.load(write(tmp_path / "a.pth", arrays), model, lambda _: None, complete=True)
+    for name, array in values(model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "my.detector."])
+def test_a_prefix_of_all_names_is_taken_away(tmp_path: Path, prefix: str) -> None:
+    model = build_detector(small_model())
+    arrays = noise(shapes_of(model))
+    wrapped = write(tmp_path / "a.pth", {prefix + name: array for name, array in arrays.items()})
+    said: list[str] = []
+    pretrained.load(wrapped, model, said.append, complete=True)
+    for name, array in values(model).items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+    assert f"{len(arrays)} tensors fit" in said[0]
+    assert ("names without 'my.detector.'" in said[0]) == (prefix == "my.detector.")
+
+
+def test_of_two_models_in_a_file_none_is_chosen_but_by_its_prefix(tmp_path: Path) -> None:
+    model = build_detector(small_model())
+    arrays = noise(shapes_of(model))
+    both = {f"{who}.{name}": array for who in ("student", "teacher") for name, array in arrays.items()}
+    path = write(tmp_path / "a.pth", both)
+    with pytest.raises(UserError, match=r"several models, under 'student\.', 'teacher\.'; .*prefix='student'\)"):
+        pretrained.load(path, model, lambda _: None, complete=True)
+    init = {"type": "Pretrained", "checkpoint": str(path), "prefix": "teacher"}
+    said: list[str] = []
+    pretrained.initialise(model, Config({"model": small_model() | {"init_cfg": init}}), said.append)
+    assert f"{len(arrays)} tensors fit" in said[0]
+
+
+@pytest.mark.parametrize("prefix", ["backbone", "model.backbone"])
+def test_a_part_is_found_under_its_prefix_with_and_without_the_wrapper(tmp_path: Path, prefix: str) -> None:
+    model = build_detector(small_model())
+    backbone = {name: shape for name, shape in shapes_of(model).items() if name.startswith("backbone.")}
+    path = write(tmp_path / "a.pth", {f"model.{name}": array for name, array in noise(backbone).items()})
+    section = small_model()
+    section["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": str(path), "prefix": prefix}
+    said: list[str] = []
+    pretrained.initialise(model, Config({"model": section}), said.append)
+    assert f"{len(backbone)} tensors fit" in said[0] and "missing" not in said[0]

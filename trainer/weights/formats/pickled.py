@@ -1,29 +1,28 @@
 """The pickles inside PyTorch's files, read without PyTorch and without executing anything of theirs.
 
-A pickle is a program for a small machine; all the power it has are the functions and classes that it names. Here a name
-means something only if it is listed in this module, and what it means is harmless:
+A pickle is a program for a small machine (`shared.pickles`); all the power it has are the functions and classes that it
+names. Here a name means something only if it is listed in this module, and what it means is harmless:
 
     torch._utils._rebuild_tensor_v2 ...   a `Tensor`, a description; its numbers are read later, and only if wanted
     torch.FloatStorage ...                the name of a dtype
     collections.OrderedDict               a dict
     __torch__.anything                    a `Module`: a TorchScript module's attributes, none of its code
     torch.jit._pickle.build_intlist ...   the list itself
-    mmengine's HistoryBuffer, numpy ...   a `LeftOut`: it lies beside the weights in MMDetection's files, and is skipped
-    anything else                         refused by its name
-
-Nothing that a pickle can get hold of can be changed by it for the next reader: it sees immutable tuples, fresh objects,
-and `Call` objects that refuse a state.
+    anything else                         a `LeftOut`: nothing is imported, looked up or called. Beside weights such
+                                          things are skipped (MMEngine's and Lightning's files have many), in place of
+                                          weights they are refused by name
 """
 
 from __future__ import annotations
 
 import pickle
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
 from shared import pickles
-from shared.pickles import Call
+from shared.pickles import LeftOut, Named, key_of
 
 # PyTorch's storage classes and the dtypes of their numbers.
 STORAGE_DTYPES = {
@@ -38,6 +37,18 @@ STORAGE_DTYPES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
+# Bytes of a number in storages that are never weights, but lie in the way in PyTorch's older file.
+_OTHER_BYTES = {
+    "ComplexDoubleStorage": 16,
+    "ComplexFloatStorage": 8,
+    "QInt32Storage": 4,
+    "QInt8Storage": 1,
+    "QUInt8Storage": 1,
+    "UntypedStorage": 1,
+}
+_JIT_LISTS = ("build_boollist", "build_doublelist", "build_intlist", "build_tensorlist", "restore_type_tag")
+_MOST_DIMENSIONS = 64  # PyTorch's limit
+_SHOWN = 20  # characters of a key in a message
 
 
 class Storage(NamedTuple):
@@ -73,99 +84,99 @@ class Mapping(dict):
 class Module:
     """A TorchScript module: its `attributes` by name, in the file's order."""
 
-    def __new__(cls) -> Module:
-        module = super().__new__(cls)
-        module.attributes = {}
-        return module
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.attributes = dict(state)
-
-
-class LeftOut:
-    """Replaces an object that no weights need."""
-
-    def __new__(cls, *_: Any) -> LeftOut:
-        return super().__new__(cls)
+    def __init__(self) -> None:
+        self.attributes: dict[Any, Any] = {}
 
     def __setstate__(self, state: Any) -> None:
-        pass
+        self.attributes = state if isinstance(state, dict) else {}
 
 
-def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError("a tensor over no storage")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): Mapping,
-    ("torch._utils", "_rebuild_tensor"): Call(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
-    ("torch._utils", "_rebuild_parameter"): Call(_first),
-    ("torch", "Size"): Call(tuple),
-    **{("torch", name): dtype for name, dtype in STORAGE_DTYPES.items()},
-    **{
-        ("torch.jit._pickle", name): Call(_first)
-        for name in (
-            "build_boollist",
-            "build_doublelist",
-            "build_intlist",
-            "build_tensorlist",
-            "restore_type_tag",
-        )
-    },
-    **dict.fromkeys(
-        [
-            ("mmengine.logging.history_buffer", "HistoryBuffer"),
-            ("numpy", "dtype"),
-            ("numpy", "ndarray"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "scalar"),
-            ("_codecs", "encode"),
-            ("__builtin__", "getattr"),  # HistoryBuffer's way to name its methods; nothing is looked up
-        ],
-        LeftOut,
-    ),
-}
-
-
-class _Unpickler(pickles.Unpickler):
-    ALLOWED = _ALLOWED
-    REFUSAL = (
-        "which weights do not need; refused, nothing was executed. If you trust its source, save the state dict alone: "
-        "torch.save(model.state_dict(), FILE)"
-    )
-
-    def __init__(self, file: BinaryIO, where: str) -> None:
-        super().__init__(file, where)
+class _Machine(pickles.Machine):
+    def __init__(self, where: str, length: int) -> None:
+        super().__init__(where, length)
         self.itemsizes: dict[str, int] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "__torch__" or module.startswith("__torch__."):
-            return Module
-        return super().find_class(module, name)
+    def meaning(self, named: Named) -> Callable[..., Any] | None:
+        if named.module == "__torch__" or named.module.startswith("__torch__."):
+            return _Machine._module
+        return super().meaning(named)
 
-    def persistent_load(self, identity: tuple) -> Storage:
-        kind, dtype, key, _device, count, *view = identity
+    def persistent(self, identity: Any, /) -> Storage | LeftOut:
+        if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
+            return LeftOut(Named("torch", "nn.Module"))  # older files keep the source text of a class so
+        if not isinstance(identity, tuple) or not 5 <= len(identity) <= 6 or identity[0] != "storage":
+            raise pickle.UnpicklingError("no storage")
+        _, kind, key, _device, count, *view = identity
         first = 0
         if view and view[0] is not None:  # older files: a part of the storage `key`
             _, first, count = view[0]
-        if kind != "storage" or dtype not in STORAGE_DTYPES.values() or not all(_is_index(n) for n in (first, count)):
-            raise pickle.UnpicklingError(f"no storage: {identity!r}")
-        storage = Storage(dtype, str(key), count, first)
-        self.itemsizes[storage.key] = storage.itemsize
+        if not isinstance(kind, Named) or not isinstance(key, str) or not all(map(_is_index, (first, count))):
+            raise pickle.UnpicklingError("no storage")
+        dtype = STORAGE_DTYPES.get(kind.name)
+        storage = LeftOut(kind) if dtype is None else Storage(dtype, key, count, first)
+        size = _OTHER_BYTES.get(kind.name, 0) if isinstance(storage, LeftOut) else storage.itemsize
+        if self.itemsizes.setdefault(key, size) != size:
+            raise pickle.UnpicklingError(f"storage {key[:_SHOWN]!r} has numbers of two sizes")
         return storage
+
+    def _module(self, *_: Any) -> Module:
+        return Module()
+
+    def _mapping(self, pairs: Any = ()) -> Mapping:
+        self.spend(len(pairs))
+        return Mapping((key_of(key), value) for key, value in pairs)
+
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor | LeftOut:
+        if isinstance(storage, LeftOut):
+            return storage
+        if not isinstance(storage, Storage):
+            raise pickle.UnpicklingError("a tensor over no storage")
+        return Tensor(storage, _integer(offset), _integers(shape), _integers(strides))
+
+    def _tensor_of_subclass(self, rebuild: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
+        if rebuild not in _REBUILD:
+            return LeftOut(rebuild) if isinstance(rebuild, Named) else LeftOut(Named("torch", "Tensor"))
+        return self.call(rebuild, arguments)
+
+    def _first(self, value: Any, *_: Any) -> Any:
+        return value
+
+    def _size(self, sizes: Any = ()) -> tuple[int, ...]:
+        return _integers(sizes)
+
+    def _kept_by_name(self, *_: Any) -> Any:
+        raise pickle.UnpicklingError("a storage without numbers")
+
+    MEANINGS: ClassVar = {
+        ("collections", "OrderedDict"): _mapping,
+        ("torch._utils", "_rebuild_tensor"): _tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        ("torch._utils", "_rebuild_parameter"): _first,
+        ("torch._utils", "_rebuild_parameter_with_state"): _first,
+        ("torch._tensor", "_rebuild_from_type_v2"): _tensor_of_subclass,
+        ("torch", "Size"): _size,
+        **dict.fromkeys((("torch", name) for name in STORAGE_DTYPES), _kept_by_name),
+        **dict.fromkeys((("torch.jit._pickle", name) for name in _JIT_LISTS), _first),
+    }
+
+
+_REBUILD = [("torch._utils", "_rebuild_tensor"), ("torch._utils", "_rebuild_tensor_v2")]
 
 
 def _is_index(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int):
+        raise pickle.UnpicklingError(f"a {type(value).__name__} where a tensor has a number")
+    return value
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, tuple | list) or len(values) > _MOST_DIMENSIONS:
+        raise pickle.UnpicklingError("a shape or strides of a tensor are no list of numbers")
+    return tuple(map(_integer, values))
 
 
 def load(file: BinaryIO, where: str) -> tuple[Any, dict[str, int]]:
@@ -179,7 +190,7 @@ def load(file: BinaryIO, where: str) -> tuple[Any, dict[str, int]]:
         the object, and the bytes per number of every storage key that the pickle names.
 
     Raises:
-        UserError: the pickle is damaged, or names something that is not in this module's list.
+        UserError: the pickle is damaged.
     """
-    tree, unpickler = pickles.load(file, where, _Unpickler)
-    return tree, unpickler.itemsizes
+    tree, machine = pickles.load(file, where, _Machine)
+    return tree, machine.itemsizes

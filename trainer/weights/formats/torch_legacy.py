@@ -18,7 +18,6 @@ import numpy as np
 
 from shared.errors import UserError, described
 from trainer.weights.formats import pickled, tensors
-from trainer.weights.formats.pickled import Storage
 
 MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # the pickle of the magic number
 VERSION = 1001
@@ -42,24 +41,26 @@ def _read(file: BinaryIO, where: str) -> dict[str, np.ndarray]:
     file.seek(len(MAGIC))
     version, _ = pickled.load(file, where)
     if version != VERSION:
-        raise UserError(f"{where}: version {version!r} of PyTorch's older format, expected {VERSION}")
+        found = version if isinstance(version, int) else f"a {type(version).__name__}"
+        raise UserError(f"{where}: version {found} of PyTorch's older format, expected {VERSION}")
     machine, _ = pickled.load(file, where)
     big_endian = isinstance(machine, dict) and machine.get("little_endian") is False
+    start = file.tell()
     tree, itemsizes = pickled.load(file, where)
+    described_by = file.tell() - start
     keys, _ = pickled.load(file, where)
-    if not isinstance(keys, list) or not set(keys) <= itemsizes.keys():
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in itemsizes for key in keys):
         raise UserError(f"{where}: its list of storages is damaged; fetch or save the file again")
     places = _places(file, keys, itemsizes, big_endian, where)
 
-    def storage(wanted: Storage) -> bytes:
-        if wanted.key not in places:
-            raise UserError(f"{where}: storage {wanted.key!r} is missing; the file is damaged")
-        start, length = places[wanted.key]
-        skipped = min(wanted.first * wanted.itemsize, length)
-        file.seek(start + skipped)
-        return file.read(min(wanted.length * wanted.itemsize, length - skipped))
+    def content(key: str) -> bytes:
+        if key not in places:
+            raise UserError(f"{where}: storage {key!r} is missing; the file is damaged")
+        start, length = places[key]
+        file.seek(start)
+        return file.read(length)
 
-    return tensors.arrays(tree, storage, big_endian, where)
+    return tensors.arrays(tree, described_by, content, big_endian, where)
 
 
 def _places(

@@ -5,7 +5,7 @@
     NAME/byteorder    'little' or 'big' (absent in older files: little)
     NAME/code/...     a TorchScript archive's source code (OpenAI's CLIP); never looked at
 
-Nothing is unpacked, and a member cannot be larger than the file; zip's checksums find damaged numbers.
+Nothing is unpacked, and all members together cannot be larger than the file; zip's checksums find damaged numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 
 from shared.errors import UserError, described
 from trainer.weights.formats import pickled, tensors
-from trainer.weights.formats.pickled import Storage
 
 MAGIC = b"PK\x03\x04"
 
@@ -32,7 +31,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     where = f"weights {path}"
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive, where)
+            return _read(archive, path.stat().st_size, where)
     except UserError:
         raise
     except Exception as error:  # zipfile's own, and struct's, UTF-8's, ... at damaged headers
@@ -41,8 +40,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read(archive: zipfile.ZipFile, where: str) -> dict[str, np.ndarray]:
+def _read(archive: zipfile.ZipFile, length: int, where: str) -> dict[str, np.ndarray]:
     members = {info.filename: info for info in archive.infolist()}
+    taken = sum(info.compress_size for info in archive.infolist())
+    if len(members) != len(archive.infolist()) or taken > length:
+        raise UserError(
+            f"{where}: its {len(archive.infolist())} members ({len(members)} names) claim {taken} bytes of a file of "
+            f"{length}; the file is damaged"
+        )
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         older = any(name.endswith("/model.json") for name in members)
@@ -62,12 +67,11 @@ def _read(archive: zipfile.ZipFile, where: str) -> dict[str, np.ndarray]:
             raise UserError(f"{where}: member {name} is missing; the file is damaged")
         if info.compress_type != zipfile.ZIP_STORED:
             raise UserError(f"{where}: member {name} is compressed, which PyTorch never does; fetch the original file")
+        if info.file_size != info.compress_size:
+            raise UserError(f"{where}: member {name} has two sizes; the file is damaged")
         return archive.read(info)
 
-    def storage(wanted: Storage) -> bytes:
-        start, length = wanted.first * wanted.itemsize, wanted.length * wanted.itemsize
-        return content(f"data/{wanted.key}")[start : start + length]
-
     big_endian = folder + "byteorder" in members and content("byteorder") == b"big"
-    tree, _ = pickled.load(io.BytesIO(content("data.pkl")), where)
-    return tensors.arrays(tree, storage, big_endian, where)
+    description = content("data.pkl")
+    tree, _ = pickled.load(io.BytesIO(description), where)
+    return tensors.arrays(tree, len(description), lambda key: content(f"data/{key}"), big_endian, where)

@@ -22,9 +22,16 @@ def assert_holds(weights: dict[str, np.ndarray], expected: Path) -> None:
             np.testing.assert_array_equal(weights[name], array, err_msg=name, strict=True)
 
 
-@pytest.mark.parametrize("name", ["zip", "legacy", "parallel", "model", "mmengine"])
+@pytest.mark.parametrize("name", ["zip", "legacy", "parallel", "model", "mmengine", "runner", "runner_legacy"])
 def test_every_tensor_of_a_pytorch_file_is_read(torch_files: Path, name: str) -> None:
     assert_holds(file.read(torch_files / f"{name}.pth"), torch_files / "expected.npz")
+
+
+def test_whatever_lies_beside_the_weights_does_not_matter(torch_files: Path) -> None:
+    files = sorted(torch_files.glob("beside*.pth"))
+    assert len(files) > 15
+    for path in files:
+        assert_holds(file.read(path), torch_files / "expected.npz")
 
 
 def test_a_torchscript_archive_is_read_under_its_state_dicts_names(torch_files: Path) -> None:
