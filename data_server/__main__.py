@@ -24,6 +24,7 @@ from shared.errors import UserError
 from shared.keys import unknown
 from shared.lifetime import STOP_SIGNALS, die_with_parent
 from shared.link import Address, default_address
+from shared.terminal import write_line
 
 if TYPE_CHECKING:
     from data_server.serving.prometheus import Exporter
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _command(arguments[0]).main(arguments[1:]) or GOOD
         serve(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_line(f"error: {error}")
         return USER_ERROR
     return GOOD
 

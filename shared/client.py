@@ -51,6 +51,7 @@ from shared.messages import (
     Release,
     Welcome,
 )
+from shared.terminal import one_line
 
 _GOODBYE_SECONDS = 1.0
 _ON_LIFELINE = (Batch, EndOfStream, Welcome, Quarantined, Failure)
@@ -251,7 +252,7 @@ class StreamClient:
             if is_readable(self._control):
                 said = decode(self._control.recv(), Metrics, Notice)
                 if isinstance(said, Notice):
-                    self._on_notice(said.text)
+                    self._on_notice(one_line(said.text))
                 else:
                     self._waiting.append(said)
             elif self._lifeline.fileno() in dict(self._receiving.poll()):
@@ -284,4 +285,5 @@ class StreamClient:
 
 
 def _failure(failure: Failure) -> Exception:
-    return UserError(failure.text) if failure.user_error else StreamFailed(failure.text)
+    text = one_line(failure.text)
+    return UserError(text) if failure.user_error else StreamFailed(text)

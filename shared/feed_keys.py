@@ -55,7 +55,15 @@ FEED_KEYS = (
         "worker_memory",
         MIB,
         1024,
-        "what a worker may hold between two batches; a worker that holds more is replaced",
+        "what a worker may hold between two batches; a worker that holds more is replaced. While it makes a batch, it "
+        "may hold that much more than planned; then it is killed and the image is blamed as for a crash",
+    ),
+    FeedKey(
+        "image_seconds",
+        SECONDS,
+        600,
+        "how long a worker may be at work on one image; then it is killed and the image is blamed as for a crash; "
+        "0: for ever",
     ),
     FeedKey("reconnect_seconds", SECONDS, 600, "how long a trainer waits for an external data server that went away"),
     FeedKey(

@@ -26,6 +26,7 @@ from shared.config import add_arguments, load_config
 from shared.errors import UserError
 from shared.feed_keys import help_text
 from shared.keys import nearest
+from shared.terminal import write_line
 from trainer import tasks
 from trainer.feed.server import DataServerLost, connect
 from trainer.process.interrupt import Interrupt
@@ -166,7 +167,7 @@ def _import_jittor(interrupt: Interrupt) -> str:
 
 def say(text: str) -> None:
     """A line for the user, apart from results, which go to standard output."""
-    print(f"[trainer {time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+    write_line(f"[trainer {time.strftime('%H:%M:%S')}] {text}")
 
 
 def leave(code: int) -> NoReturn:

@@ -24,6 +24,7 @@ from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
+from shared.terminal import one_line, printable
 
 DECODED = 200
 
@@ -55,15 +56,15 @@ def report(config: Config, decode: int | None) -> int:
     checked: dict[str, str] = {}
     errors = warnings = 0
     for subject in subjects(config, decode):
-        print(f"\n{subject}", flush=True)
+        print(printable(f"\n{subject}"), flush=True)
         twin = checked.setdefault(repr((subject.dataset, subject.training and subject.number)), str(subject))
         if twin != str(subject):
             print(f"  the same as {twin}")
             continue
         summary, found = look_at(subject)
-        print(f"  {summary}")
+        print(f"  {one_line(summary)}")
         for finding in found:
-            print(f"  {finding}")
+            print(f"  {one_line(str(finding))}")
         errors, warnings = errors + found.errors, warnings + found.warnings
     if not checked:
         raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")

@@ -32,6 +32,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets import proposals
+from data_server.files import regular
 from shared import coco
 from shared.datasets import parts_of
 from shared.errors import UserError, described
@@ -134,6 +135,7 @@ class Datasets:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
         """
         DefaultScope.get_instance("unidetector", scope_name="mmdet")
+        regular.guard()
         import_custom(config.get("custom_imports"))
         parts = enumerate(parts_of(config["dataset"]))
         self.parts = [Part(part, number, training=config["training"]) for number, part in parts]

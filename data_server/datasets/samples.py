@@ -17,6 +17,7 @@ import torch
 
 from data_server.datasets import pictures, proposals
 from data_server.datasets.parts import Datasets, Part
+from data_server.files.regular import unfit
 from shared.errors import UserError
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
@@ -78,6 +79,9 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
         UserError: the pipeline yields something that is not carried.
     """
     part, place = datasets.locate(index)
+    path = part.image_path(place)
+    if fault := unfit(path):
+        raise BadSample(f"image {path!r}: {fault}")
     seed_everything(seed)
     try:
         with warnings.catch_warnings():

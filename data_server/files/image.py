@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from PIL import Image, UnidentifiedImageError
 
+from data_server.files.regular import unfit
 from shared.errors import described
 
 
 def damage(path: str) -> str | None:
     """Why a file cannot be decoded to its end; None for a good image, and for one too large for Pillow."""
+    if fault := unfit(path):
+        return fault
     try:
         with Image.open(path) as image:
             image.load()

@@ -21,15 +21,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 import xxhash
 
+from data_server.files.regular import unfit
 from shared.errors import UserError
 from shared.files import whole
 
@@ -39,6 +42,7 @@ COLUMNS = 5
 _ROW_BYTES = 4 * COLUMNS
 _COUNT_BYTES = 8
 _MAX_HEADER_BYTES = 1 << 30
+_FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,128}")  # it becomes part of file names
 
 ImageKey = tuple[Any, str]  # id, "folder/name"
 
@@ -57,6 +61,8 @@ class ProposalFile:
     @classmethod
     def open(cls, path: Path) -> ProposalFile:
         """Raises UserError: no such file, or it is cut short or no file of proposals."""
+        if fault := unfit(path):
+            raise UserError(f"proposal file {str(path)!r}: {fault}")
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
@@ -71,6 +77,9 @@ class ProposalFile:
             counts = _mapped(path, header["counts"], "I64", np.int64, 8 + length, size)
             rows = _mapped(path, header["proposals"], "F32", np.float32, 8 + length, size)
             model, data = metadata["model"], metadata["data"]
+            for key, value in (("model", model), ("data", data)):
+                if not (isinstance(value, str) and _FINGERPRINT.fullmatch(value)):
+                    raise ValueError(f"{key} is {short(value)}, expected a fingerprint: letters and digits")
             if counts.shape != (len(images),) or rows.shape != (counts.sum(), COLUMNS) or (counts < 0).any():
                 raise ValueError(f"{len(images)} images, counts {counts.shape}, proposals {rows.shape}")
         except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from data_server.files.regular import unfit
 from shared import pickles
 from shared.errors import UserError
 from shared.files import whole
@@ -100,6 +101,8 @@ def read(path: Path) -> list[np.ndarray]:
         UserError: no such file, not a pickle, not a list of such arrays, or it asks for something else than arrays.
     """
     where = f"proposal file {str(path)!r}"
+    if fault := unfit(path):
+        raise UserError(f"{where}: {fault}")
     try:
         with path.open("rb") as file:
             content, machine = pickles.load(file, where, _Machine)

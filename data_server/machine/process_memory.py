@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from data_server.machine.fields import numbers
 
@@ -21,6 +22,17 @@ def given_back_bytes(process: int | str = "self") -> int:
     return max(0, most - now)
 
 
+def data_bytes(process: int | str = "self") -> int:
+    """The address space that counts against a process' RLIMIT_DATA: all private memory that it may write to."""
+    (data,) = numbers(f"/proc/{process}/status", "VmData")
+    return data
+
+
+def anonymous_bytes(process: int) -> int:
+    """Memory of a process that is neither a file's nor an arena's, as `Anonymous` has it."""
+    return _anonymous(Path(f"/proc/{process}/statm").read_bytes())
+
+
 class Anonymous:
     """Memory of this process that is neither a file's nor an arena's. Quick to ask again and again, but counts what the
     process shares with the one it was forked from."""
@@ -29,5 +41,9 @@ class Anonymous:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def bytes(self) -> int:
-        _, resident, shared, *_ = os.pread(self._statm, 256, 0).split()
-        return (int(resident) - int(shared)) * _PAGE
+        return _anonymous(os.pread(self._statm, 256, 0))
+
+
+def _anonymous(statm: bytes) -> int:
+    _, resident, shared, *_ = statm.split()
+    return (int(resident) - int(shared)) * _PAGE

@@ -3,9 +3,9 @@
     a worker dies over a sample ──► suspect: the batch is made again, that sample first and alone
         it dies again, through its own fault ──► poison: quarantined; the stream ends or the next sample takes its place
 
-Its own fault is a crash (SIGSEGV, SIGABRT, ...), an exit, or the kernel's out-of-memory killer. A worker that somebody
-killed from outside proves nothing against its sample: the batch is made again as often as that happens, up to a bound
-that only a systematic cause reaches.
+Its own fault is a crash (SIGSEGV, SIGABRT, ...), an exit, the kernel's out-of-memory killer, or that we had to kill it
+because it took too much memory or time. A worker that somebody killed from outside proves nothing against its sample:
+the batch is made again as often as that happens, up to a bound that only a systematic cause reaches.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, s
 @dataclass(frozen=True)
 class Death:
     """How a worker ended: by a signal (its number, or 0), with an exit code, by the out-of-memory killer; `known` is
-    False when nobody was left to report it."""
+    False when nobody was left to report it. `verdict` is why we killed it, if we did."""
 
     signal: int = 0
     code: int = 0
     out_of_memory: bool = False
     known: bool = True
+    verdict: str = ""
 
     @property
     def own_doing(self) -> bool:
-        return self.known and (
-            self.out_of_memory or (self.signal not in _FROM_OUTSIDE and bool(self.signal or self.code))
-        )
+        if self.verdict or not self.known:
+            return bool(self.verdict)
+        return self.out_of_memory or (self.signal not in _FROM_OUTSIDE and bool(self.signal or self.code))
 
     def __str__(self) -> str:
+        if self.verdict:
+            return f"was killed because {self.verdict}"
         if self.out_of_memory:
             return "was killed by the out-of-memory killer"
         if self.signal:

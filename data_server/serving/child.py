@@ -1,13 +1,34 @@
-"""A process of a stream, nursery or worker, as its pool holds it."""
+"""A process of a stream, nursery or worker, as its pool holds it.
+
+worker:   idle ──assign──► at work ──WROTE──► idle
+                              └── too much memory, too long over one image: condemned, then dead
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import time
+from dataclasses import dataclass, field
 
+from data_server.machine.fields import numbers
+from data_server.machine.process_memory import anonymous_bytes
+from data_server.serving.blame import Death
 from data_server.serving.loop import Loop
 from shared.link import Channel
+from shared.messages import Assign
+
+
+@dataclass
+class Work:
+    """What a worker does: its order, and since when it has been at the sample at `place`, as `shared.arena.in_hand`
+    counts. `told`: the log says that it takes long."""
+
+    order: Assign
+    place: int = 0
+    since: float = field(default_factory=time.monotonic)
+    told: bool = False
 
 
 class Child:
@@ -16,6 +37,8 @@ class Child:
     Attributes:
         pidfd: None before STARTED.
         recycled: a worker that was killed because it had grown too large.
+        work: a worker's; None while it is idle.
+        sentence: of a worker that was condemned: how it died, if that is what kills it.
     """
 
     def __init__(self, channel: Channel, nursery: Child | None = None) -> None:
@@ -23,9 +46,29 @@ class Child:
         self.nursery = nursery
         self.pidfd: int | None = None
         self.recycled = False
+        self.work: Work | None = None
+        self.sentence: Death | None = None
+        self._inherited = 0
 
     def started(self) -> None:
         (self.pidfd,) = self.channel.take_descriptors(1)
+        self._inherited = self._anonymous()
+
+    def held(self) -> int:
+        """Bytes that the process has taken since it said STARTED."""
+        return self._anonymous() - self._inherited
+
+    def condemn(self, sentence: Death) -> None:
+        self.sentence = sentence
+        self.kill()
+
+    def _anonymous(self) -> int:
+        """0 once it is dead."""
+        try:
+            (process,) = numbers(f"/proc/self/fdinfo/{self.pidfd}", "Pid")
+            return anonymous_bytes(process)
+        except OSError:
+            return 0
 
     def kill(self) -> None:
         if self.pidfd is not None:

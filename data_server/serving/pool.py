@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -26,10 +27,11 @@ from typing import Any, Protocol
 from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
-from data_server.serving.child import Child
+from data_server.serving.child import Child, Work
 from data_server.serving.evaluation import MAX_EVALUATIONS, Evaluation
 from data_server.serving.loop import Loop
 from data_server.serving.meter import Meter, cause_of
+from shared.arena import in_hand
 from shared.link import Channel, ChannelClosed
 from shared.messages import (
     Assign,
@@ -46,6 +48,9 @@ from shared.messages import (
 )
 
 MAX_STILLBORN = 3
+LOOK_SECONDS = 0.1
+TELL_SECONDS = 30.0
+_DYING_SECONDS = 60.0  # a process that waits for a dead mount may not even hear SIGKILL
 
 
 class Events(Protocol):
@@ -86,6 +91,9 @@ class Pool:
         self._next_worker = 0
         self._arena: tuple[int, int, int] | None = None
         self._worker_limit = config["feed"]["worker_memory"] * MIB
+        self._image_seconds: float = config["feed"]["image_seconds"]
+        self._planned = 0  # bytes of a worker
+        self._looking = False
         self._out_of_memory_kills = out_of_memory_kills()
         self._evaluation: Evaluation | None = None
         self._built = False
@@ -100,8 +108,12 @@ class Pool:
 
     def assign(self, worker: int, assignment: Assign) -> None:
         """Gives an idle worker its next batch. If it has just died, its pidfd tells."""
+        self._workers[worker].work = Work(assignment)
         with contextlib.suppress(ChannelClosed):
             self._workers[worker].channel.send(assignment)
+        if not self._looking:
+            self._looking = True
+            self._loop.after(LOOK_SECONDS, self._look)
 
     @property
     def evaluating(self) -> bool:
@@ -126,6 +138,7 @@ class Pool:
 
     def close(self) -> None:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
+        self._loop.cancel(self._look)
         for process in (self._nursery, *self._workers.values()):
             process.kill()
             process.forget(self._loop)
@@ -157,6 +170,7 @@ class Pool:
                     self._worker_exited(message)
                 case Facts():
                     self._stillborn_nurseries = 0
+                    self._planned = message.worker_bytes
                     self._built = True
                     self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
                     self._fill()
@@ -219,6 +233,7 @@ class Pool:
                     self._stillborn_workers = 0
                     process.started()
                 case Wrote():
+                    process.work = None
                     self._events.worker_wrote(worker, message)
                     if worker not in self._workers:  # the trainer does not read: the stream is closed
                         return
@@ -226,6 +241,50 @@ class Pool:
                         self._recycle(worker, message)
                         return
             self._events.worker_idle(worker)
+
+    def _look(self) -> None:
+        """Looks at the workers that are at work, every `LOOK_SECONDS` while there are any."""
+        self._looking = False
+        for number, process in list(self._workers.items()):
+            if process.work is not None and self._workers.get(number) is process:
+                self._looking = True
+                self._look_at(number, process, process.work)
+        if self._looking and self._workers:
+            self._loop.after(LOOK_SECONDS, self._look)
+
+    def _look_at(self, worker: int, process: Child, work: Work) -> None:
+        """Kills a worker that takes more memory or time than it may, and says so when one takes long."""
+        assert self._arena is not None
+        _, slot_bytes, memory = self._arena
+        place, image = in_hand(memory, work.order.slot, slot_bytes)
+        now = time.monotonic()
+        if place != work.place:
+            work.place, work.since = place, now
+        seconds = now - work.since
+        if process.sentence is not None:
+            if seconds > _DYING_SECONDS:
+                text = f"worker {worker} was killed over image {image!r} and does not die; look at its disk or mount"
+                self._events.failed(Failure(text, False))
+            return
+        held, most = process.held(), self._planned + self._worker_limit
+        if held > most:
+            verdict = (
+                f"it held {held / MIB:.0f} MiB, more than the {self._planned / MIB:.0f} MiB that were planned and "
+                f"feed.worker_memory={self._worker_limit // MIB}"
+            )
+            process.condemn(Death(signal.SIGKILL, out_of_memory=True, verdict=verdict))
+        elif self._image_seconds and seconds > self._image_seconds:
+            verdict = f"it took longer than feed.image_seconds={self._image_seconds:g} for one image"
+            process.condemn(Death(signal.SIGKILL, verdict=verdict))
+            work.since = now
+        elif seconds > TELL_SECONDS and not work.told:
+            work.told = True
+            what = f"image {image!r}" if place else "no image any more"
+            end = f"; it is killed after feed.image_seconds={self._image_seconds:g}" if self._image_seconds else ""
+            self._events.notice(
+                f"worker {worker} has been at work for {seconds:.0f} s on {what}, for the batch of step "
+                f"{work.order.step}{end}"
+            )
 
     def _recycle(self, worker: int, wrote: Wrote) -> None:
         """Between two batches, so the stream loses nothing."""
@@ -250,6 +309,7 @@ class Pool:
         """The worker is known to be dead: nobody writes its slot any more."""
         process = self._workers.pop(worker)
         process.forget(self._loop)
+        death = process.sentence or death
         self._events.meter.worker_restarts["recycled" if process.recycled else cause_of(death)] += 1
         if not process.recycled:
             self._events.worker_died(worker, death)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -48,6 +47,7 @@ from shared.messages import (
     Ready,
     Release,
 )
+from shared.terminal import one_line, write_line
 
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
     from data_server.serving.prometheus import Exporter
@@ -130,7 +130,7 @@ class DataServer:
 
     def log(self, text: str) -> None:
         if not self._quiet:
-            print(f"[data_server {time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+            write_line(f"[data_server {time.strftime('%H:%M:%S')}] {one_line(text)}")
 
     # The lifeline -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from shared.faults import reach
 from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
 from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
+from shared.terminal import write_line
 
 if TYPE_CHECKING:
     from data_server.datasets.parts import Datasets
@@ -151,14 +153,15 @@ def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         die_with_parent(parent)
         channel.close()
-        run(Channel(socket.socket(fileno=descriptor)))
+        # Open until the very end: to the server its end of file means that the process has to be killed.
+        ours = Channel(socket.socket(fileno=descriptor))
+        run(ours)
         status = 0
     except ChannelClosed:
         status = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        write_line("".join(traceback.format_exception(error)))
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 

@@ -1,22 +1,26 @@
 """What a worker will need for itself, measured before any memory is promised: a few batches, made in a process forked
 for that, as a worker would make them.
 
-It uses the images with the largest files, which take the most memory to decode. A batch that kills its process, cannot
-be made or is larger than the machine is not judged here: the plan falls back on a guess, and the stream will name it.
+It uses the images with the largest files, which take the most memory to decode, and how many follows from the config
+alone: the answer is the same however busy the machine is. A batch that kills its process, cannot be made, takes too
+long or is larger than the machine is not judged here: the plan falls back on a guess, and the stream will name it.
 """
 
 from __future__ import annotations
 
 import os
-import time
+import resource
+import select
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from data_server.datasets.parts import Datasets
 from data_server.datasets.samples import BadSample
 from data_server.handover.facts import DatasetFacts
-from data_server.machine.memory import MIB, MemoryPlan
-from data_server.machine.process_memory import given_back_bytes, private_bytes
+from data_server.machine.memory import MIB, MemoryPlan, available
+from data_server.machine.process_memory import Anonymous, data_bytes, given_back_bytes, private_bytes
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.errors import UserError
@@ -25,8 +29,11 @@ from shared.messages import Assign
 
 GUESS = 64 * MIB
 _CANDIDATES = 2000
-_BATCHES = 20  # the allocator takes that many to settle
-_SECONDS = 0.4
+_MAX_BATCHES = 20  # the allocator takes that many small ones to settle
+_MIN_BATCHES = 3
+_IMAGES = 40
+_CPU_SECONDS = 60
+_HANG_SECONDS = 30  # of the wall's clock for one batch: no machine is that busy
 _SETTLING = 5 * MIB // 4  # taken in the course of the first thousand batches: 1.0 to 1.3 MiB, whatever the images
 
 
@@ -38,33 +45,50 @@ def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts
     if child == 0:
         try:
             die_with_parent(parent)
-            os.write(writer, str(_rehearse(datasets, config, facts)).encode())
-        except (UserError, BadSample, OSError):
+            _limit_this_process()
+            _rehearse(datasets, config, facts, lambda text: os.write(writer, text.encode() + b"\n"))
+        except (UserError, BadSample, OSError, MemoryError):
             pass
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        text = answer.read()
+    patience = min(_HANG_SECONDS, 10 * config["feed"]["image_seconds"] or _HANG_SECONDS)
+    said = b""
+    while select.select([reader], [], [], patience)[0] and (data := os.read(reader, 4096)):
+        said += data
+    os.close(reader)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return int(text or GUESS)
+    *_, answer = said.split() or [b""]
+    return int(answer) if answer.isdigit() else GUESS
 
 
-def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
+def _limit_this_process() -> None:
+    """An image that makes its pipeline run or grow for ever must not do it here, where no server is watching yet."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    data = data_bytes() + available() // 2
+    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+
+
+def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, say: Callable[[str], object]) -> None:
+    """Says a word after each batch, and the answer at the end."""
     prepare()
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
     MemoryPlan(slots=1, slot_bytes=slot_bytes).check()
     memory = create_memory(1, slot_bytes)
     arena = Arena(memory, 1, slot_bytes, writable=True)
     size = config["batch_size"]
-    samples = [[index, seed] for seed, index in enumerate(_largest(datasets, facts, _BATCHES * size))]
-    end = time.monotonic() + _SECONDS
-    for batch in range(_BATCHES):
+    batches = min(_MAX_BATCHES, max(_MIN_BATCHES, _IMAGES // size))
+    samples = [[index, seed] for seed, index in enumerate(_largest(datasets, facts, batches * size))]
+    anonymous = Anonymous()
+    inherited = anonymous.bytes()
+    for batch in range(batches):
         make_batch(arena, datasets, config, Assign(0, 0, 1, samples[batch * size : (batch + 1) * size], 0))
-        if time.monotonic() > end:
-            break
+        if anonymous.bytes() - inherited > config["feed"]["worker_memory"] * MIB:
+            break  # a worker would be replaced
+        say("batch")
     # The peak lies above what is held now by what the allocator has given back.
-    return _SETTLING + private_bytes() - slot_bytes + given_back_bytes()
+    say(str(_SETTLING + private_bytes() - slot_bytes + given_back_bytes()))
 
 
 def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:

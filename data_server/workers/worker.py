@@ -107,9 +107,9 @@ def _load_all(
         index, seed = assignment.samples[place - 1]
         part, row = datasets.locate(index)
         note = partial(arena.take_in_hand, assignment.slot, place)
-        note(part.image_path(row) if place == assignment.suspect else "")
+        note(part.image_path(row))
         reach("worker.sample")
-        samples[place] = _load(datasets, index, seed, feed, replaced, note if place == assignment.suspect else None)
+        samples[place] = _load(datasets, index, seed, feed, replaced, note)
     arena.take_in_hand(assignment.slot, 0)
     return [samples[place] for place in places]
 

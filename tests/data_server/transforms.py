@@ -7,8 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.registry import METRICS, TRANSFORMS
+from mmengine import fileio
 from mmengine.evaluator import BaseMetric
 
 
@@ -48,6 +50,64 @@ class Hoarding(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         self.hoard.append(np.ones(self.mib << 20, np.uint8))
+        return results
+
+
+@TRANSFORMS.register_module()
+class Leaving(BaseTransform):
+    """Ends the program, as a library's ``sys.exit`` would."""
+
+    def transform(self, results: dict) -> dict:
+        if results["img_id"] == 103:
+            raise SystemExit("no licence")
+        return results
+
+
+@TRANSFORMS.register_module()
+class Greedy(BaseTransform):
+    """Takes ever more memory at one image, though not in a rehearsal, whose seeds are small numbers."""
+
+    def transform(self, results: dict) -> dict:
+        if results["img_id"] == 103 and torch.initial_seed() >> 20:
+            taken = []
+            for _ in range(200):
+                taken.append(np.ones(16 << 20, np.uint8))
+                time.sleep(0.01)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Stuck(BaseTransform):
+    """Waits for ever at some images."""
+
+    def __init__(self, images: tuple[int, ...] = (103,)) -> None:
+        self.images = images
+
+    def transform(self, results: dict) -> dict:
+        while results["img_id"] in self.images:
+            time.sleep(1)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Busy(Stuck):
+    """Computes for ever at some images."""
+
+    def transform(self, results: dict) -> dict:
+        while results["img_id"] in self.images:
+            pass
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadsAnother(BaseTransform):
+    """Reads a second file for an image, as Mosaic and Copy-Paste do."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def transform(self, results: dict) -> dict:
+        fileio.get(self.path)
         return results
 
 

@@ -18,6 +18,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from shared.terminal import one_line
+
 GAP = 2  # spaces between columns
 WIDEST = 100_000  # no table has more letters in a line
 
@@ -35,11 +37,11 @@ def table(rows: Sequence[Sequence[Cell]]) -> str:
     for column in zip(*(body or [header]), strict=True):
         numeric = not any(isinstance(cell, str) for cell in column)
         grid.add_column(justify="right" if numeric else "left")
-    grid.add_row(*(Text(str(name), "bold") for name in header))
+    grid.add_row(*(Text(one_line(str(name)), "bold") for name in header))
     rule = Rule(characters="─" if console.is_terminal else "-", style="dim")
     grid.add_row(*[rule] * len(header))
     for row in body:
-        grid.add_row(*(Text(f"{cell:.3f}" if isinstance(cell, float) else str(cell)) for cell in row))
+        grid.add_row(*(Text(f"{cell:.3f}" if isinstance(cell, float) else one_line(str(cell))) for cell in row))
     least, most = Measurement.get(console, console.options.update(width=WIDEST), grid)
     console.width = max(least, min(console.width, most)) if console.is_terminal else most
     with console.capture() as printed:

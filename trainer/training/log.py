@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from shared.files import replace
+from shared.terminal import write_line
 
 # tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
 sys.modules["torch"] = None  # type: ignore[assignment]  # None is how Python is told to refuse an import
@@ -138,8 +139,8 @@ class Progress:
             self._bar.set_postfix_str(text)
 
     def _write(self, line: str) -> None:
-        self._bar.write(line, file=sys.stderr)
-        sys.stderr.flush()
+        with self._bar.external_write_mode(sys.stderr):
+            write_line(line)
 
     def _epoch(self, step: int) -> int:
         return (step - 1) // self._steps_per_epoch + 1

@@ -30,6 +30,7 @@ def deadly(photos, feed=None, **how):
         (Death(code=3), True, "ended with code 3"),
         (Death(signal.SIGKILL, out_of_memory=True), True, "was killed by the out-of-memory killer"),
         (Death(signal.SIGKILL), False, "was killed by SIGKILL"),
+        (Death(signal.SIGKILL, verdict="it took too long"), True, "was killed because it took too long"),
         (Death(signal.SIGTERM), False, "was killed by SIGTERM"),
         (Death(), False, "ended with code 0"),
         (Death(known=False), False, "died"),
@@ -114,6 +115,38 @@ def test_the_next_sample_takes_the_place_of_one_that_kills_whatever_the_number_o
     resumed = cluster.open(config, step=4)
     assert found[0] == found[1]
     assert digests(resumed, STEPS - 4) == found[0][0][4:]
+
+
+def step(photos, one, feed=None):
+    """A stream with another step in its pipeline."""
+    imports = {"imports": ["tests.data_server.transforms"]}
+    return config_of(photos, feed=feed, pipeline=(LOAD, BOXES, RESIZE, one, FLIP, PACK), custom_imports=imports)
+
+
+def test_a_worker_that_ends_by_its_own_exception_is_reported_so_and_its_sample_blamed(cluster, photos):
+    client = cluster.open(step(photos, {"type": "Leaving"}))
+    with pytest.raises(UserError, match=r"03\.jpg' kills the worker .*loading nothing else ended with code 1"):
+        digests(client, STEPS)
+    assert "no licence" in cluster.log
+    assert not any("SIGKILL" in notice for notice in cluster.notices)
+
+
+def test_a_worker_that_takes_more_memory_than_planned_while_it_works_is_killed_and_its_sample_blamed(cluster, photos):
+    other = cluster.open(config_of(photos))
+    client = cluster.open(step(photos, {"type": "Greedy"}, feed={"worker_memory": 200}))
+    text = r"03\.jpg' kills .* was killed because it held \d+ MiB, more than the \d+ MiB that were planned "
+    with pytest.raises(UserError, match=text + "and feed.worker_memory=200"):
+        digests(client, STEPS)
+    assert digests(other, 3)
+
+
+def test_a_sample_that_takes_for_ever_is_killed_and_replaced_like_one_that_crashes(cluster, photos):
+    crashing = cluster.open(deadly(photos, feed={"on_bad_sample": "replace"}))
+    expected = digests(crashing, STEPS)
+    client = cluster.open(step(photos, {"type": "Stuck"}, feed={"on_bad_sample": "replace", "image_seconds": 2}))
+    assert digests(client, STEPS) == expected
+    assert {one.image[-6:] for one in cluster.quarantined} == {"03.jpg"}
+    assert "it took longer than feed.image_seconds=2 for one image" in cluster.quarantined[-1].reason
 
 
 def test_two_samples_in_a_row_that_kill_are_both_replaced(cluster, photos):

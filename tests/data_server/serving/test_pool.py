@@ -26,6 +26,9 @@ FACTS = Facts(
 )
 
 
+FEED = {"feed": {"worker_memory": 1, "image_seconds": 0}}
+
+
 class Events:
     """A stream that opens its pool when the data set is built, and is closed by its first batch."""
 
@@ -34,7 +37,7 @@ class Events:
         self.notices = []
         self.idle = []
         self._loop = loop
-        self.pool = Pool(loop, self, {"feed": {"worker_memory": 1}}, 1, fork_nursery)
+        self.pool = Pool(loop, self, FEED, 1, fork_nursery)
 
     def built(self, _facts, memory):
         self.pool.open(1, 4096, memory)
@@ -63,7 +66,7 @@ def test_a_batch_that_ends_the_stream_is_the_last_that_is_heard_of_its_workers(p
     ours, theirs = Channel.pair()
     nursery = Channel(theirs)
     events = Events(loop, lambda: ours)
-    assert nursery.receive(Build).config == {"feed": {"worker_memory": 1}}
+    assert nursery.receive(Build).config == FEED
     nursery.send(Started(), process)
     nursery.send(FACTS, os.memfd_create("facts"))
     loop.after(0.1, lambda: setattr(loop, "running", False))

@@ -35,6 +35,45 @@ def test_a_batch_that_kills_its_maker_leaves_the_plan_to_a_guess(cluster, photos
     assert planned_mib(client) == 64
 
 
+TIMED = """
+import json, sys
+from data_server.workers import rehearsal
+from data_server.datasets.parts import Datasets
+from data_server.datasets.bounds import gather
+from shared.data_part import from_plain
+
+config = from_plain(json.load(sys.stdin))
+rehearsal._HANG_SECONDS = config.pop("hang")
+rehearsal._CPU_SECONDS = config.pop("cpu")
+make = rehearsal.make_batch
+rehearsal.make_batch = lambda *order: print("a batch", flush=True) or make(*order)
+datasets = Datasets(config)
+print(rehearsal.worker_bytes(datasets, config, gather(datasets, config)) == rehearsal.GUESS)
+"""
+
+
+def timed(config, hang=600, cpu=600):
+    """How many batches a rehearsal makes, and whether it ends with a guess."""
+    command = [sys.executable, "-W", "ignore", "-c", TIMED]
+    text = json.dumps({**config, "hang": hang, "cpu": cpu})
+    said = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    return said.count("a batch"), said[-1]
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_how_much_is_rehearsed_does_not_depend_on_how_long_it_takes(photos, batch_size):
+    slow = (*BEFORE, {"type": "Slow"}, PACK)
+    quick, _ = timed(config_of(photos, batch_size=batch_size))
+    assert timed(config_of(photos, pipeline=slow, custom_imports=IMPORTS, batch_size=batch_size)) == (quick, "False")
+    assert quick * batch_size == 40
+
+
+@pytest.mark.parametrize(("kind", "limits"), [("Stuck", {"hang": 3}), ("Busy", {"cpu": 1})])
+def test_a_rehearsal_that_comes_to_no_end_leaves_the_plan_to_a_guess(photos, kind, limits):
+    endless = (*BEFORE, {"type": kind, "images": tuple(range(100, 112))}, PACK)
+    assert timed(config_of(photos, pipeline=endless, custom_imports=IMPORTS), **limits) == (1, "True")
+
+
 ASKED = """
 import json, sys
 from data_server.workers import rehearsal

@@ -1,0 +1,62 @@
+"""What reaches a terminal, and what happens when a line cannot be written."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.terminal import one_line, printable
+from tests.cluster import ROOT
+
+SAY = "import sys; from shared.terminal import write_line; [write_line('x' * 100) for _ in range(3000)]; sys.exit(7)"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a plain line", "a plain line"),
+        ("\u3053\u3093\u306b\u3061\u306f \u00fc \U0001f600", "\u3053\u3093\u306b\u3061\u306f \u00fc \U0001f600"),
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
+        ("one\ntwo\rthree\tfour\x7f", r"one\ntwo\rthree\tfour\x7f"),
+        ("\x9b31m", r"\x9b31m"),
+        ("jpg\u202egnp", r"jpg\u202egnp"),
+        ("a\u2028b", r"a\u2028b"),
+        ("\udc80", r"\udc80"),
+    ],
+)
+def test_only_what_is_visible_stays_as_it_is(text, shown):
+    assert one_line(text) == shown
+
+
+def test_a_text_of_several_lines_keeps_them():
+    assert printable("one\ntw\x1bo\n") == "one\ntw\\x1bo\n"
+
+
+def said(stderr, **how):
+    return subprocess.run([sys.executable, "-c", SAY], cwd=ROOT, stderr=stderr, timeout=120, **how).returncode
+
+
+def test_a_reader_that_went_away_ends_nothing():
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert said(writer) == 7
+    os.close(writer)
+
+
+def test_a_full_disk_ends_nothing():
+    with open("/dev/full", "wb") as full:
+        assert said(full) == 7
+
+
+def test_no_standard_error_at_all_ends_nothing():
+    assert said(None, preexec_fn=lambda: os.close(2)) == 7
+
+
+def test_a_reader_that_has_stopped_keeps_nobody_waiting_for_ever():
+    reader, writer = os.pipe()
+    few = SAY.replace("3000", "670")  # more than a pipe takes, and a tenth of a second for each of the rest
+    done = subprocess.run([sys.executable, "-c", few], cwd=ROOT, stderr=writer, timeout=120)
+    assert done.returncode == 7
+    os.close(reader)
+    os.close(writer)
