@@ -3,16 +3,20 @@
     .NAME.partial in the same folder -> fsync -> rename to NAME -> fsync of the folder
 
 Whenever a kill or a power cut comes, NAME has its old content or all of the new one. What a kill leaves behind is a
-hidden partial file, which the next attempt overwrites.
+hidden partial file, which the next attempt overwrites. Two processes that write the same file do so one after the
+other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from shared.errors import UserError
 
 
 @contextlib.contextmanager
@@ -28,15 +32,15 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
         OSError: the file cannot be written.
     """
     growing = path.with_name(partial or f".{path.name}.partial")
-    try:
-        with growing.open("wb") as file:
+    with _alone(growing) as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(growing, path)
-    except BaseException:
-        growing.unlink(missing_ok=True)
-        raise
+            os.replace(growing, path)
+        except BaseException:
+            growing.unlink(missing_ok=True)
+            raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -44,7 +48,34 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
+def _alone(path: Path) -> BinaryIO:
+    """Opens `path`, empty, for this process alone; waits while another has it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "w+b")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                file.truncate(0)
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()  # the other process has given it its name, or removed it
+
+
 def replace(path: Path, content: bytes, partial: str | None = None) -> None:
     """Writes `content` as `whole` does, at once."""
     with whole(path, partial) as file:
         file.write(content)
+
+
+def save(path: Path, content: bytes, remedy: str = "free some space, or choose another --work-dir") -> None:
+    """Writes a file of results, as `whole` does, into a folder that is made where it is missing.
+
+    Raises:
+        UserError: it cannot be written; `remedy` says what to do.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; {remedy}") from error

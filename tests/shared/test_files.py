@@ -1,11 +1,13 @@
 """Files appear whole or not at all, and what is left of an attempt is overwritten by the next."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
-from shared.files import replace, whole
+from shared.errors import UserError
+from shared.files import replace, save, whole
 
 
 def names(folder: Path) -> list[str]:
@@ -63,3 +65,31 @@ def test_the_content_reaches_the_disk_before_the_name_and_the_name_before_the_en
     monkeypatch.setattr(os, "replace", replaced)
     replace(tmp_path / "a.json", b"content")
     assert calls == [".a.json.partial", "rename", tmp_path.name]
+
+
+def _write_often(path: Path, letter: bytes) -> None:
+    for _ in range(200):
+        replace(path, letter * 100_000)
+
+
+def test_two_processes_that_write_the_same_file_never_mix(tmp_path):
+    path = tmp_path / "a"
+    replace(path, b"z")
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_often, args=(path, letter)) for letter in (b"x", b"y")]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        content = path.read_bytes()
+        assert content in (b"z", b"x" * 100_000, b"y" * 100_000)
+        seen.add(content[:1])
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert names(tmp_path) == ["a"] and seen
+
+
+def test_a_result_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path):
+    save(tmp_path / "new" / "a", b"1")
+    assert (tmp_path / "new" / "a").read_bytes() == b"1"
+    with pytest.raises(UserError, match=r"cannot write .*/new: Is a directory; free some space, or choose another"):
+        save(tmp_path / "new", b"1")

@@ -5,11 +5,14 @@ predictions_<split>.npz   the arrays of `shared.messages.Predictions`, all batch
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from shared.files import save
 
 if TYPE_CHECKING:  # reading the file needs no Jittor
     from trainer.batch import Batch
@@ -35,8 +38,9 @@ def file_of(work_dir: Path, split: str) -> Path:
 
 
 def keep(predictions: Sequence[dict[str, np.ndarray]], work_dir: Path, split: str) -> Path:
-    """Writes predictions, one entry a batch; returns where."""
-    path = file_of(work_dir, split)
-    work_dir.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]})
+    """Writes predictions, one entry a batch; returns where. Raises UserError when they cannot be written."""
+    path, content = file_of(work_dir, split), io.BytesIO()
+    arrays = {name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]}
+    np.savez_compressed(content, **arrays)
+    save(path, content.getvalue())
     return path

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from shared.errors import UserError
-from shared.files import replace
+from shared.files import save
 from trainer.reporting.table import Cell, table
 
 RESULTS_FILE = "results.json"
@@ -29,10 +29,7 @@ def write(work_dir: Path, checkpoint: Path, results: Results) -> None:
         for name, metrics in results.items()
     }
     content = {"checkpoint": str(checkpoint), "results": finite}
-    try:
-        replace(work_dir / RESULTS_FILE, (json.dumps(content, indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write the results into {work_dir}: {error.strerror}") from None
+    save(work_dir / RESULTS_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read(work_dir: Path) -> dict[str, dict[str, float | None]]:

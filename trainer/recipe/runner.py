@@ -18,6 +18,7 @@ from pathlib import Path
 from pprint import pformat
 
 from shared.errors import UserError
+from shared.files import save
 from shared.lifetime import die_with_parent
 from trainer import tasks
 from trainer.evaluation.results import RESULTS_FILE
@@ -154,13 +155,9 @@ class Runner:
         content = resolved(step.config.to_dict(), self.work_dir, step.needs)
         if step.task == "train" and step.weights:
             content["load_from"] = str(self._weights(step.weights))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Config.dump would write the same, but takes seconds to decide where to break its lines
-            lines = (f"{key} = {pformat(value, width=120, sort_dicts=False)}\n" for key, value in content.items())
-            (folder / CONFIG_FILE).write_text("".join(lines))
-        except OSError as error:
-            raise UserError(f"cannot write {folder / CONFIG_FILE}: {error.strerror}") from None
+        # Config.dump would write the same, but takes seconds to decide where to break its lines
+        lines = (f"{key} = {pformat(value, width=120, sort_dicts=False)}\n" for key, value in content.items())
+        save(folder / CONFIG_FILE, "".join(lines).encode())
 
     def _weights(self, name: str) -> Path:
         step = next(step for step in self.recipe.steps if step.name == name)

@@ -12,12 +12,15 @@ Every picture is scaled so that its longer side is 360 pixels; lines and letters
 same everywhere. Proposals are drawn from worst to best and the dashed ground truth last: what matters lies on top.
 """
 
+import io
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from shared.files import save
 from trainer.reporting.drawing import DARK, Box, Colour, Labels, dashed_frame, font_of, frame, inside
 
 SIDE = 360
@@ -49,6 +52,9 @@ def draw(
         titles: per image, cut to the picture's width.
         columns: pictures in a row.
         top: how many of the best-scored detections are drawn.
+
+    Raises:
+        UserError: it cannot be written.
     """
     tiles = [
         _tile(image, truth, *prediction, title, top)
@@ -66,7 +72,9 @@ def draw(
         for column, tile in enumerate(row):
             sheet.paste(tile, (GAP + column * (SIDE + GAP), y))
         y += max(tile.height for tile in row) + GAP
-    sheet.save(path, format="PNG")
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    save(Path(path), content.getvalue())
 
 
 def _tile(

@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from shared.errors import UserError
+from shared.files import save
 from trainer.reporting.parts import Part
 
 
@@ -51,13 +51,8 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Names of files may hold what no encoding has.
-        path.write_text(render(report), encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"cannot write the report {path}: {error.strerror}") from error
+    # Names of files may hold what no encoding has.
+    save(Path(path), render(report).encode("utf-8", "replace"))
 
 
 def render(report: Report) -> str:

@@ -6,6 +6,7 @@ equal boxes only the best.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from shared.errors import UserError
+from shared.files import save
 from trainer.reporting import drawing
 
 FOLDER = "drawn"
@@ -78,10 +80,10 @@ class Pictures:
         found = [names[index] for index in shown]
         picture = drawing.draw(rgb, boxes[shown], found, scores[shown], truths, truth_names)
         target = self.folder / f"{self._free(name)}.jpg"
-        try:
-            Image.fromarray(picture).save(target, quality=JPEG_QUALITY, subsampling=0)  # thin coloured lines
-        except OSError as error:
-            raise UserError(f"cannot write the picture {target}: {error.strerror}") from error
+        content = io.BytesIO()
+        # Not subsampled, for the sake of thin coloured lines.
+        Image.fromarray(picture).save(content, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+        save(target, content.getvalue())
 
     def add_batch(
         self, images: np.ndarray, host: dict[str, np.ndarray], detections: Sequence[Found], classes: Sequence[str]

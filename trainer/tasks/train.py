@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 from shared.command_line import GOOD
+from shared.files import save
 from trainer.process.work_dir import occupy
 from trainer.tasks import Request, add_checkpoint
 
@@ -41,7 +42,7 @@ def run(request: Request) -> int:
     evaluation = Evaluation(config, request.server, work_dir, say)
     loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run)
     occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
-    config.dump(loop.config_file)
+    save(Path(loop.config_file), config.pretty_text.encode())
     metrics = loop.run(request.interrupt)
     if metrics is not None:
         print(results.as_table(metrics), flush=True)

@@ -1,10 +1,11 @@
 """Stops a training run that has silently gone wrong.
 
     check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
+    check_gradients  every step: gradients that are not finite although the loss is
     assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
 
 Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these
-two checks reveal them.
+checks reveal them.
 """
 
 from __future__ import annotations
@@ -33,15 +34,23 @@ def check_losses(terms: dict[str, float], batch: Batch, config_file: str) -> Non
     Args:
         config_file: the run's whole config, for the command that makes the batch again.
     """
-    images = batch.host["image_ids"].tolist()
-    where = f"step {batch.step} (image ids {images})"
-    look = f"look at them: python -m data_server replay --config {config_file} --step {batch.step} --draw replay"
+    where, look = _where(batch), _look(batch, config_file)
     for name, value in terms.items():
         if not math.isfinite(value):
             raise TrainingFault(f"{name} is {value} at {where}; lower the learning rate, or {look}")
     losses = {name: terms[name] for name in minimised(terms)}
     if sum(losses.values()) == 0.0 and batch.host["box_counts"].any():
         raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing is learnt from it; {look}")
+
+
+def check_gradients(norm: float, batch: Batch, config_file: str) -> None:
+    """Raises TrainingFault when `norm`, that of all gradients of the step on `batch`, is not finite: the update has
+    spoilt the weights, whatever the loss was. For `config_file` see `check_losses`."""
+    if not math.isfinite(norm):
+        raise TrainingFault(
+            f"the gradients' norm is {norm} at {_where(batch)}, and the loss is finite; nothing of this step is saved; "
+            f"resume from the last checkpoint with a lower learning rate, or {_look(batch, config_file)}"
+        )
 
 
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
@@ -65,6 +74,14 @@ def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
     faults += [f"no gradient reaches {part}" for part in sorted({_part(name) for name in trainable} - reached)]
     if faults:
         raise TrainingFault("self-test: " + "; ".join(faults))
+
+
+def _where(batch: Batch) -> str:
+    return f"step {batch.step} (image ids {batch.host['image_ids'].tolist()})"
+
+
+def _look(batch: Batch, config_file: str) -> str:
+    return f"look at them: python -m data_server replay --config {config_file} --step {batch.step} --draw replay"
 
 
 def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[str]:

@@ -41,7 +41,8 @@ class Progress:
         work_dir.mkdir(parents=True, exist_ok=True)
         self._total_steps, self._steps_per_epoch, self._interval = total_steps, steps_per_epoch, interval
         _cut(work_dir / METRICS_FILE, start_step)
-        self._file = open(work_dir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self._file = (work_dir / METRICS_FILE).open("ab", buffering=0)
+        self._unwritten = b""  # whole lines, of which the file may have the beginning
         # purge_step hides the events of later steps in the same way
         self._events = SummaryWriter(str(work_dir / "tensorboard"), purge_step=start_step + 1)
         self._bar = tqdm(
@@ -90,14 +91,17 @@ class Progress:
             "device_bytes": device_bytes,
         }
         self._record("train", step, values)
+        self._flush()
         self._show(step, means, values)
         self._forget()
 
-    def evaluation(self, step: int, name: str, metrics: dict[str, float]) -> None:
-        """Takes in the metrics of the data set `name`, evaluated after `step` finished steps."""
-        self._record("val", step, metrics, name)
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items())
-        self._write(f"{self._position(step)}  evaluation of {name}: {shown}")
+    def evaluation(self, step: int, results: dict[str, dict[str, float]]) -> None:
+        """Takes in the metrics of data sets by name, evaluated after `step` finished steps."""
+        for name, metrics in results.items():
+            self._record("val", step, metrics, name)
+            shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items())
+            self._write(f"{self._position(step)}  evaluation of {name}: {shown}")
+        self._flush()  # of all data sets at once: `evaluated_at` finds an evaluation or none, not a part of it
 
     def close(self) -> None:
         """Writes out what is buffered and ends the bar."""
@@ -115,11 +119,19 @@ class Progress:
         plain = {key: value if isinstance(value, int) else float(value) for key, value in values.items()}
         # JSON has no NaN, which metrics give for an empty area range
         written = {key: value if math.isfinite(value) else None for key, value in plain.items()}
-        self._file.write(json.dumps(head | written) + "\n")
-        self._file.flush()
+        self._unwritten += json.dumps(head | written).encode() + b"\n"
         for key, value in written.items():
             if value is not None:
                 self._events.add_scalar("/".join(filter(None, (kind, name, key))), value, step)
+
+    def _flush(self) -> None:
+        """Writes what is waiting. A disk that is full ends no training: what does not go in now is tried again with the
+        next lines."""
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+        except OSError as error:
+            self._write(f"cannot write {self._file.name}: {error.strerror}; training continues, free some space")
         self._events.flush()
 
     def _show(self, step: int, means: dict[str, float], values: dict[str, float]) -> None:
@@ -148,6 +160,13 @@ class Progress:
     def _position(self, step: int) -> str:
         epochs = math.ceil(self._total_steps / self._steps_per_epoch)
         return f"epoch {self._epoch(step)}/{epochs}  step {step}/{self._total_steps}"
+
+
+def evaluated_at(work_dir: Path, step: int) -> bool:
+    """Whether the log of the run in `work_dir` has an evaluation after `step` finished steps."""
+    path = work_dir / METRICS_FILE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return any((line["kind"], line["step"]) == ("val", step) for line in map(json.loads, lines))
 
 
 def _cut(path: Path, last_step: int) -> None:

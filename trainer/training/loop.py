@@ -25,8 +25,8 @@ from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt, Interrupted
-from trainer.training.guards import assert_trains, check_losses
-from trainer.training.log import Progress
+from trainer.training.guards import assert_trains, check_gradients, check_losses
+from trainer.training.log import Progress, evaluated_at
 from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule
 from trainer.training.terms import packed, total_loss
@@ -61,7 +61,7 @@ class TrainingLoop:
             UserError: of config, weights or data, before anything is written.
         """
         self.config, self.work_dir, self.say, self.evaluate = config, work_dir, say, evaluate
-        self.config_file = str(work_dir / Path(config.filename).name)
+        self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
         self.seed = seed_of(config)
         hooks = config.get("default_hooks") or {}
@@ -98,9 +98,11 @@ class TrainingLoop:
         if first is not None:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
         batches = itertools.chain([] if first is None else [first], self.feed)
-        results = None
+        results: Metrics | None = None
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
         try:
+            if self._at_end_of_epoch() and self._evaluates_now() and not evaluated_at(self.work_dir, self.step):
+                results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
             while self.step < self.total_steps and interrupt.signal is None:
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train_epoch(batches, progress, interrupt)
@@ -130,10 +132,11 @@ class TrainingLoop:
             terms = self.model.loss(batch)
             values = packed(terms)
             rate = self.optimizer.follow(self.schedule, self.step)
-            self.optimizer.step(total_loss(terms))
+            norm = self.optimizer.step(total_loss(terms))
             jt.sync_all()
             numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
             check_losses(numbers, batch, self.config_file)
+            check_gradients(norm.item(), batch, self.config_file)
             self.step, self.record = self.step + 1, self.feed.record
             progress.train(
                 self.step,
@@ -147,6 +150,9 @@ class TrainingLoop:
         if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
             self._save()
             self.feed.checkpointed()
+
+    def _at_end_of_epoch(self) -> bool:
+        return self.step > 0 and self.step % self.steps_per_epoch == 0
 
     def _step_seed(self) -> int:
         """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
@@ -162,8 +168,7 @@ class TrainingLoop:
 
     def _evaluate(self, progress: Progress) -> Metrics:
         results = self.evaluate(self.model)
-        for name, metrics in results.items():
-            progress.evaluation(self.step, name, metrics)
+        progress.evaluation(self.step, results)
         return results
 
     def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:

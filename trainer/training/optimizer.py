@@ -67,10 +67,10 @@ class Optimizer:
             group["lr"] = schedule.rate(step, group["lr_mult"])
         return schedule.rate(step)
 
-    def step(self, loss: jt.Var) -> jt.Var | None:
+    def step(self, loss: jt.Var) -> jt.Var:
         """Backward of the scalar `loss`, clipping, update. The caller runs ``jt.sync_all()`` afterwards.
 
-        Returns the gradients' global L2 norm before clipping, (1,) float32, or None without ``clip_grad``.
+        Returns the gradients' global L2 norm before clipping, (1,) float32.
 
         Raises:
             TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
@@ -80,13 +80,10 @@ class Optimizer:
         self._algorithm.backward(loss)
         return self.update()
 
-    def update(self) -> jt.Var | None:
+    def update(self) -> jt.Var:
         """The second half of `step`: clipping and update with the gradients of the last backward."""
-        if self._max_norm is None:
-            self._algorithm.update(jt.zeros(1), _NO_LIMIT)
-            return None
         norm = gradient_norm([gradient for group in self._algorithm.param_groups for gradient in group["grads"]])
-        self._algorithm.update(norm, self._max_norm)
+        self._algorithm.update(norm, _NO_LIMIT if self._max_norm is None else self._max_norm)
         return norm
 
     def state_dict(self) -> dict[str, np.ndarray]:

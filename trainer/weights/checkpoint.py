@@ -73,10 +73,17 @@ def save(
     (``step_500.safetensors``, ``step_1000.safetensors``; never ``best.safetensors``).
 
     Raises:
-        UserError: the file cannot be written (disk full, no permission); earlier checkpoints are untouched.
+        UserError: a number of the model is not finite, or the file cannot be written (disk full, no permission);
+            earlier checkpoints are untouched.
     """
     path = Path(path)
     tensors = model.state_dict(to="numpy")
+    spoilt = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+    if spoilt:
+        raise UserError(
+            f"checkpoint {path} is not written: {len(spoilt)} tensors have numbers that are not finite, the first is "
+            f"{spoilt[0]}; earlier checkpoints are untouched: resume from one, with a lower learning rate"
+        )
     if optimizer is not None:
         tensors |= {OPTIMIZER_PREFIX + name: array for name, array in optimizer.state_dict().items()}
     metadata = {"format_version": FORMAT_VERSION, "cursor": json.dumps(cursor), "meta": json.dumps(meta)}

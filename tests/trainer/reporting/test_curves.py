@@ -22,8 +22,9 @@ def write(work_dir: Path, steps: int, evaluations: int = 1) -> Path:
     for step in range(1, steps + 1):
         progress.train(step, {"loss_cls": 2.0 / step, "loss_off": 0.0, "acc": 50.0}, 0.01 * step, 4, 0.1, 0.2, 1000)
         if step > steps - evaluations:
-            for name, value in (("val_base", 0.5), ("val_new", 0.25)):
-                progress.evaluation(step, name, {"AR@100": value * step, "mAP_s": math.nan, "mAP_l": -1.0})
+            values = {"val_base": 0.5, "val_new": 0.25}
+            rest = {"mAP_s": math.nan, "mAP_l": -1.0}
+            progress.evaluation(step, {name: {"AR@100": value * step, **rest} for name, value in values.items()})
     progress.close()
     return work_dir / "metrics.jsonl"
 

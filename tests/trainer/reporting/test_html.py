@@ -186,5 +186,5 @@ def test_links_at_the_top_lead_to_every_section() -> None:
 
 def test_a_report_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write the report .*file/report\.html"):
+    with pytest.raises(UserError, match=r"cannot write .*file/report\.html"):
         report.write(sample(), tmp_path / "file" / "report.html")

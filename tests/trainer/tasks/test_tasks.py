@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,22 @@ def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run,
     assert f"weights {weights}: " in another.text and "missing" not in another.text
     before, after = finished.losses(1)[0], another.losses(1)[0]
     assert after["loss_rpn_bbox"] < before["loss_rpn_bbox"]
+
+
+def test_a_run_that_was_killed_in_its_last_evaluation_makes_it_when_it_is_resumed(
+    finished: Run, start, tmp_path: Path
+) -> None:
+    log = shutil.copytree(finished.work_dir, tmp_path / "work") / "metrics.jsonl"
+    lines = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["kind"] == "train"]
+    log.write_text("".join(lines))
+    run = start("--resume", epochs=2)
+    assert run.end() == 0, run.text
+    assert run.text.splitlines()[-2:] == finished.text.splitlines()[-2:]
+    evaluated = log.read_text().splitlines()[len(lines) :]
+    assert [json.loads(line)["name"] for line in evaluated] == ["val_base", "val_never_seen"]
+    again = start("--resume", epochs=2)
+    assert again.end() == 0, again.text
+    assert len(log.read_text().splitlines()) == len(lines) + 2, "what has been evaluated is not evaluated again"
 
 
 def test_the_frameworks_live_in_different_processes(start) -> None:

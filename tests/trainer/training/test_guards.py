@@ -13,7 +13,7 @@ from tests.trainer.runs import ROOT
 from trainer.batch import Batch
 from trainer.device import jt, seed
 from trainer.models import build_detector
-from trainer.training.guards import TrainingFault, assert_trains, check_losses
+from trainer.training.guards import TrainingFault, assert_trains, check_gradients, check_losses
 
 CONFIG = load_config(str(ROOT / "configs/demo/cln.py"))
 HEALTHY = {"loss_cls": 0.4, "loss_bbox": 0.0, "acc": 0.0}
@@ -79,3 +79,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_images(batch, value) -> None:
 def test_a_loss_of_exactly_zero_stops_where_there_are_boxes(batch) -> None:
     with pytest.raises(TrainingFault, match=r"exactly 0.0 at step 41 .* replay --config run/cln.py --step 41"):
         check_losses({"loss_cls": 0.0, "loss_bbox": 0.0, "acc": 50.0}, batch, "run/cln.py")
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf])
+def test_gradients_that_are_not_finite_are_named_with_their_batch(batch, norm) -> None:
+    with pytest.raises(TrainingFault, match=rf"norm is {norm} at step 41 \(image ids \[7, 8\]\).*replay --config C"):
+        check_gradients(norm, batch, "C")
+    check_gradients(1e30, batch, "C")

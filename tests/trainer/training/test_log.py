@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.training.log import Progress
+from trainer.training.log import Progress, evaluated_at
 
 
 def lines_of(work_dir: Path) -> list[dict]:
@@ -21,7 +21,7 @@ def run(work_dir: Path, first: int, last: int, **options: int) -> None:
     for step in range(first, last + 1):
         progress.train(step, {"loss": float(step), "loss_rpn": 1.0}, 0.1 / step, 4, 0.1, 0.5, 2**30)
         if step % 5 == 0:
-            progress.evaluation(step, "coco", {"AR@100": np.float32(0.25)})
+            progress.evaluation(step, {"coco": {"AR@100": np.float32(0.25)}})
     progress.close()
 
 
@@ -56,9 +56,27 @@ def test_an_evaluation_has_a_line_with_its_step_epoch_and_name(tmp_path: Path) -
     assert lines_of(tmp_path)[-1] == {"kind": "val", "step": 5, "epoch": 1, "name": "coco", "AR@100": 0.25}
 
 
+def test_the_log_knows_after_which_steps_there_was_an_evaluation(tmp_path: Path) -> None:
+    assert not evaluated_at(tmp_path, 5)
+    run(tmp_path, 1, 6)
+    assert evaluated_at(tmp_path, 5) and not evaluated_at(tmp_path, 6)
+
+
+def test_a_full_disk_ends_no_training_and_the_lines_follow_when_there_is_room(tmp_path: Path, capfd) -> None:
+    progress = Progress(tmp_path, total_steps=10, steps_per_epoch=10, interval=1)
+    room = progress._file
+    with open("/dev/full", "wb", buffering=0) as progress._file:
+        progress.train(1, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
+    assert "cannot write /dev/full: No space left on device; training continues" in capfd.readouterr().err
+    progress._file = room
+    progress.train(2, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
+    progress.close()
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
+
+
 def test_a_metric_that_is_not_a_number_is_null(tmp_path: Path) -> None:
     progress = Progress(tmp_path, 10, 5, 2)
-    progress.evaluation(5, "coco", {"AP_small": math.nan})
+    progress.evaluation(5, {"coco": {"AP_small": math.nan}})
     progress.close()
     assert lines_of(tmp_path)[0]["AP_small"] is None
 

@@ -154,6 +154,15 @@ for step in range(1, 100000):
 """
 
 
+def test_weights_that_are_not_finite_never_become_the_latest_checkpoint(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path / "step_1.safetensors", model, optimizer, CURSOR, META)
+    model.conv.weight.assign(var(np.full((4, 3, 3, 3), np.nan, np.float32)))
+    with pytest.raises(UserError, match=r"step_2\.safetensors is not written: 1 tensors .* the first is conv\.weight"):
+        checkpoint.save(tmp_path / "step_2.safetensors", model, optimizer, CURSOR, META, max_keep=1)
+    assert checkpoint.latest(tmp_path) == tmp_path / "step_1.safetensors"
+
+
 def test_a_kill_in_the_middle_of_a_save_leaves_a_complete_latest_checkpoint(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(tmp_path)], cwd=Path(__file__).parents[3])
     partial = tmp_path / ".partial"

@@ -11,10 +11,12 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
+from shared.files import save
 from trainer.reporting.charts import style
 from trainer.reporting.charts.chart import Chart, described
 from trainer.reporting.charts.layout import POINTS_PER_INCH, WIDTH, Area, lay_out, size
@@ -49,7 +51,7 @@ def svg(chart: Chart) -> str:
 
 
 def draw(path: str | os.PathLike[str], charts: Sequence[Chart]) -> None:
-    """Writes the charts as a PNG, two in a row."""
+    """Writes the charts as a PNG, two in a row. Raises UserError when it cannot be written."""
     rows = [charts[start : start + 2] for start in range(0, len(charts), 2)]
     heights = [max(size(chart)[1] for chart in row) + GAP for row in rows]
     with style.applied({}):
@@ -57,13 +59,15 @@ def draw(path: str | os.PathLike[str], charts: Sequence[Chart]) -> None:
         for row, upper in zip(rows, itertools.accumulate(heights, initial=0), strict=False):
             for column, chart in enumerate(row):
                 lay_out(chart, Area(figure, column * (WIDTH + GAP), upper))
+        content = io.BytesIO()
         figure.savefig(
-            path,
+            content,
             format="png",
             dpi=PNG_SCALE * POINTS_PER_INCH,
             metadata={"Software": None},
             pil_kwargs={"optimize": True},
         )
+    save(Path(path), content.getvalue())
 
 
 def _figure(width: float, height: float, colour: str) -> Figure:
