@@ -32,6 +32,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets import proposals
+from data_server.datasets.randomness import all_transforms
 from data_server.files import regular
 from shared import coco
 from shared.datasets import parts_of
@@ -49,6 +50,7 @@ class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
 
     Attributes:
+        transforms: the pipeline's, with those within others.
         in_hand: the index of the image that `results` was last at work on.
     """
 
@@ -69,6 +71,7 @@ class Part:
         if hasattr(self.dataset, "prepare_data"):
             self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
         self.pack = _take_packing(self.dataset)
+        self.transforms = all_transforms(self.dataset)
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())

@@ -6,17 +6,16 @@ into tensors) is left out: rows go into the slot as they are, and the device tra
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_server.datasets import pictures, proposals
 from data_server.datasets.parts import Datasets, Part
+from data_server.datasets.randomness import seed_everything
 from data_server.files.regular import unfit
 from shared.errors import UserError
 
@@ -59,13 +58,6 @@ class Sample:
     proposals: np.ndarray | None = None
 
 
-def seed_everything(seed: int) -> None:
-    """Every random generator that a pipeline may use, from one 64-bit seed."""
-    random.seed(seed)
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
-    torch.default_generator.manual_seed(seed)
-
-
 def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None] | None = None) -> Sample:
     """Runs the pipeline of image `index` with the random generators at `seed`.
 
@@ -82,7 +74,7 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
     path = part.image_path(place)
     if fault := unfit(path):
         raise BadSample(f"image {path!r}: {fault}")
-    seed_everything(seed)
+    seed_everything(seed, part.transforms)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -50,6 +50,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     import data_server.datasets.bounds
     import data_server.workers.evaluator
+    import data_server.workers.purity
     import data_server.workers.rehearsal  # noqa: F401 - importing is what the root nursery is for
 
     _serve_root(Channel(socket.socket(fileno=descriptor)))
@@ -78,6 +79,7 @@ def _serve_stream(channel: Channel) -> None:
     from data_server.datasets.bounds import gather
     from data_server.datasets.parts import Datasets
     from data_server.machine.process_memory import private_bytes
+    from data_server.workers import purity
     from data_server.workers.rehearsal import worker_bytes
 
     announce(channel)
@@ -92,6 +94,11 @@ def _serve_stream(channel: Channel) -> None:
     reach("nursery.built")
     memory = facts.to_memory()
     for_worker = worker_bytes(datasets, config, facts)  # first: forking makes this process copy pages of its own
+    try:
+        purity.check(datasets)
+    except UserError as error:
+        channel.send(Failure(str(error), True))
+        return
     message = Facts(
         classes=datasets.classes,
         images=len(datasets),

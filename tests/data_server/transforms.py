@@ -1,6 +1,7 @@
 """Pipeline steps and a metric for tests, brought in by ``custom_imports`` as a user's own would be."""
 
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -108,6 +109,73 @@ class LoadsAnother(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         fileio.get(self.path)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Remembering(BaseTransform):
+    """Mixes every image with the one before."""
+
+    before: np.ndarray | None = None
+
+    def transform(self, results: dict) -> dict:
+        image, before = results["img"], self.before
+        self.before = image.copy()
+        if before is not None and before.shape == image.shape:
+            results["img"] = image // 2 + before // 2
+        return results
+
+
+@TRANSFORMS.register_module()
+class OwnGenerator(BaseTransform):
+    """Draws from a generator of its own, in other words from one that nobody seeds."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(0)
+
+    def transform(self, results: dict) -> dict:
+        results["img"] = results["img"] ^ self.generator.integers(0, 2, dtype=np.uint8)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Clock(BaseTransform):
+    """Draws from the time of day."""
+
+    def transform(self, results: dict) -> dict:
+        results["img"] = results["img"] ^ np.uint8(time.time_ns() // 1000 % 256)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Pure(BaseTransform):
+    """Draws from all generators that are seeded."""
+
+    def transform(self, results: dict) -> dict:
+        drawn = random.randrange(9), np.random.randint(9), int(torch.randint(9, ()))
+        results["img"] = results["img"] ^ np.uint8(sum(drawn))
+        return results
+
+
+class Composition:
+    """What albumentations has since it draws from generators of its own."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng()
+
+    def set_random_seed(self, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+
+
+@TRANSFORMS.register_module()
+class Composed(BaseTransform):
+    """Runs a composition as `Albu` does."""
+
+    def __init__(self) -> None:
+        self.aug = Composition()
+
+    def transform(self, results: dict) -> dict:
+        results["img"] = results["img"] ^ self.aug.generator.integers(0, 99, dtype=np.uint8)
         return results
 
 

@@ -1,0 +1,50 @@
+"""A pipeline whose samples depend on more than image and seed is refused by name; one that does not is served."""
+
+import pytest
+
+from shared.errors import UserError
+from tests.cluster import digests
+from tests.photos import TRAIN_PIPELINE, config_of
+
+LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
+CUSTOM = {"imports": ["tests.data_server.transforms"]}
+
+
+def config(photos, *steps, **more):
+    return config_of(photos, pipeline=(LOAD, BOXES, RESIZE, *steps, FLIP, PACK), custom_imports=CUSTOM, **more)
+
+
+@pytest.mark.parametrize("name", ["Remembering", "OwnGenerator", "Clock"])
+def test_a_transform_that_is_no_function_of_the_seed_is_named(name, cluster, photos):
+    with pytest.raises(UserError, match=rf"{name}'? .*two different samples of image .*take it out"):
+        cluster.open(config(photos, {"type": name}))
+
+
+def test_one_within_others_is_found(cluster, photos):
+    nested = {"type": "RandomApply", "transforms": [{"type": "Remembering"}], "prob": 0.7}
+    with pytest.raises(UserError, match="RandomApply"):
+        cluster.open(config(photos, nested))
+
+
+@pytest.mark.parametrize(
+    "step", [{"type": "CachedMosaic", "img_scale": (64, 64)}, {"type": "CachedMixUp", "img_scale": (64, 64)}]
+)
+@pytest.mark.parametrize("within", [False, True])
+def test_mmdetections_cached_transforms_are_refused(step, within, cluster, photos):
+    if within:
+        step = {"type": "RandomApply", "transforms": [step]}
+    with pytest.raises(UserError, match=r"transform 'Cached(Mosaic|MixUp)' mixes in images .*take it out"):
+        cluster.open(config(photos, step))
+
+
+@pytest.mark.parametrize("name", ["Pure", "Composed"])
+def test_what_draws_from_seeded_generators_is_served(name, cluster, photos):
+    first = digests(cluster.open(config(photos, {"type": name}), seed=3), 8)
+    cluster.close_streams()
+    assert digests(cluster.open(config(photos, {"type": name}), seed=3), 8) == first
+    assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("name", ["Deadly", "Rejecting"])
+def test_samples_that_cannot_be_made_are_not_judged(name, cluster, photos):
+    assert cluster.open(config(photos, {"type": name, "images": (103,)})).welcome.images
