@@ -33,3 +33,15 @@ def test_importing_all_of_a_room_brings_no_framework(rooms, forbidden):
     script = f"import sys, {', '.join(names)}; print(*sorted({set(forbidden)!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == []
+
+
+@pytest.mark.slow
+def test_collecting_the_tests_imports_neither_torch_nor_mmdetection():
+    """Those that need them import them in a function: collecting stays quick, and Jittor is not beside torch."""
+    script = (
+        "import sys, pytest\n"
+        "code = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
+        "sys.exit(code or f\"imported: {sorted({'torch', 'mmdet', 'mmcv'} & set(sys.modules))}\")"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert answer.stderr.splitlines()[-1] == "imported: []", answer.stdout[-2000:] + answer.stderr

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 
-from data_server.datasets import samples
-from data_server.datasets.parts import Datasets, Part
-from data_server.workers import evaluator
 from shared.data_part import from_plain
 from shared.layout import Layout
+
+if TYPE_CHECKING:
+    from data_server.datasets.parts import Datasets, Part
 
 
 def built(config: dict[str, Any]) -> Datasets:
     """The data sets of a data part."""
+    from data_server.datasets.parts import Datasets
+
     with contextlib.redirect_stdout(None):  # pycocotools chats
         return Datasets(from_plain(config))
 
@@ -38,6 +38,9 @@ def detections(part: Part, index: int, perfect: bool) -> tuple[np.ndarray, np.nd
 
 def judge(datasets: Datasets, metrics: list[dict[str, Any]], perfect: bool) -> dict[str, float]:
     """Metrics of `detections` in all images, which are called as batches call them."""
+    from data_server.datasets import samples
+    from data_server.workers import evaluator
+
     made = [samples.load(datasets, index, 0) for index in range(len(datasets))]
     found = [detections(*datasets.locate(index), perfect) for index in range(len(datasets))]
     boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
@@ -59,6 +62,9 @@ def judge(datasets: Datasets, metrics: list[dict[str, Any]], perfect: bool) -> d
 
 def mmdetections(part: Part, metric: dict[str, Any], perfect: bool) -> dict[str, float]:
     """What MMDetection's own metric says of `detections` in one data set."""
+    import torch
+    from mmdet.registry import METRICS
+
     with contextlib.redirect_stdout(None):
         own = METRICS.build(ConfigDict(metric))
         own.dataset_meta = part.dataset.metainfo

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
 from data_server.checks.findings import Findings
@@ -25,9 +26,16 @@ def images(tmp_path: Path) -> list[ImageRecord]:
     return records
 
 
+def loading(**loader: str) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """The pipeline's transform that loads a picture."""
+    from mmcv.transforms import LoadImageFromFile
+
+    return LoadImageFromFile(**loader)
+
+
 def check(images: list[ImageRecord], decode: int | None = None, **loader: str) -> tuple[int, list[str]]:
     found = Findings()
-    load = LoadImageFromFile(**loader)
+    load = loading(**loader)
     decoded = look_at(images, lambda place: load({"img_path": images[place][0]})["img"], decode, found)
     return decoded, [str(finding) for finding in found]
 
@@ -76,7 +84,7 @@ def test_a_turned_photograph_has_the_size_that_opencv_shows(images: list[ImageRe
         path = Path(images[place][0]).with_suffix(f".{suffix}")
         Image.new("RGB", (40, 30)).save(path, exif=exif)
         for loader in ({}, {"imdecode_backend": "pillow"}, {"color_type": "color_ignore_orientation"}):
-            height, width = LoadImageFromFile(**loader)({"img_path": str(path)})["img_shape"]
+            height, width = loading(**loader)({"img_path": str(path)})["img_shape"]
             assert check([(str(path), width, height)], **loader) == (1, [])
             assert "another size" in check([(str(path), height, width)], **loader)[1][0]
     assert "another size" in check([(images[0][0], 40, 30)])[1][0]

@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from data_server.datasets import samples
-from data_server.datasets.samples import BadSample
 from shared.errors import UserError
 from tests.cluster import digests
 from tests.data_server.judging import built
@@ -35,6 +33,8 @@ def folder(photos, tmp_path):
 @pytest.mark.parametrize("text_ids", [False, True])
 def test_proposals_and_id_are_those_of_the_image_that_was_taken(folder, step, text_ids):
     """Each image has one proposal, whose score tells it, and its own shade of grey."""
+    from data_server.datasets import samples
+
     marks = {100 + k: np.array([[0, 0, 10, 10, k / 16]], np.float32) for k in range(IMAGES)}
     if text_ids:
         content = annotations_of(folder)
@@ -64,6 +64,8 @@ def test_proposals_and_id_are_those_of_the_image_that_was_taken(folder, step, te
 
 
 def test_boxes_and_proposals_stay_together(folder):
+    from data_server.datasets import samples
+
     pipeline = (LOAD, PROPOSALS, BOXES, REJECTING["a transform of the user's"], RESIZE, FLIP, PACK)
     datasets = built(config_of(folder, pipeline=pipeline, proposal_file=str(write(folder)), custom_imports=IMPORTS))
     for index in range(len(datasets)):
@@ -73,11 +75,13 @@ def test_boxes_and_proposals_stay_together(folder):
 
 
 def test_a_bad_image_that_was_taken_instead_is_named_itself(folder):
+    from data_server.datasets import samples
+
     for number in range(5, IMAGES):
         (folder / "images" / f"{number:02}.jpg").write_text("no picture")
     pipeline = (LOAD, BOXES, REJECTING["a transform of the user's"], FLIP, PACK)
     datasets = built(config_of(folder, pipeline=pipeline, custom_imports=IMPORTS))
-    with pytest.raises(BadSample) as caught:
+    with pytest.raises(samples.BadSample) as caught:
         samples.load(datasets, 0, 0)
     assert any(f"images/{number:02}.jpg'" in str(caught.value) for number in range(5, IMAGES))
 

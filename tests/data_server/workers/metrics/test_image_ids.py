@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-from data_server.datasets import samples
 from shared.errors import UserError
 from tests.data_server.judging import built, judge, mmdetections
 from tests.photos import IMAGES, annotations_of, config_of, write_annotations
@@ -70,6 +69,8 @@ def test_metrics_are_mmdetections_own(photos, tmp_path, kind):
 
 
 def test_no_two_images_of_a_stream_are_called_alike_and_no_id_is_taken_for_a_place(photos, tmp_path):
+    from data_server.datasets import samples
+
     for number, rename in enumerate((*KINDS.values(), *NOT_MMDETECTIONS.values())):
         datasets = renamed(photos, tmp_path / str(number), rename)
         called = [samples.load(datasets, index, 0).image_id for index in range(IMAGES)]
