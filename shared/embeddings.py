@@ -73,7 +73,7 @@ def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:
     if not path.exists():
         return None
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"names {str(path)!r}: {error}; expected a JSON list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -242,7 +242,7 @@ def jit_kernel_count() -> int:
     They are shared libraries, counted among the files that the process has mapped: other processes fill the same cache.
     """
     folder = str(Path(jt.flags.cache_path, "jit")) + os.sep
-    lines = Path("/proc/self/maps").read_text().splitlines()
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
 
 
@@ -273,7 +273,7 @@ def _source(path: Path) -> str:
     """
     name = path.relative_to(_ROOT).as_posix()
     lines = [f'#line 1 "{name}"']
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith('#include "'):
             line = _source(path.with_name(line.split('"')[1]))
         lines.append(line)

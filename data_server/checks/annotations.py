@@ -38,7 +38,9 @@ def check(subject: Subject, found: Findings) -> str:
     named = (dataset.get("metainfo") or {}).get("classes")
     path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
     try:
-        counts = look_through(coco.read(path, **_NEEDED), list(named) if named else None, found)
+        counts = look_through(
+            coco.read(path, **_NEEDED), list(named) if named else None, found, judged=not subject.training
+        )
     except UserError as error:
         found.error(str(error))
         return ""
@@ -55,7 +57,7 @@ class Counts:
 
     Attributes:
         classes: their names, by label.
-        images, boxes, crowds: how many; crowd boxes are not among the boxes.
+        images, boxes, crowds: how many; crowd boxes are not among the boxes, nor are those that are left out.
         empty_images: images without a box that counts.
     """
 
@@ -66,13 +68,14 @@ class Counts:
     empty_images: int
 
 
-def look_through(content: dict[str, Any], named: list[str] | None, found: Findings) -> Counts:
+def look_through(content: dict[str, Any], named: list[str] | None, found: Findings, *, judged: bool = False) -> Counts:
     """Checks an annotation file.
 
     Args:
         content: of the file.
         named: the classes that the config names; None: all of the file's.
         found: faults go there.
+        judged: whether detections are compared with the boxes, and not only trained on them.
     """
     labels = _classes(content["categories"], named, found)
     sizes = _images(content["images"], found)
@@ -95,15 +98,24 @@ def look_through(content: dict[str, Any], named: list[str] | None, found: Findin
             continue
         if category not in labels:
             continue
-        if annotation.get("iscrowd"):
-            crowds += 1
+        if judged and "iscrowd" not in annotation:
+            found.warning("annotations without 'iscrowd', which CocoMetric needs; write \"iscrowd\": 0", place)
+        if annotation.get("ignore"):
+            found.warning("annotations with 'ignore'; they are left out", place)
             continue
-        boxes += 1
+        area = annotation.get("area", 1)
+        if _is_number(area) and area <= 0:
+            found.warning("annotations whose 'area' is 0 or less; they are left out; write width x height", place)
+            continue
+        if annotation.get("iscrowd"):
+            crowds += _box(annotation["bbox"], sizes[image], f"{place} of image {image}", found)
+            continue
         key = (image, category, str(annotation["bbox"]))
         if key in seen:
             found.warning("boxes that are annotated twice", place)
         seen.add(key)
         if _box(annotation["bbox"], sizes[image], f"{place} of image {image}", found):
+            boxes += 1
             of_class[category] += 1
             with_boxes.add(image)
     for category, name in labels.items():

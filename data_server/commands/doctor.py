@@ -196,7 +196,7 @@ def dev_shm(_: Options) -> str:
 def _control_group(name: str) -> str:
     """A control-group file's text; empty where there is none."""
     path = CONTROL_GROUP / name
-    return path.read_text().strip() if path.exists() else ""
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def address(options: Options) -> str:

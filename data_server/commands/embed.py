@@ -85,7 +85,7 @@ def names_of(source: Path) -> list[str]:
         UserError: the file cannot be read, has no names, or has one twice.
     """
     try:
-        lines = [line.strip() for line in source.read_text().splitlines()]
+        lines = [line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"names {source}: {described(error)}; expected a text file with one class name a line"

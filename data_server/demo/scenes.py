@@ -123,7 +123,7 @@ def generate(out: Path, seed: int = 0, train_images: int = 400, val_images: int 
         for index, dataset in enumerate(TRAINING_SETS + VALIDATION_SETS):
             count = train_images if dataset in TRAINING_SETS else val_images
             _write_set(fresh, dataset, count, np.random.default_rng([seed, index]), photographs, dimension)
-        (fresh / "scenes.json").write_text(json.dumps(recipe, indent=2) + "\n")
+        (fresh / "scenes.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
         if made_before is not None:
             out.rename(Path(scratch, "replaced"))
         fresh.rename(out)
@@ -134,7 +134,7 @@ def _recipe_of(out: Path) -> dict | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
-        recipe = json.loads((out / "scenes.json").read_text())
+        recipe = json.loads((out / "scenes.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         recipe = None
     if not isinstance(recipe, dict) or recipe.get("generator") != GENERATOR:
@@ -178,7 +178,7 @@ def _write_set(
                 }
             )
     document = {"images": images, "annotations": annotations, "categories": vocabulary}
-    (folder / f"{dataset}.json").write_text(json.dumps(document))
+    (folder / f"{dataset}.json").write_text(json.dumps(document), encoding="utf-8")
     write_embeddings(folder / f"{dataset}.npy", text_embeddings(list(id_of), dimension), list(id_of))
 
 

@@ -13,7 +13,9 @@ _UNIT = " kB"
 
 def fields(path: str | Path) -> dict[str, str]:
     """The values of a file by key, as they are written. Raises OSError when it cannot be read."""
-    lines = (line.replace(":", " ", 1).split(maxsplit=1) for line in Path(path).read_text().splitlines())
+    lines = (
+        line.replace(":", " ", 1).split(maxsplit=1) for line in Path(path).read_text(encoding="utf-8").splitlines()
+    )
     return {line[0]: line[1] for line in lines if len(line) == 2}
 
 

@@ -66,7 +66,7 @@ def _meminfo_available() -> int:
 def _number(name: str) -> int | None:
     """The number in a control-group file; None when there is no such file or no limit."""
     try:
-        text = (CONTROL_GROUP / name).read_text().strip()
+        text = (CONTROL_GROUP / name).read_text(encoding="utf-8").strip()
     except OSError:
         return None
     return int(text) if text.isdigit() else None

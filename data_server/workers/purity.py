@@ -25,6 +25,7 @@ import xxhash
 
 from data_server.datasets.parts import Datasets
 from data_server.datasets.samples import BadSample, load
+from data_server.workers.rehearsal import limit_this_process
 from data_server.workers.worker import prepare
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
@@ -91,7 +92,8 @@ def _start(datasets: Datasets, samples: list[tuple[int, int]]) -> tuple[int, int
             die_with_parent(parent)
             os.close(reader)
             prepare()
-            with os.fdopen(writer, "w") as answer:
+            limit_this_process()
+            with os.fdopen(writer, "w", encoding="utf-8") as answer:
                 json.dump([_make(datasets, index, seed) for index, seed in samples], answer)
         except BaseException:  # the stream will say it
             pass

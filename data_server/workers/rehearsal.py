@@ -45,7 +45,7 @@ def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts
     if child == 0:
         try:
             die_with_parent(parent)
-            _limit_this_process()
+            limit_this_process()
             _rehearse(datasets, config, facts, lambda text: os.write(writer, text.encode() + b"\n"))
         except (UserError, BadSample, OSError, MemoryError):
             pass
@@ -63,7 +63,7 @@ def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts
     return int(answer) if answer.isdigit() else GUESS
 
 
-def _limit_this_process() -> None:
+def limit_this_process() -> None:
     """An image that makes its pipeline run or grow for ever must not do it here, where no server is watching yet."""
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     data = data_bytes() + available() // 2

@@ -40,7 +40,7 @@ def read(work_dir: Path) -> dict[str, dict[str, float | None]]:
     """
     path = work_dir / RESULTS_FILE
     try:
-        found: dict[str, dict[str, float | None]] = json.loads(path.read_text())["results"]
+        found: dict[str, dict[str, float | None]] = json.loads(path.read_text(encoding="utf-8"))["results"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: not the results of an evaluation ({error}); remove {path.parent} to evaluate again"

@@ -24,7 +24,7 @@ def record(work_dir: Path, sample: Quarantined) -> str:
         "replaced": sample.replaced,
     }
     work_dir.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     what = "the next sample takes its place" if sample.replaced else "the stream ends"
     return f"image {sample.image!r} kills its worker: {sample.reason}; {what}; noted in {path}"

@@ -88,7 +88,7 @@ def _calibrations(recipe: Recipe, folder: Folder) -> Iterator[Section]:
     """What each calibration did to the first evaluation that uses it."""
     for step in _of(recipe, "calibrate"):
         user = next((one for one in _of(recipe, "evaluate") if step.name in one.needs), None)
-        made = json.loads((folder(step.name) / CALIBRATION_FILE).read_text())
+        made = json.loads((folder(step.name) / CALIBRATION_FILE).read_text(encoding="utf-8"))
         before = np.array(made["counts"])
         parts: list[Part] = [
             Text(

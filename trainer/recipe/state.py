@@ -54,7 +54,7 @@ class State:
         if not self.path.exists():
             return
         try:
-            content = json.loads(self.path.read_text())
+            content = json.loads(self.path.read_text(encoding="utf-8"))
             self.entries = {name: Entry(**entry) for name, entry in content["steps"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(

@@ -96,7 +96,7 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
     """
     remedy = "python -m trainer calibrate --config C writes one"
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         if content.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         found = Calibration(**content)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,12 +126,23 @@ def _rows_of(
     missing = [name for name in names if compared(name) not in rows]
     if missing:
         shown = ", ".join(f"{name!r}{nearest(compared(name), list(rows))}" for name in missing[:_SHOWN])
+        listed = next((name for name in missing if _is_list(name, rows)), None)
+        if listed is not None:
+            raise UserError(
+                f"vocabulary: no text embedding of {listed!r}, but of the names in it; give them one by one: "
+                f"{' '.join(shlex.quote(one.strip()) for one in listed.split(',') if one.strip())}"
+            )
         raise UserError(
             f"vocabulary: no text embedding of {shown}{_more(missing)} in {', '.join(map(str, paths))}; "
             "to make one, put the names into a text file, one a line, and run: "
             "python -m data_server embed --names-file names.txt --clip RN50.pt --out mine.npy"
         )
     return [(name, rows[compared(name)]) for name in names]
+
+
+def _is_list(name: str, known: Collection[str]) -> bool:
+    """Whether `name` is several known names with commas between."""
+    return "," in name and all(compared(one) in known for one in name.split(",") if one.strip())
 
 
 def fitted(model: dict[str, Any], vocabulary: NamedEmbeddings) -> dict[str, Any]:

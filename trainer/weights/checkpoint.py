@@ -181,7 +181,7 @@ def latest(work_dir: str | os.PathLike) -> Path | None:
     pointer = Path(work_dir) / LAST_CHECKPOINT
     if not pointer.is_file():
         return None
-    path = pointer.parent / pointer.read_text().strip()
+    path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     if not path.is_file():
         raise UserError(f"{pointer} names {path}, which does not exist; give the checkpoint to resume from by its path")
     return path

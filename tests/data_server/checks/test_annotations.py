@@ -124,3 +124,33 @@ def test_of_many_faults_a_count_and_a_few_places_are_kept() -> None:
     findings.error("a fault")
     assert [str(one) for one in findings] == ["ERROR   a fault", f"warning {10 * SHOWN} faults: 0, 1, 2, 3, 4, ..."]
     assert (findings.errors, findings.warnings) == (1, 1)
+
+
+def test_annotations_without_iscrowd_are_told_where_detections_are_compared_with_them() -> None:
+    findings = Findings()
+    look_through(CONTENT, CLASSES, findings, judged=True)
+    (line,) = map(str, findings)
+    assert (
+        line.startswith("warning 2 annotations without 'iscrowd', which CocoMetric needs") and "annotation 10" in line
+    )
+
+
+@pytest.mark.parametrize("more", [{"area": 0}, {"area": -3.5}, {"ignore": 1}, {"bbox": [0, 0, 0.5, 9]}])
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_what_mmdetection_leaves_out_is_not_counted(more: dict[str, Any], crowd: int) -> None:
+    content = copy.deepcopy(CONTENT)
+    content["annotations"][0] |= more | {"iscrowd": crowd}
+    findings = Findings()
+    counts = look_through(content, CLASSES, findings)
+    assert (counts.boxes, counts.crowds) == (1, 1)
+    assert any("left out" in str(finding) for finding in findings)
+
+
+def test_a_file_whose_areas_are_all_zero_has_no_boxes() -> None:
+    content = copy.deepcopy(CONTENT)
+    for annotation in content["annotations"]:
+        annotation["area"] = 0
+    findings = Findings()
+    counts = look_through(content, CLASSES, findings)
+    assert (counts.boxes, counts.crowds, counts.empty_images) == (0, 0, 2)
+    assert any("3 annotations whose 'area' is 0 or less" in str(finding) for finding in findings)

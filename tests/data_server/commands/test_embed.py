@@ -39,6 +39,11 @@ def test_commas_go_plus_signs_become_spaces_and_the_rest_of_a_name_stays() -> No
     assert "a {0} in a video game." in prompts("{0}")
 
 
+def test_a_text_file_of_windows_has_a_mark_in_front_that_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("zebra\r\nkočka\r\n".encode("utf-8-sig"))
+    assert names_of(tmp_path / "names.txt") == ["zebra", "kočka"]
+
+
 def test_names_come_a_line_each_and_categories_in_ascending_id(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("zebra \n\n  traffic light\nant\n")
     assert names_of(tmp_path / "names.txt") == ["zebra", "traffic light", "ant"]

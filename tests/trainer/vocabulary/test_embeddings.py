@@ -71,6 +71,23 @@ def test_a_name_without_a_row_is_told_with_the_nearest_and_how_to_make_one(tmp_p
     assert "'cat'" not in str(error.value)
 
 
+def test_names_with_commas_between_are_told_apart(tmp_path: Path) -> None:
+    path, _ = write(tmp_path, "mine", ["cat", "red star", "bow, arrow"])
+    with pytest.raises(
+        UserError, match=r"'cat,Red star', but of the names in it; give them one by one: cat 'Red star'$"
+    ):
+        choose(["cat,Red star"], [path])
+    with pytest.raises(UserError, match="to make one"):
+        choose(["cat,quixotry"], [path])
+    assert choose(["bow, arrow"], [path]).names == ["bow, arrow"]
+
+
+def test_names_of_windows_have_a_mark_in_front_that_is_no_part_of_them(tmp_path: Path) -> None:
+    path, _ = write(tmp_path, "mine", ["kočka", "cat"])
+    names_file(path).write_text(json.dumps(["kočka", "cat"], ensure_ascii=False), encoding="utf-8-sig")
+    assert names_of(path) == ["kočka", "cat"]
+
+
 @pytest.mark.parametrize(
     ("items", "says"),
     [
