@@ -4,6 +4,8 @@ The trainer's config is the single source of truth; the data server has none. `s
 of batches depends on, and the trainer sends that in its HELLO. Where MMDetection has a key, its name and meaning are
 kept; what is ours alone is the `feed` section, whose keys `shared.feed_keys` describes.
 
+`shared.config_keys` says what becomes of every key of MMDetection's.
+
 ``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
 an epoch (default: every image is in it once; `data_server.serving.plan`).
 
@@ -21,36 +23,14 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from shared.class_names import with_names
+from shared.config_keys import SECTIONS, TOP_LEVEL, check_section
 from shared.data_root import fill_in
 from shared.errors import UserError, described
 from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
-from shared.keys import check_keys, check_type, nearest
-
-_DATALOADER_KEYS = (
-    "batch_size",
-    "num_workers",
-    "persistent_workers",
-    "drop_last",
-    "sampler",
-    "batch_sampler",
-    "dataset",
-)
-_SECTIONS: dict[str, tuple[str, ...]] = {
-    "feed": FEED_NAMES,
-    "train_dataloader": _DATALOADER_KEYS,
-    "val_dataloader": _DATALOADER_KEYS,
-    "test_dataloader": _DATALOADER_KEYS,
-    "train_cfg": ("type", "max_epochs", "val_interval"),
-    "default_hooks": ("logger", "checkpoint", "timer", "param_scheduler", "sampler_seed", "visualization"),
-    "default_hooks.logger": ("type", "interval"),
-    "default_hooks.checkpoint": ("type", "interval", "max_keep_ckpts"),
-    "randomness": ("seed",),
-}
-_TYPES = {
-    "train_cfg": ("EpochBasedTrainLoop",),
-    "sampler": ("DefaultSampler",),
-    "batch_sampler": ("AspectRatioBatchSampler",),
-}
+from shared.hook_keys import check_hooks
+from shared.keys import check_keys, nearest
+from shared.typing_errors import check_names
 
 
 def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
@@ -101,40 +81,39 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise UserError(f"config {path!r}: no such file")
     try:
         # custom_imports are for the data server's workers; here they could pull torch into the trainer.
-        config = Config.fromfile(path, import_custom_modules=False)
+        config = with_names(Config.fromfile(path, import_custom_modules=False))
         config.merge_from_dict(options or {})
     except Exception as error:
         raise UserError(f"config {path!r}: {described(error)}") from None
+    if config.get("data_preprocessor") and isinstance(config.get("model"), dict):
+        config.model.setdefault("data_preprocessor", config.data_preprocessor)  # as MMEngine's runner does
     fill_in(config)
     check(config)
     return config
 
 
 def check(config: Config) -> None:
-    """Raises UserError naming the first unknown key in a section that we interpret, with the nearest known one."""
-    for section, known in _SECTIONS.items():
+    """Raises UserError naming the first key or value that cannot be honoured, with what to do about it."""
+    check_names(config, config.text)
+    for key in TOP_LEVEL:
+        if key.name in config:
+            key.check(key.name, config[key.name])
+    for place, keys in SECTIONS.items():
         values: Any = config
-        for part in section.split("."):
-            values = (values.get(part) if values is not None else None) or {}
-        if not isinstance(values, dict):
-            raise UserError(f"config key {section!r}: expected a dict, found {type(values).__name__}")
-        check_keys(section, values, known)
-        _check_type(section, values, section)
-        for part in ("sampler", "batch_sampler"):
-            if section.endswith("_dataloader") and values.get(part):
-                _check_type(part, values[part], f"{section}.{part}")
+        for part in place.split("."):
+            values = (values or {}).get(part)
+        check_section(place, values, keys)
+    check_hooks(config)
+    feed = config.get("feed") or {}
+    if not isinstance(feed, dict):
+        raise UserError(f"config key 'feed': expected a dict, found {type(feed).__name__}")
+    check_keys("feed", feed, FEED_NAMES)
     check_feed(feed_settings(config))
-
-
-def _check_type(kind: str, values: dict[str, Any], where: str) -> None:
-    known = _TYPES.get(kind)
-    if known and "type" in values:
-        check_type(where, values["type"], known)
 
 
 def feed_settings(config: Config) -> dict[str, Any]:
     """The `feed` section with its defaults filled in."""
-    return with_defaults(config.get("feed", {}))
+    return with_defaults(config.get("feed") or {})
 
 
 def seed_of(config: Config) -> int:

@@ -59,7 +59,7 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "group_by_aspect_ratio": bool(dataloader.get("batch_sampler")),
             "training": split == "train",
             "source_ratio": list(sampler["source_ratio"]) if sampler.get("source_ratio") else None,
-            "size_divisor": preprocessor.get("pad_size_divisor", 32),
+            "size_divisor": preprocessor.get("pad_size_divisor", 1),
             "feed": feed_settings(config),
         }
     )

@@ -38,7 +38,6 @@ from trainer.vocabulary import embeddings as vocabulary
 from trainer.vocabulary.embeddings import NamedEmbeddings
 from trainer.weights import pretrained
 
-SIZE_DIVISOR = 32  # padded sizes are multiples of it, as a data server's batches are
 PROPOSAL_MULTIPLE = 64  # rows of proposals: few sizes, whatever the number that is found
 
 PathLike = str | os.PathLike
@@ -178,13 +177,18 @@ class _Stage:
             most = self.pipeline.most_proposals
             proposals = Detections(proposals.boxes[:most], proposals.scores[:most], proposals.labels[:most])
         with jt.no_grad():
-            (found,) = self.model.predict(to_batch(resized, (height, width), factors, proposals))
+            divisor = self.model.preprocessor.pad_size_divisor
+            (found,) = self.model.predict(to_batch(resized, (height, width), factors, divisor, proposals))
             jt.sync_all()
         return found
 
 
 def to_batch(
-    image: np.ndarray, original_shape: tuple[int, int], factors: np.ndarray, proposals: Detections | None = None
+    image: np.ndarray,
+    original_shape: tuple[int, int],
+    factors: np.ndarray,
+    divisor: int,
+    proposals: Detections | None = None,
 ) -> Batch:
     """A batch of one image without ground truth, padded as a data server pads it.
 
@@ -192,12 +196,13 @@ def to_batch(
         image: u8 (h,w,3) BGR, resized.
         original_shape: height and width before that.
         factors: f32 (4,), how much wider, higher, wider, higher `image` is than the original.
+        divisor: height and width of the batch are multiples of it.
         proposals: boxes in pixels of the original.
     """
     height, width = image.shape[:2]
     count = 0 if proposals is None else len(proposals.scores)
     room = 0 if proposals is None else padded(max(count, 1), PROPOSAL_MULTIPLE)
-    arrays = blank_arrays(1, padded(height, SIZE_DIVISOR), padded(width, SIZE_DIVISOR), proposals=room)
+    arrays = blank_arrays(1, padded(height, divisor), padded(width, divisor), proposals=room)
     arrays["images"][0, :height, :width] = image
     arrays["image_shapes"][0] = height, width
     arrays["original_shapes"][0] = original_shape

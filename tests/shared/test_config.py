@@ -45,11 +45,11 @@ def test_options_override_the_file_and_are_checked_like_it(tmp_path):
         ("feed = [1]", r"'feed': expected a dict, found"),
         (
             "train_cfg = dict(type='IterBasedTrainLoop')",
-            r"train_cfg: unknown type 'IterBasedTrain.*; known: Epoch",
+            r"'train_cfg.type' is 'IterBasedTrainLoop', which is not supported: only EpochBased.*set max_epochs",
         ),
         (
             "val_dataloader = dict(sampler=dict(type='InfiniteSampler'))",
-            r"sampler: unknown type 'Infinite",
+            r"'val_dataloader.sampler.type' is 'InfiniteSampler', which is not supported: only DefaultSampler",
         ),
         ("feed = dict(credits=0)", r"'feed.credits' is 0; expected 1 or more"),
         ("feed = dict(credits=True)", r"'feed.credits' is True; expected 1 or more"),

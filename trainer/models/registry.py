@@ -1,7 +1,8 @@
 """Names in a config and the classes they stand for.
 
 A part of a model is written as MMDetection writes it, ``dict(type='FPN', in_channels=[...], ...)``: `type` names a
-registered class, the other keys are the keywords of its constructor. Whatever cannot be honoured is refused by the
+registered class, the other keys are the keywords of its constructor (but those that a class lists in
+``WITHOUT_EFFECT``: MMDetection's that mean nothing here). Whatever cannot be honoured is refused by the
 key's full name, never ignored.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_type
 
@@ -35,10 +37,11 @@ def build(config: dict, where: str, **given: Any) -> Any:
     """
     if not isinstance(config, dict) or "type" not in config:
         raise UserError(f"{where}: a dict with a 'type' is expected, found {config!r}")
-    name = check_type(where, config["type"], CLASSES)
+    name = check_type(where, class_name(config["type"]), CLASSES)
     cls = CLASSES[name]
     # trainer.weights.pretrained reads init_cfg, when training starts.
-    keywords = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
+    others = ("type", "init_cfg", "_scope_", *getattr(cls, "WITHOUT_EFFECT", ()))
+    keywords = {key: value for key, value in config.items() if key not in others}
     parameters = _parameters(cls)
     known = [key for key in parameters if key not in ("where", *given)]
     check_keys(f"{where} ({name})", keywords, known)

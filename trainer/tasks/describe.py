@@ -46,11 +46,12 @@ def run(request: Request) -> int:
 
 
 def image_size(config: Config) -> tuple[int, int]:
-    """Height and width, padded to multiples of 32, of the images that a config tests with."""
+    """Height and width, padded as the config says, of the images that it tests with."""
+    divisor = (section(config, "model").get("data_preprocessor") or {}).get("pad_size_divisor", 1)
     for split in ("val", "test"):
         dataset = (config.get(f"{split}_dataloader") or {}).get("dataset") or {}
         for step in reversed(dataset.get("pipeline", ())):
             if step["type"] == "Resize" and "scale" in step:
                 width, height = step["scale"]
-                return padded(height, 32), padded(width, 32)
+                return padded(height, divisor), padded(width, divisor)
     return SIZE

@@ -1,4 +1,4 @@
-"""Trains and evaluates a detector; with --resume, continues an earlier run.
+"""Trains and evaluates a detector; with --resume, or resume=True in the config, continues an earlier run.
 
 `trainer.training.loop` is the loop. A run that is interrupted writes a checkpoint; ``--resume`` continues with the
 very next batch.
@@ -37,7 +37,7 @@ def run(request: Request) -> int:
 
     config, work_dir, say = request.config, request.work_dir, request.say
     resume_from = _resume_from(request)
-    if request.options.checkpoint and not request.options.resume:
+    if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint
     evaluation = Evaluation(config, request.server, work_dir, say)
     loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run)
@@ -54,10 +54,11 @@ def _resume_from(request: Request) -> Path | None:
     """The checkpoint to go on from; None: the run starts at the beginning."""
     from trainer.weights import checkpoint
 
-    if not request.options.resume:
+    if not (request.options.resume or request.config.get("resume")):
         return None
-    if request.options.checkpoint:
-        return Path(request.options.checkpoint)
+    chosen = request.options.checkpoint or (request.config.get("resume") and request.config.get("load_from"))
+    if chosen:
+        return Path(chosen)
     latest = checkpoint.latest(request.work_dir)
     if latest is None:
         request.say(f"nothing to resume in {request.work_dir}; starting from the beginning")

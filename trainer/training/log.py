@@ -34,9 +34,18 @@ class Progress:
     """The log of one run. One process per run writes it."""
 
     def __init__(
-        self, work_dir: str | os.PathLike, total_steps: int, steps_per_epoch: int, interval: int, start_step: int = 0
+        self,
+        work_dir: str | os.PathLike,
+        total_steps: int,
+        steps_per_epoch: int,
+        interval: int | None,
+        start_step: int = 0,
     ):
-        """`interval`: steps between two logs; `start_step`: steps already done by the run that this one resumes."""
+        """
+        Args:
+            interval: steps between two logs; None: the last step's only.
+            start_step: steps already done by the run that this one resumes.
+        """
         work_dir = Path(work_dir)
         work_dir.mkdir(parents=True, exist_ok=True)
         self._total_steps, self._steps_per_epoch, self._interval = total_steps, steps_per_epoch, interval
@@ -78,7 +87,7 @@ class Progress:
         for name, value in losses.items():
             self._losses.setdefault(name, []).append(value)
         self._bar.update(1)
-        if step % self._interval and step != self._total_steps:
+        if step != self._total_steps and (self._interval is None or step % self._interval):
             return
         means = {name: sum(values) / len(values) for name, values in self._losses.items()}
         seconds = max(self._step_seconds, 1e-9)

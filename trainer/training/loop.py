@@ -1,7 +1,7 @@
 """The training loop.
 
     feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
-      every epoch:  checkpoint, then (every val_interval epochs and at the end) evaluation
+      where `trainer.training.intervals` says:  checkpoint, then evaluation
 
 A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
 writes one after the step in hand, and can go on at the very next batch.
@@ -26,9 +26,10 @@ from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.training.guards import assert_trains, check_gradients, check_losses
+from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, evaluated_at
 from trainer.training.optimizer import build_optimizer
-from trainer.training.schedule import Schedule
+from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.terms import packed, total_loss
 from trainer.weights import checkpoint, pretrained
 
@@ -62,23 +63,22 @@ class TrainingLoop:
         """
         self.config, self.work_dir, self.say, self.evaluate = config, work_dir, say, evaluate
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
-        self.max_epochs = section(config, "train_cfg").get("max_epochs", 12)
+        self.intervals = Intervals(config)
         self.seed = seed_of(config)
-        hooks = config.get("default_hooks") or {}
-        self.log_interval = hooks.get("logger", {}).get("interval", 50)
-        self.checkpoint_interval = hooks.get("checkpoint", {}).get("interval", 1)
-        self.max_keep = hooks.get("checkpoint", {}).get("max_keep_ckpts", -1)
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
         self.model.train()
-        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model)
+        factor, why = rate_factor(config)
+        if why:
+            say(why)
+        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, factor)
         cursor, record = self._restore(resume_from)
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
         self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
-        self.total_steps = self.steps_per_epoch * self.max_epochs
+        self.total_steps = self.steps_per_epoch * self.intervals.max_epochs
         self.schedule = Schedule(
-            config.get("param_scheduler") or [], self.optimizer.base_rate, self.steps_per_epoch, self.max_epochs
+            config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.max_epochs
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
@@ -99,14 +99,15 @@ class TrainingLoop:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
         batches = itertools.chain([] if first is None else [first], self.feed)
         results: Metrics | None = None
-        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.log_interval, self.step)
+        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
         try:
-            if self._at_end_of_epoch() and self._evaluates_now() and not evaluated_at(self.work_dir, self.step):
+            due = self.intervals.evaluates(self.step, self.steps_per_epoch)
+            if due and not evaluated_at(self.work_dir, self.step):
                 results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
             while self.step < self.total_steps and interrupt.signal is None:
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train_epoch(batches, progress, interrupt)
-                if interrupt.signal is None and self._evaluates_now():
+                if interrupt.signal is None and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
         except DataServerLost as lost:
             self._save()
@@ -122,7 +123,7 @@ class TrainingLoop:
         return results if interrupt.signal is None else None
 
     def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
-        """From the present step to the end of its epoch, and its checkpoint."""
+        """From the present step to the end of its epoch, with its checkpoints."""
         end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
         while self.step < end and interrupt.signal is None:
             started, waited = time.perf_counter(), self.feed.wait_seconds
@@ -147,24 +148,13 @@ class TrainingLoop:
                 time.perf_counter() - started,
                 device_memory(),
             )
-        if self.step == end and (self._is_due(self.checkpoint_interval) or self._evaluates_now()):
-            self._save()
-            self.feed.checkpointed()
-
-    def _at_end_of_epoch(self) -> bool:
-        return self.step > 0 and self.step % self.steps_per_epoch == 0
+            if self.intervals.saves(self.step, self.steps_per_epoch):
+                self._save()
+                self.feed.checkpointed()
 
     def _step_seed(self) -> int:
         """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
         return (self.seed * 1_000_003 + self.step) % 2**31
-
-    def _is_due(self, interval: int) -> bool:
-        epoch = self.step // self.steps_per_epoch
-        return epoch % interval == 0 or self.step == self.total_steps
-
-    def _evaluates_now(self) -> bool:
-        configured = any(self.config.get(f"{split}_evaluator") for split in ("val", "test"))
-        return configured and self._is_due(self.config.train_cfg.get("val_interval", 1))
 
     def _evaluate(self, progress: Progress) -> Metrics:
         results = self.evaluate(self.model)
@@ -189,5 +179,5 @@ class TrainingLoop:
             self.optimizer,
             {"epoch": epoch, "step": step},
             {"seed": self.seed, "config": self.config.pretty_text, "stream": self.record},
-            self.max_keep if self.max_keep > 0 else None,
+            self.intervals.max_keep,
         )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shared.config_keys import CLIP_GRAD, OPTIM_WRAPPER, OPTIMIZER, PARAMWISE_CFG, check_section, class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
@@ -116,22 +117,26 @@ class Optimizer:
         }
 
 
-def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:
+def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 1.0) -> Optimizer:
     """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
 
     Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD`` or ``AdamW``, torch's defaults),
     ``clip_grad`` (``max_norm``, L2), ``paramwise_cfg.custom_keys`` (substring of the parameter's full name ->
     ``lr_mult``, ``decay_mult``; the longest matching key wins). Weight decay applies to every parameter, as in torch.
+    Every learning rate is multiplied by `rate_factor` (`trainer.training.schedule.rate_factor`).
 
     Raises:
         UserError: an unknown type or key, a bad number, a custom key that matches no parameter, or nothing to train.
     """
     where = "optim_wrapper"
-    check_keys(where, optim_wrapper, ("type", "optimizer", "clip_grad", "paramwise_cfg"))
-    check_type(where, optim_wrapper.get("type", "OptimWrapper"), ("OptimWrapper",))
+    check_section(where, optim_wrapper, OPTIM_WRAPPER)
     settings = dict(optim_wrapper.get("optimizer") or {})
-    kind = check_type(f"{where}.optimizer", settings.pop("type", None), tuple(_ALGORITHMS))
+    settings.pop("_scope_", None)
+    kind = check_type(f"{where}.optimizer", class_name(settings.pop("type", None)), tuple(_ALGORITHMS))
     make, defaults, buffers = _ALGORITHMS[kind]
+    for extra in OPTIMIZER:
+        if extra.name in settings:
+            extra.check(f"{where}.optimizer.{extra.name}", settings.pop(extra.name))
     check_keys(f"{where}.optimizer", settings, ("lr", *defaults))
     settings = defaults | settings
     for key, value in settings.items():
@@ -141,15 +146,14 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module) -> Optimizer:
         raise UserError(f"{where}.optimizer.lr is missing: give the base learning rate, e.g. lr=0.02")
 
     clip_grad = optim_wrapper.get("clip_grad") or {}
-    check_keys(f"{where}.clip_grad", clip_grad, ("max_norm", "norm_type"))
-    if clip_grad.get("norm_type", 2) != 2:
-        raise UserError(f"{where}.clip_grad.norm_type={clip_grad['norm_type']!r}: only 2 (the L2 norm) is supported")
+    check_section(f"{where}.clip_grad", clip_grad, CLIP_GRAD)
     if clip_grad:
         check_number(f"{where}.clip_grad.max_norm", clip_grad.get("max_norm"), 0.0)
 
     paramwise = optim_wrapper.get("paramwise_cfg") or {}
-    check_keys(f"{where}.paramwise_cfg", paramwise, ("custom_keys",))
-    groups = _group(model, paramwise.get("custom_keys", {}), settings["lr"], settings["weight_decay"])
+    check_section(f"{where}.paramwise_cfg", paramwise, PARAMWISE_CFG)
+    settings["lr"] *= rate_factor
+    groups = _group(model, paramwise.get("custom_keys") or {}, settings["lr"], settings["weight_decay"])
     return Optimizer(make(groups, **settings), buffers, clip_grad.get("max_norm"))
 
 

@@ -21,7 +21,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from mmengine.config import Config
 
+from shared.config import section
+from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type
 
@@ -39,16 +42,19 @@ class _Scheduler(NamedTuple):
 class Schedule:
     """The learning rates of a run of ``steps_per_epoch * max_epochs`` steps."""
 
-    def __init__(self, param_scheduler: list[dict], base: float, steps_per_epoch: int, max_epochs: int):
-        """`base` is the optimizer's ``lr``.
+    def __init__(self, param_scheduler: list[dict] | dict | None, base: float, steps_per_epoch: int, max_epochs: int):
+        """`param_scheduler` as MMEngine takes it: one dict is a list of one, None leaves the rate as it is; `base` is
+        the optimizer's ``lr``.
 
         Raises:
             UserError: an unknown type or key (the nearest known one is named), or a number out of its range.
         """
         self._base = base
+        listed = param_scheduler if isinstance(param_scheduler, list | tuple) else [param_scheduler]
         schedulers = [
             _read(f"param_scheduler[{i}]", config, steps_per_epoch, max_epochs)
-            for i, config in enumerate(param_scheduler)
+            for i, config in enumerate(listed)
+            if config is not None
         ]
         in_order = [s for s in schedulers if not s.by_epoch] + [s for s in schedulers if s.by_epoch]
         steps = steps_per_epoch * max_epochs
@@ -70,11 +76,35 @@ class Schedule:
         return float(self._scale[step] * self._base * multiplier + self._offset[step])
 
 
+def rate_factor(config: Config) -> tuple[float, str]:
+    """By how much ``auto_scale_lr`` multiplies all learning rates, and a line that says so, empty where it is off:
+    MMEngine's ``Runner.scale_lr``, for the one process that trains.
+
+    Raises:
+        UserError: it is enabled, and there is no ``base_batch_size``.
+    """
+    rules = config.get("auto_scale_lr") or {}
+    if not rules.get("enable", False):
+        return 1.0, ""
+    base = rules.get("base_batch_size")
+    if base is None:
+        raise UserError("config key 'auto_scale_lr.base_batch_size' is missing: give the batch that lr is meant for")
+    batch = section(config, "train_dataloader").batch_size
+    factor = float(batch) / float(base)
+    return factor, f"auto_scale_lr: lr times {batch} / {base} = {factor:g} (batch_size / base_batch_size)"
+
+
 def _read(where: str, config: dict, steps_per_epoch: int, max_epochs: int) -> _Scheduler:
     """One scheduler, with the defaults that mmengine's Runner sets, counted in steps where it is converted to steps."""
-    kind = check_type(where, config.get("type"), tuple(_TYPES))
+    if not isinstance(config, dict):
+        raise UserError(f"{where}: expected a dict with 'type', found {type(config).__name__}")
+    if config.get("type") is None:
+        raise UserError(f"{where}.type is missing: give one of {', '.join(_TYPES)}")
+    kind = check_type(where, class_name(config["type"]), tuple(_TYPES))
     make, keys = _TYPES[kind]
-    check_keys(where, config, ("type", "by_epoch", "begin", "end", "convert_to_iter_based", *keys))
+    check_keys(where, config, ("type", "by_epoch", "begin", "end", "convert_to_iter_based", *keys, *_WITHOUT_EFFECT))
+    if config.get("last_step", -1) != -1:
+        raise UserError(f"{where}.last_step={config['last_step']!r}: a schedule starts at the first step; remove it")
     by_epoch = config.get("by_epoch", True)
     begin = check_number(f"{where}.begin", config.get("begin", 0), 0)
     end = check_number(f"{where}.end", config.get("end", max_epochs * (1 if by_epoch else steps_per_epoch)), 0)
@@ -143,6 +173,7 @@ def _cosine(where: str, config: dict, length: int, unit: int) -> Move:
     return move
 
 
+_WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
 # type -> (maker of the move, its own keys)
 _TYPES = {
     "LinearLR": (_linear, ("start_factor", "end_factor")),

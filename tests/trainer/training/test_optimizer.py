@@ -211,13 +211,22 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": {"type": "SGD"}}, "optim_wrapper.optimizer.lr is missing"),
         ({"optimizer": SGD | {"momentun": 0.9}}, "unknown key 'momentun' (did you mean 'momentum'?)"),
         ({"optimizer": SGD | {"lr": "0.02"}}, "optim_wrapper.optimizer.lr='0.02': expected a number"),
-        ({"optimizer": SGD, "clip_grad": {"max_norm": 35, "norm_type": 1}}, "norm_type=1: only 2"),
+        (
+            {"optimizer": SGD, "clip_grad": {"max_norm": 35, "norm_type": 1}},
+            "norm_type' is 1, which is not supported: gradients are clipped by their L2 norm",
+        ),
         ({"optimizer": SGD, "clip_grad": {"norm_type": 2}}, "clip_grad.max_norm=None: expected a number"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"backbon.": {}}}}, "'backbon.' is part of no parameter"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"head": {"lr": 1}}}}, "unknown key 'lr'"),
         (
+            {"optimizer": SGD, "accumulative_counts": 4},
+            "accumulative_counts' is 4, which is not supported: every batch",
+        ),
+        ({"optimizer": SGD | {"maximize": True}}, "optim_wrapper.optimizer.maximize' is True, which is not supported"),
+        ({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": 0.0}}, "norm_decay_mult' is 0.0, which is not supp"),
+        (
             {"type": "AmpOptimWrapper", "optimizer": SGD},
-            "unknown type 'AmpOptimWrapper' (did you mean 'OptimWrapper'?)",
+            "'optim_wrapper.type' is 'AmpOptimWrapper', which is not supported: training is in float32: use",
         ),
     ],
 )
@@ -233,3 +242,16 @@ def test_a_model_in_evaluation_mode_has_nothing_to_train() -> None:
     model.eval()
     with pytest.raises(UserError, match="no trainable parameter"):
         build_optimizer(WRAPPERS["SGD"], model)
+
+
+def test_keys_of_mmengine_and_torch_that_ask_for_nothing_are_accepted_and_all_rates_follow_the_factor() -> None:
+    wrapper = {
+        "type": "mmengine.OptimWrapper",
+        "accumulative_counts": 1,
+        "constructor": "DefaultOptimWrapperConstructor",
+        "optimizer": SGD | {"type": "torch.optim.SGD", "dampening": 0, "foreach": True, "maximize": False},
+        "paramwise_cfg": {"bypass_duplicate": True, "norm_decay_mult": 1.0},
+        "clip_grad": {"max_norm": 35, "norm_type": 2.0},
+    }
+    assert build_optimizer(wrapper, make_model()).base_rate == SGD["lr"]
+    assert build_optimizer(wrapper, make_model(), 0.125).base_rate == SGD["lr"] * 0.125

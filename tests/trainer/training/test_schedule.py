@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from shared.errors import UserError
-from trainer.training.schedule import Schedule
+from trainer.training.schedule import Schedule, rate_factor
 
 STEPS_PER_EPOCH, EPOCHS, BASE = 20, 12, 0.02
 WARM_UP = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 50}
@@ -112,9 +113,34 @@ def test_a_warm_up_that_ends_one_step_later_gives_the_formula_of_mmdetection_2()
     assert schedule.rate(49) == pytest.approx(1.978e-3, rel=1e-3)  # the 50th iteration in the authors' logs
 
 
+def test_one_dict_is_a_list_of_one_and_none_leaves_the_rate_as_it_is() -> None:
+    def rates(config: list[dict] | dict | None) -> list[float]:
+        schedule = Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS)
+        return [schedule.rate(step) for step in range(STEPS_PER_EPOCH * EPOCHS)]
+
+    assert rates(WARM_UP) == rates([WARM_UP]) == rates([WARM_UP | {"verbose": True, "last_step": -1}]) != rates([])
+    assert rates([WARM_UP | {"type": "mmengine.LinearLR"}]) == rates([WARM_UP])
+    assert rates(None) == rates([]) == [BASE] * (STEPS_PER_EPOCH * EPOCHS)
+
+
+def test_auto_scale_lr_is_mmengines_ratio_of_batches_and_says_so() -> None:
+    def factor(**rules: object) -> tuple[float, str]:
+        return rate_factor(Config({"train_dataloader": {"batch_size": 2}, "auto_scale_lr": rules}))
+
+    assert factor(enable=True, base_batch_size=16) == (
+        0.125,
+        "auto_scale_lr: lr times 2 / 16 = 0.125 (batch_size / base_batch_size)",
+    )
+    assert factor(enable=False, base_batch_size=16) == factor(base_batch_size=16) == rate_factor(Config()) == (1.0, "")
+    with pytest.raises(UserError, match=r"auto_scale_lr\.base_batch_size' is missing"):
+        factor(enable=True)
+
+
 @pytest.mark.parametrize(
     ("config", "text"),
     [
+        ({"optimizer": {}}, "param_scheduler[0].type is missing"),
+        ({"type": "LinearLR", "last_step": 5}, "last_step=5: a schedule starts at the first step"),
         ({"type": "LinarLR"}, "param_scheduler[0]: unknown type 'LinarLR' (did you mean 'LinearLR'?)"),
         ({"type": "MultiStepLR", "milestone": [8]}, "unknown key 'milestone' (did you mean 'milestones'?)"),
         ({"type": "MultiStepLR"}, "param_scheduler[0].milestones is missing"),

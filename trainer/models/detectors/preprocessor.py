@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from shared.keys import COUNT
 from trainer.device import jt, var
 from trainer.models.registry import register, require
 
 
 @register
 class DetDataPreprocessor:
-    """mmdet's DetDataPreprocessor for images that the feed has already padded to one size."""
+    """mmdet's DetDataPreprocessor for images that the feed has already padded to one size.
+
+    Attributes:
+        pad_size_divisor: heights and widths of batches are multiples of it.
+    """
+
+    # masks are not carried, and how data gets to the device is Jittor's
+    WITHOUT_EFFECT = ("pad_mask", "mask_pad_value", "pad_seg", "seg_pad_value", "boxtype2tensor", "non_blocking")
 
     def __init__(
         self,
         mean: list[float],
         std: list[float],
         bgr_to_rgb: bool = False,
-        pad_size_divisor: int = 32,
+        pad_size_divisor: int = 1,
+        pad_value: float = 0,
+        rgb_to_bgr: bool = False,
+        batch_augments: list[dict] | None = None,
         where: str = "data_preprocessor",
     ) -> None:
-        require(pad_size_divisor, 32, f"{where}.pad_size_divisor")
+        COUNT.check(f"{where}.pad_size_divisor", pad_size_divisor)
+        require(pad_value, 0, f"{where}.pad_value")
+        require(rgb_to_bgr, False, f"{where}.rgb_to_bgr")
+        require(batch_augments, None, f"{where}.batch_augments")
+        self.pad_size_divisor = pad_size_divisor
         self.mean, self.std = var(mean, "float32").stop_grad(), var(std, "float32").stop_grad()
         self.channel = "2-i1" if bgr_to_rgb else "i1"
 

@@ -88,6 +88,19 @@ def test_other_sizes_and_counts_compile_nothing_and_keep_memory_flat(detector: n
     assert device.jit_kernel_count() == kernels
 
 
+@pytest.mark.parametrize(("height", "width"), [(97, 131), (109, 89)])
+def test_sizes_that_no_stride_divides_train_and_are_detected_in(detector: nn.Module, height: int, width: int) -> None:
+    """As batches are without a pad_size_divisor."""
+    batch = random_batch(height, width)
+    detector.train()
+    assert all(np.isfinite(term.numpy()).all() for term in detector.loss(batch).values())
+    detector.eval()
+    for found, (rows, columns) in zip(detector.predict(batch), batch.host["original_shapes"], strict=True):
+        assert len(found.boxes) and np.isfinite(found.boxes).all()
+        assert (found.boxes[:, 2:] <= [2 * columns, 2 * rows]).all()
+    detector.train()
+
+
 def test_an_image_without_boxes_trains_with_zero_box_losses(detector: nn.Module) -> None:
     terms = detector.loss(random_batch(counts=(0, 0)))
     assert [terms[key].item() for key in ("loss_rpn_bbox", "loss_bbox", "loss_bbox_score")] == [0, 0, 0]

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from shared.errors import UserError
 from trainer.device import var
 from trainer.models.detectors.preprocessor import DetDataPreprocessor
+from trainer.models.registry import build
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -19,3 +21,25 @@ def test_content_is_normalised_and_padding_stays_zero(swap: bool) -> None:
     expected[0, :, 50:] = 0
     expected[1, :, :, 70:] = 0
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> None:
+    plain = {"type": "DetDataPreprocessor", "mean": MEAN, "std": STD}
+    assert build(plain, "p").pad_size_divisor == 1
+    masks = {"pad_mask": True, "mask_pad_value": 0, "pad_seg": False, "seg_pad_value": 255, "batch_augments": None}
+    assert build(plain | masks | {"pad_size_divisor": 128}, "p").pad_size_divisor == 128
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"pad_size_divisor": 0}, "p.pad_size_divisor is 0; expected 1 or more"),
+        ({"pad_value": 114}, "p.pad_value: only 0 is supported, found 114"),
+        ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, "p.batch_augments: only None is supported"),
+        ({"rgb_to_bgr": True}, "p.rgb_to_bgr: only False"),
+        ({"pad_maks": True}, "unknown key 'pad_maks'"),
+    ],
+)
+def test_what_would_change_images_is_refused_by_name(keys: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build({"type": "DetDataPreprocessor", "mean": MEAN, "std": STD, **keys}, "p")

@@ -1,0 +1,312 @@
+"""The keys of MMDetection 3's configs that this project knows, and what becomes of each: one table.
+
+    read       it sets something here; values that cannot be honoured are refused
+    no effect  accepted: nothing that is trained, measured or delivered depends on it here
+    refused    it would change numbers and is not implemented; a value that asks for nothing (None, False) is accepted
+
+`shared.config` checks configs by it, and the table in docs/configs.md is made from it. The `feed` section is in
+`shared.feed_keys`, hooks are in `shared.hook_keys`; a model's keys are those of its classes (`trainer.models`), a data
+set's and a metric's those of MMDetection, which builds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from reprlib import repr as short
+from typing import Any
+
+from shared.errors import UserError
+from shared.keys import COUNT, SWITCH, Values, nearest, of_type, one_of
+
+READ, NO_EFFECT, REFUSED = "read", "no effect", "refused"
+_SCOPES = ("mmdet", "mmengine", "mmcv", "torch")
+
+
+def class_name(kind: object) -> str:
+    """The name in ``type=``, without MMDetection's, MMEngine's, MMCV's or torch's scope or modules."""
+    scope, _, name = str(kind).rpartition(".")
+    return name if scope.split(".")[0] in _SCOPES else str(kind)
+
+
+@dataclass(frozen=True)
+class ConfigKey:
+    """One key.
+
+    Attributes:
+        fate: READ, NO_EFFECT or REFUSED.
+        says: what it sets; why it has no effect; what to do instead.
+        values: those that are accepted; None: any, or none of a key that is refused.
+    """
+
+    name: str
+    fate: str
+    says: str
+    values: Values | None = None
+
+    def check(self, where: str, value: Any) -> None:
+        """Raises UserError unless `value` is accepted."""
+        if self.fate == REFUSED and not (self.values and self.values.accepts(value)):
+            raise UserError(f"config key '{where}' is {short(value)}, which is not supported: {self.says}")
+        if self.fate == READ and self.values:
+            self.values.check(f"config key '{where}'", value)
+
+
+Section = tuple[ConfigKey, ...]
+
+
+def reads(name: str, says: str, values: Values | None = None) -> ConfigKey:
+    return ConfigKey(name, READ, says, values)
+
+
+def ignores(says: str, *names: str) -> Section:
+    return tuple(ConfigKey(name, NO_EFFECT, says) for name in names)
+
+
+def refuses(says: str, *names: str, unless: Values | None = None) -> Section:
+    return tuple(ConfigKey(name, REFUSED, says, unless) for name in names)
+
+
+def types(*names: str) -> Values:
+    """The classes that a ``type`` may name, with or without MMDetection's scope."""
+    return Values(lambda value: class_name(value) in names, " or ".join(map(repr, names)))
+
+
+def only(*values: Any) -> Values:
+    """Some values, told apart by type, so that False is no 0."""
+    return Values(
+        lambda value: any(type(value) is type(one) and value == one for one in values),
+        " or ".join(map(repr, values)),
+    )
+
+
+def check_section(where: str, values: Any, keys: Section) -> None:
+    """Checks one section.
+
+    Args:
+        where: its dotted place in the config.
+        values: what the config has there; None is an absent section.
+
+    Raises:
+        UserError: it is no dict; the first key that is unknown, with the nearest known one; the first value that is not
+            accepted, with what to do.
+    """
+    if values is None:
+        return
+    if not isinstance(values, Mapping):
+        raise UserError(f"config key {where!r}: expected a dict, found {type(values).__name__}")
+    known = {key.name: key for key in keys}
+    for name, value in values.items():
+        if name == "_scope_":
+            continue
+        if name not in known:
+            usable = [key.name for key in keys if key.fate == READ]
+            raise UserError(f"{where}: unknown key {name!r}{nearest(name, known)}; known: {', '.join(usable)}")
+        known[name].check(f"{where}.{name}", value)
+
+
+DICT = of_type(Mapping, "a dict").or_none()
+TEXT = of_type(str, "a text").or_none()
+EPOCH = Values(lambda value: COUNT.accepts(value) or value in (0, None), "an epoch")
+NOTHING = only(None, False)
+ONE = Values(lambda value: not isinstance(value, bool) and value in (1, None), "1")
+
+_WORKERS = "workers are set by --workers, batches come over shared memory"
+_LOOP_OF_EPOCHS = "only EpochBasedTrainLoop: set max_epochs, and by_epoch=True in param_scheduler and default_hooks"
+_PRECISION = "training and evaluation are in float32: remove it"
+
+
+def _is_intervals(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and all(map(COUNT.accepts, pair)) for pair in value
+    )
+
+
+TOP_LEVEL: Section = (
+    reads("model", "the network"),
+    reads("data_preprocessor", "`model.data_preprocessor`, where the model has none", DICT),
+    reads("train_dataloader", "the data to train on", DICT),
+    reads("val_dataloader", "the data to evaluate on", DICT),
+    reads("test_dataloader", "the data to evaluate on", DICT),
+    reads("val_evaluator", "metrics of `val_dataloader`"),
+    reads("test_evaluator", "metrics of `test_dataloader`"),
+    reads("train_cfg", "epochs and evaluations", DICT),
+    reads("val_cfg", "accepted as `dict(type='ValLoop')`", DICT),
+    reads("test_cfg", "accepted as `dict(type='TestLoop')`", DICT),
+    reads("optim_wrapper", "the optimizer"),
+    reads("param_scheduler", "the learning rate; a list, one dict, or None: constant"),
+    reads("auto_scale_lr", "scales the learning rate with the batch", DICT),
+    reads("default_hooks", "checkpoints and the log", DICT),
+    reads("custom_hooks", "hooks without effect are accepted, all others refused by name"),
+    reads("randomness", "the seed", DICT),
+    reads("load_from", "weights to start from", TEXT),
+    reads("resume", "True: as `--resume`; with `load_from`: from that checkpoint", SWITCH),
+    reads("work_dir", "where a run's files go, unless `--work-dir` says", TEXT),
+    reads("custom_imports", "modules that the data server's workers import", DICT),
+    reads("feed", "the stream of batches (docs/serving.md)"),
+    reads("data_root", "the folder of data sets that name none", TEXT),
+    reads("proposal_dir", "the folder that `propose` writes to", TEXT),
+    reads(
+        "default_scope",
+        "whose classes a `type` names: MMDetection's",
+        one_of("mmdet", "mmengine").or_none(),
+    ),
+    *ignores("nothing is decided by it here", "env_cfg", "launcher", "experiment_name", "cudnn_benchmark"),
+    *ignores("the log has one form; see `default_hooks.logger`", "log_level", "log_processor"),
+    *ignores("pictures are drawn by `--draw` and by the report", "visualizer", "vis_backends"),
+    *ignores("used by MMDetection's `test.py --tta` only", "tta_model", "tta_pipeline"),
+    *ignores("there is one process that trains", "model_wrapper_cfg", "find_unused_parameters", "sync_bn"),
+    *refuses("remove it: there is one runner here", "runner_type", "strategy", unless=only(None, "Runner")),
+)
+"""A key that is not here is a variable of the config's own; `shared.typing_errors` looks for misspelt ones."""
+
+# MMDetection 2's keys, which MMDetection 3 does not read, and what says the same there
+MMDETECTION_2 = {
+    "optimizer": "optim_wrapper=dict(optimizer=...)",
+    "optimizer_config": "optim_wrapper=dict(clip_grad=...)",
+    "lr_config": "param_scheduler=[...]",
+    "momentum_config": "param_scheduler=[...]",
+    "runner": "train_cfg=dict(max_epochs=...)",
+    "total_epochs": "train_cfg=dict(max_epochs=...)",
+    "evaluation": "val_evaluator and train_cfg=dict(val_interval=...)",
+    "checkpoint_config": "default_hooks=dict(checkpoint=...)",
+    "log_config": "default_hooks=dict(logger=...)",
+    "resume_from": "load_from=... with resume=True",
+    "workflow": "train_cfg=dict(val_interval=...)",
+    "fp16": "nothing: training is in float32",
+    "seed": "randomness=dict(seed=...)",
+    "data": "train_dataloader, val_dataloader and test_dataloader",
+}
+
+DATALOADER: Section = (
+    reads("batch_size", "images in a batch", COUNT),
+    reads("dataset", "MMDetection's data set, with its pipeline"),
+    reads("sampler", "the order of images", DICT),
+    reads("batch_sampler", "`AspectRatioBatchSampler`: no batch mixes wide and high images", DICT),
+    *ignores(_WORKERS, "num_workers", "persistent_workers", "pin_memory", "pin_memory_device", "prefetch_factor"),
+    *ignores(_WORKERS, "timeout", "multiprocessing_context", "disable_subprocess_warning", "in_order"),
+    *refuses("remove it: the last batch is filled up, so that no image is left out", "drop_last", unless=NOTHING),
+    *refuses(
+        "batches are padded as pseudo_collate and DetDataPreprocessor do: remove it",
+        "collate_fn",
+        unless=Values(
+            lambda value: value is None or class_name(dict(value).get("type")) == "pseudo_collate", "pseudo_collate"
+        ),
+    ),
+    *refuses("remove it: every sample has a seed of its own", "worker_init_fn", "generator", unless=NOTHING),
+    *refuses("use the data set's `indices` to train on a part of it", "num_batch_per_epoch", unless=NOTHING),
+    *refuses("set it in the sampler, as MMEngine does", "shuffle"),
+)
+
+SAMPLER: Section = (
+    ConfigKey(
+        "type", REFUSED, "only DefaultSampler: use it, with source_ratio to mix data sets", types("DefaultSampler")
+    ),
+    reads("shuffle", "a new order every epoch (default: in training)", SWITCH),
+    reads("source_ratio", "the share of each data set of a ConcatDataset in an epoch"),
+    *refuses("set randomness.seed", "seed", unless=NOTHING),
+    *ignores("there is one process that trains", "round_up"),
+)
+
+BATCH_SAMPLER: Section = (
+    ConfigKey(
+        "type",
+        REFUSED,
+        "only AspectRatioBatchSampler: use it, or batch_sampler=None",
+        types("AspectRatioBatchSampler"),
+    ),
+    *refuses("remove it: the last batch is filled up, so that no image is left out", "drop_last", unless=NOTHING),
+)
+
+TRAIN_CFG: Section = (
+    ConfigKey("type", REFUSED, _LOOP_OF_EPOCHS, types("EpochBasedTrainLoop")),
+    reads("max_epochs", "epochs to train (default 12)", COUNT),
+    reads("val_interval", "epochs from one evaluation to the next (default 1)", COUNT),
+    reads("val_begin", "the first epoch that may be evaluated (default 1)", EPOCH),
+    reads(
+        "dynamic_intervals",
+        "(epoch, interval) pairs: `val_interval` from that epoch on",
+        Values(_is_intervals, "a list of (epoch, interval)").or_none(),
+    ),
+    *refuses(_LOOP_OF_EPOCHS, "by_epoch", unless=only(True)),
+    *refuses(_LOOP_OF_EPOCHS, "max_iters", unless=NOTHING),
+)
+
+VAL_CFG: Section = (
+    ConfigKey("type", REFUSED, "only ValLoop and TestLoop: use them", types("ValLoop", "TestLoop")),
+    *refuses(_PRECISION, "fp16", unless=NOTHING),
+)
+
+RANDOMNESS: Section = (
+    reads(
+        "seed",
+        "of everything drawn at random (default, and None: 0)",
+        Values(lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number").or_none(),
+    ),
+    *ignores("there is one process that trains", "diff_rank_seed"),
+    *ignores("there is nothing to switch: what is drawn depends on seed and step alone", "deterministic"),
+)
+
+AUTO_SCALE_LR: Section = (
+    reads("enable", "whether `lr` is multiplied by batch_size / base_batch_size", SWITCH),
+    reads("base_batch_size", "the batch that `lr` is meant for", COUNT),
+)
+
+OPTIM_WRAPPER: Section = (
+    ConfigKey("type", REFUSED, "training is in float32: use OptimWrapper", types("OptimWrapper")),
+    reads("optimizer", "`SGD` or `AdamW`, with torch's keys and defaults"),
+    reads("clip_grad", "`max_norm`, of the gradients' global L2 norm"),
+    reads("paramwise_cfg", "`custom_keys`: `lr_mult`, `decay_mult` by a part of parameters' names"),
+    *refuses(_PRECISION, "loss_scale", "dtype", "use_fsdp", unless=NOTHING),
+    *refuses("every batch is one update: set batch_size", "accumulative_counts", unless=ONE),
+    *refuses(
+        "parameter groups come from paramwise_cfg.custom_keys",
+        "constructor",
+        unless=Values(
+            lambda value: value is None or class_name(value) == "DefaultOptimWrapperConstructor",
+            "DefaultOptimWrapperConstructor",
+        ),
+    ),
+)
+
+# beside `lr` and those of the algorithm (`trainer.training.optimizer`)
+OPTIMIZER: Section = (
+    *ignores("they are how torch computes the same", "foreach", "fused", "capturable"),
+    *refuses("remove it", "amsgrad", "maximize", "differentiable", unless=NOTHING),
+    *refuses("remove it", "dampening", unless=only(0, 0.0, None)),
+)
+
+PARAMWISE_CFG: Section = (
+    reads("custom_keys", "a part of parameters' names -> `lr_mult`, `decay_mult`"),
+    *ignores("no parameter is shared", "bypass_duplicate"),
+    *refuses(
+        "write the parameters' names in custom_keys",
+        "bias_lr_mult",
+        "bias_decay_mult",
+        "norm_decay_mult",
+        "dwconv_decay_mult",
+        "dcn_offset_lr_mult",
+        "flat_decay_mult",
+        unless=ONE,
+    ),
+)
+
+CLIP_GRAD: Section = (
+    reads("max_norm", "of the gradients' global norm"),
+    *refuses("gradients are clipped by their L2 norm", "norm_type", unless=only(2, 2.0)),
+    *refuses("gradients are clipped by their L2 norm", "type", unless=only("norm", None)),
+    *refuses("gradients are clipped by max_norm", "clip_value", unless=NOTHING),
+    *ignores("a norm that is not finite is an error in any case", "error_if_nonfinite", "foreach"),
+)
+
+# by dotted place in the config; optim_wrapper's are looked at when an optimizer is built
+SECTIONS: dict[str, Section] = {
+    **{f"{split}_dataloader": DATALOADER for split in ("train", "val", "test")},
+    **{f"{split}_dataloader.sampler": SAMPLER for split in ("train", "val", "test")},
+    **{f"{split}_dataloader.batch_sampler": BATCH_SAMPLER for split in ("train", "val", "test")},
+    "train_cfg": TRAIN_CFG,
+    "val_cfg": VAL_CFG,
+    "test_cfg": VAL_CFG,
+    "randomness": RANDOMNESS,
+    "auto_scale_lr": AUTO_SCALE_LR,
+}

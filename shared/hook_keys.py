@@ -1,0 +1,146 @@
+"""MMDetection 3's hooks in a config: which are honoured, which have no effect here, and what to do about the others.
+
+``default_hooks`` names hooks, ``custom_hooks`` lists them. A hook that is None is switched off, as in MMEngine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.config_keys import (
+    NOTHING,
+    REFUSED,
+    ConfigKey,
+    Section,
+    check_section,
+    class_name,
+    ignores,
+    only,
+    reads,
+    refuses,
+    types,
+)
+from shared.errors import UserError
+from shared.keys import COUNT, SWITCH, Values, nearest
+
+_INTERVAL = Values(
+    lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (the last only)"
+)
+_AT_MOST = Values(lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (all)")
+_BEST = "the metrics of every evaluation are in metrics.jsonl: keep checkpoints by max_keep_ckpts and take the best"
+_FOLDER = "checkpoints lie in the work dir: set --work-dir"
+_ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
+
+LOGGER: Section = (
+    ConfigKey("type", REFUSED, "only LoggerHook: use it", types("LoggerHook")),
+    reads("interval", "steps from one line of the log to the next (default 50)", COUNT),
+    *ignores("the log has one form", "priority", "ignore_last", "interval_exp_name", "out_dir", "out_suffix"),
+    *ignores("the log has one form", "keep_local", "file_client_args", "log_metric_by_epoch", "backend_args"),
+)
+
+CHECKPOINT: Section = (
+    ConfigKey("type", REFUSED, "only CheckpointHook: use it", types("CheckpointHook")),
+    reads("interval", "epochs from one checkpoint to the next (default 1)", _INTERVAL),
+    reads("by_epoch", "False: `interval` counts steps", SWITCH),
+    reads("max_keep_ckpts", "how many are kept (default: all)", _AT_MOST),
+    *ignores(_ALWAYS, "save_last", "save_optimizer", "save_param_scheduler"),
+    *ignores("it means something with save_best only", "rule", "greater_keys", "less_keys"),
+    *ignores("nothing is decided by it here", "priority", "published_keys"),
+    *refuses(_BEST, "save_best", unless=NOTHING),
+    *refuses(_FOLDER, "out_dir", "filename_tmpl", "backend_args", "file_client_args", unless=NOTHING),
+    *refuses("remove it", "save_begin", unless=only(0, None)),
+)
+
+# hooks that do nothing here that a run could be told by; why
+_NO_EFFECT = {
+    "the product does it in any case": (
+        "NumClassCheckHook",
+        "CheckInvalidLossHook",
+        "ParamSchedulerHook",
+        "DistSamplerSeedHook",
+        "IterTimerHook",
+        "RuntimeInfoHook",
+    ),
+    "there is one process that trains": ("SyncNormHook", "SyncBuffersHook"),
+    "pictures are drawn by `--draw` and by the report": (
+        "DetVisualizationHook",
+        "TrackVisualizationHook",
+        "GroundingVisualizationHook",
+        "TrainAugmentDetVisualizationHook",
+        "NaiveVisualizationHook",
+    ),
+    "it looks at PyTorch's memory or time": (
+        "EmptyCacheHook",
+        "MemoryProfilerHook",
+        "ProfilerHook",
+        "NPUProfilerHook",
+    ),
+    "used by MMDetection's `test.py --tta` only": ("PrepareTTAHook",),
+    "no part of these networks looks at the epoch": ("SetEpochInfoHook",),
+}
+_REFUSED = {
+    "EMAHook": "no average of the weights is kept: remove it to train without one",
+    "EarlyStoppingHook": "a run trains for max_epochs: remove it, and end the run by Ctrl-C",
+    "YOLOXModeSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
+    "with load_from and their pipeline",
+    "PipelineSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
+    "with load_from and their pipeline",
+    "MeanTeacherHook": "there is no teacher here: remove it to train on labelled images alone",
+    "CheckpointHook": "write it as default_hooks.checkpoint",
+    "LoggerHook": "write it as default_hooks.logger",
+}
+_UNKNOWN = "it is code for PyTorch's runner, which does not run here: remove it if what is trained needs none of it"
+# default hooks that cannot be switched off, and how to get what that would do
+_NEEDED = {
+    "param_scheduler": "set param_scheduler=None for a constant learning rate",
+    "sampler_seed": "set train_dataloader.sampler.shuffle=False for one order in all epochs",
+}
+
+HOOKS: Section = (
+    reads("LoggerHook", "`default_hooks.logger`; None: no lines before the last step's"),
+    reads("CheckpointHook", "`default_hooks.checkpoint`; None: only where a run is interrupted"),
+    *(key for why, names in _NO_EFFECT.items() for key in ignores(why, *names)),
+    *(ConfigKey(name, REFUSED, why) for name, why in _REFUSED.items() if name not in ("CheckpointHook", "LoggerHook")),
+    ConfigKey("any other", REFUSED, _UNKNOWN),
+)
+
+
+def check_hooks(config: Mapping[str, Any]) -> None:
+    """Raises UserError for the first hook of a config that changes training and that we do not have, and for the first
+    wrong key or value of one that we have."""
+    hooks = config.get("default_hooks") or {}
+    if not isinstance(hooks, Mapping):
+        raise UserError(f"config key 'default_hooks': expected a dict, found {type(hooks).__name__}")
+    for name, hook in hooks.items():
+        where = f"default_hooks.{name}"
+        if name == "_scope_":
+            continue
+        if hook is None:
+            if name in _NEEDED:
+                raise UserError(f"config key '{where}' is None: it cannot be switched off; {_NEEDED[name]}")
+        elif name in ("logger", "checkpoint"):
+            check_section(where, hook, LOGGER if name == "logger" else CHECKPOINT)
+        else:
+            _check_hook(where, hook, name)
+    custom = config.get("custom_hooks") or []
+    if not isinstance(custom, list | tuple):
+        raise UserError(f"config key 'custom_hooks': expected a list of dicts, found {type(custom).__name__}")
+    for index, hook in enumerate(custom):
+        _check_hook(f"custom_hooks[{index}]", hook, "")
+
+
+def _check_hook(where: str, hook: Any, name: str) -> None:
+    """A hook that is neither the log's nor that of checkpoints; `name` is its key in ``default_hooks``."""
+    if not isinstance(hook, Mapping):
+        raise UserError(f"config key {where!r}: expected a dict with 'type', found {type(hook).__name__}")
+    if "type" not in hook:
+        known = ("logger", "checkpoint", "timer", "param_scheduler", "sampler_seed", "visualization")
+        raise UserError(
+            f"config key {where!r} has no 'type'{nearest(name, known)}; only logger and checkpoint need none"
+        )
+    kind = class_name(hook["type"])
+    if any(kind in names for names in _NO_EFFECT.values()):
+        return
+    hint = "" if kind in _REFUSED else nearest(kind, [key.name for key in HOOKS])
+    raise UserError(f"config key '{where}' is {kind!r}, which is not supported: {_REFUSED.get(kind, _UNKNOWN)}{hint}")
