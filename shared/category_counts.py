@@ -2,32 +2,51 @@
 
     A_cat_info.json   [{"id": 3, "name": "cup", "image_count": 12, "instance_count": 40}, ...]
 
-``python -m data_server category-info`` writes it from an annotation file. Classes are in the order of their ids.
+``python -m data_server category-info`` writes it from an annotation file, in the file's order, which is that of the
+classes (`shared.coco`). A category's count is found by its name; where that cannot tell, by its place in the list.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
 
 
-def by_id(path: str, key: str, where: str = "cat_freq_path") -> list[Any]:
-    """What each category has as its `key`, by ascending id.
+def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_freq_path") -> list[Any]:
+    """What the category of each class has as its `key`.
 
     Args:
+        names: of the classes, by label; None where they are not known: the file's order is theirs.
         where: the config's key that names the file, for messages.
 
     Raises:
-        UserError: the file is missing, or holds something else.
+        UserError: the file is missing, holds something else, or is of other classes.
     """
     try:
         categories = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [category[key] for category in sorted(categories, key=lambda category: category["id"])]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = [(category["id"], category.get("name"), category[key]) for category in categories]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}: {path!r} should be a JSON list of categories with 'id' and {key!r} "
             f"({type(error).__name__}: {error}); python -m data_server category-info writes one"
         ) from None
+    own, values = [name for _, name, _ in rows], [value for *_, value in rows]
+    if names is None or None in own or own == list(names):
+        return values
+    for name in names:
+        if name not in own:
+            raise UserError(
+                f"{where}: {path} has no category {name!r}, which is a class; python -m data_server category-info "
+                "counts those of the annotation file that is trained on"
+            )
+    if len(set(own)) < len(own):
+        raise UserError(
+            f"{where}: {path} has several categories of one name in another order than the classes; make it again from "
+            "the annotation file that is trained on: python -m data_server category-info"
+        )
+    value_of = dict(zip(own, values, strict=True))
+    return [value_of[name] for name in names]

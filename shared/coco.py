@@ -1,9 +1,15 @@
-"""Annotation files in COCO's format: a JSON object with the lists ``images``, ``annotations`` and ``categories``."""
+"""Annotation files in COCO's format: a JSON object with the lists ``images``, ``annotations`` and ``categories``.
+
+The order of ``categories`` is THE order of classes, as in MMDetection, whatever their ids are and whatever the order of
+``metainfo.classes`` is: label i is the i-th category of the list (of those that ``metainfo.classes`` names, if it names
+some), row i of an embedding file and of a file of counts belongs to it. MMDetection's Objects365V1Dataset alone sorts
+the list by id first.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +18,24 @@ from shared.files import replace
 
 # What MMDetection needs of each entry, and of which type.
 _MMDETECTION: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "images": {"id": int, "file_name": str, "width": int, "height": int},
-    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float)},
-    "categories": {"id": int, "name": str},
+    "images": {"id": object, "file_name": str, "width": (int, float), "height": (int, float)},
+    "annotations": {"id": object, "image_id": object, "category_id": object, "bbox": list, "area": (int, float)},
+    "categories": {"id": object, "name": str},
 }
+_SORTED = "Objects365V1"
 
 
-def read(path: str | Path, **needed: Iterable[str]) -> dict[str, Any]:
+def read(path: str | Path, missing: Iterable[str] = (), **needed: Iterable[str]) -> dict[str, Any]:
     """The file's content.
 
     Args:
+        missing: lists that may be missing, and are empty then.
         needed: lists that it must have, and the keys of their entries, of any type: ``categories=("id", "name")``.
 
     Raises:
         UserError: the file is missing or no JSON, or lacks something needed; names the line or the first such entry.
     """
-    return _read(path, {section: dict.fromkeys(keys, object) for section, keys in needed.items()})
+    return _read(path, {section: dict.fromkeys(keys, object) for section, keys in needed.items()}, missing)
 
 
 def read_strictly(path: str | Path) -> dict[str, Any]:
@@ -44,9 +52,26 @@ def read_strictly(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def category_names(path: str | Path) -> list[str]:
-    """The names of the file's categories, in its order. Raises UserError as `read` does."""
-    return [category["name"] for category in read(path, categories=("id", "name"))["categories"]]
+def categories(path: str | Path) -> dict[Any, str]:
+    """The names of the file's categories by id, in its order.
+
+    Raises:
+        UserError: as `read` does; a name is no text.
+    """
+    return {one["id"]: one["name"] for one in _read(path, {"categories": _MMDETECTION["categories"]})["categories"]}
+
+
+def counted(categories: Mapping[Any, str], named: Iterable[str] | None, kind: str) -> dict[Any, str]:
+    """The categories that count, in the order of their labels, with their names by id.
+
+    Args:
+        categories: of a file.
+        named: the classes that a config names; None: all.
+        kind: MMDetection's type of data set.
+    """
+    wanted = None if named is None else set(named)
+    ids = sorted(categories) if _SORTED in kind else list(categories)
+    return {one: categories[one] for one in ids if wanted is None or categories[one] in wanted}
 
 
 def write(path: Path, content: Any) -> None:
@@ -63,7 +88,7 @@ def write(path: Path, content: Any) -> None:
         ) from error
 
 
-def _read(path: str | Path, needed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -74,6 +99,8 @@ def _read(path: str | Path, needed: dict[str, dict[str, Any]]) -> dict[str, Any]
         raise UserError(
             f"{_named(path)} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
         ) from None
+    if isinstance(content, dict):
+        content = {**{section: [] for section in missing}, **content}
     for section, kinds in needed.items():
         entries = content.get(section) if isinstance(content, dict) else None
         if not isinstance(entries, list):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from reprlib import repr as short
 from typing import Any
+
+from shared.errors import UserError, described
 
 _NOT_AT_INFERENCE = ("filter_cfg", "indices", "proposal_file", "proposal_model")
 
@@ -37,3 +44,53 @@ def with_data_root(dataset: dict[str, Any], data_root: str | None) -> dict[str, 
     elif data_root is not None:
         filled.setdefault("data_root", data_root)
     return filled
+
+
+def named_classes(dataset: Mapping[str, Any]) -> list[str] | None:
+    """The names in ``metainfo.classes`` of a data set's config; None: it names none.
+
+    A text is what it is to MMDetection: a file with a name a line if there is one (from the working directory), or else
+    one name.
+
+    Raises:
+        UserError: ``metainfo`` or its classes are something else, or the file cannot be read.
+    """
+    metainfo, where = dataset.get("metainfo"), f"data set {dataset.get('type')!r}: metainfo"
+    if metainfo is None:
+        return None
+    if not isinstance(metainfo, Mapping):
+        raise UserError(f"{where} is {short(metainfo)}; expected a dict, metainfo=dict(classes=('cat', 'dog'))")
+    if "classes" not in metainfo:
+        meant = next((key for key in metainfo if get_close_matches(str(key).casefold(), ["classes"], cutoff=0.8)), None)
+        if meant is not None:
+            raise UserError(f"{where} has {meant!r}, which MMDetection does not read; write 'classes'")
+        return None
+    classes, where = metainfo["classes"], f"{where}.classes"
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        classes = _lines(classes, where) if _is_file(classes, where) else [classes]
+    if not isinstance(classes, list | tuple):
+        raise UserError(f"{where} is {short(classes)}; expected names, ('cat', 'dog'), or a file with a name a line")
+    for place, name in enumerate(classes):
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"{where}[{place}] is {short(name)}; expected a name, a text that is not empty")
+    if not classes:
+        raise UserError(f"{where} is empty; name a class, or leave it out and those of the data set count")
+    return list(classes)
+
+
+def _is_file(text: str, where: str) -> bool:
+    if os.path.isfile(text):
+        return True
+    if text.endswith(".txt"):
+        raise UserError(f"{where}={text!r}: there is no {str(Path(text).absolute())!r}; give the path from there")
+    return False
+
+
+def _lines(path: str, where: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}={path!r}: {described(error)}; expected a text file with a name a line") from None
+    return [line.strip() for line in lines if line.strip()]

@@ -1,6 +1,6 @@
 """Text embeddings in files: what a config's ``zeroshot_path`` names.
 
-    E.npy          (C,D)  a row of floats for each class name, not normalised
+    E.npy          (C,D)  a row of floats for each class name, not normalised, in the order that `shared.coco` states
     E.names.json   [C]    the names, in the order of the rows (optional)
 
 Every tool here that makes embeddings writes both; where the names are there, the trainer compares them with the classes
@@ -19,6 +19,13 @@ import numpy.typing as npt
 
 from shared.errors import UserError
 from shared.files import replace, whole
+
+# What to do about rows in another order than the labels'.
+IN_ORDER = (
+    "labels follow the list of categories in the annotation file, and rows should, too; python -m data_server embed "
+    "--annotations A.json --rows-of E.npy --out NEW.npy puts rows into that order (in place of --annotations, where "
+    "metainfo.classes names some or the data set sorts them: --names-file C.txt, with the classes by label)"
+)
 
 
 def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings") -> npt.NDArray[np.float32]:

@@ -27,6 +27,7 @@ from mmengine.config import Config
 
 from shared.batch import blank_arrays, padded
 from shared.config import check, load_config, section
+from shared.datasets import named_classes
 from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn
@@ -153,8 +154,7 @@ class _Stage:
         self.pipeline: Pipeline = pipeline.pipeline_of(config)
         model = section(config, "model").to_dict()
         if chosen is None:
-            classes = pipeline.dataset_of(config).get("metainfo", {}).get("classes", ())
-            self.names = vocabulary.of_config(model, classes)
+            self.names = vocabulary.of_config(model, named_classes(pipeline.dataset_of(config)) or ())
         else:
             if not isinstance(chosen, NamedEmbeddings):
                 chosen = vocabulary.choose(chosen, list(embeddings) or vocabulary.tables_of_config(model))

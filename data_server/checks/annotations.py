@@ -15,6 +15,7 @@ from typing import Any
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from shared import coco
+from shared.datasets import named_classes
 from shared.errors import UserError
 from shared.keys import nearest
 
@@ -35,12 +36,11 @@ def check(subject: Subject, found: Findings) -> str:
     dataset = subject.dataset
     if not dataset.get("ann_file") or not any(word in dataset["type"] for word in _LIKE_COCO):
         return ""
-    named = (dataset.get("metainfo") or {}).get("classes")
     path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
+    missing = [] if subject.training else ["annotations"]
     try:
-        counts = look_through(
-            coco.read(path, **_NEEDED), list(named) if named else None, found, judged=not subject.training
-        )
+        content = coco.read(path, missing, **_NEEDED)
+        counts = look_through(content, named_classes(dataset), found, str(dataset["type"]), judged=not subject.training)
     except UserError as error:
         found.error(str(error))
         return ""
@@ -68,16 +68,24 @@ class Counts:
     empty_images: int
 
 
-def look_through(content: dict[str, Any], named: list[str] | None, found: Findings, *, judged: bool = False) -> Counts:
+def look_through(
+    content: dict[str, Any],
+    named: list[str] | None,
+    found: Findings,
+    kind: str = "CocoDataset",
+    *,
+    judged: bool = False,
+) -> Counts:
     """Checks an annotation file.
 
     Args:
         content: of the file.
         named: the classes that the config names; None: all of the file's.
         found: faults go there.
+        kind: MMDetection's type of data set.
         judged: whether detections are compared with the boxes, and not only trained on them.
     """
-    labels = _classes(content["categories"], named, found)
+    labels = _classes(content["categories"], named, found, kind)
     sizes = _images(content["images"], found)
     known = {category["id"] for category in content["categories"]}
     boxes = crowds = 0
@@ -124,7 +132,7 @@ def look_through(content: dict[str, Any], named: list[str] | None, found: Findin
     return Counts(list(labels.values()), len(sizes), boxes, crowds, len(sizes) - len(with_boxes))
 
 
-def _classes(categories: list[dict], named: list[str] | None, found: Findings) -> dict[Any, str]:
+def _classes(categories: list[dict], named: list[str] | None, found: Findings, kind: str) -> dict[Any, str]:
     """Category ids of the classes that count, in the order of their labels, with their names."""
     ids = Counter(category["id"] for category in categories)
     for identity, number in ids.items():
@@ -136,15 +144,18 @@ def _classes(categories: list[dict], named: list[str] | None, found: Findings) -
             found.warning("names of several categories", repr(name))
         if not name.strip():
             found.error("categories without a name", f"id {categories[names.index(name)]['id']}")
+    name_of = {category["id"]: category["name"] for category in categories}
     if named is None:
-        return {category["id"]: category["name"] for category in categories}
-    for name in dict.fromkeys(named):
+        return coco.counted(name_of, None, kind)
+    for name, number in Counter(named).items():
         if name not in names:
             found.error("classes that are no categories of the file", f"{name!r}{nearest(name, names)}")
+        elif number > names.count(name):
+            found.error("classes that metainfo.classes names again", repr(name))
     left_out = [name for name in names if name not in named]
     for name in left_out:
         found.warning("categories that no class names; their boxes are left out", repr(name))
-    kept = {category["id"]: category["name"] for category in categories if category["name"] in named}
+    kept = coco.counted(name_of, named, kind)
     for label, (theirs, ours) in enumerate(zip(kept.values(), named, strict=False)):
         if len(kept) == len(named) and theirs != ours:
             found.warning(

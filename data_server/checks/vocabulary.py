@@ -10,15 +10,14 @@ from typing import Any
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from shared import category_counts
-from shared.embeddings import names_file, read_embeddings, read_names
+from shared.embeddings import IN_ORDER, names_file, read_embeddings, read_names
 from shared.errors import UserError
 
 
 def check(subject: Subject, found: Findings) -> str:
     """Compares the classes of a data set that could be built, unless it tells none apart; has nothing to say."""
     if subject.whole is not None and not subject.whole.class_agnostic:
-        classes = subject.whole.classes if subject.classes is None else subject.classes
-        compare(classes, subject.head, subject.number, subject.training, found)
+        compare(subject.whole.classes, subject.head, subject.number, subject.training, found)
     return ""
 
 
@@ -77,12 +76,12 @@ def _compare_names(classes: list[str], names: list[str], source: str, found: Fin
             found.error(f"rows of another name than the class's in {source}", f"row {row}: {theirs!r} for {ours!r}")
     if len(names) != len(classes):
         found.error(f"{source} has {len(names)} names, the data set has {len(classes)} classes")
+    elif names != classes and sorted(names) == sorted(classes):
+        found.error(f"the names are the same in another order: {IN_ORDER}")
 
 
 def _compare_counts(classes: list[str], path: str, found: Findings) -> None:
     try:
-        names = category_counts.by_id(path, "name")
+        category_counts.by_name(path, "image_count", classes)
     except UserError as error:
         found.error(str(error))
-        return
-    _compare_names(classes, names, path, found)

@@ -3,9 +3,9 @@
     name ── without ',' , '+' as a space ── 81 prompts ── CLIP's text tower ── mean ── one row
 
 The mean is of the raw features: nothing is normalised, neither before (so longer features weigh more) nor after (the
-detector's head does it). Rows stand in the order of the names, or of the categories' ascending ids; there is none for
-the background. The rows are float32; UniDetector ships float16, as CLIP computes on a GPU. The names go into a file
-beside them (`shared.embeddings`).
+detector's head does it). Rows stand in the order of the names, or of the file's list of categories, which is that of
+the labels (`shared.coco`); there is none for the background. The rows are float32; UniDetector ships float16, as CLIP
+computes on a GPU. The names go into a file beside them (`shared.embeddings`).
 
 CLIP itself is open_clip's, on the CPU, with weights from a file: nothing is downloaded. Or the rows are those that
 other files have for the same names: no CLIP is needed where all are among the names that UniDetector published.
@@ -100,15 +100,15 @@ def names_of(source: Path) -> list[str]:
 
 
 def categories_of(source: Path) -> list[str]:
-    """The names of an annotation file's categories in ascending id.
+    """The names of an annotation file's categories, in its order, which is that of the labels.
 
     Raises:
         UserError: the file cannot be read or has no categories.
     """
-    categories = coco.read(source, categories=("id", "name"))["categories"]
+    categories = coco.categories(source)
     if not categories:
         raise UserError(f"annotation file {source}: its list 'categories' is empty")
-    return [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+    return list(categories.values())
 
 
 def embed(names: list[str], weights: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ With aspect-ratio grouping all images of a batch lie the same way, so its area i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,4 +84,4 @@ def _annotated_edges(part: Any) -> tuple[int, int]:
             "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
             "image sizes; set feed.max_image_size=(height, width)"
         )
-    return max(pair[1] for pair in pairs), max(pair[0] for pair in pairs)
+    return math.ceil(max(pair[1] for pair in pairs)), math.ceil(max(pair[0] for pair in pairs))

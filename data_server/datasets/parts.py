@@ -3,12 +3,13 @@
 A data set is built by MMDetection's own registry from the user's config, unchanged, after the keys that are
 UniDetector's have been taken out:
 
-    class_agnostic   every label becomes 0 (stage 1)
+    class_agnostic   every label becomes 0 (stage 1); a COCO file's categories all count then, of whatever type the data
+                     set is
     proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.datasets.proposals`; with
                      it go ``proposal_model`` and the pipeline's ``LoadProposals``.
 
-A COCO file's categories all count, unless ``metainfo.classes`` names some. A box's label is the place of its category
-among those, in the file's order, whatever the order of ``metainfo.classes``; `Part.classes` has the names by label.
+A COCO file's categories all count, unless ``metainfo.classes`` names some. `shared.coco` says in which order their
+labels are; `Part.classes` has the names by label.
 
 Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
 its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
@@ -18,6 +19,7 @@ Building runs once per stream, in the stream's nursery; the workers forked from 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from data_server.datasets import proposals
 from data_server.datasets.randomness import all_transforms
 from data_server.files import regular
 from shared import coco
-from shared.datasets import parts_of
+from shared.datasets import named_classes, parts_of
 from shared.errors import UserError, described
 from shared.image_ids import stream_ids
 from shared.keys import nearest
@@ -61,11 +63,10 @@ class Part:
         config.setdefault("test_mode", not training)
         wanted = proposals.Settings(config)
         annotations = _annotation_file(config)
-        named = _named_classes(config)
-        if self.class_agnostic and annotations and not config.get("metainfo"):
-            named = coco.category_names(annotations)
-            config["metainfo"] = {"classes": named}
-        self.dataset, categories = _build(config, annotations, all_count=not named)
+        named = named_classes(config)
+        if named is not None:
+            config["metainfo"] = {**config["metainfo"], "classes": tuple(named)}
+        self.dataset, categories = _build(config, annotations, named, self.class_agnostic)
         self.in_hand = 0
         self._begins: Callable[[str], None] | None = None
         if hasattr(self.dataset, "prepare_data"):
@@ -77,8 +78,9 @@ class Part:
         self.classes = list(self.dataset.metainfo.get("classes") or ())
         if categories:
             self.classes = [categories[identity] for identity in self.dataset.cat_ids]
-        if annotations and named and len(getattr(self.dataset, "cat_ids", named)) != len(named):
-            _check_classes(config, coco.category_names(annotations), annotations)
+            _check_classes(named, list(categories.values()), str(annotations))
+        elif named is not None:
+            _check_classes(named, list(dict.fromkeys(named)), _name(config, annotations))
         if len(self.dataset) == 0:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
         self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
@@ -217,13 +219,15 @@ def _annotation_file(config: dict[str, Any]) -> str | None:
     return str(path)
 
 
-def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> tuple[Any, dict[int, str]]:
+def _build(
+    config: dict[str, Any], annotations: str | None, named: list[str] | None, class_agnostic: bool
+) -> tuple[Any, dict[Any, str]]:
     """MMDetection's data set, and the names of a COCO file's categories by id; none of another kind of file.
 
     Args:
-        all_count: whether every category of a COCO file is a class, because the config names none.
+        named: the classes that the config names; None: every category of a COCO file counts.
     """
-    categories: dict[int, str] = {}
+    categories: dict[Any, str] = {}
     try:
         kind = DATASETS.get(str(config.get("type")))
         if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
@@ -234,21 +238,25 @@ def _build(config: dict[str, Any], annotations: str | None, all_count: bool) -> 
         def read(path: str) -> Any:  # the file once, its categories in passing
             api = load(path)
             categories.update({identity: one["name"] for identity, one in api.cats.items()})
-            if all_count and kind is CocoDataset:
+            if named is None and (kind is CocoDataset or class_agnostic):
                 dataset._metainfo["classes"] = tuple(categories.values())
             return api
 
         dataset.COCOAPI = read
         dataset.full_init()
-        return dataset, categories
     except Exception as error:
         name = _name(config, annotations)
         if annotations and "Coco" in str(config.get("type", "")):
             known = [category["name"] for category in coco.read_strictly(annotations)["categories"]]
-            _check_classes(config, known, annotations)
+            _check_classes(named, known, annotations)
             if _EMPTY in str(error):
                 raise UserError(f"{name}: {_NOTHING_LEFT}") from None
         raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
+    if not categories and annotations:  # LVIS has a reader of its own, and counts every category
+        categories = coco.categories(annotations)
+    if wrong := [name for name in categories.values() if not isinstance(name, str)]:
+        raise UserError(f"annotation file {annotations!r}: a category's name is {wrong[0]!r}; expected a text")
+    return dataset, categories
 
 
 def _name(config: dict[str, Any], annotations: str | None) -> str:
@@ -268,20 +276,16 @@ def _take_packing(dataset: Any) -> Any:
     return transforms.pop()
 
 
-def _named_classes(config: dict[str, Any]) -> list[str]:
-    """The classes that a data set's config names itself."""
-    classes = (config.get("metainfo") or {}).get("classes")
-    return list(classes) if isinstance(classes, list | tuple) else []
-
-
-def _check_classes(config: dict[str, Any], known: list[str], annotations: str) -> None:
-    """Raises UserError when the config names a class that is not among the `known` ones of the annotation file."""
-    for name in _named_classes(config):
+def _check_classes(named: list[str] | None, known: list[str], source: str) -> None:
+    """Raises UserError when the config names a class that is not among the `known` ones, or more often than there."""
+    for name, number in Counter(named or ()).items():
         if name not in known:
             raise UserError(
-                f"annotation file {annotations!r} has no category {name!r}{nearest(name, known)}, "
+                f"annotation file {source!r} has no category {name!r}{nearest(name, known)}, "
                 "which metainfo.classes of the config names"
             )
+        if number > known.count(name):
+            raise UserError(f"{source}: metainfo.classes names {name!r} {number} times; name it once")
 
 
 def _loads_after_resizing(pipeline: Any) -> bool:

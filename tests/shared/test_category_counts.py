@@ -1,4 +1,4 @@
-"""The file of category counts is read by ascending id, or refused in one line."""
+"""A category's count is found by name, or by place where there are no names; or the file is refused in one line."""
 
 import json
 
@@ -10,10 +10,30 @@ from shared.errors import UserError
 CUP, LAMP = {"id": 9, "name": "cup", "image_count": 4}, {"id": 2, "name": "lamp", "image_count": 0}
 
 
-def test_values_are_in_the_order_of_the_ids(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps([CUP, LAMP]))
-    assert category_counts.by_id(str(tmp_path / "a.json"), "name") == ["lamp", "cup"]
-    assert category_counts.by_id(str(tmp_path / "a.json"), "image_count") == [0, 4]
+def counts(tmp_path, content, names):
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    return category_counts.by_name(str(tmp_path / "a.json"), "image_count", names)
+
+
+def test_values_are_in_the_order_of_the_classes(tmp_path):
+    assert counts(tmp_path, [CUP, LAMP], ["lamp", "cup"]) == [0, 4]
+    assert counts(tmp_path, [CUP, LAMP], ["cup", "lamp"]) == [4, 0]
+
+
+def test_without_names_they_are_in_the_files_own(tmp_path):
+    assert counts(tmp_path, [CUP, LAMP], None) == [4, 0]
+    assert counts(tmp_path, [{"id": 9, "image_count": 4}, {"id": 2, "image_count": 0}], ["lamp", "cup"]) == [4, 0]
+
+
+def test_two_categories_of_one_name_are_told_apart_by_their_places_alone(tmp_path):
+    assert counts(tmp_path, [CUP, LAMP, {**CUP, "image_count": 7}], ["cup", "lamp", "cup"]) == [4, 0, 7]
+    with pytest.raises(UserError, match="several categories of one name in another order than the classes"):
+        counts(tmp_path, [CUP, LAMP, {**CUP, "image_count": 7}], ["lamp", "cup", "cup"])
+
+
+def test_another_vocabulary_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match=r"a\.json has no category 'shoe', which is a class; .* category-info"):
+        counts(tmp_path, [CUP, LAMP], ["cup", "shoe"])
 
 
 @pytest.mark.parametrize(
@@ -23,7 +43,7 @@ def test_a_file_of_something_else_is_refused_with_what_writes_one(tmp_path, cont
     if content is not None:
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(UserError) as caught:
-        category_counts.by_id(str(tmp_path / "a.json"), "name", "head.cat_freq_path")
+        category_counts.by_name(str(tmp_path / "a.json"), "name", None, "head.cat_freq_path")
     text = str(caught.value)
     assert text.startswith(
         f"head.cat_freq_path: '{tmp_path}/a.json' should be a JSON list of categories with 'id' and 'name'"

@@ -53,7 +53,33 @@ def test_values_may_be_of_any_type_unless_mmdetection_is_to_use_them(tmp_path: P
 
 def test_names_of_categories_are_in_the_files_order(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"categories": [{"id": 7, "name": "b"}, {"id": 1, "name": "a"}]}))
-    assert coco.category_names(tmp_path / "a.json") == ["b", "a"]
+    categories = coco.categories(tmp_path / "a.json")
+    assert categories == {7: "b", 1: "a"} and list(categories) == [7, 1]
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "expected"),
+    [
+        (None, "CocoDataset", "bca"),
+        (["a", "b"], "CocoDataset", "ba"),
+        (None, "Objects365V1Dataset", "acb"),
+        (["b", "a"], "Objects365V1Dataset", "ab"),
+        (None, "Objects365V2Dataset", "bca"),
+    ],
+)
+def test_labels_follow_the_files_list_and_ids_only_in_objects365_v1(
+    named: list[str] | None, kind: str, expected: str
+) -> None:
+    assert "".join(coco.counted({7: "b", 2: "c", 1: "a"}, named, kind).values()) == expected
+
+
+def test_a_list_that_may_be_missing_is_empty_then(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"images": []}))
+    found = coco.read(tmp_path / "a.json", missing=["annotations"], images=("id",), annotations=("id",))
+    assert found == {"images": [], "annotations": []}
+    (tmp_path / "a.json").write_text(json.dumps({"images": [], "annotations": [{}]}))
+    with pytest.raises(UserError, match=r"annotations\[0\] lacks a valid 'id'"):
+        coco.read(tmp_path / "a.json", missing=["annotations"], images=("id",), annotations=("id",))
 
 
 def test_sections_that_nobody_needs_may_be_missing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from shared import coco
+from shared.datasets import named_classes
 from shared.errors import UserError
 from shared.image_ids import stream_ids
 from trainer.evaluation import predictions
@@ -36,7 +37,8 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
     found = predictions.file_of(folder, split)
     if annotated is None or not found.is_file():
         return []
-    names = list((dataset.get("metainfo") or {}).get("classes") or [one["name"] for one in annotated["categories"]])
+    categories = {one["id"]: one["name"] for one in annotated["categories"]}
+    counted = coco.counted(categories, named_classes(dataset), str(dataset.get("type")))
     files = {
         image["id"]: root / (dataset.get("data_prefix") or {}).get("img", "") / image["file_name"]
         for image in annotated["images"]
@@ -45,7 +47,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
     if (indices := dataset.get("indices")) is not None:
         judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
     own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
-    truths = _truths(annotated, names)
+    truths = _truths(annotated, {identity: label for label, identity in enumerate(counted)})
     results, paths = [], []
     with np.load(found) as arrays:
         ends = np.cumsum(arrays["counts"])
@@ -55,7 +57,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
             detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
             results.append(Result(files[identity].name, *detected, boxes, labels))
             paths.append(files[identity])
-    return list(galleries(results, names, lambda index: _image(paths[index]), PICTURES))
+    return list(galleries(results, list(counted.values()), lambda index: _image(paths[index]), PICTURES))
 
 
 def _annotations(path: Path) -> dict[str, Any] | None:
@@ -70,9 +72,8 @@ def _annotations(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _truths(annotated: dict[str, Any], names: list[str]) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-    """Boxes (n,4) and labels (n,) of each image that has any, without crowds."""
-    labels = {one["id"]: names.index(one["name"]) for one in annotated["categories"] if one["name"] in names}
+def _truths(annotated: dict[str, Any], labels: dict[Any, int]) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
+    """Boxes (n,4) and labels (n,) of each image that has any, without crowds; `labels` are those of the categories."""
     rows: dict[Any, list[tuple]] = {}
     for one in annotated["annotations"]:
         if one["category_id"] in labels and not one.get("iscrowd"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_server.checks.findings import Findings
 from data_server.checks.vocabulary import compare
-from shared.embeddings import names_file
+from shared.embeddings import IN_ORDER, names_file
 
 CLASSES = ["cup", "table lamp", "shoe"]
 
@@ -37,7 +37,8 @@ def test_rows_in_another_order_are_found_by_name(tmp_path: Path) -> None:
     path = vocabulary(tmp_path, ["shoe", "table lamp", "cup"])
     assert found({"zeroshot_path": path}) == [
         f"ERROR   2 rows of another name than the class's in {names_file(path)}: "
-        "row 0: 'shoe' for 'cup', row 2: 'cup' for 'shoe'"
+        "row 0: 'shoe' for 'cup', row 2: 'cup' for 'shoe'",
+        f"ERROR   the names are the same in another order: {IN_ORDER}",
     ]
 
 
@@ -76,10 +77,10 @@ def test_image_counts_must_be_there_and_of_the_same_classes(tmp_path: Path) -> N
     (tmp_path / "counts.json").write_text(json.dumps(categories))
     assert found(head) == []
     assert found(head, training=False) == []
-    categories[0]["id"] = 0
+    categories[0]["name"] = "boot"
     (tmp_path / "counts.json").write_text(json.dumps(categories))
     (line,) = found(head)
-    assert line.startswith("ERROR   3 rows of another name than the class's")
+    assert line.startswith("ERROR   cat_freq_path: ") and "has no category 'shoe', which is a class" in line
 
 
 def test_a_head_without_names_is_not_compared() -> None:

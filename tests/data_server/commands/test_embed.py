@@ -44,12 +44,12 @@ def test_a_text_file_of_windows_has_a_mark_in_front_that_is_no_part_of_a_name(tm
     assert names_of(tmp_path / "names.txt") == ["zebra", "kočka"]
 
 
-def test_names_come_a_line_each_and_categories_in_ascending_id(tmp_path: Path) -> None:
+def test_names_come_a_line_each_and_categories_in_the_files_order(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("zebra \n\n  traffic light\nant\n")
     assert names_of(tmp_path / "names.txt") == ["zebra", "traffic light", "ant"]
     categories = [{"id": 9, "name": "a"}, {"id": 2, "name": "c"}, {"id": 4, "name": "b"}]
     (tmp_path / "a.json").write_text(json.dumps({"categories": categories}))
-    assert categories_of(tmp_path / "a.json") == ["c", "b", "a"]
+    assert categories_of(tmp_path / "a.json") == ["a", "c", "b"]
 
 
 @pytest.fixture(scope="module")

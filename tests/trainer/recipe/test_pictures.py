@@ -30,10 +30,13 @@ def test_the_best_image_is_first_and_those_without_objects_are_in_neither_galler
     assert worst.pictures[0].note.startswith("AP50 0.00; 0 of 2")
 
 
-def test_labels_are_those_of_the_vocabulary_not_of_the_file(step: Step, tmp_path: Path) -> None:
+def test_labels_follow_the_file_and_count_the_classes_that_are_named(step: Step, tmp_path: Path) -> None:
     step.config.val_dataloader.dataset.metainfo = {"classes": ["dog", "cat"]}
     best, _ = pictures(step, tmp_path / "both")
-    assert best.pictures[0].note.startswith("AP50 0.00")
+    assert best.pictures[0].note.startswith("AP50 1.00; 2 of 2 objects")
+    step.config.val_dataloader.dataset.metainfo = {"classes": ["red star", "dog"]}  # label 0 is a dog now
+    best, _ = pictures(step, tmp_path / "both")
+    assert best.pictures[0].note.startswith("AP50 0.00; 0 of 1 objects")
 
 
 @pytest.mark.parametrize(

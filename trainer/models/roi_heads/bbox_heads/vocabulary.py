@@ -1,6 +1,6 @@
 """A vocabulary: what a CLIP box head knows about the classes that it distinguishes.
 
-zeroshot_path   .npy (C,D)   the text embedding of each class, by ascending category id, not normalised
+zeroshot_path   .npy (C,D)   the text embedding of each class, by label (`shared.coco`), not normalised
                 .names.json  beside it: the classes' names in the order of the rows (optional, see `shared.embeddings`)
 cat_freq_path   .json        the same categories with their `image_count` in the training set (optional)
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared import category_counts
-from shared.embeddings import names_file, read_embeddings, read_names
+from shared.embeddings import IN_ORDER, names_file, read_embeddings, read_names
 from shared.errors import UserError
 
 
@@ -56,10 +56,7 @@ class Vocabulary:
         if differs is not None:
             hint = "give the vocabulary of these classes"
             if sorted(names) == sorted(classes):
-                hint = (
-                    "the names are the same in another order: labels follow the list of categories in the annotation "
-                    "file, rows should, too; sort that list by id, or make the embeddings in its order"
-                )
+                hint = f"the names are the same in another order: {IN_ORDER}"
             raise UserError(f"{self.path} does not fit {whose}{where}; {hint}")
 
 
@@ -82,7 +79,7 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
         _check_names(names, table, embeddings)
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
-        images = category_counts.by_id(counts, "image_count", f"{where}.cat_freq_path")
+        images = category_counts.by_name(counts, "image_count", names, f"{where}.cat_freq_path")
         if len(images) != len(table):
             raise UserError(
                 f"{where}.cat_freq_path: {counts} has {len(images)} categories, {embeddings} has {len(table)} rows"

@@ -19,12 +19,21 @@ def write(folder: Path, table: np.ndarray, categories: object = CATEGORIES) -> t
     return str(folder / "text.npy"), str(folder / "counts.json")
 
 
-def test_half_precision_rows_and_counts_in_any_order_are_read_by_ascending_id(tmp_path: Path) -> None:
+def test_half_precision_rows_and_counts_are_read_in_the_files_order(tmp_path: Path) -> None:
     table = np.arange(6, dtype=np.float16).reshape(3, 2)
     vocabulary = load_vocabulary(*write(tmp_path, table), "head")
     assert vocabulary.embeddings.dtype == np.float32
     np.testing.assert_array_equal(vocabulary.embeddings, table)
-    np.testing.assert_array_equal(vocabulary.drawable, [1, 1, 0])
+    np.testing.assert_array_equal(vocabulary.drawable, [0, 1, 1])
+
+
+def test_counts_are_found_by_name_where_the_names_of_the_rows_are_known(tmp_path: Path) -> None:
+    categories = [{**one, "name": name} for one, name in zip(CATEGORIES, ["dog", "bus", "cat"], strict=True)]
+    _, counts = write(tmp_path, np.ones((3, 2)), categories)
+    vocabulary = load_vocabulary(named(tmp_path, ["cat", "dog", "bus"]), counts, "head")
+    np.testing.assert_array_equal(vocabulary.drawable, [1, 0, 1])
+    with pytest.raises(UserError, match=r"head\.cat_freq_path: .*counts\.json has no category 'owl', which is a class"):
+        load_vocabulary(named(tmp_path, ["cat", "owl", "bus"]), counts, "head")
 
 
 def test_without_counts_every_class_may_be_drawn(tmp_path: Path) -> None:
@@ -80,7 +89,7 @@ def test_names_beside_the_rows_are_compared_with_the_classes_of_a_data_set(tmp_p
 
 def test_the_same_names_in_another_order_are_refused_with_the_rule_that_was_broken(tmp_path: Path) -> None:
     vocabulary = load_vocabulary(named(tmp_path, ["cat", "dog", "bus"]), None, "head")
-    with pytest.raises(UserError, match=r"row 1 is for 'dog', class 1 is 'bus'; .* sort that list by id"):
+    with pytest.raises(UserError, match=r"row 1 is for 'dog', class 1 is 'bus'; .* puts rows into that order"):
         vocabulary.check(["cat", "bus", "dog"], "data set 0")
 
 
