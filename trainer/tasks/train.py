@@ -54,9 +54,11 @@ def _resume_from(request: Request) -> Path | None:
     """The checkpoint to go on from; None: the run starts at the beginning."""
     from trainer.weights import checkpoint
 
-    if not (request.options.resume or request.config.get("resume")):
+    options, config = request.options, request.config
+    if not (options.resume or config.get("resume")):
         return None
-    chosen = request.options.checkpoint or (request.config.get("resume") and request.config.get("load_from"))
+    # with the option, load_from is where the run began
+    chosen = options.checkpoint or (None if options.resume else config.get("load_from"))
     if chosen:
         return Path(chosen)
     latest = checkpoint.latest(request.work_dir)
