@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -206,17 +205,19 @@ class StreamClient:
         del self._arena  # unmapped when the last lease is gone
 
     def _connect(self) -> Channel:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.connect(self._address.lifeline)
+            connection = self._address.connect()
         except OSError as error:
-            connection.close()
             raise ServerGone(f"no data server answers at {self._address.text}: {error.strerror}") from None
         reach("client.connected")
         return Channel(connection)
 
     def _open(self, hello: Hello) -> tuple[Welcome, Arena]:
         """Says who we are and what we want, and waits for the server to agree."""
+        try:
+            self._control.bind(self._address.control(self._identity))
+        except zmq.ZMQError as error:
+            raise ServerGone(f"no socket can be made at {self._address.text}: {error}") from None
         try:
             self._lifeline.send(Hail(PROTOCOL_VERSION, self._identity))
             reach("client.hailed")
@@ -225,11 +226,11 @@ class StreamClient:
             raise self._gone() from None
         if isinstance(answer, Failure):
             raise _failure(answer)
-        self._control.connect(self._address.control)
         reach("client.ready")
         self.send(hello)
         reach("client.hello")
         welcome = self._wait(Welcome)
+        self._hide()
         reach("client.welcome")
         (memory,) = self._lifeline.take_descriptors(1)
         arena = Arena(memory, welcome.slots, welcome.slot_bytes, writable=False)
@@ -279,7 +280,14 @@ class StreamClient:
             f"the data server at {self._address.text} is gone (its lifeline closed at {time.strftime('%H:%M:%S')})"
         )
 
+    def _hide(self) -> None:
+        """Nobody else can connect to the control socket from now on; ZeroMQ could not stop listening and keep what it
+        has."""
+        with contextlib.suppress(OSError):
+            self._address.control_file(self._identity).unlink()
+
     def _disconnect(self) -> None:
+        self._hide()
         self._lifeline.close()
         self._control.close()
 

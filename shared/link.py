@@ -3,9 +3,15 @@
 A data server lives in a directory of its own, mode 0700, so that only its user can reach it:
 
     dir/lock        held (flock) for the server's whole life: an orphaned directory is one whose lock is free
-    dir/control     ZeroMQ ROUTER: HELLO, predictions and metrics
     dir/lifeline    Unix stream socket: HAIL, READY, WELCOME with the arena's memfd, then BATCH, RELEASE, CHECKPOINTED;
                     its EOF means that the peer is dead
+    dir/cXXXXXXX    a trainer's ZeroMQ DEALER, until its stream is open: HELLO, predictions and metrics
+
+Each side asks the kernel who is at the other end of the lifeline and has to do with this user and root alone: who may
+send a config or a batch may run code here.
+
+The trainer's ZeroMQ socket is the one that listens. ZeroMQ ends the process when it has no descriptor left for somebody
+who connects; the server connects to those alone whom it has admitted.
 
 ZeroMQ alone cannot tell a slow peer from a dead one, nor pass a descriptor. The lifeline does both: the kernel closes
 it the moment the process on the other side is gone, whatever killed it. It is also the shorter way: a message through
@@ -19,11 +25,16 @@ them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import pwd
+import re
 import socket
 import struct
 from array import array
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import overload
 
@@ -33,7 +44,8 @@ from shared.codec import M, N, decode, encode
 from shared.errors import UserError
 from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError
 
-_FILES = ("control", "lifeline", "lock")
+_FILES = re.compile("lock|lifeline|control|c[0-9a-f]{0,7}")  # "control": of a server before protocol 5
+_CREDENTIALS = struct.Struct("iII")  # process, user, group
 MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
@@ -59,19 +71,65 @@ class Address:
                 f"{MAX_SOCKET_PATH}; choose a shorter directory"
             )
 
-    @property
-    def control(self) -> str:
-        return f"ipc://{self.directory / 'control'}"
+    def control(self, identity: bytes) -> str:
+        """Where the trainer that calls itself `identity` listens, for ZeroMQ."""
+        return f"ipc://{self.control_file(identity)}"
+
+    def control_file(self, identity: bytes) -> Path:
+        return self.directory / f"c{identity[1:].hex()[:7]}"
 
     @property
     def lifeline(self) -> str:
         return str(self.directory / "lifeline")
 
     def is_served(self) -> bool:
-        """Whether a data server listens in this directory."""
+        """Whether a data server listens in this directory. Raises UserError as `connect` does."""
         # To try the lock instead would, for a moment, keep a starting server from getting it.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            return probe.connect_ex(self.lifeline) == 0
+        try:
+            self.connect().close()
+            return True
+        except OSError:
+            return False
+
+    def connect(self) -> socket.socket:
+        """A connection to the lifeline of the server that listens here.
+
+        Raises:
+            UserError: the directory or the server is another user's.
+            OSError: there is none.
+        """
+        self._check_owner()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(self.lifeline)
+            if not is_trusted(user := peer_user(connection)):
+                raise self._foreign(f"the data server there is that of user {user_name(user)}")
+            return connection
+        except OSError as error:
+            connection.close()
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise self._foreign(f"{self.directory} is closed to user {user_name(os.geteuid())}") from None
+            raise
+        except UserError:
+            connection.close()
+            raise
+
+    def _check_owner(self) -> None:
+        """Raises UserError when the directory, or a link to it, is another user's; nothing if there is none."""
+        for look in (os.lstat, os.stat):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                try:
+                    owner = look(self.directory).st_uid
+                except PermissionError:
+                    raise self._foreign(f"{self.directory} is closed to user {user_name(os.geteuid())}") from None
+                if not is_trusted(owner):
+                    raise self._foreign(f"{self.directory} belongs to user {user_name(owner)}")
+
+    def _foreign(self, why: str) -> UserError:
+        return UserError(
+            f"data server address {self.text!r}: {why}; a trainer and its data server have to be the same user's, "
+            "choose another directory"
+        )
 
     def occupy(self) -> int:
         """Makes the directory this process's own and removes what a dead server left there.
@@ -83,13 +141,14 @@ class Address:
         """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if foreign := sorted({path.name for path in self.directory.iterdir()} - set(_FILES)):
+            self._check_owner()
+            if foreign := sorted(path.name for path in self.directory.iterdir() if not _FILES.fullmatch(path.name)):
                 raise UserError(
                     f"data server address {self.text!r}: {self.directory} holds other files ({foreign[0]!r}); "
                     "choose a directory for the data server alone"
                 )
             self.directory.chmod(0o700)
-            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise UserError(
                 f"data server address {self.text!r}: cannot use directory {self.directory}: {error.strerror}; "
@@ -103,21 +162,45 @@ class Address:
                 f"data server address {self.text!r}: another data server is running there; "
                 "stop it or choose another directory"
             ) from None
-        for name in ("control", "lifeline"):
-            (self.directory / name).unlink(missing_ok=True)
+        for path in self._sockets():
+            path.unlink(missing_ok=True)
         return lock
 
     def vacate(self) -> None:
         """Removes the sockets and, when nothing else is in it, the directory."""
-        for name in _FILES:
-            (self.directory / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a trainer that embeds the server removes all by itself
+            for path in (*self._sockets(), self.directory / "lock"):
+                path.unlink(missing_ok=True)
             self.directory.rmdir()
+
+    def _sockets(self) -> list[Path]:
+        return [path for path in self.directory.iterdir() if path.name != "lock" and _FILES.fullmatch(path.name)]
+
+
+def is_trusted(user: int) -> bool:
+    """Whether a user may send this one's processes what they act on."""
+    return user in (os.geteuid(), 0)
+
+
+def peer_user(connection: socket.socket) -> int:
+    """The user id of the process at the other end of a Unix socket, from the kernel."""
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(user)
+
+
+def user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def default_address() -> str:
-    """Where ``python -m data_server`` listens by default: one place for each user."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
+    """Where ``python -m data_server`` listens by default: one place for each user. In /tmp anybody may have made it
+    before; then it is refused."""
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not (os.path.isdir(base) and os.stat(base).st_uid == os.geteuid()):  # sudo keeps another user's
+        base = "/tmp"
     return f"ipc://{base}/unidetector-{os.getuid()}"
 
 
@@ -138,15 +221,17 @@ class ChannelFull(ChannelClosed):
 class Channel:
     """Messages and descriptors over a connected Unix stream socket.
 
-    Messages stay small and few (one outstanding ASSIGN per worker, BATCHes bounded by credits), so a send never fills
-    the socket's buffer. Where the peer could be anybody the socket is made non-blocking, so that nobody waits for one
-    that does not read.
+    Where the peer could be anybody the socket is made non-blocking: nothing is kept for one that does not read. To its
+    own processes, which may be stopped, the server sends by way of `never_wait`. Messages stay few (one outstanding
+    ASSIGN per worker, one BUILD per nursery).
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self._buffer = bytearray()
         self._descriptors: list[int] = []
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
+        self._when_writable: Callable[[Callable[[], None]], None] | None = None
 
     @classmethod
     def pair(cls) -> tuple[Channel, socket.socket]:
@@ -157,11 +242,22 @@ class Channel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
+    def never_wait(self, when_writable: Callable[[Callable[[], None]], None]) -> None:
+        """From now on no send waits until the peer reads: what the socket does not take is kept and follows when
+        `when_writable` calls the function that it is given, once the socket takes more."""
+        self.socket.setblocking(False)
+        self._when_writable = when_writable
+
     def send(self, message: Message, *descriptors: int) -> None:
         """Raises ChannelClosed when the peer is gone, ChannelFull when it does not read. `descriptors` stay the
         caller's."""
         data = encode(message)
         data = _LENGTH.pack(len(data)) + data
+        if self._when_writable is not None:
+            self._unsent.append((data, [os.dup(descriptor) for descriptor in descriptors]))
+            if len(self._unsent) == 1:  # else it is waited for already
+                self._send_unsent(self._when_writable)
+            return
         try:
             if descriptors:
                 data = data[socket.send_fds(self.socket, [data], list(descriptors)) :]
@@ -223,8 +319,33 @@ class Channel:
     def close(self) -> None:
         for descriptor in self._descriptors:
             os.close(descriptor)
+        for _, descriptors in self._unsent:
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._descriptors = []
+        self._unsent.clear()
         self.socket.close()
+
+    def _send_unsent(self, when_writable: Callable[[Callable[[], None]], None]) -> None:
+        def again() -> None:
+            with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
+                self._send_unsent(when_writable)
+
+        while self._unsent:
+            data, descriptors = self._unsent[0]
+            try:
+                sent = socket.send_fds(self.socket, [data], descriptors) if descriptors else self.socket.send(data)
+            except BlockingIOError:
+                when_writable(again)
+                return
+            except OSError as error:
+                raise ChannelClosed(str(error)) from None
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if sent == len(data):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = (data[sent:], [])
 
     def _fill(self) -> None:
         try:

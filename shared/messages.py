@@ -1,12 +1,13 @@
 """Every message that crosses a process boundary, typed, with its limits.
 
     trainer ──────────────────────────── data server ────────────────────── nursery and workers (torch, mmdet)
-      DEALER ══ ZeroMQ ipc://dir/control ══ ROUTER   │
+      DEALER ══ ZeroMQ ipc://dir/cXXXXXXX ═ ROUTER   │
       ─────── Unix socket dir/lifeline ────────────  │  ─────── socket pairs (one per process) ──────────────
 
 A stream, step by step:
 
-     1  trainer connects the lifeline and says     HAIL     who am I (16 bytes), which protocol
+     1  trainer makes its control socket, connects
+        the lifeline and says                          HAIL     who am I (16 bytes), which protocol
      2  server answers on the lifeline             READY    (or FAILURE: another protocol version)
      3  trainer sends on the control channel       HELLO    the data part of its config, seed, rank, where to start
      4  server has a nursery build the data set    BUILD →, ← FACTS (with a memfd of per-image facts)
@@ -36,7 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16

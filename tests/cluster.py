@@ -85,6 +85,11 @@ class Cluster:
         self.quarantined.clear()
 
     @property
+    def directory(self) -> str:
+        """Where the server has its own directory, and its log."""
+        return self._directory.name
+
+    @property
     def log(self) -> str:
         return self.log_file.read_text()
 

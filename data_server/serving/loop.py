@@ -25,23 +25,30 @@ class Loop:
         self._epoll = select.epoll()
         self._sockets: list[zmq.Socket[bytes]] = []
         self._callbacks: dict[int | zmq.Socket[bytes], Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        self._masks: dict[int, int] = {}  # what epoll watches descriptors for
         self._timers: dict[Callback, float] = {}
         self.running = True
 
     def watch(self, source: int | zmq.Socket[bytes], callback: Callback) -> None:
         """Calls `callback` whenever `source`, a descriptor or a ZeroMQ socket, is readable or closed by its peer."""
-        if source not in self._callbacks:
-            if isinstance(source, zmq.Socket):
-                self._sockets.append(source)
-                self._epoll.register(source.FD, select.EPOLLIN)
-            else:
-                self._epoll.register(source, select.EPOLLIN)
+        if isinstance(source, zmq.Socket) and source not in self._callbacks:
+            self._sockets.append(source)
+            self._epoll.register(source.FD, select.EPOLLIN)
         self._callbacks[source] = callback
+        if not isinstance(source, zmq.Socket):
+            self._update(source)
+
+    def when_writable(self, descriptor: int, callback: Callback) -> None:
+        """Calls `callback` once, when `descriptor` can be written to or its peer is gone."""
+        self._writers[descriptor] = callback
+        self._update(descriptor)
 
     def forget(self, source: int) -> None:
         """Stops watching a descriptor; call it before closing it."""
-        if self._callbacks.pop(source, None) is not None:
-            self._epoll.unregister(source)
+        self._callbacks.pop(source, None)
+        self._writers.pop(source, None)
+        self._update(source)
 
     def after(self, seconds: float, callback: Callback) -> None:
         """Calls `callback` once, in `seconds` or somewhat later; no clock but the monotonic one is looked at."""
@@ -54,7 +61,13 @@ class Loop:
     def run(self) -> None:
         """Serves callbacks until `running` is False."""
         while self.running:
-            ready = [(source, self._callbacks[source]) for source in self._wait() if source in self._callbacks]
+            readable, writable = self._wait()
+            for descriptor, callback in [(one, self._writers[one]) for one in writable if one in self._writers]:
+                if self._writers.get(descriptor) is callback:
+                    del self._writers[descriptor]
+                    self._update(descriptor)
+                    callback()
+            ready = [(source, self._callbacks[source]) for source in readable if source in self._callbacks]
             for source, callback in ready:
                 # An earlier callback of this round may have forgotten the source; its number may be another's by now.
                 if self._callbacks.get(source) is callback:
@@ -65,11 +78,25 @@ class Loop:
                     self.cancel(callback)
                     callback()
 
-    def _wait(self) -> list[int | zmq.Socket[bytes]]:
-        """What can be read: at least one, unless a timer comes first or a socket's descriptor has reported a change."""
+    def _update(self, descriptor: int) -> None:
+        mask = select.EPOLLIN * (descriptor in self._callbacks) | select.EPOLLOUT * (descriptor in self._writers)
+        before = self._masks.pop(descriptor, 0)
+        if mask:
+            self._masks[descriptor] = mask
+        if mask and before:
+            self._epoll.modify(descriptor, mask)
+        elif mask:
+            self._epoll.register(descriptor, mask)
+        elif before:
+            self._epoll.unregister(descriptor)
+
+    def _wait(self) -> tuple[list[int | zmq.Socket[bytes]], list[int]]:
+        """What can be read and what can be written to: at least one, unless a timer comes first or a socket's
+        descriptor has reported a change."""
         talking = [socket for socket in self._sockets if is_readable(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())
-        return [*(descriptor for descriptor, _ in events), *talking]
+        readable = [descriptor for descriptor, event in events if event != select.EPOLLOUT]
+        return [*readable, *talking], [descriptor for descriptor, event in events if event != select.EPOLLIN]
 
     def _until_next_timer(self) -> float | None:
         """Seconds, to the next millisecond; None without a timer."""

@@ -29,7 +29,7 @@ from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
 from data_server.serving.child import Child, Work
 from data_server.serving.evaluation import MAX_EVALUATIONS, Evaluation
-from data_server.serving.loop import Loop
+from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
 from shared.arena import in_hand
 from shared.link import Channel, ChannelClosed
@@ -149,9 +149,14 @@ class Pool:
     def _start_nursery(self) -> None:
         self._built = False
         self._nursery = Child(self._fork_nursery())
-        self._loop.watch(self._nursery.channel.fileno(), self._nursery_speaks)
+        self._watch(self._nursery.channel, self._nursery_speaks)
         with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
             self._nursery.channel.send(Build(self._config))
+
+    def _watch(self, channel: Channel, speaks: Callback) -> None:
+        """`speaks` is called when there is something to read; nothing that is sent waits for the process to read."""
+        self._loop.watch(channel.fileno(), speaks)
+        channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
 
     def _nursery_speaks(self) -> None:
         try:
@@ -211,7 +216,7 @@ class Pool:
             worker = self._next_worker
             self._next_worker += 1
             self._workers[worker] = Child(channel, self._nursery)
-            self._loop.watch(channel.fileno(), partial(self._worker_speaks, worker))
+            self._watch(channel, partial(self._worker_speaks, worker))
             with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
                 self._nursery.channel.send(Spawn(worker, slots, slot_bytes), theirs.fileno(), memory)
             theirs.close()

@@ -2,22 +2,22 @@
 
     HTTP thread ──question, one byte──► poll loop: reads all meters and ledgers ──families──► HTTP thread ──text──►
 
-HTTP has a thread of its own that never looks at a stream: it asks the poll loop and waits. So all numbers of a scrape
-are read at one moment, in the one thread that changes them, and nothing needs a lock. Between scrapes this costs
-nothing. One connection is served at a time; the others wait in the kernel, where they use none of the descriptors that
-the streams need.
+HTTP has threads of its own that never look at a stream: they ask the poll loop and wait. So all numbers of a scrape are
+read at one moment, in the one thread that changes them, and nothing needs a lock. Between scrapes this costs nothing.
+Each of the few threads serves one connection at a time, and none longer than `_CLIENT_SECONDS`; the others wait in the
+kernel, as do those that say nothing, where they use none of the descriptors that the streams need.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Protocol
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -29,6 +29,8 @@ from shared.errors import UserError
 
 _LOOP_SECONDS = 5  # it answers within a millisecond
 _CLIENT_SECONDS = 2
+_THREADS = 4  # as many slow clients keep nobody else waiting
+_MAX_REQUEST = 1 << 14
 _PREFIX = "data_server_"
 
 
@@ -37,18 +39,6 @@ class Measured(Protocol):
 
     name: str
     meter: Meter
-
-
-class _Server(WSGIServer):
-    def handle_error(self, *_: object) -> None:
-        """A scraper that goes away, or is silent for `_CLIENT_SECONDS`, is not worth reporting."""
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = _CLIENT_SECONDS
-
-    def log_message(self, *_: object) -> None:
-        """Scrapes are not logged."""
 
 
 class Exporter:
@@ -63,13 +53,20 @@ class Exporter:
         registry = CollectorRegistry()
         registry.register(self)
         try:
-            http = make_server(host, port, make_wsgi_app(registry), _Server, _Handler)
+            family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = socket.socket(family, kind, protocol)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _CLIENT_SECONDS)
+            listener.bind(place)
+            listener.listen()
         except OSError as error:
             raise UserError(
                 f"--prometheus {host}:{port}: cannot listen there: {error.strerror}; "
                 "choose another port, or stop what is using it"
             ) from None
-        threading.Thread(target=http.serve_forever, name="metrics", daemon=True).start()
+        application = make_wsgi_app(registry)
+        for _ in range(_THREADS):
+            threading.Thread(target=_serve, args=(listener, application), name="metrics", daemon=True).start()
 
     def attach(self, loop: Loop, streams: Mapping[bytes, Measured], lingering: Collection[Measured]) -> None:
         """Has `loop` answer scrapes from now on. The collections are the server's own, read at each scrape."""
@@ -81,7 +78,7 @@ class Exporter:
         loop.watch(self._asked.fileno(), answer)
 
     def collect(self) -> list[Metric]:
-        """What prometheus_client calls, in the HTTP thread, for each scrape."""
+        """What prometheus_client calls, in an HTTP thread, for each scrape."""
         question: Future[list[Metric]] = Future()
         self._questions.put(question)
         self._asking.send(b"?")
@@ -96,6 +93,46 @@ class Exporter:
         counts.add_metric(["open"], len(streams))
         counts.add_metric(["lingering"], len(lingering))
         return [uptime, counts, *_families([*streams, *lingering])]
+
+
+def _serve(listener: socket.socket, application: Any) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # it is gone again, or no descriptor is left: those of the streams come first
+            time.sleep(_CLIENT_SECONDS)
+            continue
+        # A scraper that goes away or takes too long is not worth reporting.
+        with connection, contextlib.suppress(OSError, ValueError, TimeoutError):
+            _answer(connection, application, time.monotonic() + _CLIENT_SECONDS)
+
+
+def _answer(connection: socket.socket, application: Any, deadline: float) -> None:
+    """Reads a request and has the WSGI `application` answer it. Raises OSError at `deadline`, ValueError for what is no
+    request."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        connection.settimeout(max(1e-3, deadline - time.monotonic()))
+        data = connection.recv(1 << 12)
+        head += data
+        if not data or len(head) > _MAX_REQUEST or time.monotonic() > deadline:
+            return
+    request, *lines = head.decode("latin1").split("\r\n")
+    method, target, _ = request.split(" ")
+    path, _, query = target.partition("?")
+    environment = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+    for line in filter(None, lines):
+        name, _, value = line.partition(":")
+        environment[f"HTTP_{name.strip().upper().replace('-', '_')}"] = value.strip()
+    answer = [b""]
+
+    def start(status: str, headers: list[tuple[str, str]]) -> None:
+        answer[0] = "".join(f"{line}\r\n" for line in (f"HTTP/1.0 {status}", *map(": ".join, headers), "")).encode()
+
+    body = b"".join(application(environment, start))
+    connection.settimeout(max(1e-3, deadline + _LOOP_SECONDS - time.monotonic()))
+    connection.sendall(answer[0] + body)
+    connection.shutdown(socket.SHUT_WR)
 
 
 def _families(streams: Iterable[Measured]) -> list[Metric]:

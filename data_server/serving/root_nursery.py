@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
+from data_server.serving.loop import Loop
 from shared.link import Channel, ChannelClosed
 from shared.messages import Fork
 
@@ -29,9 +31,10 @@ class RootNursery:
         log: called with a line when it has died.
     """
 
-    def __init__(self, log: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, log: Callable[[str], None]) -> None:
+        self._loop = loop
         self._log = log
-        self._process, self._channel = _started()
+        self._process, self._channel = self._started()
 
     def fork(self) -> Channel:
         """Has a stream's nursery forked; returns its channel, which is at its end if that fails."""
@@ -41,7 +44,7 @@ class RootNursery:
         except ChannelClosed:
             self._log("the root nursery died; starting another")
             self.kill()
-            self._process, self._channel = _started()
+            self._process, self._channel = self._started()
             with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
                 self._channel.send(Fork(), theirs.fileno())
         theirs.close()
@@ -50,7 +53,13 @@ class RootNursery:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._loop.forget(self._channel.fileno())
         self._channel.close()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], Channel]:
+        process, channel = _started()
+        channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
+        return process, channel
 
 
 def _started() -> tuple[subprocess.Popen[bytes], Channel]:

@@ -12,6 +12,7 @@ protocol loses its stream; nobody else notices.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -31,7 +32,7 @@ from shared.codec import decode, encode
 from shared.errors import UserError
 from shared.faults import reach
 from shared.lifetime import STOP_SIGNALS
-from shared.link import Address, Channel, ChannelClosed
+from shared.link import Address, Channel, ChannelClosed, is_trusted, peer_user, user_name
 from shared.messages import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
@@ -79,9 +80,8 @@ class DataServer:
         self._control.setsockopt(zmq.SNDHWM, 0)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._control.bind(address.control)
             self._listener.bind(address.lifeline)
-        except (zmq.ZMQError, OSError) as error:
+        except OSError as error:
             raise UserError(f"data server address {address.text!r}: cannot make sockets there: {error}") from None
         self._listener.listen()
         self._guests: dict[Channel, bytes] = {}  # clients that have not said HELLO yet; b"" before their HAIL
@@ -92,7 +92,7 @@ class DataServer:
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and not at all if one has come already."""
-        self._root = RootNursery(self.log)
+        self._root = RootNursery(self._loop, self.log)
         self._loop.watch(self._control, self._client_speaks)
         self._loop.watch(self._listener.fileno(), self._client_connects)
         if self._exporter is not None:
@@ -117,6 +117,7 @@ class DataServer:
         elif stream.client is not None:
             del self._streams[stream.client.identity]
             self._loop.forget(stream.client.lifeline.fileno())
+            self._hang_up(stream.client.identity)
         else:  # closed already
             return
         stream.close()
@@ -135,7 +136,10 @@ class DataServer:
     # The lifeline -----------------------------------------------------------------------------------------------------
 
     def _client_connects(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # it is gone again, or the machine has no descriptor left
+            return
         connection.setblocking(False)
         if len(self._guests) == GUESTS:
             self._turn_away(next(iter(self._guests)))
@@ -150,6 +154,11 @@ class DataServer:
             if not hails:
                 return
             (hail,) = hails
+            if not is_trusted(user := peer_user(lifeline.socket)):
+                self.log(f"a client of user {user_name(user)} is turned away")
+                text = f"this data server is user {user_name(os.geteuid())}'s and serves no other; start your own"
+                lifeline.send(Failure(text, True))
+                raise ChannelClosed
             if hail.protocol != PROTOCOL_VERSION:
                 text = (
                     f"the data server speaks protocol {PROTOCOL_VERSION}, the trainer {hail.protocol}; "
@@ -160,6 +169,7 @@ class DataServer:
             if hail.identity in self._lifelines or hail.identity in self._streams:
                 raise MessageError("an identity twice")
             reach("server.hailed")
+            self._control.connect(self._address.control(hail.identity))
             lifeline.send(Ready(PROTOCOL_VERSION))
         except (ChannelClosed, MessageError, ValueError):
             self._turn_away(lifeline)
@@ -186,7 +196,9 @@ class DataServer:
             self._turn_away(lifeline)
 
     def _turn_away(self, guest: Channel) -> None:
-        self._lifelines.pop(self._guests.pop(guest), None)
+        identity = self._guests.pop(guest)
+        if self._lifelines.pop(identity, None) is not None:
+            self._hang_up(identity)
         self._loop.forget(guest.fileno())
         guest.close()
 
@@ -194,6 +206,7 @@ class DataServer:
         self.log(f"stream {stream.name}: the trainer is gone")
         self._loop.forget(client.lifeline.fileno())
         del self._streams[client.identity]
+        self._hang_up(client.identity)
 
         def end() -> None:
             self.close(stream)
@@ -202,6 +215,13 @@ class DataServer:
         self._loop.after(stream.linger_seconds, end)
         if not stream.detach():
             end()
+
+    def _hang_up(self, identity: bytes) -> None:
+        """Ends the control channel to a client; a dead one may have left its socket."""
+        with contextlib.suppress(zmq.ZMQError):
+            self._control.disconnect(self._address.control(identity))
+        with contextlib.suppress(OSError):
+            self._address.control_file(identity).unlink()
 
     # The control channel ----------------------------------------------------------------------------------------------
 

@@ -53,15 +53,17 @@ class Stranger:
         self.lifeline.socket.settimeout(_PATIENCE)
         self.control = zmq.Context.instance().socket(zmq.DEALER)
         self.control.setsockopt(zmq.LINGER, 100)
+        self.control.setsockopt(zmq.SNDTIMEO, 50)
         self.control.setsockopt(zmq.IDENTITY, self.identity)
-        self.control.connect(address.control)
+        self.control.bind(address.control(self.identity))
 
     def hail(self) -> None:
         self.lifeline.send(Hail(PROTOCOL_VERSION, self.identity))
         self.lifeline.receive(Ready)
 
     def say(self, *frames: bytes) -> None:
-        self.control.send_multipart(frames)
+        with contextlib.suppress(zmq.Again):  # nobody listens to one who has not hailed
+            self.control.send_multipart(frames)
 
     def shout(self, data: bytes, *descriptors: int) -> None:
         """Bytes as they are, on the lifeline."""

@@ -10,8 +10,9 @@ import pytest
 
 from shared.codec import encode
 from shared.errors import UserError
-from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed, ChannelFull
+from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed, ChannelFull, default_address
 from shared.messages import MAX_MESSAGE_BYTES, Facts, Failure, MessageError, Notice, Started
+from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 
 
 @pytest.fixture
@@ -174,6 +175,110 @@ def test_an_address_is_served_from_the_moment_somebody_listens_there(tmp_path):
     address.vacate()
     os.close(lock)
     assert not address.directory.exists()
+
+
+def listens(address):
+    """Listens at `address` in a directory that everybody may use, and never stops."""
+    address.directory.mkdir(exist_ok=True)
+    address.directory.chmod(0o777)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address.lifeline)
+    os.chmod(address.lifeline, 0o777)
+    listener.listen()
+    FOREIGN.append(listener)
+
+
+FOREIGN = []
+
+
+@only_root
+def test_a_directory_that_another_user_made_is_neither_joined_nor_served_from():
+    with everybodys_folder() as folder:
+        address = Address(f"ipc://{folder}/feed")
+        with by_another_user(lambda: listens(address)):
+            for use in (address.is_served, address.connect, address.occupy):
+                with pytest.raises(UserError, match=f"{folder}/feed belongs to user {STRANGER}; .* the same user's"):
+                    use()
+        (folder / "link").symlink_to("feed")
+        assert not Address(f"ipc://{folder}/nothing").is_served()
+
+
+@only_root
+def test_a_link_that_another_user_made_is_not_followed(tmp_path):
+    with everybodys_folder() as folder:
+        address = Address(f"ipc://{folder}/link")
+        (tmp_path / "mine").mkdir()
+        with by_another_user(lambda: address.directory.symlink_to(tmp_path / "mine")):
+            for use in (address.is_served, address.occupy):
+                with pytest.raises(UserError, match=f"{folder}/link belongs to user {STRANGER}"):
+                    use()
+        assert not list((tmp_path / "mine").iterdir())
+
+
+@only_root
+def test_a_server_of_another_user_in_a_directory_of_ours_is_not_joined():
+    with everybodys_folder() as folder:
+        address = Address(f"ipc://{folder}")
+        with by_another_user(lambda: listens_in(address)):
+            for use in (address.is_served, address.connect):
+                with pytest.raises(UserError, match=f"the data server there is that of user {STRANGER}"):
+                    use()
+
+
+def listens_in(address):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address.lifeline)
+    os.chmod(address.lifeline, 0o777)
+    listener.listen()
+    FOREIGN.append(listener)
+
+
+@only_root
+def test_an_address_that_is_closed_to_this_user_is_one_line_and_not_waited_for():
+    with everybodys_folder() as folder:
+        address = Address(f"ipc://{folder}/feed")
+        lock = address.occupy()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address.lifeline)
+            listener.listen()
+
+            def tries() -> None:
+                try:
+                    address.is_served()
+                except UserError as error:
+                    (folder / "said").write_text(str(error))
+
+            with by_another_user(tries):
+                assert f"is closed to user {STRANGER}; " in (folder / "said").read_text()
+        os.close(lock)
+
+
+def test_the_default_address_is_not_in_another_users_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert default_address() == f"ipc://{tmp_path}/unidetector-{os.geteuid()}"
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    assert default_address().startswith("ipc:///tmp/unidetector-")
+
+
+def test_what_a_stopped_peer_does_not_take_is_kept_and_follows(ends):
+    left, right = ends
+    waiting = []
+    left.never_wait(waiting.append)
+    names = [["x" * 60_000] * 16, ["y"], ["z" * 60_000] * 16]
+    for classes in names:
+        reader, writer = os.pipe()
+        left.send(Facts(classes, 1, [1], "", 1, 1, 1, 1, 1, 1), writer)
+        os.close(reader)
+        os.close(writer)
+    received = []
+    while len(received) < 3:
+        received += right.read(Facts)
+        os.set_blocking(right.fileno(), False)
+        for _ in range(len(waiting)):
+            waiting.pop()()
+    assert [facts.classes for facts in received] == names
+    for descriptor in right.take_descriptors(3):
+        os.close(descriptor)
 
 
 def test_an_unusable_directory_is_named(tmp_path):

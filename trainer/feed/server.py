@@ -150,6 +150,16 @@ class SpawnedServer(ServerHandle):
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def _running_default(say: Say) -> str | None:
+    """This user's default address if it is served."""
+    address = Address(default_address())
+    try:
+        return address.text if address.is_served() else None
+    except UserError as error:
+        say(f"warning: {error}; starting a data server of its own")
+        return None
+
+
 def connect(option: str | None, workers: int | None, say: Say) -> ServerHandle:
     """Starts or finds the data server that ``--data-server`` means.
 
@@ -161,7 +171,7 @@ def connect(option: str | None, workers: int | None, say: Say) -> ServerHandle:
         UserError: the address is invalid, or the server cannot be started.
     """
     if option is None:
-        option = default_address() if Address(default_address()).is_served() else "embedded"
+        option = _running_default(say) or "embedded"
     if option == "embedded":
         return SpawnedServer(workers or min(4, len(os.sched_getaffinity(0))), say)
     server = JoinedServer(Address(option), say)

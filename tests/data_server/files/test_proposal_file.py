@@ -17,7 +17,7 @@ def folder(photos, tmp_path):
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("damage", ["short", "header", "format", "text"])
+@pytest.mark.parametrize("damage", ["short", "header", "format", "text", "model"])
 def test_a_damaged_file_is_refused(folder, damage):
     file = write(folder)
     content = file.read_bytes()
@@ -28,6 +28,7 @@ def test_a_damaged_file_is_refused(folder, damage):
             "header": struct.pack("<Q", 1 << 60) + content[8:],
             "format": content.replace(b"unidetector-proposals 1", b"unidetector-proposals 9"),
             "text": b"x" * 20,
+            "model": content.replace(MODEL.encode(), b"../" + MODEL[3:].encode()),
         }[damage]
     )
     assert length < len(content)

@@ -1,5 +1,6 @@
 """What Prometheus gets from a real server, over real HTTP."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import psutil
@@ -242,6 +244,41 @@ def test_connections_that_say_nothing_take_no_descriptors_from_the_streams(measu
         connection.close()
     assert measured.scrape()["batches_delivered_total"] >= 7
     assert "Traceback" not in measured.log
+
+
+def test_a_client_that_sends_a_byte_now_and_then_keeps_no_scrape_waiting(measured):
+    slow = [socket.create_connection(("127.0.0.1", measured.port)) for _ in range(3)]
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.2):
+            for connection in slow:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"X")
+
+    for connection in slow:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert measured.scrape()["uptime_seconds"] > 0  # or a time-out
+        wait_for(lambda: all(is_cut_off(connection) for connection in slow), 10)
+    finally:
+        stop.set()
+        thread.join()
+        for connection in slow:
+            connection.close()
+
+
+def is_cut_off(connection):
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 def test_without_the_option_nothing_listens(cluster):

@@ -1,5 +1,6 @@
 """The server as a process: what it loads, how it starts and stops, and clients that behave badly."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,11 +14,13 @@ import psutil
 import pytest
 import zmq
 
+from shared.client import StreamClient
 from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import PROTOCOL_VERSION, Checkpointed, Failure, Hail, Hello, Predictions, Ready, Release
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
+from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 
 
 def maps(process):
@@ -101,7 +104,7 @@ class Rude:
         self.control = zmq.Context.instance().socket(zmq.DEALER)
         self.control.setsockopt(zmq.LINGER, 0)
         self.control.setsockopt(zmq.IDENTITY, self.identity)
-        self.control.connect(cluster.address.control)
+        self.control.bind(cluster.address.control(self.identity))
 
     def hail(self):
         self.lifeline.send(Hail(PROTOCOL_VERSION, self.identity))
@@ -149,7 +152,8 @@ def test_a_lifeline_that_begins_with_anything_but_hail_is_closed(cluster, photos
 
 
 def test_garbage_before_the_stream_closes_the_lifeline(cluster, photos, rude):
-    rude.say(b"nobody has hailed yet")
+    with pytest.raises(zmq.Again):  # the server has connected to nobody who has not hailed
+        rude.control.send(b"nobody has hailed yet", zmq.DONTWAIT)
     rude.hail()
     rude.say(b"garbage")
     assert rude.is_dropped()
@@ -245,3 +249,97 @@ def test_an_embedded_server_dies_with_the_process_that_embeds_it(tmp_path):
     trainer.stdout.close()
     wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 2)
     assert not address.directory.exists()
+
+
+@only_root
+def test_a_client_of_another_user_is_turned_away_and_told_why(photos):
+    with everybodys_folder() as folder:
+        cluster = Cluster()
+        os.chmod(cluster.directory, 0o755)
+        os.chmod(cluster.address.directory, 0o755)
+        os.chmod(cluster.address.lifeline, 0o777)
+
+        def asks() -> None:
+            lifeline = Channel(socket.socket(socket.AF_UNIX))
+            lifeline.socket.connect(cluster.address.lifeline)
+            lifeline.send(Hail(PROTOCOL_VERSION, b"\x01" + os.urandom(15)))
+            (folder / "said").write_text(lifeline.receive(Ready, Failure).text)
+
+        with by_another_user(asks):
+            assert "serves no other; start your own" in (folder / "said").read_text()
+        assert f"a client of user {STRANGER} is turned away" in cluster.log
+        assert digests(cluster.open(config_of(photos)), 1)
+        cluster.stop()
+
+
+@pytest.mark.parametrize("name", ["control", "lifeline"])
+def test_connections_beyond_the_limit_of_open_files_end_nothing(photos, name):
+    cluster = Cluster(2, ("prlimit", "--nofile=256"))
+    client = cluster.open(config_of(photos))
+    crowd = []
+    for _ in range(300):
+        one = socket.socket(socket.AF_UNIX)
+        one.settimeout(5)
+        crowd.append(one)
+        with contextlib.suppress(OSError):  # nobody listens there
+            one.connect(str(cluster.address.directory / name))
+    assert digests(client, 6)
+    assert cluster.server.poll() is None
+    for one in crowd:
+        one.close()
+    assert digests(cluster.open(config_of(photos)), 1)
+    cluster.stop()
+
+
+def test_nothing_is_left_in_the_directory_by_trainers_dead_or_alive(cluster, photos):
+    def left() -> set[str]:
+        return set(os.listdir(cluster.address.directory))
+
+    before = left()
+    client = cluster.open(config_of(photos))
+    assert left() == before
+    rude = Rude(cluster)
+    rude.hail()
+    assert len(left()) == len(before) + 1
+    rude.lifeline.close()  # as a kill would
+    wait_for(lambda: left() == before, 5)
+    rude.control.close()
+    assert digests(client, 1)
+
+
+def test_a_nursery_that_does_not_read_keeps_neither_other_streams_nor_sigterm_waiting(photos):
+    cluster = Cluster(1)
+    client = cluster.open(config_of(photos))
+    digests(client, 1)
+    cluster.root().suspend()
+    rude = Rude(cluster)
+    rude.hail()
+    classes = tuple(f"class number {number}" for number in range(20_000))
+    rude.say(encode(Hello("large", config_of(photos, metainfo={"classes": classes}), 0, 0, 1, 0, 0, 0, 1)))
+    assert digests(client, 12)
+    cluster.processes()
+    cluster.server.send_signal(signal.SIGTERM)
+    assert cluster.server.wait(20) == 0
+    rude.close()
+    cluster.stop()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_log_that_cannot_be_written_ends_nothing(photos, tmp_path, full):
+    reader, writer = os.pipe()
+    address = Address(f"ipc://{tmp_path}/d")
+    command = [sys.executable, "-m", "data_server", "--workers", "1", "--listen", address.text]
+    with open("/dev/full", "wb") as disk:
+        server = subprocess.Popen(command, cwd=ROOT, stderr=disk if full else writer)
+    os.close(writer)
+    wait_for(address.is_served, 20)
+    client = StreamClient(address, Hello("test", config_of(photos), 7, 0, 1, 0, 0, 0, 2))
+    digests(client, 2)
+    os.close(reader)
+    root = psutil.Process(server.pid).children()[0]
+    (nursery,) = root.children()
+    nursery.children()[0].kill()
+    assert digests(client, 12)
+    server.terminate()
+    assert server.wait(20) == 0
+    client.close()

@@ -13,6 +13,7 @@ import pytest
 from shared.errors import UserError
 from shared.link import Address, default_address
 from shared.messages import Hello
+from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 from tests.trainer.runs import ROOT
 from trainer.feed.server import DataServerLost, connect
 
@@ -50,6 +51,16 @@ def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(5) == 0
+
+
+@only_root
+def test_a_default_address_that_another_user_took_first_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with everybodys_folder() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+        with by_another_user(Address(default_address()).directory.mkdir), connect(None, 1, said.append) as server:
+            assert server.embedded and server.address.text != default_address()
+    assert f"belongs to user {STRANGER}" in said[0] and said[0].endswith("starting a data server of its own")
 
 
 def test_an_address_that_nobody_serves_is_waited_for_and_then_named(tmp_path: Path) -> None:
