@@ -8,7 +8,9 @@ number   0 .. 5    wide, one to three boxes each
 
 from __future__ import annotations
 
+import csv
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,38 @@ def config_of(
     feed = {"linger_seconds": 0, **(feed or {})}
     config = {f"{split}_dataloader": dataloader, "model": model, "feed": feed, "custom_imports": custom_imports}
     return data_part(Config(config), split)
+
+
+def write_open_images(photos: Path, folder: Path) -> dict[str, Any]:
+    """The same boxes in OpenImages' files; the three classes are children of "thing". Returns the data set's config."""
+    content = annotations_of(photos)
+    names = ["thing", *CLASSES]
+    labels = [[f"/m/{name}", name] for name in names]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(labels)
+    children = [{"LabelName": f"/m/{name}"} for name in CLASSES]
+    hierarchy = {"LabelName": "/m/0bl9f", "Subcategory": [{"LabelName": "/m/thing", "Subcategory": children}]}
+    (folder / "hierarchy.json").write_text(json.dumps(hierarchy))
+    metas, rows = [], []
+    for image in content["images"]:
+        boxes = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        if not boxes:
+            continue
+        name, (width, height) = image["file_name"].removesuffix(".jpg"), (image["width"], image["height"])
+        metas.append({"filename": f"images/{name}.jpg", "ori_shape": (height, width, 3)})
+        for one in boxes:
+            x, y, w, h = one["bbox"]
+            place = [x / width, (x + w) / width, y / height, (y + h) / height]
+            label = f"/m/{CLASSES[one['category_id'] - 1]}"
+            rows.append([name, "x", label, 1, *place, 0, 0, 0, 0, 0])
+    (folder / "metas.pkl").write_bytes(pickle.dumps(metas))
+    with (folder / "boxes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["header"], *rows])
+    return {
+        "type": "OpenImagesDataset",
+        "ann_file": str(folder / "boxes.csv"),
+        "label_file": str(folder / "labels.csv"),
+        "hierarchy_file": str(folder / "hierarchy.json"),
+        "meta_file": str(folder / "metas.pkl"),
+        "metainfo": None,
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,13 +38,24 @@ def detections(part: Part, index: int, perfect: bool) -> tuple[np.ndarray, np.nd
     return moved, random.uniform(0.05, 0.95, len(own)).astype(np.float32), labels.astype(np.int32)
 
 
-def judge(datasets: Datasets, metrics: list[dict[str, Any]], perfect: bool) -> dict[str, float]:
-    """Metrics of `detections` in all images, which are called as batches call them."""
+def nothing(_part: Part, _index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `detections`, of a detector that finds nothing."""
+    return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
+
+
+def judge(
+    datasets: Datasets,
+    metrics: list[dict[str, Any]],
+    perfect: bool = False,
+    detect: Callable[[Part, int], tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None,
+) -> dict[str, float]:
+    """Metrics of `detections`, or what else `detect` finds, in all images, which are called as batches call them."""
     from data_server.datasets import samples
     from data_server.workers import evaluator
 
+    detect = detect or partial(detections, perfect=perfect)
     made = [samples.load(datasets, index, 0) for index in range(len(datasets))]
-    found = [detections(*datasets.locate(index), perfect) for index in range(len(datasets))]
+    found = [detect(*datasets.locate(index)) for index in range(len(datasets))]
     boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     arrays = {
         "image_ids": np.array([one.image_id for one in made], np.int64),

@@ -120,6 +120,12 @@ class Evaluation:
                     if pictures is not None:
                         pictures.add_batch(batch.images.numpy(), batch.host, found[own], label_names(model, feed))
                     jt.sync_all()
+            for name, kept in predictions.items():
+                if not any(len(one["scores"]) for one in kept):
+                    self.say(
+                        f"warning: {name}: no detection in any image, so there is nothing but zeros; are these the "
+                        "weights of a trained model, and is score_thr in model.test_cfg below its scores?"
+                    )
             results = {name: feed.evaluate(kept) for name, kept in predictions.items()}
         except (UserError, StreamFailed, DataServerLost) as error:
             so_far = list(predictions.values())[own]

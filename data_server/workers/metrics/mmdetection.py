@@ -10,6 +10,8 @@ Several data sets are judged one by one, each by its own annotations, as if it w
     CocoMetric(ann_file='a.json')                   the data set of that annotation file
     MultiDatasetsEvaluator(metrics=[CocoMetric, CocoMetric], dataset_prefixes=['x', 'y'])
                                                     MMDetection's own: metric i for data set i, x/coco/bbox_mAP
+
+Where a detector finds nothing at all, COCO's and LVIS's metrics give nothing, not even names; here they give zeros.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ from shared.keys import check_keys, unknown
 TYPES = ()  # all that no other adaptor has
 _OF_SEVERAL = "MultiDatasetsEvaluator"
 _RECALLS = ("100", "300", "1000")
+
+# A detection that matches nothing, for the metrics that cannot count without one.
+_NOWHERE = {"bboxes": torch.zeros(1, 4), "scores": torch.zeros(1), "labels": torch.zeros(1, dtype=torch.int64)}
 
 Predicted = dict[int, dict[str, Any]]  # what MMDetection calls a data sample, by the image's index in its data set
 
@@ -110,7 +115,21 @@ def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str
     for index, sample in predicted.items():
         truth = _truth(part, infos[index]) if from_samples else {}
         metric.process({}, [{"img_id": identities[index], **sample, **truth}])
-    return _honest_names(metric, metric.evaluate(len(metric.results)))
+    values = metric.evaluate(len(metric.results))
+    if (
+        isinstance(metric, CocoMetric)
+        and not metric.format_only
+        and not any(_count(sample) for sample in predicted.values())
+    ):
+        metric.outfile_prefix = None  # what has been written is right: no detection
+        for index, sample in predicted.items():
+            metric.process({}, [{"img_id": identities[index], **sample, "pred_instances": _NOWHERE}])
+        values = metric.evaluate(len(metric.results))
+    return _honest_names(metric, values)
+
+
+def _count(sample: dict[str, Any]) -> int:
+    return len(sample["pred_instances"]["scores"])
 
 
 def _fit_for_numpy(metric: CocoMetric, identities: dict[int, Any]) -> dict[int, Any]:

@@ -89,6 +89,18 @@ def test_evaluating_a_checkpoint_gives_the_numbers_of_the_run_that_wrote_it(fini
         assert len(list((run.work_dir / "drawn" / split).glob("*.jpg"))) == 8
 
 
+def test_an_evaluation_without_a_detection_says_so_and_gives_zeros(finished: Run, start) -> None:
+    saved = checkpoint.latest(finished.work_dir)
+    run = start("evaluate", "--checkpoint", str(saved), **{"model.test_cfg.rcnn.score_thr": 1.5})
+    assert run.end() == 0, run.text
+    results = json.loads((run.work_dir / "results.json").read_text())["results"]
+    assert results.keys() == {"val_base", "val_never_seen"}
+    for name, metrics in results.items():
+        assert {"AR@10", "AR@100", "AR@300"} <= metrics.keys() and max(metrics.values()) == 0
+        assert run.text.count(f"warning: {name}: no detection in any image") == 1
+    assert "no detection" not in finished.text
+
+
 def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
     weights = tmp_path / "exported.pth"
     exported = start("export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights))

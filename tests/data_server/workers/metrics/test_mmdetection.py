@@ -1,17 +1,13 @@
 """The numbers of the data server's metrics are those of pycocotools, and of the rules of VOC and OpenImages, computed
 here from the files without any of the data server's code."""
 
-import csv
-import json
-import pickle
-
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from shared.errors import UserError
-from tests.photos import CLASSES, CROWD, IMAGES, VAL_PIPELINE, annotations_of, config_of
+from tests.photos import CLASSES, CROWD, IMAGES, VAL_PIPELINE, annotations_of, config_of, write_open_images
 
 ROUNDING = 0.5e-3 + 1e-6  # MMDetection's CocoMetric and VOCMetric give three decimals
 
@@ -164,41 +160,6 @@ def test_voc_average_precision_follows_vocs_rules(cluster, photos, detections):
     assert values["pascal_voc/mAP"] == pytest.approx(np.mean(precisions), abs=1e-6)
     assert values["pascal_voc/AP50"] == pytest.approx(np.mean(precisions), abs=ROUNDING)
     assert {one["image_id"] for one in content["annotations"] if one["iscrowd"]} == {100 + CROWD}
-
-
-def write_open_images(photos, folder):
-    """The same boxes in OpenImages' files; the three classes are children of "thing"."""
-    content = annotations_of(photos)
-    names = ["thing", *CLASSES]
-    labels = [[f"/m/{name}", name] for name in names]
-    with (folder / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(labels)
-    children = [{"LabelName": f"/m/{name}"} for name in CLASSES]
-    hierarchy = {"LabelName": "/m/0bl9f", "Subcategory": [{"LabelName": "/m/thing", "Subcategory": children}]}
-    (folder / "hierarchy.json").write_text(json.dumps(hierarchy))
-    metas, rows = [], []
-    for image in content["images"]:
-        boxes = [one for one in content["annotations"] if one["image_id"] == image["id"]]
-        if not boxes:
-            continue
-        name, (width, height) = image["file_name"].removesuffix(".jpg"), (image["width"], image["height"])
-        metas.append({"filename": f"images/{name}.jpg", "ori_shape": (height, width, 3)})
-        for one in boxes:
-            x, y, w, h = one["bbox"]
-            place = [x / width, (x + w) / width, y / height, (y + h) / height]
-            label = f"/m/{CLASSES[one['category_id'] - 1]}"
-            rows.append([name, "x", label, 1, *place, 0, 0, 0, 0, 0])
-    (folder / "metas.pkl").write_bytes(pickle.dumps(metas))
-    with (folder / "boxes.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["header"], *rows])
-    return {
-        "type": "OpenImagesDataset",
-        "ann_file": str(folder / "boxes.csv"),
-        "label_file": str(folder / "labels.csv"),
-        "hierarchy_file": str(folder / "hierarchy.json"),
-        "meta_file": str(folder / "metas.pkl"),
-        "metainfo": None,
-    }
 
 
 def test_openimages_metric_counts_parents_of_what_is_found(cluster, photos, tmp_path):
