@@ -14,7 +14,8 @@
 What a recipe leaves in its work dir::
 
     state.json        which step was run from what, and what came out
-    <step>/           one work dir for each step, with its whole config and what its task leaves
+    <step>/           one work dir for each step, with its whole config and what its task leaves;
+                      its .fingerprint says what it was made from
     report.html
 
 A step is repeated when anything that goes into it has changed, and only then: its config, the annotation files, weights

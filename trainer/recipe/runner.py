@@ -2,10 +2,15 @@
 
 A step's process dies with this one. A kill of either leaves an entry that says RUNNING: the next start runs the same
 command again, and the task itself continues from what it finds (``--resume``).
+
+    entry RUNNING ──► what is there is put aside, removed ──► new folder with FINGERPRINT_FILE ──► config, process
+
+A folder is what its fingerprint says, not what the entry says: a kill may have come between the two.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -30,9 +35,13 @@ from trainer.recipe.steps import Recipe, Step, resolved
 from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 CONFIG_FILE = "config.py"
+FINGERPRINT_FILE = ".fingerprint"
 _POLL_SECONDS = 0.1
 # What a task leaves beside its results, which differs from run to run: times, events, pictures of the log.
-_NO_RESULTS = ("metrics.jsonl", "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial", CONFIG_FILE)
+_NO_RESULTS = (
+    *("metrics.jsonl", "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
+    *(CONFIG_FILE, FINGERPRINT_FILE),
+)
 
 
 class StepFailed(Exception):
@@ -66,10 +75,11 @@ class Runner:
         """Runs what is to be run; returns whether all of it is done (a signal may have come in between).
 
         Raises:
-            UserError: a folder in the way that is not this recipe's; see `State`.
+            UserError: a folder in the way that is not this recipe's, cannot be emptied or is a link; see `State`.
             StepFailed: a step ended with an error, which it has printed.
         """
         steps = self.recipe.steps
+        self._check_folders()
         done = self._done()
         for line in overview(self.recipe, done):
             self.say(line)
@@ -88,6 +98,16 @@ class Runner:
         """The work dir of a step."""
         return self.work_dir / name
 
+    def _check_folders(self) -> None:
+        """Raises UserError for a step's folder that is a link: it would be resumed from and never be emptied."""
+        for step in self.recipe.steps:
+            folder = self.folder(step.name)
+            if folder.is_symlink():
+                raise UserError(
+                    f"{folder} is a link; a step needs a folder of its own there: move the one that the link names to "
+                    "its place, or make the whole --work-dir a link"
+                )
+
     def _done(self) -> set[str]:
         """The steps whose results are there, as far as that is known before any other step has run."""
         done: set[str] = set()
@@ -101,6 +121,9 @@ class Runner:
         if entry is None or entry.state != DONE or entry.fingerprint != self._fingerprint(step):
             return False
         folder = self.folder(step.name)
+        # A folder of an earlier version has no mark; the digests of its results are taken for one.
+        if _mark_of(folder) not in (None, entry.fingerprint):
+            return False
         return all((folder / name).is_file() and digest(folder / name) == mark for name, mark in entry.results.items())
 
     def _fingerprint(self, step: Step) -> str:
@@ -115,11 +138,11 @@ class Runner:
                 f"{folder} is in the way: it does not belong to this recipe; remove it, or choose another --work-dir"
             )
         command, again = self._command(step), True
-        if entry is None or entry.state != RUNNING or entry.fingerprint != mark:
+        if entry is None or entry.state != RUNNING or entry.fingerprint != mark or not self._continues(folder, mark):
             again = False
             entry = Entry(RUNNING, mark, shlex.join(command))
-            self.state.put(step.name, entry)  # before the folder is touched: its content is of this run from now on
-            shutil.rmtree(folder, ignore_errors=True)
+            self.state.put(step.name, entry)
+            self._renew(folder, mark)
         self._write_config(step, folder)
         self.say(f"{place}{time_left}: {'continues' if again else 'starts'}: {shlex.join(command)}")
         started = time.monotonic()
@@ -136,6 +159,37 @@ class Runner:
         self.state.put(step.name, entry)
         self.say(f"{place}: done in {entry.seconds:.0f} s")
         return True
+
+    def _continues(self, folder: Path, mark: str) -> bool:
+        """Whether what a step's folder holds was made by the run of this fingerprint.
+
+        Raises:
+            UserError: that cannot be known.
+        """
+        found = _mark_of(folder)
+        if found is None and folder.exists() and any(not path.match("*.partial") for path in folder.iterdir()):
+            raise UserError(
+                f"{folder} does not say what it was made from (no {FINGERPRINT_FILE}, as an earlier version left it); "
+                f"remove it to start this step again, or write {mark} to that file to continue from what is there"
+            )
+        return found == mark
+
+    def _renew(self, folder: Path, mark: str) -> None:
+        """Makes a step's folder anew, empty but for its fingerprint. Raises UserError when what is there does not go
+        away."""
+        old = folder.with_name(f".{folder.name}.old")  # else a kill in the removal would leave part of a folder
+        try:
+            if old.exists():  # as a kill has left it
+                shutil.rmtree(old)
+            if folder.exists():
+                folder.rename(old)
+                shutil.rmtree(old)
+        except OSError as error:
+            raise UserError(
+                f"cannot remove {folder}: {error.strerror} ({error.filename}); remove it and {old}, or choose another "
+                "--work-dir"
+            ) from None
+        save(folder / FINGERPRINT_FILE, f"{mark}\n".encode())
 
     def _command(self, step: Step) -> list[str]:
         folder = self.folder(step.name)
@@ -198,6 +252,13 @@ class Runner:
             if path.is_file() and not any(path.relative_to(folder).match(pattern) for pattern in _NO_RESULTS)
         ]
         return {name: digest(folder / name) for name in names}
+
+
+def _mark_of(folder: Path) -> str | None:
+    """The fingerprint that a folder carries; None where it carries none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return (folder / FINGERPRINT_FILE).read_text(errors="replace").strip()
+    return None
 
 
 def final_checkpoint(step: Step) -> str:

@@ -2,9 +2,10 @@
 
     (no entry) ──► running ──► done          running: started from this fingerprint, not known to have ended
                       ▲  └ killed, failed ─► running, at the next start with the same fingerprint: its task resumes
-                      └── done, but something that goes in has changed: its work dir is emptied first
+                      └── done, but something that goes in has changed: its work dir is made anew first
 
-It is written as a whole, before a step's work dir is touched and after its results are complete. Human-readable.
+Whether a step's work dir holds what its entry says, the fingerprint in that folder tells. This file is written as a
+whole, before a step's work dir is touched and after its results are complete. Human-readable.
 """
 
 from __future__ import annotations
