@@ -3,6 +3,7 @@
     annotations   the annotation file: boxes, categories, images
     building      whether MMDetection can build the data set, with its filters and proposals
     images        the image files
+    pipeline      whether the data set's pipeline yields pictures that batches can carry
     vocabulary    classes beside the box head's text embeddings
 
 A check is a module with a function
