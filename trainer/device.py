@@ -274,9 +274,8 @@ def _source(path: Path) -> str:
     name = path.relative_to(_ROOT).as_posix()
     lines = [f'#line 1 "{name}"']
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.startswith('#include "'):
-            line = _source(path.with_name(line.split('"')[1]))
-        lines.append(line)
+        own_header = line.startswith('#include "')
+        lines.append(_source(path.with_name(line.split('"')[1])) if own_header else line)
         if line.startswith("#include"):  # Jittor puts definitions of its own behind the last #include
             lines.append(f'#line {number + 1} "{name}"')
     return "\n".join([*lines, '#line 1 "(written by Jittor)"', ""])

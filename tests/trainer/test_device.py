@@ -164,8 +164,9 @@ def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(device, "_ROOT", tmp_path)
+    (tmp_path / "quarter.h").write_text("#include <cmath>\n")
     (tmp_path / "half.cpp").write_text(
-        "// Halves.\n#include <cmath>\n\n#include <cstdint>\n\ninline float half(float x) { return mistake * x; }\n"
+        '// Halves.\n#include <cstdint>\n\n#include "quarter.h"\n\ninline float half(float x) { return mistake * x; }\n'
     )
     half = jt.code((1,), "float32", [jt.ones(1)], **kernel(str(tmp_path / "half.py"), "out0_p[0] = half(in0_p[0]);"))
     with pytest.raises(RuntimeError):

@@ -47,7 +47,6 @@ void apply(const std::vector<Row>& rows, const float* norm, float max_norm, cons
     for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
         const Row row = rows[pieces[k].row];
         const Rule own = rule;  // no store to a parameter can change this copy
-#pragma GCC ivdep
         for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, factor);
     }
 }
