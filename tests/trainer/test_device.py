@@ -1,6 +1,7 @@
 """Starting Jittor: what is refused, what is given back, uploads. Each start-up runs in a process of its own."""
 
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from trainer import device
-from trainer.device import blank, jt, kernel, var
+from trainer.device import blank, jt, kernels, var
+from trainer.device.kernels import kernel, precompiled_headers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -163,7 +165,7 @@ def test_a_kernel_is_named_by_its_place_in_the_repository_wherever_that_is() -> 
 def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(device, "_ROOT", tmp_path)
+    monkeypatch.setattr(kernels, "_ROOT", tmp_path)
     (tmp_path / "quarter.h").write_text("#include <cmath>\n")
     (tmp_path / "half.cpp").write_text(
         '// Halves.\n#include <cstdint>\n\n#include "quarter.h"\n\ninline float half(float x) { return mistake * x; }\n'
@@ -172,6 +174,25 @@ def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
     with pytest.raises(RuntimeError):
         half.sync()
     assert "half.cpp:6:" in capfd.readouterr().err
+
+
+def test_kernels_take_their_headers_from_a_file_that_was_compiled_before(tmp_path: Path) -> None:
+    own = jt.flags.cc_flags.partition(" -include ")[0]
+    more = precompiled_headers(jt.flags.cc_path, own, tmp_path)
+    (compiled,) = tmp_path.glob("*.gch")
+    made = compiled.stat().st_mtime_ns
+    assert precompiled_headers(jt.flags.cc_path, own, tmp_path) == more
+    assert compiled.stat().st_mtime_ns == made
+    (tmp_path / "kernel.cc").write_text('#define JIT 1\n#define JIT_cpu 1\n#include "var.h"\njittor::Var* none;\n')
+    compile_only = [word for word in shlex.split(own + more) if not word.startswith(("-l", "-L", "-shared"))]
+    command = [jt.flags.cc_path, str(tmp_path / "kernel.cc"), *compile_only, "-g", "-S", "-H", "-o", "/dev/null"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"! {compiled}" in done.stderr  # g++'s mark for a file that it took
+
+
+def test_without_a_compiler_for_them_headers_are_read_as_ever(tmp_path: Path) -> None:
+    assert precompiled_headers(str(tmp_path / "g++"), jt.flags.cc_flags, tmp_path) == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_seed_fixes_random_numbers() -> None:

@@ -11,7 +11,8 @@ per row.
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 
 def gradient_norm(gradients: list[jt.Var]) -> jt.Var:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.device import jt, kernel, var
+from trainer.device import jt, var
+from trainer.device.kernels import kernel
 from trainer.models.registry import register
 
 MAKE = "anchors::make(in0_p, in0_shape0, in0_shape1, in1_p, in1_shape0, out0_shape0, data, out0_p, out1_p);"

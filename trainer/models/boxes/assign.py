@@ -16,7 +16,8 @@ image, the GPU recomputes them.
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 from trainer.models.registry import register, require
 
 BY_IOU = """

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 from trainer.models.ops.top_k import top_k
 from trainer.models.registry import register, require
 

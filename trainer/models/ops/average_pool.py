@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 
 class _AveragePool(jt.Function):

@@ -14,7 +14,8 @@ A GPU takes Jittor's own way to cuDNN.
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel, nn
+from trainer.device import jt, nn
+from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
 
 

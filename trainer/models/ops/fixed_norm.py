@@ -8,7 +8,8 @@ depends on the neighbours), and each runs in one thread. NaN stays NaN, which hi
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 FORWARD = """
     fixed_norm::forward(in0_p, in1_p, in2_p, in3_p, in4_p, {shortcut}, data["eps"], data["relu"] != 0,

@@ -6,7 +6,8 @@ the CPU, and copies what it transposes. A GPU has cuBLAS for all of it.
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel, nn
+from trainer.device import jt, nn
+from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
 
 PRODUCT = """

@@ -8,7 +8,8 @@ fills a table of bits, candidate by candidate, and then one block of threads per
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 from trainer.models.ops.top_k import top_k
 
 SUPPRESS = """

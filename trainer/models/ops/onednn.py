@@ -13,7 +13,7 @@ def onednn(
     """jt.code for outputs f32 of `shapes`, such as [(B,O,H,W)], compiled and linked with oneDNN; no gradient.
 
     Args:
-        sources: of `trainer.device.kernel`.
+        sources: of `trainer.device.kernels.kernel`.
     """
     outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, data=data, **sources)
     for output in outputs:

@@ -13,7 +13,8 @@ width or height has no samples and yields zeros (mmcv's CUDA operator; its CPU o
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 FORWARD = """
     roi_align::forward(in0_p, in1_p, {maps}, in0_shape0, out0_shape1, out0_shape2, out0_shape3, out0_p);

@@ -28,7 +28,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 SPLIT_THRESHOLD = 10_000  # candidates from which mmcv treats classes one by one
 

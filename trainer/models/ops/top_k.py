@@ -6,7 +6,8 @@ different boxes.
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 OF_ROWS = "top_k::of_rows(in0_p, in0_shape0, in0_shape1, out0_shape1, out0_p);"
 OF_LEVELS = 'top_k::of_levels(in0_p, in0_shape0, in0_shape1, out0_shape1, data["most"], data, out0_p);'

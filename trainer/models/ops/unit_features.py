@@ -8,7 +8,8 @@ length is below TINY passes its gradient on as if it were divided by a constant;
 
 from __future__ import annotations
 
-from trainer.device import jt, kernel
+from trainer.device import jt
+from trainer.device.kernels import kernel
 
 FORWARD = """
     unit_features::forward(in0_p, in1_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p, out1_p);

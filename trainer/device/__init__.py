@@ -6,7 +6,7 @@ All other modules write ``from trainer.device import jt, nn, var``. Importing th
              set Jittor's environment
     import   Jittor itself; its information log stays silent when its core is already compiled
     after    give back what Jittor takes from the process (signals, exit hooks, recursion limit,
-             TLS checks), bound the GPU
+             TLS checks), bound the GPU or shorten the compiling of kernels for the CPU
 
 A GPU is used if a CUDA driver reports a device; a compiler alone (nvcc) does not count. An environment variable that
 the user has set is never overwritten.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import importlib.util
 import os
 import resource
@@ -32,6 +31,7 @@ import numpy.typing as npt
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
+from trainer.device.kernels import precompiled_headers
 
 if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
     from jittor import Var
@@ -42,8 +42,6 @@ CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new con
 CUDNN_ALGORITHMS = 10_000
 
 LOG_SILENT = "log_silent"  # Jittor's environment variable
-
-_ROOT = Path(__file__).resolve().parents[1]
 
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
@@ -177,6 +175,8 @@ with _process_state_kept():
     from jittor import nn
 
 jt.flags.use_cuda = int(bool(_gpus) and bool(jt.has_cuda))
+if not jt.flags.use_cuda:
+    jt.flags.cc_flags += precompiled_headers(jt.flags.cc_path, jt.flags.cc_flags, Path(jt.flags.cache_path))
 if _gpus and not jt.has_cuda:
     print("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.", file=sys.stderr)
 if jt.flags.use_cuda and jt.cudnn:
@@ -194,7 +194,6 @@ __all__ = [
     "device_memory",
     "jit_kernel_count",
     "jt",
-    "kernel",
     "nn",
     "onednn_flags",
     "seed",
@@ -244,41 +243,6 @@ def jit_kernel_count() -> int:
     folder = str(Path(jt.flags.cache_path, "jit")) + os.sep
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
-
-
-def kernel(module: str, call: str) -> dict[str, str]:
-    """The keywords of jt.code that describe an operator whose kernel is a file beside its module.
-
-    ``roi_align.cpp`` beside ``roi_align.py`` computes on the CPU, ``roi_align.cu`` on a GPU; without the latter the
-    operator is for the CPU only. Both define the functions that `call` calls, in a namespace of the file's name.
-
-    Args:
-        module: the module's ``__file__``.
-        call: C++ statements in which in0_p, in0_shape0, out0_p, ... and data are Jittor's.
-    """
-    sources: dict[str, str] = {}
-    for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu")):
-        path = Path(module).resolve().with_suffix(suffix)
-        if path.exists():
-            sources |= {f"{device}_header": _source(path), f"{device}_src": call}
-    return sources
-
-
-@functools.cache
-def _source(path: Path) -> str:
-    """A kernel's file, its own headers filled in, with marks by which compilers name file and line.
-
-    The text is a part of the kernel's name in Jittor's cache: files are called by their place in the repository,
-    wherever that is.
-    """
-    name = path.relative_to(_ROOT).as_posix()
-    lines = [f'#line 1 "{name}"']
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        own_header = line.startswith('#include "')
-        lines.append(_source(path.with_name(line.split('"')[1])) if own_header else line)
-        if line.startswith("#include"):  # Jittor puts definitions of its own behind the last #include
-            lines.append(f'#line {number + 1} "{name}"')
-    return "\n".join([*lines, '#line 1 "(written by Jittor)"', ""])
 
 
 def onednn_flags() -> str:

@@ -1,0 +1,88 @@
+"""What Jittor compiles: operators of our own from files beside their modules, and the headers of all kernels.
+
+roi_align.py, roi_align.cpp, roi_align.cu ──kernel()──► keywords of jt.code ──► Jittor's source of a kernel
+                                      headers, read before ──precompiled_headers()──► g++ ◄──┘──► nvcc
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+# With what most of Jittor's kernels begin.
+_HEADERS = """\
+#define JIT 1
+#define JIT_cpu 1
+#include <cmath>
+#include <algorithm>
+#include <vector>
+#include "var.h"
+#include "executor.h"
+#include "ops/op_register.h"
+#include <assert.h>
+#include "fused_op.h"
+"""
+
+
+def kernel(module: str, call: str) -> dict[str, str]:
+    """The keywords of jt.code that describe an operator whose kernel is a file beside its module.
+
+    ``roi_align.cpp`` beside ``roi_align.py`` computes on the CPU, ``roi_align.cu`` on a GPU; without the latter the
+    operator is for the CPU only. Both define the functions that `call` calls, in a namespace of the file's name.
+
+    Args:
+        module: the module's ``__file__``.
+        call: C++ statements in which in0_p, in0_shape0, out0_p, ... and data are Jittor's.
+    """
+    sources: dict[str, str] = {}
+    for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu")):
+        path = Path(module).resolve().with_suffix(suffix)
+        if path.exists():
+            sources |= {f"{device}_header": _source(path), f"{device}_src": call}
+    return sources
+
+
+@functools.cache
+def _source(path: Path) -> str:
+    """A kernel's file, its own headers filled in, with marks by which compilers name file and line.
+
+    The text is a part of the kernel's name in Jittor's cache: files are called by their place in the repository,
+    wherever that is.
+    """
+    name = path.relative_to(_ROOT).as_posix()
+    lines = [f'#line 1 "{name}"']
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        own_header = line.startswith('#include "')
+        lines.append(_source(path.with_name(line.split('"')[1])) if own_header else line)
+        if line.startswith("#include"):  # Jittor puts definitions of its own behind the last #include
+            lines.append(f'#line {number + 1} "{name}"')
+    return "\n".join([*lines, '#line 1 "(written by Jittor)"', ""])
+
+
+def precompiled_headers(compiler: str, flags: str, folder: Path) -> str:
+    """More `flags`, with which g++ need not read the headers of Jittor's kernels, half of the time that a kernel takes.
+
+    The headers are compiled into `folder` at the first call, which takes two seconds. Empty where that is impossible.
+    """
+    name = f"kernel_headers_{hashlib.blake2b((flags + _HEADERS).encode(), digest_size=8).hexdigest()}.h"
+    headers, compiled = folder / name, folder / f"{name}.gch"
+    if not compiled.exists():
+        # Jittor compiles kernels with -g and drops the symbols; g++ only uses headers that were compiled like the rest.
+        words = [word for word in shlex.split(flags) if not word.startswith(("-l", "-L", "-Wl,", "-shared"))]
+        with (
+            contextlib.suppress(OSError, subprocess.SubprocessError),
+            tempfile.TemporaryDirectory(dir=folder) as scratch,
+        ):
+            source, made = Path(scratch) / name, Path(scratch) / compiled.name
+            source.write_text(_HEADERS, encoding="utf-8")
+            command = [compiler, "-x", "c++-header", str(source), *words, "-g", "-o", str(made)]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+            source.replace(headers)
+            made.replace(compiled)
+    return f' -include "{headers}" ' if compiled.exists() else ""
