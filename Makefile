@@ -71,7 +71,8 @@ lint: $(READY)
 	git ls-files '*.c' '*.cpp' '*.cu' '*.cuh' '*.h' | xargs --no-run-if-empty $(VENV)/bin/clang-format --dry-run --Werror
 
 data/demo/scenes.json: $(READY)
-	@echo "making the demo's pictures and annotations in data/demo: some seconds"
+	@echo "making the demo's pictures and annotations in data/demo: some seconds; Jittor compiles kernels from now on"
+	@for stage in cln stage_2; do nice $(RUN) -m trainer prepare --config configs/demo/$$stage.py; done >$(VENV)/kernels.log 2>&1 &
 	$(RUN) -m data_server scenes --out data/demo
 
 # The trainer's packages first: Jittor compiles its core while pip fetches torch and MMDetection. The second command
