@@ -257,7 +257,7 @@ class Runner:
 def _mark_of(folder: Path) -> str | None:
     """The fingerprint that a folder carries; None where it carries none."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return (folder / FINGERPRINT_FILE).read_text(errors="replace").strip()
+        return (folder / FINGERPRINT_FILE).read_text(encoding="utf-8", errors="replace").strip()
     return None
 
 
