@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import repr as short
@@ -94,3 +94,21 @@ def _lines(path: str, where: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise UserError(f"{where}={path!r}: {described(error)}; expected a text file with a name a line") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def names_of(dataset: Any) -> str:
+    """What the data sets of a config are called, in one line: their annotation files."""
+    names = list(dict.fromkeys(_annotation_files(dataset, "")))
+    return f"data set{'s' * (len(names) > 1)} {', '.join(names) or dataset['type']}"
+
+
+def _annotation_files(config: Any, root: str) -> Iterator[str]:
+    if isinstance(config, dict):
+        root = config.get("data_root") or root
+        if isinstance(config.get("ann_file"), str):
+            yield os.path.join(root, config["ann_file"])
+        for value in config.values():
+            yield from _annotation_files(value, root)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _annotation_files(value, root)

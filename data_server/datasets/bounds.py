@@ -39,7 +39,14 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
     height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
     wide = (datasets.image_sizes[:, 0] > datasets.image_sizes[:, 1]).astype(np.uint8)
     return DatasetFacts(
-        wide, datasets.max_boxes, datasets.proposals, height, width, datasets.fingerprint, datasets.sizes
+        wide=wide,
+        max_boxes=datasets.max_boxes,
+        max_proposals=datasets.proposals,
+        height=height,
+        width=width,
+        fingerprint=datasets.fingerprint,
+        sizes=datasets.sizes,
+        classes=datasets.classes,
     )
 
 

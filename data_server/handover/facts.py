@@ -19,7 +19,7 @@ class DatasetFacts:
 
     `wide` uint8 (images,), 1 where an image is wider than high; the most boxes and the most proposals an image has (0:
     none are asked for); `height` x `width` pixels is the largest area of a padded image; the annotations'
-    `fingerprint`; how many images each data set has (`sizes`).
+    `fingerprint`; how many images each data set has (`sizes`) and the names of its `classes`.
     """
 
     wide: npt.NDArray[np.uint8]
@@ -29,6 +29,7 @@ class DatasetFacts:
     width: int
     fingerprint: str
     sizes: list[int]
+    classes: list[Any]
 
     def to_memory(self) -> int:
         """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
@@ -49,9 +50,35 @@ class DatasetFacts:
             facts.batch_width,
             facts.fingerprint,
             facts.sizes,
+            facts.classes,
         )
+
+    def change_since(self, first: DatasetFacts) -> str:
+        """What is not as it was when a stream began, as a sentence; empty when all is."""
+        if self.sizes != first.sizes:
+            what = f"it has {_text(self.sizes)} images, it had {_text(first.sizes)}"
+        elif self.classes != first.classes:
+            what = "it has other classes"
+        elif self.fingerprint != first.fingerprint:
+            what = f"its annotations are others (fingerprint {self.fingerprint}, was {first.fingerprint})"
+        elif not np.array_equal(self.wide, first.wide) or self._bounds != first._bounds:
+            what = "its images have other sizes or its pipeline other bounds"
+        else:
+            return ""
+        return (
+            f"changed while it was in use: {what}; put the files back, or start again (a training: with --resume) "
+            "to go on with what is there now"
+        )
+
+    @property
+    def _bounds(self) -> tuple[int, ...]:
+        return self.max_boxes, self.max_proposals, self.height, self.width
 
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""
         boxes = padded(config["feed"]["max_boxes"] or max(1, self.max_boxes), BOX_MULTIPLE)
         return layout_of(config["batch_size"], self.height, self.width, boxes, self.max_proposals).nbytes
+
+
+def _text(sizes: list[int]) -> str:
+    return " + ".join(map(str, sizes))

@@ -28,6 +28,7 @@ from data_server.serving.meter import Meter
 from data_server.serving.pool import Pool
 from data_server.serving.states import Building, Closed, Dormant, Open
 from shared.data_part import check_data_part
+from shared.datasets import names_of
 from shared.errors import UserError
 from shared.faults import reach
 from shared.messages import (
@@ -100,6 +101,7 @@ class Stream:
         self._hello = hello
         self._workers = workers
         self._state: Building | Open | Dormant | Closed = Building(client)
+        self._first: DatasetFacts | None = None  # what its batches were planned for
         self.meter = Meter()
         self.pool = make_pool(self, hello.config)
 
@@ -189,7 +191,12 @@ class Stream:
     def built(self, facts: Facts, memory: int) -> None:
         dataset = DatasetFacts.received(facts, memory)
         reach("server.built")
-        if isinstance(self._state, Building):  # else the nursery had died, and the stream continues as planned
+        if self._first is not None:  # the nursery had died; the stream continues as planned, if it can
+            if change := dataset.change_since(self._first):
+                self.failed(Failure(f"{names_of(self._hello.config['dataset'])}: {change}", True))
+            return
+        self._first = dataset
+        if isinstance(self._state, Building):
             try:
                 self._open(self._state.client, facts, dataset)
             except UserError as error:

@@ -4,7 +4,8 @@
 
 The images are copied straight into Jittor's own memory, so the slot goes back before anything is computed. Small arrays
 are also copied to the host side of the batch. When an external data server dies, the feed waits for it and opens the
-stream again at the batch it needs next; the bytes are the same, as if nothing had happened.
+stream again at the batch it needs next; the bytes are the same, as if nothing had happened. A server that comes back
+with other annotations, classes or images ends the feed.
 
 A checkpoint keeps a record of the stream. A feed that is opened with one has the last batch before it made again and
 compares. So a change of the data, or of the code that makes batches of it, is known before training continues.
@@ -23,8 +24,10 @@ from mmengine.config import Config
 from shared.client import ServerGone, StreamClient
 from shared.config import feed_settings
 from shared.data_part import data_part, evaluator_part
+from shared.datasets import names_of
+from shared.errors import UserError
 from shared.lease import Lease
-from shared.messages import Hello, Quarantined
+from shared.messages import Hello, Quarantined, Welcome
 from trainer.batch import Batch
 from trainer.device import blank, jt, var
 from trainer.feed import quarantine
@@ -69,12 +72,14 @@ class Feed:
         self._seed = seed
         self._epochs = epochs
         self.wait_seconds = 0.0
+        self._first: Welcome | None = None
         self.record: dict[str, Any] = {"digest": ""} if record is None else dict(record)
         if "last" in self.record:
             self._client = self._reopen_checked(epoch, step)
         else:
             self._client = self._open(epoch, step, self.record["digest"])
-        self.record["fingerprint"] = self._client.welcome.fingerprint
+        self._first = self._client.welcome
+        self.record["fingerprint"] = self._first.fingerprint
         self._next_step = epoch * self.steps_per_epoch + step
 
     def __iter__(self) -> Iterator[Batch]:
@@ -119,13 +124,18 @@ class Feed:
             )
             client.close()
             return self._open(epoch, step, self.record["digest"])
-        lease = client.next()
+        try:
+            lease = client.next()
+        except ServerGone:
+            client.close()
+            raise
         assert lease is not None  # it came before
         lease.release()
         if client.digest != self.record["digest"]:
+            since = "when the checkpoint was written" if self._first is None else "before the data server went away"
             self._say(
-                f"warning: the batch of step {lease.step} is not what it was when the checkpoint was written (stream "
-                f"digest {client.digest}, was {self.record['digest']}): an image, the pipeline, the seed or a library "
+                f"warning: the batch of step {lease.step} is not what it was {since} (stream digest "
+                f"{client.digest}, was {self.record['digest']}): an image, the pipeline, the seed or a library "
                 "has changed; continuing with what is there now"
             )
         return client
@@ -146,6 +156,12 @@ class Feed:
         )
         client = self._server.open(hello, settings["reconnect_seconds"], self._on_quarantined)
         welcome = client.welcome
+        if self._first is not None and (change := _change(self._first, welcome)):
+            client.close()
+            raise UserError(
+                f"{names_of(hello.config['dataset'])}: the data server has come back with other data: {change}; put "
+                "the files back, or start again (a training: with --resume) to go on with what is there now"
+            )
         self.classes, self.images = welcome.classes, welcome.images
         self.steps_per_epoch, self.plan = welcome.steps_per_epoch, welcome.plan
         return client
@@ -174,12 +190,22 @@ class Feed:
 
         Raises:
             DataServerLost: the server that is gone was embedded, or does not come back in time.
+            UserError: it comes back with other data.
         """
         self._client.close()
         if self._server.embedded:
             raise DataServerLost(f"{gone}; it was embedded in this trainer") from None
-        self._say(f"{gone}; waiting for it to come back")
-        self._client = self._open(*divmod(self._next_step, self.steps_per_epoch), self.record["digest"])
+        cursor = divmod(self._next_step, self.steps_per_epoch)
+        while True:
+            self._say(f"{gone}; waiting for it to come back")
+            try:
+                if "last" in self.record:
+                    self._client = self._reopen_checked(*cursor)
+                else:
+                    self._client = self._open(*cursor, self.record["digest"])
+                break
+            except ServerGone as again:
+                gone = again
         self._say(f"the data server is back; continuing at step {self._next_step}")
 
     def _on_quarantined(self, sample: Quarantined) -> None:
@@ -201,3 +227,14 @@ def _upload_images(lease: Lease) -> jt.Var:
     images, memory = blank(lease.layout.shape("images"), "uint8")
     lease.copy({"images": memory})
     return images
+
+
+def _change(first: Welcome, now: Welcome) -> str:
+    """What is not as it was when the stream was opened first; empty when all is."""
+    if now.images != first.images:
+        return f"{now.images} images, there were {first.images}"
+    if now.classes != first.classes:
+        return "other classes"
+    if now.fingerprint != first.fingerprint:
+        return f"other annotations (fingerprint {now.fingerprint}, was {first.fingerprint})"
+    return ""

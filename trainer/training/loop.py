@@ -18,7 +18,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from shared.client import StreamFailed
 from shared.config import section, seed_of
+from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import device_memory, jt, nn, seed
 from trainer.feed.feed import Feed
@@ -90,6 +92,7 @@ class TrainingLoop:
 
         Raises:
             DataServerLost: after a checkpoint of the last finished step.
+            UserError, StreamFailed: of the data, after such a checkpoint; of losses and weights, without one.
         """
         self.say(
             f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
@@ -128,7 +131,7 @@ class TrainingLoop:
         while self.step < end and interrupt.signal is None:
             started, waited = time.perf_counter(), self.feed.wait_seconds
             with interrupt.waiting():
-                batch = next(batches)
+                batch = self._next(batches)
             seed(self._step_seed())
             terms = self.model.loss(batch)
             values = packed(terms)
@@ -151,6 +154,13 @@ class TrainingLoop:
             if self.intervals.saves(self.step, self.steps_per_epoch):
                 self._save()
                 self.feed.checkpointed()
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches)
+        except (UserError, StreamFailed) as error:  # the data: what has been trained is kept, as without a server
+            self._save()
+            raise type(error)(f"{error}; checkpoint written at step {self.step}") from None
 
     def _step_seed(self) -> int:
         """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""

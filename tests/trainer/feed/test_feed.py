@@ -2,11 +2,13 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
 
 from shared.arena import SlotCorrupted
+from shared.client import ServerGone
 from shared.data_part import data_part
 from shared.errors import UserError
 from tests.cluster import arena_of, wait_for
@@ -153,3 +155,68 @@ def test_predictions_that_cannot_be_judged_are_kept(server, photos, tmp_path):
     feed.close()
     with np.load(keep(predictions, tmp_path / "new", "val")) as kept:
         assert len(kept["image_ids"]) == 12 and kept["boxes"].shape == (12, 4)
+
+
+@pytest.fixture
+def restarted(server, tmp_path):
+    """A feed, two of its batches, and a function: changes the files, has the feed lose its server, which is back at
+    once and knows nothing, and gives the next batch."""
+    folder, said = draw(tmp_path / "set"), []
+    feed = Feed(server, config_for(folder), "train", tmp_path, said.append, seed=3)
+    batches = iter(feed)
+    assert [next(batches).step, next(batches).step] == [0, 1]
+
+    def restart(change):
+        change(folder)
+        feed._reconnect(ServerGone("the data server is gone"))
+        return next(batches), feed.record
+
+    yield folder, said, restart
+    feed.close()
+
+
+def changed_annotations(change):
+    def changed(folder):
+        content = annotations_of(folder)
+        change(content)
+        write_annotations(folder, content)
+
+    return changed
+
+
+def test_a_server_that_comes_back_goes_on_at_the_next_batch(restarted, server, tmp_path):
+    folder, said, restart = restarted
+    batch, record = restart(lambda _: None)
+    assert batch.step == 2
+    assert record == run(server, config_for(folder), tmp_path, 3)[0]
+    assert not [line for line in said if "warning" in line]
+    assert said[-1].endswith("the data server is back; continuing at step 2")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: content["annotations"][0]["bbox"].__setitem__(0, 7), "other annotations (fingerprint"),
+        (lambda content: content["annotations"][0].update(category_id=3), "other annotations (fingerprint"),
+        (lambda content: content["images"].pop(0), "images, there were"),
+    ],
+    ids=["box", "label", "image"],
+)
+def test_a_server_that_comes_back_with_other_annotations_ends_the_feed(restarted, change, says):
+    folder, _, restart = restarted
+    with pytest.raises(UserError) as raised:
+        restart(changed_annotations(change))
+    assert str(raised.value).startswith(f"data set {folder}/all.json: the data server has come back with other data: ")
+    assert says in str(raised.value) and "--resume" in str(raised.value)
+
+
+def test_a_server_that_comes_back_with_another_picture_says_so(restarted):
+    def change(folder):
+        for path in (folder / "images").iterdir():
+            cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+
+    _, said, restart = restarted
+    batch, _ = restart(change)
+    assert batch.step == 2
+    (warning,) = [line for line in said if "warning" in line]
+    assert "the batch of step 1 is not what it was before the data server went away" in warning

@@ -1,0 +1,89 @@
+"""Files that are changed under a running stream: it fails when its data set is built again and is another."""
+
+import copy
+
+import pytest
+
+from shared.errors import UserError
+from tests.cluster import digests, wait_for
+from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_annotations
+
+STEPS = 12
+
+
+def labels(content):
+    for one in content["annotations"]:
+        one["category_id"] = 1 + one["category_id"] % 3
+
+
+def boxes(content):
+    for one in content["annotations"]:
+        one["bbox"][0] += 5
+
+
+def fewer(content):
+    kept = {image["id"] for image in content["images"][:5]}
+    content["images"] = content["images"][:5]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
+
+
+def names(content):
+    content["categories"][0]["name"] = "hat"
+
+
+def order(content):
+    content["images"].reverse()
+
+
+CHANGES = {
+    labels: r"its annotations are others \(fingerprint \w+, was \w+\)",
+    boxes: "its annotations are others",
+    fewer: "it has 5 images, it had 11",
+    names: "it has other classes",
+    order: "its annotations are others",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return draw(tmp_path / "set")
+
+
+def config_for(folder):
+    """Of a stream whose workers are always met at work; its classes are those of the file."""
+    pipeline = (*TRAIN_PIPELINE[:-1], {"type": "Slow"}, TRAIN_PIPELINE[-1])
+    imports = {"imports": ["tests.data_server.transforms"]}
+    return config_of(folder, pipeline=pipeline, custom_imports=imports, metainfo=None)
+
+
+def kill_nursery(cluster):
+    (nursery,) = wait_for(cluster.nurseries, 5)
+    nursery.kill()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_data_set_that_is_another_when_it_is_built_again_ends_the_stream_by_its_name(cluster, folder, change):
+    wait_for(cluster.is_idle, 5)
+    client = cluster.open(config_for(folder))
+    digests(client, 2)
+    content = copy.deepcopy(annotations_of(folder))
+    change(content)
+    write_annotations(folder, content)
+    kill_nursery(cluster)
+    said = rf"^data set {folder}/all.json: changed while it was in use: {CHANGES[change]}.*; put the files back, or"
+    with pytest.raises(UserError, match=said):
+        digests(client, 1000)
+    wait_for(cluster.is_idle, 5)
+
+
+def test_a_file_that_is_written_again_as_it_was_ends_nothing(cluster, folder):
+    wait_for(cluster.is_idle, 5)
+    client = cluster.open(config_for(folder))
+    undisturbed = digests(client, STEPS)
+    cluster.close_streams()
+    wait_for(cluster.is_idle, 5)
+    client = cluster.open(config_for(folder))
+    found = digests(client, 2)
+    write_annotations(folder, annotations_of(folder))
+    kill_nursery(cluster)
+    assert found + digests(client, STEPS - 2) == undisturbed
