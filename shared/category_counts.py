@@ -8,11 +8,11 @@ classes (`shared.coco`). A category's count is found by its name; where that can
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared import json_text
 from shared.errors import UserError
 
 
@@ -27,8 +27,11 @@ def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_
         UserError: the file is missing, holds something else, or is of other classes.
     """
     try:
-        categories = json.loads(Path(path).read_text(encoding="utf-8"))
+        categories = json_text.parse(Path(path).read_bytes())
         rows = [(category["id"], category.get("name"), category[key]) for category in categories]
+        wrong = [value for *_, value in rows if not _fits(key, value)]
+        if not isinstance(categories, list) or wrong:
+            raise ValueError(f"{key} is {repr(wrong)[:40]}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}: {path!r} should be a JSON list of categories with 'id' and {key!r} "
@@ -50,3 +53,11 @@ def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_
         )
     value_of = dict(zip(own, values, strict=True))
     return [value_of[name] for name in names]
+
+
+def _fits(key: str, value: Any) -> bool:
+    return isinstance(value, str) if key == "name" else _is_index(value) and value >= 0
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shared import json_text
 from shared.errors import UserError
 from shared.files import replace
+
+_MOST = 2**31  # pixels; NaN and what is infinite are not less either
 
 # What MMDetection needs of each entry, and of which type.
 _MMDETECTION: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -47,7 +50,7 @@ def read_strictly(path: str | Path) -> dict[str, Any]:
     content = _read(path, _MMDETECTION)
     for number, annotation in enumerate(content["annotations"]):
         box = annotation["bbox"]
-        if len(box) != 4 or not all(isinstance(edge, int | float) for edge in box):
+        if len(box) != 4 or not all(isinstance(edge, int | float) and abs(edge) < _MOST for edge in box):
             raise UserError(f"{_named(path)}: annotations[{number}] has bbox {box}; expected [x, y, w, h]")
     return content
 
@@ -90,7 +93,7 @@ def write(path: Path, content: Any) -> None:
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json_text.parse(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{_named(path)}: {error.strerror}; give the path of a COCO file") from None
     except UnicodeDecodeError:
@@ -99,6 +102,8 @@ def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable
         raise UserError(
             f"{_named(path)} line {error.lineno} column {error.colno}: not valid JSON: {error.msg}"
         ) from None
+    except ValueError as error:
+        raise UserError(f"{_named(path)}: not valid JSON: {error}") from None
     if isinstance(content, dict):
         content = {**{section: [] for section in missing}, **content}
     for section, kinds in needed.items():
@@ -107,10 +112,18 @@ def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable
             raise UserError(f"{_named(path)}: no list {section!r}; expected COCO's format")
         for number, entry in enumerate(entries):
             for key, kind in kinds.items():
-                if not isinstance(entry, dict) or key not in entry or not isinstance(entry[key], kind):
+                if not isinstance(entry, dict) or key not in entry or not _fits(key, entry[key], kind):
                     raise UserError(f"{_named(path)}: {section}[{number}] lacks a valid {key!r}: {_short(entry)}")
     found: dict[str, Any] = content
     return found
+
+
+def _fits(key: str, value: Any, kind: Any) -> bool:
+    if key == "id" or key.endswith("_id"):
+        return isinstance(value, kind) and isinstance(value, int | str | float)
+    if key in ("name", "file_name"):
+        return isinstance(value, kind) and isinstance(value, str)
+    return isinstance(value, kind)
 
 
 def _named(path: str | Path) -> str:

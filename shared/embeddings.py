@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared import json_text, npy
 from shared.errors import UserError
 from shared.files import replace, whole
 
@@ -37,14 +38,19 @@ def read_embeddings(path: str | os.PathLike[str], where: str = "text embeddings"
     Raises:
         UserError: the file is missing, or holds something else than finite rows.
     """
-    try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{where}: cannot read {str(path)!r} as a .npy file: {error}") from None
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind != "f" or not np.isfinite(table).all():
-        found = f"{table.dtype} {table.shape}" if isinstance(table, np.ndarray) else "an archive of arrays"
+    table = npy.read(path, where)
+    if table.ndim != 2 or table.dtype.kind != "f" or not table.size:
+        found = f"{table.dtype} {table.shape}"
         raise UserError(f"{where}: {path} should hold one row of finite floats per class, found {found}")
-    return table.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 has no room for becomes infinite
+        rows = table.astype(np.float32)
+    if not np.isfinite(rows).all():
+        row = int(np.argmin(np.isfinite(rows).all(1)))
+        raise UserError(
+            f"{where}: {path} should hold one row of finite floats per class, found {table.dtype} {table.shape} with "
+            f"others in row {row} (counted from 0)"
+        )
+    return rows
 
 
 def write_embeddings(path: Path, table: npt.NDArray[np.floating[Any]], names: list[str]) -> None:
@@ -80,7 +86,7 @@ def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:
     if not path.exists():
         return None
     try:
-        names = json.loads(path.read_text(encoding="utf-8-sig"))
+        names = json_text.parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"names {str(path)!r}: {error}; expected a JSON list of class names") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

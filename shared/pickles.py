@@ -29,6 +29,7 @@ _MOST_BITS = 2040  # of a number: what fits the one length byte of LONG1
 _KEY_BITS = 31  # of a number that is a key: too few to make many of one hash
 _GROWTH = 16  # bytes that may be made of each byte of the file
 _SPARE = 1 << 16
+_SHOWN = 200  # characters of a name in a message
 
 
 class Named(NamedTuple):
@@ -38,7 +39,7 @@ class Named(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return f"{self.module}.{self.name}"[:_SHOWN].encode("unicode_escape").decode()
 
 
 class LeftOut:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from shared.image_ids import stream_ids
 from shared.keys import nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
+_MOST_PIXELS = 2**31
 _NOTHING_LEFT = (
     "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
 )
@@ -116,7 +118,19 @@ class Part:
         and all that is annotated about it."""
         info = self.dataset.get_data_info(index)
         width, height, instances = info.get("width", 0), info.get("height", 0), info.get("instances", ())
+        if not all(isinstance(side, Real) and 0 <= float(side) < _MOST_PIXELS for side in (width, height)):
+            raise UserError(
+                f"{_name({'type': type(self.dataset).__name__}, self.annotation_file)}: image {index} "
+                f"({self.image_path(index)!r}) has width {str(width)[:40]!r} and height {str(height)[:40]!r}; expected "
+                "numbers of pixels"
+            )
         boxes = [(box.get("bbox"), box.get("bbox_label"), box.get("ignore_flag")) for box in instances]
+        for box, _, _ in boxes:
+            if box is not None and not _is_finite(box):
+                raise UserError(
+                    f"{_name({'type': type(self.dataset).__name__}, self.annotation_file)}: image {index} "
+                    f"({self.image_path(index)!r}) has a box {str(box)[:80]}; expected four finite numbers of pixels"
+                )
         identity = info.get("img_id")
         return identity, width, height, len(boxes), repr((identity, width, height, boxes)).encode()
 
@@ -204,6 +218,13 @@ class Datasets:
         if unknown:
             raise UserError(f"predictions of image id {unknown[0]}, which no image of the stream has")
         return [self.locate(self._index_of[identity]) for identity in image_ids.tolist()]
+
+
+def _is_finite(box: Any) -> bool:
+    try:
+        return bool(sum(map(abs, box)) < _MOST_PIXELS)  # neither NaN nor what is infinite is less
+    except TypeError:
+        return False
 
 
 def _annotation_file(config: dict[str, Any]) -> str | None:

@@ -33,6 +33,7 @@ import numpy as np
 import xxhash
 
 from data_server.files.regular import unfit
+from shared import json_text
 from shared.errors import UserError
 from shared.files import whole
 
@@ -43,6 +44,8 @@ _ROW_BYTES = 4 * COLUMNS
 _COUNT_BYTES = 8
 _MAX_HEADER_BYTES = 1 << 30
 _FINGERPRINT = re.compile(r"[0-9A-Za-z]{1,128}")  # it becomes part of file names
+
+_IDENTITIES = (int, str, float, type(None))
 
 ImageKey = tuple[Any, str]  # id, "folder/name"
 
@@ -69,22 +72,28 @@ class ProposalFile:
                 (length,) = struct.unpack("<Q", file.read(8))
                 if length > min(size, _MAX_HEADER_BYTES):
                     raise ValueError(f"a header of {length} bytes in a file of {size}")
-                header = json.loads(file.read(length))
+                header = json_text.parse(file.read(length), unique=True)
             metadata = header["__metadata__"]
             if metadata["format"] != FORMAT:
                 raise ValueError(f"its format is {metadata['format']!r}, expected {FORMAT!r}")
-            images = [(identity, str(name)) for identity, name in json.loads(metadata["images"])]
+            images = [(identity, name) for identity, name in json_text.parse(metadata["images"])]
+            if not all(isinstance(key[0], _IDENTITIES) and isinstance(key[1], str) for key in images):
+                raise ValueError("an image that is no id and name")
+            if len(set(images)) < len(images):
+                raise ValueError("an image that stands there twice")
             counts = _mapped(path, header["counts"], "I64", np.int64, 8 + length, size)
             rows = _mapped(path, header["proposals"], "F32", np.float32, 8 + length, size)
             model, data = metadata["model"], metadata["data"]
             for key, value in (("model", model), ("data", data)):
                 if not (isinstance(value, str) and _FINGERPRINT.fullmatch(value)):
                     raise ValueError(f"{key} is {short(value)}, expected a fingerprint: letters and digits")
-            if counts.shape != (len(images),) or rows.shape != (counts.sum(), COLUMNS) or (counts < 0).any():
+            fit = counts.shape == (len(images),) and rows.ndim == 2 and rows.shape[1] == COLUMNS
+            fit = fit and not ((counts < 0) | (counts > len(rows))).any() and counts.sum() == len(rows)
+            if not fit or 8 + length + counts.nbytes + rows.nbytes != size:
                 raise ValueError(f"{len(images)} images, counts {counts.shape}, proposals {rows.shape}")
         except OSError as error:
             raise UserError(f"proposal file {str(path)!r}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, struct.error) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, AttributeError, struct.error) as error:
             raise UserError(
                 f"proposal file {str(path)!r}: cut short, or not made by python -m trainer propose "
                 f"({type(error).__name__}: {error}); make it again"
@@ -98,7 +107,9 @@ def _entry(dtype: str, shape: list[int], start: int, nbytes: int) -> dict[str, A
 
 def _mapped(path: Path, entry: dict, kind: str, dtype: type, start: int, size: int) -> np.ndarray:
     first, end = entry["data_offsets"]
-    shape = tuple(int(n) for n in entry["shape"])
+    shape = tuple(entry["shape"])
+    if not all(type(number) is int for number in (first, end, *shape)):
+        raise ValueError(f"an array {entry}")
     if entry["dtype"] != kind or min(shape) < 0 or end - first != int(np.prod(shape)) * np.dtype(dtype).itemsize:
         raise ValueError(f"an array {entry}")
     if start + end > size or first < 0:

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from data_server.workers.announce import announce
 from shared.data_part import from_plain
-from shared.errors import UserError
+from shared.datasets import parts_of
+from shared.errors import UserError, described
 from shared.faults import reach
 from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
@@ -90,6 +91,10 @@ def _serve_stream(channel: Channel) -> None:
     except UserError as error:
         channel.send(Failure(str(error), True))
         return
+    except Exception as error:  # what MMDetection, or we, did not expect of annotations
+        files = ", ".join(repr(part.get("ann_file")) for part in parts_of(config["dataset"]))
+        channel.send(Failure(f"the data sets of annotation files {files} cannot be used: {described(error)}", True))
+        raise
     _share_memory()
     reach("nursery.built")
     memory = facts.to_memory()

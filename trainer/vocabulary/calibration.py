@@ -15,15 +15,18 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from shared import json_text
 from shared.errors import UserError
 from shared.files import replace
 
 FORMAT = "unidetector calibration 1"
 CALIBRATION_FILE = "calibration.json"  # in the work dir of the run that made it
 GAMMA = 0.6  # the authors' choice
+_MOST = 10  # of a gamma: with more, float32 has no room for the weights
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,19 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
     """
     remedy = "python -m trainer calibrate --config C writes one"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json_text.parse(Path(path).read_text(encoding="utf-8-sig"), unique=True)
         if content.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
         found = Calibration(**content)
-        counts = np.array(found.counts)
-        if counts.shape != (len(found.names),) or counts.dtype.kind != "i" or (counts < 0).any():
-            raise ValueError("it should hold one count, 0 or more, for each name")
-        if not isinstance(found.gamma, int | float):
-            raise ValueError(f"its gamma is {found.gamma!r}")
+        names, counts = found.names, found.counts
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("its names should be a list of texts")
+        if not isinstance(counts, list) or len(counts) != len(names) or not all(map(_is_count, counts)):
+            raise ValueError("its counts should be one count, 0 or more, for each name")
+        if not _is_count(found.images):
+            raise ValueError("its images should be a number, 0 or more")
+        if isinstance(found.gamma, bool) or not isinstance(found.gamma, int | float) or not 0 <= found.gamma <= _MOST:
+            raise ValueError(f"its gamma is {repr(found.gamma)[:40]}, expected a number from 0 to {_MOST}")
     except OSError as error:
         raise UserError(f"{where}: cannot read {path!r}: {error.strerror}; {remedy}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,6 +123,10 @@ def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:
             f"{where}=None detects without one"
         )
     return found
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def check_names(calibration: Calibration, names: list[str], where: str) -> None:

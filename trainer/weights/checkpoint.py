@@ -28,6 +28,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
+from shared import json_text
 from shared.errors import UserError
 from shared.files import replace
 from trainer.device import jt, nn, var
@@ -119,14 +120,37 @@ def load(path: str | os.PathLike) -> Checkpoint:
                     + ("it was not saved by this trainer" if version is None else "use the release that wrote it")
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # numpy's as well, for a dtype or a shape that it lacks
         raise UserError(
             f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
             "or, for weights of another program, drop --resume"
         ) from error
     own = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
     state = {name.removeprefix(OPTIMIZER_PREFIX): array for name, array in tensors.items() if name not in own}
-    return Checkpoint(path, own, state, json.loads(metadata["cursor"]), json.loads(metadata["meta"]))
+    return Checkpoint(path, own, state, _cursor(metadata, path), _content(metadata, "meta", path))
+
+
+def _content(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:
+    try:
+        content = json_text.parse(metadata.get(key, ""), unique=True)
+    except ValueError as error:
+        raise UserError(f"checkpoint {path}: its {key} is no JSON ({error}); use an earlier one") from None
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint {path}: its {key} is a {type(content).__name__}, expected an object")
+    return content
+
+
+def _cursor(metadata: dict[str, str], path: Path) -> dict[str, int]:
+    cursor = _content(metadata, "cursor", path)
+    fits = all(type(value) is int and 0 <= value < 2**53 for value in cursor.values())
+    if cursor.keys() != {"epoch", "step"} or not fits:
+        raise UserError(
+            f"checkpoint {path}: its cursor is {str(cursor)[:80]}, expected epoch and step, 0 or more; "
+            "use an earlier one"
+        )
+    return cursor
 
 
 def is_own(path: str | os.PathLike) -> bool:

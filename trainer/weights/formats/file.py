@@ -70,5 +70,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         if dtype is None:
             known = ", ".join(_SAFETENSORS_DTYPES)
             raise UserError(f"weights {path}: tensor {name!r} is {entry['dtype']}; expected one of {known}")
-        found[name] = tensors.numbers(entry["data"], dtype, big_endian=False).reshape(entry["shape"])
+        try:
+            found[name] = tensors.numbers(entry["data"], dtype, big_endian=False).reshape(entry["shape"])
+        except ValueError as error:  # a shape without numbers that numpy has no room for
+            raise UserError(f"weights {path}: tensor {name!r}: {error}; the file is damaged") from None
     return found

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from shared import npy
 from shared.errors import UserError
 from trainer.device import jt, var
 from trainer.models.registry import register
@@ -85,11 +86,9 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
 
 def _read_counts(path: str, classes: int, where: str) -> np.ndarray:
-    try:
-        counts = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}.detection_counts: cannot read {path!r} as a .npy file: {error}") from None
-    if counts.shape != (classes,) or counts.dtype.kind not in "iuf" or not (counts >= 0).all():
+    counts = npy.read(path, f"{where}.detection_counts")
+    fits = counts.shape == (classes,) and counts.dtype.kind in "iuf"
+    if not fits or not (np.isfinite(counts) & (counts >= 0)).all():
         raise UserError(
             f"{where}.detection_counts: {path} should hold {classes} numbers, the detections of each class; "
             f"found {counts.dtype} {counts.shape}"
