@@ -79,8 +79,6 @@ class ProposalFile:
             images = [(identity, name) for identity, name in json_text.parse(metadata["images"])]
             if not all(isinstance(key[0], _IDENTITIES) and isinstance(key[1], str) for key in images):
                 raise ValueError("an image that is no id and name")
-            if len(set(images)) < len(images):
-                raise ValueError("an image that stands there twice")
             counts = _mapped(path, header["counts"], "I64", np.int64, 8 + length, size)
             rows = _mapped(path, header["proposals"], "F32", np.float32, 8 + length, size)
             model, data = metadata["model"], metadata["data"]
