@@ -39,7 +39,8 @@ class Named(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"[:_SHOWN].encode("unicode_escape").decode()
+        text = f"{self.module}.{self.name}"[:_SHOWN]
+        return text if text.isprintable() else repr(text)
 
 
 class LeftOut:
