@@ -3,7 +3,8 @@
     A_cat_info.json   [{"id": 3, "name": "cup", "image_count": 12, "instance_count": 40}, ...]
 
 ``python -m data_server category-info`` writes it from an annotation file, in the file's order, which is that of the
-classes (`shared.coco`). A category's count is found by its name; where that cannot tell, by its place in the list.
+classes (`shared.coco`). A category's count is found by its name. Where the names of the classes are not known, their
+order is that of ascending ids, as in the PyTorch release, whose embeddings have no names beside them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_
     """What the category of each class has as its `key`.
 
     Args:
-        names: of the classes, by label; None where they are not known: the file's order is theirs.
+        names: of the classes, by label; None where they are not known.
         where: the config's key that names the file, for messages.
 
     Raises:
@@ -29,6 +30,7 @@ def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_
     try:
         categories = json_text.parse(Path(path).read_bytes())
         rows = [(category["id"], category.get("name"), category[key]) for category in categories]
+        by_id = sorted(rows, key=lambda row: row[0])
         wrong = [value for *_, value in rows if not _fits(key, value)]
         if not isinstance(categories, list) or wrong:
             raise ValueError(f"{key} is {repr(wrong)[:40]}")
@@ -38,7 +40,9 @@ def by_name(path: str, key: str, names: Sequence[str] | None, where: str = "cat_
             f"({type(error).__name__}: {error}); python -m data_server category-info writes one"
         ) from None
     own, values = [name for _, name, _ in rows], [value for *_, value in rows]
-    if names is None or None in own or own == list(names):
+    if names is None or None in own:
+        return [value for *_, value in by_id]
+    if own == list(names):
         return values
     for name in names:
         if name not in own:

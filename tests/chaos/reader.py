@@ -31,14 +31,20 @@ from shared.errors import UserError
 from shared.messages import Hello
 from trainer.feed.server import DataServerLost, ServerHandle, connect
 
-PREDICTIONS = {
-    "image_ids": np.array([100], np.int64),
-    "counts": np.array([1], np.int32),
-    "original_shapes": np.array([[60, 90]], np.int32),
-    "boxes": np.array([[5, 5, 30, 30]], np.float32),
-    "scores": np.array([0.9], np.float32),
-    "labels": np.array([0], np.int32),
-}
+
+def predictions_of(image: int) -> dict[str, np.ndarray]:
+    """A detection in image `image` of the test's photographs."""
+    return {
+        "image_ids": np.array([100 + image], np.int64),
+        "counts": np.array([1], np.int32),
+        "original_shapes": np.array([[60, 90]], np.int32),
+        "boxes": np.array([[5, 5, 30, 30]], np.float32),
+        "scores": np.array([0.9], np.float32),
+        "labels": np.array([0], np.int32),
+    }
+
+
+PREDICTIONS = predictions_of(0)
 
 
 class Reader:

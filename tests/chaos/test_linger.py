@@ -13,7 +13,7 @@ from shared.client import StreamClient
 from shared.errors import UserError
 from shared.messages import MessageError
 from tests.chaos.lives import Trainer, undisturbed
-from tests.chaos.reader import PREDICTIONS
+from tests.chaos.reader import PREDICTIONS, predictions_of
 from tests.cluster import Cluster, wait_for
 from tests.photos import TRAIN_PIPELINE, config_of
 
@@ -200,9 +200,10 @@ def test_a_trainer_gets_no_metrics_of_an_evaluation_that_the_one_before_it_died_
     process.wait()
     client = server.open(config, epochs=EPOCHS, step=len(known.digests), digest=known.digests[-1])
     assert taken_over(server, client) and client.next() is None
-    assert client.evaluate([PREDICTIONS, PREDICTIONS], [{"type": "Counting"}]) == {"images": 2}
+    others = [predictions_of(image) for image in (1, 2, 3)]  # an image is judged once, so these are not the first one's
+    assert client.evaluate(others[:2], [{"type": "Counting"}]) == {"images": 2}
     time.sleep(2)  # the metrics that nobody waits for are there by now
-    assert client.evaluate([PREDICTIONS] * 3, [{"type": "Counting"}]) == {"images": 3}
+    assert client.evaluate(others, [{"type": "Counting"}]) == {"images": 3}
 
 
 def test_predictions_of_a_trainer_that_died_before_it_asked_for_metrics_do_not_count(server, photos):
@@ -216,4 +217,4 @@ def test_predictions_of_a_trainer_that_died_before_it_asked_for_metrics_do_not_c
     server._clients.remove(dying)
     client = server.open(config, epochs=EPOCHS, seed=seed)
     assert taken_over(server, client)
-    assert client.evaluate([PREDICTIONS, PREDICTIONS], [{"type": "Counting"}]) == {"images": 2}
+    assert client.evaluate([predictions_of(1), predictions_of(2)], [{"type": "Counting"}]) == {"images": 2}

@@ -1,4 +1,4 @@
-"""A category's count is found by name, or by place where there are no names; or the file is refused in one line."""
+"""A category's count is found by name, or by id where there are no names; or the file is refused in one line."""
 
 import json
 
@@ -20,9 +20,9 @@ def test_values_are_in_the_order_of_the_classes(tmp_path):
     assert counts(tmp_path, [CUP, LAMP], ["cup", "lamp"]) == [4, 0]
 
 
-def test_without_names_they_are_in_the_files_own(tmp_path):
-    assert counts(tmp_path, [CUP, LAMP], None) == [4, 0]
-    assert counts(tmp_path, [{"id": 9, "image_count": 4}, {"id": 2, "image_count": 0}], ["lamp", "cup"]) == [4, 0]
+def test_without_names_they_are_in_the_order_of_ascending_ids_as_in_the_pytorch_release(tmp_path):
+    assert counts(tmp_path, [CUP, LAMP], None) == [0, 4]
+    assert counts(tmp_path, [{"id": 9, "image_count": 4}, {"id": 2, "image_count": 0}], ["lamp", "cup"]) == [0, 4]
 
 
 def test_two_categories_of_one_name_are_told_apart_by_their_places_alone(tmp_path):
