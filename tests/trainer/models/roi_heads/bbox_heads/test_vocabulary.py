@@ -19,12 +19,12 @@ def write(folder: Path, table: np.ndarray, categories: object = CATEGORIES) -> t
     return str(folder / "text.npy"), str(folder / "counts.json")
 
 
-def test_half_precision_rows_and_counts_are_read_in_the_files_order(tmp_path: Path) -> None:
+def test_half_precision_rows_and_counts_without_names_are_read_by_ascending_id(tmp_path: Path) -> None:
     table = np.arange(6, dtype=np.float16).reshape(3, 2)
     vocabulary = load_vocabulary(*write(tmp_path, table), "head")
     assert vocabulary.embeddings.dtype == np.float32
     np.testing.assert_array_equal(vocabulary.embeddings, table)
-    np.testing.assert_array_equal(vocabulary.drawable, [0, 1, 1])
+    np.testing.assert_array_equal(vocabulary.drawable, [1, 1, 0])
 
 
 def test_counts_are_found_by_name_where_the_names_of_the_rows_are_known(tmp_path: Path) -> None:
