@@ -34,11 +34,11 @@ steps = [
         config='cln.py',
         weights='stage_1',
         title='stage 1, recall'),
-    dict(name='proposals', task='propose', minutes=0.6, config='cln.py', weights='stage_1'),
+    dict(name='proposals', task='propose', minutes=0.5, config='cln.py', weights='stage_1'),
     dict(
         name='stage_2',
         task='train',
-        minutes=3.2,
+        minutes=4.5,
         config='stage_2.py',
         options={**_from_stage_1, **_with_proposals(_one, _two)}),
     dict(
