@@ -53,6 +53,7 @@ def test_no_standard_error_at_all_ends_nothing():
     assert said(None, preexec_fn=lambda: os.close(2)) == 7
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_stopped_keeps_nobody_waiting_for_ever():
     reader, writer = os.pipe()
     few = SAY.replace("3000", "670")  # more than a pipe takes, and a tenth of a second for each of the rest

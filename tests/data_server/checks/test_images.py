@@ -113,6 +113,7 @@ def test_pictures_without_three_channels_of_bytes_are_found(images: list[ImageRe
     assert "uint16" in check([(str(path), 40, 30)], color_type="unchanged")[1][0]
 
 
+@pytest.mark.slow
 def test_a_panorama_that_training_reads_is_accepted(images: list[ImageRecord]) -> None:
     path = Path(images[0][0])
     cv2.imwrite(str(path), np.zeros((9500, 20000, 3), np.uint8))

@@ -21,6 +21,8 @@ from trainer.feed.loader import CV2_FLAGS, BadImage
 from trainer.feed.pipeline import Pipeline, pipeline_of
 from trainer.feed.transforms import CV2_INTERPOLATION, PILLOW_INTERPOLATION
 
+pytestmark = pytest.mark.slow  # MMDetection's pixels come from a process of its own
+
 LOAD, PACK = {"type": "LoadImageFromFile"}, {"type": "PackDetInputs"}
 RESIZE = {"type": "Resize", "scale": (128, 96), "keep_ratio": True}
 LOADERS = [

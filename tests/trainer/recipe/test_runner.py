@@ -83,11 +83,11 @@ def test_the_controls_add_their_steps_to_the_demo_and_do_none_of_its_again(runs:
 def test_the_steps_are_listed_with_their_minutes_before_the_first_starts(runs: Runs) -> None:
     runs.start(OPEN_WORLD)
     assert runs.said[0].startswith(
-        "Open-world detection on the demo data: 8 of 8 steps to do, about 6 min on two quiet"
+        "Open-world detection on the demo data: 8 of 8 steps to do, about 8 min on two quiet"
     )
     assert "1 stage_1: train, about 2 min" in runs.said[1]
     started = [line.split(": starts:")[0] for line in runs.said if ": starts:" in line]
-    assert started[0] == "step 1 of 8, stage_1 (about 2 min; about 6 min left)"
+    assert started[0] == "step 1 of 8, stage_1 (about 2 min; about 8 min left)"
     assert started[-1] == "step 8 of 8, never_seen (less than a minute)"
     runs.start(CONTROLS)
     assert "3 of 11 steps to do, about 2 min" in runs.said[0]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each reads its file in a process of its own
+
 ROOT = Path(__file__).parents[4]
 CPU_SECONDS = 30
 MEMORY_MB = 600
