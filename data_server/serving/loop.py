@@ -2,6 +2,11 @@
 
 A ZeroMQ socket has a descriptor too, but it reports changes only, and a send on the socket may swallow the report. So
 each socket is asked whether it has something to read before the loop goes to sleep.
+
+    asleep ──► sockets that have something to read ──► descriptors to write to ──► to read from ──► timers that are due
+
+The sockets come first: a ROUTER that was asked holds the first frame of a message, and if its peer is disconnected
+before the other frames are read, libzmq aborts the process (fq.cpp, "Assertion failed: !_more").
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import math
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -61,22 +66,26 @@ class Loop:
     def run(self) -> None:
         """Serves callbacks until `running` is False."""
         while self.running:
-            readable, writable = self._wait()
+            talking, readable, writable = self._wait()
+            self._call(talking)
             for descriptor, callback in [(one, self._writers[one]) for one in writable if one in self._writers]:
                 if self._writers.get(descriptor) is callback:
                     del self._writers[descriptor]
                     self._update(descriptor)
                     callback()
-            ready = [(source, self._callbacks[source]) for source in readable if source in self._callbacks]
-            for source, callback in ready:
-                # An earlier callback of this round may have forgotten the source; its number may be another's by now.
-                if self._callbacks.get(source) is callback:
-                    callback()
+            self._call(readable)
             if self._timers:
                 now = time.monotonic()
                 for callback in [callback for callback, due in self._timers.items() if due <= now]:
                     self.cancel(callback)
                     callback()
+
+    def _call(self, sources: Sequence[int | zmq.Socket[bytes]]) -> None:
+        ready = [(source, self._callbacks[source]) for source in sources if source in self._callbacks]
+        for source, callback in ready:
+            # An earlier callback of this round may have forgotten the source; its number may be another's by now.
+            if self._callbacks.get(source) is callback:
+                callback()
 
     def _update(self, descriptor: int) -> None:
         mask = select.EPOLLIN * (descriptor in self._callbacks) | select.EPOLLOUT * (descriptor in self._writers)
@@ -90,13 +99,14 @@ class Loop:
         elif before:
             self._epoll.unregister(descriptor)
 
-    def _wait(self) -> tuple[list[int | zmq.Socket[bytes]], list[int]]:
-        """What can be read and what can be written to: at least one, unless a timer comes first or a socket's
-        descriptor has reported a change."""
+    def _wait(self) -> tuple[list[zmq.Socket[bytes]], list[int], list[int]]:
+        """The sockets and the descriptors that can be read, and the descriptors that can be written to: at least one,
+        unless a timer comes first or a socket's descriptor has reported a change."""
         talking = [socket for socket in self._sockets if is_readable(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())
         readable = [descriptor for descriptor, event in events if event != select.EPOLLOUT]
-        return [*readable, *talking], [descriptor for descriptor, event in events if event != select.EPOLLIN]
+        writable = [descriptor for descriptor, event in events if event != select.EPOLLIN]
+        return talking, readable, writable
 
     def _until_next_timer(self) -> float | None:
         """Seconds, to the next millisecond; None without a timer."""

@@ -1,6 +1,10 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import pytest
 import zmq
 
 from data_server.serving.loop import Loop
@@ -88,3 +92,30 @@ def test_a_message_is_served_even_when_a_send_has_taken_its_news_away(tmp_path):
     loop.run()
     assert heard == [b"message"]
     context.destroy(linger=0)
+
+
+CALLBACKS_HANG_UP = """
+import os, sys, zmq
+from data_server.serving.loop import Loop
+context, address = zmq.Context(), sys.argv[1]
+peer, router = context.socket(zmq.DEALER), context.socket(zmq.ROUTER)
+peer.bind(address), router.connect(address)
+peer.send_multipart([b"a message", b"of", b"many frames"])
+router.poll(60_000)
+loop, got = Loop(), []
+def hang_up():
+    router.disconnect(address), setattr(loop, "running", False)
+(reader, writer), (left, right) = os.pipe(), os.pipe()
+os.write(writer, b"x")
+loop.watch(reader, hang_up) if sys.argv[2] == "readable" else loop.when_writable(right, hang_up)
+loop.watch(router, lambda: got.extend(router.recv_multipart()))
+loop.run()
+sys.exit(got[1:] != [b"a message", b"of", b"many frames"])
+"""
+
+
+@pytest.mark.parametrize("state", ["readable", "writable"])
+def test_a_message_of_many_frames_is_read_before_a_descriptor_can_disconnect_its_peer(tmp_path: Path, state: str):
+    """In a process of its own: libzmq would abort it."""
+    command = [sys.executable, "-c", CALLBACKS_HANG_UP, f"ipc://{tmp_path}/peer", state]
+    assert subprocess.run(command, timeout=120).returncode == 0
