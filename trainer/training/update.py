@@ -1,18 +1,29 @@
-"""The update of all parameters in one operator, and the norm of all gradients in another.
+"""The update of parameters, many in one operator, and the norm of all gradients in another.
 
 Jittor's own optimizers make several small kernels for each rank of parameter and run them parameter by parameter. Here
-a kernel has a table with a row for each parameter; the CPU's threads share out pieces of all rows, a GPU gets a launch
-per row.
+a kernel has a table with a row for each of its parameters; the CPU's threads share out pieces of all rows, a GPU gets a
+launch per row.
 
     row       in                              out
     SGD       parameter, gradient, momentum   parameter, momentum
     AdamW     parameter, gradient, m, v       parameter, m, v
+
+Jittor numbers an operator's inputs with three digits, and compiling one takes a time that grows with the square of its
+inputs: models with many parameters take several. Networks repeat convolution, scale and shift, so that with a multiple
+of three rows most of these have the same kernel.
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from trainer.device import jt
 from trainer.device.kernels import kernel
+
+ROWS = 60  # of an operator
+GRADIENTS = 240  # that an operator takes the norm of
+
+_Item = TypeVar("_Item")
 
 
 def gradient_norm(gradients: list[jt.Var]) -> jt.Var:
@@ -20,6 +31,8 @@ def gradient_norm(gradients: list[jt.Var]) -> jt.Var:
 
     Jittor's own sums in one float32 accumulator, which is off by percents at 20 million parameters.
     """
+    if len(gradients) > GRADIENTS:
+        return gradient_norm([gradient_norm(part) for part in _parts(gradients, GRADIENTS)])
     count = len(gradients)
     rows = ", ".join(f"{{in{i}->num, {{in{i}_p}}, {{}}}}" for i in range(count))
     norm, _ = jt.code(
@@ -31,15 +44,11 @@ def gradient_norm(gradients: list[jt.Var]) -> jt.Var:
     return norm
 
 
-def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, numbers: dict[str, float]) -> None:
-    """Updates rows of (what changes, the parameter first) and gradient.
-
-    Args:
-        rule: a struct of update_rules.h.
-        numbers: max_norm, and the struct's members in their order.
-    """
-    if not rows:
-        return
+def _update_together(
+    rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, numbers: dict[str, float]
+) -> None:
+    """Updates rows of (what changes, the parameter first) and gradient, in one operator; for `rule` and `numbers` see
+    `_update`."""
     changing: list[jt.Var] = []
     inputs, table = [norm], []
     for variables, gradient in rows:
@@ -62,8 +71,23 @@ def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, nu
         variable.update(value)
 
 
+def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, numbers: dict[str, float]) -> None:
+    """Updates rows of (what changes, the parameter first) and gradient.
+
+    Args:
+        rule: a struct of update_rules.h.
+        numbers: max_norm, and the struct's members in their order.
+    """
+    for part in _parts(rows, ROWS):
+        _update_together(part, norm, rule, numbers)
+
+
+def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
+    return [items[first : first + most] for first in range(0, len(items), most)]
+
+
 class SGD(jt.optim.SGD):
-    """Jittor's SGD (and torch's) with its update in one operator."""
+    """Jittor's SGD (and torch's) with its update in operators of our own."""
 
     def update(self, norm: jt.Var, max_norm: float) -> None:
         """Moves the parameters by the gradients of the last backward, scaled by max_norm / norm where that is below 1.
@@ -85,7 +109,7 @@ class SGD(jt.optim.SGD):
 
 
 class AdamW(jt.optim.AdamW):
-    """Jittor's AdamW (and torch's) with its update in one operator."""
+    """Jittor's AdamW (and torch's) with its update in operators of our own."""
 
     def update(self, norm: jt.Var, max_norm: float) -> None:
         """See SGD.update."""
