@@ -3,7 +3,7 @@
 # make quick  the tests that need neither Jittor nor a data server, within a minute
 # make test   the test suite, with short forms of everything slow
 # make lint   style, formatting, who imports whom, types, the kernels' formatting
-# make mutate breaks the ledger in every small way there is and lists what the tests overlook
+# make mutate draws MUTANTS small faults (with SEED), one at a time, and lists what the tests overlook: a night
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
@@ -32,10 +32,11 @@ quick: $(READY)
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
+MUTANTS ?= 300
+SEED    ?= 1
+
 mutate: $(READY)
-	rm -rf mutants
-	$(VENV)/bin/mutmut run
-	$(VENV)/bin/mutmut results
+	$(RUN) -m tests.mutation --count $(MUTANTS) --seed $(SEED)
 
 ITERATIONS ?= 1000000
 ROUNDS     ?= 1000
