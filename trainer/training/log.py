@@ -10,10 +10,12 @@ the same k. A run resumed at step k cuts the lines of later steps, which it will
 Losses, images per second and the share of time spent waiting for data are means since the last log.
 """
 
+import contextlib
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,11 +23,22 @@ from tqdm import tqdm
 from shared.files import replace
 from shared.terminal import write_line
 
-# tensorboardX imports torch for its type hints wherever torch is installed, which this process must never do
-sys.modules["torch"] = None  # type: ignore[assignment]  # None is how Python is told to refuse an import
-from tensorboardX import SummaryWriter  # noqa: E402
 
-del sys.modules["torch"]
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Nothing that is imported in here imports torch. One that is loaded already stays in sight of the wall between the
+    frameworks (`trainer.device`)."""
+    loaded = {name: module for name, module in sys.modules.items() if name == "torch"}
+    sys.modules["torch"] = None  # type: ignore[assignment]  # how Python is told to refuse an import
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+        sys.modules.update(loaded)
+
+
+with _without_torch():  # tensorboardX imports it for its type hints wherever it is installed
+    from tensorboardX import SummaryWriter
 
 METRICS_FILE = "metrics.jsonl"
 

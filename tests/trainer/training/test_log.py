@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,20 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     assert found[("val/coco/AR_100", 5)] == 0.25  # TensorBoard's tags know no @
 
 
-def test_tensorboard_does_not_bring_torch_into_the_process() -> None:
-    code = "import sys, trainer.training.log; sys.exit(any(name.startswith('torch.') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
+def test_the_log_hides_no_torch_that_is_loaded_and_loads_none() -> None:
+    code = """
+        import sys, types
+        if loaded := sys.argv[1] == "loaded":
+            sys.modules["torch"] = types.ModuleType("torch")
+        import trainer.training.log
+        assert ("torch" in sys.modules) == loaded, sys.modules.get("torch")
+        assert not any(name.startswith("torch.") for name in sys.modules)
+        try:
+            import trainer.device
+        except Exception as error:
+            print(error)
+    """
+    for state, says in (("loaded", "torch is loaded in the trainer's process"), ("not loaded", "")):
+        command = [sys.executable, "-c", textwrap.dedent(code), state]
+        done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(says) and bool(done.stdout) == bool(says), done.stdout
