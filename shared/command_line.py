@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
+
+from shared.terminal import write_line
 
 GOOD = 0
 FAILED = 1  # something broke: a process died, a stream failed, the machine lacks something
@@ -33,7 +34,7 @@ def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Acti
             values: str | Sequence[Any] | None,
             _: str | None = None,
         ) -> None:
-            print(f"notice: {old} is now {name}; the old name will go with the next version", file=sys.stderr)
+            write_line(f"notice: {old} is now {name}; the old name will go with the next version")
             new(parser, namespace, values, name)
 
     parser.add_argument(

@@ -31,6 +31,15 @@ def printable(text: str) -> str:
     return "\n".join(map(one_line, text.split("\n")))
 
 
+def show(text: str) -> None:
+    """Prints results, which may have several lines, to standard output at once.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    print(printable(text), flush=True)  # noqa: T201
+
+
 def write_line(text: str) -> None:
     """Writes `text` and a new line to standard error if it can be written; never raises for lack of a reader."""
     data = printable(text) + "\n"

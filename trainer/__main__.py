@@ -55,9 +55,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     former.add_argument("--recipe")
     given, rest = former.parse_known_args(arguments)
     if given.task is not None and given.recipe is None:
-        print(
-            f"notice: --task {given.task} is now {PROGRAM} {given.task}; the old form will go with the next version",
-            file=sys.stderr,
+        write_line(
+            f"notice: --task {given.task} is now {PROGRAM} {given.task}; the old form will go with the next version"
         )
         arguments = [given.task, *rest]
     parsers = {name: _parser_of(name) for name in tasks.names()}
@@ -71,7 +70,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         return options
     task, *words = arguments if not arguments[0].startswith("-") else [DEFAULT_TASK, *arguments]
     if task not in parsers:
-        print(f"error: no task {task!r}{nearest(task, list(parsers))}; {PROGRAM} --help lists them", file=sys.stderr)
+        write_line(f"error: no task {task!r}{nearest(task, list(parsers))}; {PROGRAM} --help lists them")
         sys.exit(USER_ERROR)
     options, unknown = parsers[task].parse_known_args(words)
     if unknown:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shared import coco
 from shared.errors import UserError
+from shared.terminal import show
 
 
 def category_info(source: Path) -> Path:
@@ -51,4 +52,4 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m data_server category-info", description="Count each category.")
     parser.add_argument("--annotations", type=Path, required=True, metavar="A.json", help="a COCO annotation file")
     options = parser.parse_args(argv)
-    print(category_info(options.annotations))
+    show(str(category_info(options.annotations)))

@@ -24,7 +24,7 @@ from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
-from shared.terminal import one_line, printable
+from shared.terminal import one_line, show
 
 DECODED = 200
 
@@ -56,19 +56,19 @@ def report(config: Config, decode: int | None) -> int:
     checked: dict[str, str] = {}
     errors = warnings = 0
     for subject in subjects(config, decode):
-        print(printable(f"\n{subject}"), flush=True)
+        show(f"\n{subject}")
         twin = checked.setdefault(repr((subject.dataset, subject.training and subject.number)), str(subject))
         if twin != str(subject):
-            print(f"  the same as {twin}")
+            show(f"  the same as {twin}")
             continue
         summary, found = look_at(subject)
-        print(f"  {one_line(summary)}")
+        show(f"  {one_line(summary)}")
         for finding in found:
-            print(f"  {one_line(str(finding))}")
+            show(f"  {one_line(str(finding))}")
         errors, warnings = errors + found.errors, warnings + found.warnings
     if not checked:
         raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")
-    print(f"\n{errors} kinds of errors, {warnings} of warnings in {len(checked)} data sets")
+    show(f"\n{errors} kinds of errors, {warnings} of warnings in {len(checked)} data sets")
     return FINDINGS if errors else GOOD
 
 

@@ -28,6 +28,7 @@ from shared.command_line import FINDINGS, GOOD
 from shared.errors import UserError, described
 from shared.lifetime import die_with_parent
 from shared.link import Address, default_address
+from shared.terminal import show
 
 PROJECT = "unidetector-jittor"
 OLDEST_KERNEL = (5, 4)
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
     for name, check in CHECKS.items():
         verdict, text = examine(check, options)
         verdicts.append(verdict)
-        print(f"{verdict:8} {name:20} {text}", flush=True)
+        show(f"{verdict:8} {name:20} {text}")
     return FINDINGS if "fault" in verdicts else GOOD
 
 

@@ -27,6 +27,7 @@ from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described
 from shared.keys import nearest
+from shared.terminal import show
 
 if TYPE_CHECKING:
     import torch
@@ -250,4 +251,4 @@ def main(argv: list[str]) -> None:
         write_embeddings(options.out, rows, names)
     except OSError as error:
         raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
-    print(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")
+    show(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

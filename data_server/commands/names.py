@@ -15,6 +15,7 @@ from data_server.commands.embed import categories_of, names_of
 from shared.command_line import add_renamed
 from shared.embeddings import names_file, read_embeddings, write_names
 from shared.errors import UserError
+from shared.terminal import show
 
 
 def name_rows(embeddings: Path, names: list[str]) -> Path:
@@ -54,4 +55,4 @@ def main(argv: list[str]) -> None:
     )
     options = parser.parse_args(argv)
     names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
-    print(f"{name_rows(options.embeddings, names)}: {len(names)} names")
+    show(f"{name_rows(options.embeddings, names)}: {len(names)} names")

@@ -14,6 +14,7 @@ from data_server.files.proposal_file import ProposalFile
 from data_server.files.proposal_list import write
 from shared import coco
 from shared.errors import UserError
+from shared.terminal import show
 
 
 def of_file(source: Path, annotation_file: Path) -> list[np.ndarray]:
@@ -52,4 +53,4 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     proposals = of_file(options.file, options.annotations)
     write(options.out, proposals)
-    print(f"{options.out}: {sum(map(len, proposals))} proposals of {len(proposals)} images")
+    show(f"{options.out}: {sum(map(len, proposals))} proposals of {len(proposals)} images")

@@ -26,6 +26,7 @@ from shared.data_part import data_part, from_plain
 from shared.errors import UserError
 from shared.layout import Layout
 from shared.messages import Assign, Wrote
+from shared.terminal import show
 
 _GREEN, _RED = (60, 220, 60), (60, 60, 230)
 
@@ -45,10 +46,10 @@ def main(arguments: list[str]) -> None:
     with contextlib.redirect_stdout(None), warnings.catch_warnings():  # MMDetection and pycocotools chat
         warnings.simplefilter("ignore")
         plan, wrote, arrays = rebuild(from_plain(data_part(config, options.split)), seed_of(config), options.step)
-    print(describe(plan, wrote, arrays))
+    show(describe(plan, wrote, arrays))
     if options.draw:
         draw(arrays, options.draw, options.step)
-        print(f"images with their boxes are in {options.draw}")
+        show(f"images with their boxes are in {options.draw}")
 
 
 def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wrote, dict[str, np.ndarray]]:

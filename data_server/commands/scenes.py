@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from data_server.demo.scenes import generate
+from shared.terminal import show
 
 
 def main(argv: list[str]) -> None:
@@ -17,4 +18,4 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--val-images", type=int, default=80, help="in each of two sets (default: %(default)s)")
     arguments = parser.parse_args(argv)
     generate(arguments.out, arguments.seed, arguments.train_images, arguments.val_images)
-    print(f"{arguments.out}: two training sets of {arguments.train_images} images, two of {arguments.val_images}")
+    show(f"{arguments.out}: two training sets of {arguments.train_images} images, two of {arguments.val_images}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from shared import coco
 from shared.errors import UserError
+from shared.terminal import show
 
 
 def subset(source: Path, percent: float, seed: int) -> Path:
@@ -65,4 +66,4 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--percent", type=float, required=True, help="of the images")
     parser.add_argument("--seed", type=int, default=1, help="decides which images (default: %(default)s)")
     options = parser.parse_args(argv)
-    print(subset(options.annotations, options.percent, options.seed))
+    show(str(subset(options.annotations, options.percent, options.seed)))

@@ -1,8 +1,10 @@
 """``python -m data_server``: its commands are found by being there, and it says one thing one way."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from data_server import commands
@@ -88,3 +90,24 @@ def test_an_old_name_of_an_option_still_works_with_one_line_of_notice(command, o
     before, now = run(old), run(new)
     assert before.returncode == now.returncode == 2 and now.stderr.startswith("error: ")
     assert before.stderr == f"notice: {old} is now {new}; the old name will go with the next version\n{now.stderr}"
+
+
+def test_no_command_sends_a_control_character_of_a_name_to_the_terminal(tmp_path, capsys):
+    folder = tmp_path / "a\x1b[2J\x07"
+    folder.mkdir()
+    rows, annotations, names = folder / "3.npy", folder / "a.json", folder / "names.txt"
+    np.save(rows, np.ones((3, 4), np.float32))
+    names.write_text("cup\nlamp\nshoe\n")
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 9, "height": 9} for number in range(4)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(("cup", "lamp", "shoe"))]
+    annotations.write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    for command in (
+        ("names", "--names-file", names, "--embeddings", rows),
+        ("embed", "--annotations", annotations, "--rows-of", rows, "--out", folder / "new.npy"),
+        ("category-info", "--annotations", annotations),
+        ("subset", "--annotations", annotations, "--percent", "50"),
+        ("subset", "--annotations", folder / "none.json", "--percent", "50"),
+    ):
+        main([str(word) for word in command])
+        said = "".join(capsys.readouterr())
+        assert r"a\x1b[2J\x07/" in said and said.replace("\n", "").isprintable(), command

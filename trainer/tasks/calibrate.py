@@ -59,7 +59,7 @@ def run(request: Request) -> int:
     feed.close()
     out = request.work_dir / CALIBRATION_FILE
     calibration.save(out, made)
-    print(summary(made, made.weights(None, head.least_count)))
+    print(summary(made, made.weights(None, head.least_count)))  # noqa: T201 - a table's cells are escaped
     request.say(f"{out}: {counts.sum()} detections in {made.images} images")
     if not counts.all():
         request.say(

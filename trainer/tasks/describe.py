@@ -14,6 +14,7 @@ from mmengine.config import Config
 from shared.batch import padded
 from shared.command_line import GOOD
 from shared.config import section
+from shared.terminal import show
 from trainer.reporting.table import table
 from trainer.tasks import Request
 
@@ -39,9 +40,9 @@ def run(request: Request) -> int:
             f"described as if they were there, with embeddings of length {EMBEDDING_LENGTH}: {', '.join(missing)}"
         )
     height, width = image_size(request.config)
-    print(f"{type(model).__name__}, in training, with one image of {height}x{width}:\n")
-    print(table([summary.HEADER, *summary.rows(model, height, width)]))
-    print(f"\n{summary.totals(model)}")
+    show(f"{type(model).__name__}, in training, with one image of {height}x{width}:\n")
+    print(table([summary.HEADER, *summary.rows(model, height, width)]))  # noqa: T201 - a table's cells are escaped
+    show(f"\n{summary.totals(model)}")
     return GOOD
 
 
