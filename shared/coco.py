@@ -8,6 +8,7 @@ the list by id first.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,7 +94,13 @@ def write(path: Path, content: Any) -> None:
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:
     try:
-        content = json_text.parse(Path(path).read_bytes())
+        text = Path(path).read_bytes()
+        if text.startswith(codecs.BOM_UTF8):
+            raise UserError(
+                f"{_named(path)} begins with a byte order mark, where MMDetection's own reader stops; save it as UTF-8 "
+                "without one"
+            )
+        content = json_text.parse(text)
     except OSError as error:
         raise UserError(f"{_named(path)}: {error.strerror}; give the path of a COCO file") from None
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def parse(text: str | bytes, *, unique: bool = False) -> Any:
-    """What `text`, UTF-8 where it is bytes, says.
+    """What `text` says; bytes are UTF-8, with or without a byte order mark.
 
     Args:
         unique: whether an object that has a key twice is refused; costs time with large files.
@@ -17,7 +17,7 @@ def parse(text: str | bytes, *, unique: bool = False) -> Any:
     """
     try:
         return json.loads(
-            text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_once if unique else None
+            text.decode("utf-8-sig") if isinstance(text, bytes) else text, object_pairs_hook=_once if unique else None
         )
     except RecursionError:
         raise ValueError("it is nested too deep") from None

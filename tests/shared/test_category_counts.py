@@ -20,6 +20,11 @@ def test_values_are_in_the_order_of_the_classes(tmp_path):
     assert counts(tmp_path, [CUP, LAMP], ["cup", "lamp"]) == [4, 0]
 
 
+def test_a_byte_order_mark_before_them_is_none_of_their_business(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([CUP, LAMP]), encoding="utf-8-sig")
+    assert category_counts.by_name(str(tmp_path / "a.json"), "image_count", ["lamp", "cup"]) == [0, 4]
+
+
 def test_without_names_they_are_in_the_order_of_ascending_ids_as_in_the_pytorch_release(tmp_path):
     assert counts(tmp_path, [CUP, LAMP], None) == [0, 4]
     assert counts(tmp_path, [{"id": 9, "image_count": 4}, {"id": 2, "image_count": 0}], ["lamp", "cup"]) == [0, 4]

@@ -15,6 +15,10 @@ from shared.errors import UserError
         (None, ": No such file"),
         (b'{"images":\n [1,,2]}', " line 2 column 5: not valid JSON: Expecting value"),
         (b"\x89PNG\xff\xfe", ": not a text file; expected COCO JSON"),
+        (
+            b'\xef\xbb\xbf{"images": []}',
+            " begins with a byte order mark, where MMDetection's own reader stops; save it as",
+        ),
         (b"[1]", ": no list 'images'; expected COCO's format"),
         (b'{"images": {}}', ": no list 'images'; expected COCO's format"),
         (b'{"images": [{"id": 1}, {"name": "b"}]}', ': images[1] lacks a valid \'id\': {"name": "b"}'),
