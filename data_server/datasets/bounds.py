@@ -9,7 +9,8 @@ The largest padded batch follows from the pipeline's own resizing:
     none of these                                  the largest image of the annotations
 
 With aspect-ratio grouping all images of a batch lie the same way, so its area is long x short; without, long x long.
-``feed.max_image_size`` overrides all this.
+Long x long it is as well where another image may take the place of one: a transform rejects some, or
+``feed.on_bad_sample`` is 'replace'. ``feed.max_image_size`` overrides all this.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from data_server.datasets.parts import Datasets
 from data_server.handover.facts import DatasetFacts
 from shared.batch import padded
 from shared.errors import UserError
+
+# Those of MMDetection's and MMCV's transforms that may reject an image. What others may do, nobody knows.
+_REJECTING = ("Albu", "FilterAnnotations", "RandomCrop")
+_KNOWN = ("mmcv.", "mmdet.", "mmengine.")
 
 
 def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
@@ -59,7 +64,16 @@ def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
         long, short = max(long, edges[0]), max(short, edges[1])
     divisor = config["size_divisor"]
     long, short = padded(long, divisor), padded(short, divisor)
-    return (short if config["group_by_aspect_ratio"] or config["batch_size"] == 1 else long), long
+    alike = config["batch_size"] == 1 or (config["group_by_aspect_ratio"] and not _may_exchange(datasets, config))
+    return (short if alike else long), long
+
+
+def _may_exchange(datasets: Datasets, config: dict[str, Any]) -> bool:
+    """Whether a batch may hold another image than the one that was planned for it."""
+    kinds = [type(transform) for part in datasets.parts for transform in part.transforms]
+    return config["feed"]["on_bad_sample"] == "replace" or any(
+        kind.__name__ in _REJECTING or not kind.__module__.startswith(_KNOWN) for kind in kinds
+    )
 
 
 def _pipeline_edges(pipeline: Any) -> tuple[int, int] | None:

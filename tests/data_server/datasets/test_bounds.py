@@ -29,6 +29,28 @@ def test_a_slot_holds_the_largest_batch_of_a_pipeline(cluster, photos, step, bat
     assert cluster.open(config).welcome.slot_bytes == slot_bytes_for(largest.nbytes)
 
 
+@pytest.mark.parametrize(
+    ("step", "feed"),
+    [
+        ({"type": "Rejecting", "images": tuple(range(100, 104))}, {}),  # wide ones
+        ({"type": "FilterAnnotations", "min_gt_bbox_wh": (25, 1)}, {}),
+        (FLIP, {"on_bad_sample": "replace"}),
+    ],
+    ids=["a user's transform rejects", "mmdetection's does", "bad samples are replaced"],
+)
+def test_with_grouping_too_where_another_image_may_take_the_place_of_one(cluster, photos, step, feed):
+    imports = {"imports": ["tests.data_server.transforms"]}
+    config = config_of(photos, pipeline=(LOAD, BOXES, step, RESIZE, PACK), feed=feed, custom_imports=imports)
+    client = cluster.open(config)
+    assert client.welcome.slot_bytes == slot_bytes_for(layout_of(2, 128, 128, 8).nbytes)
+    shapes = set()
+    for _ in range(24):
+        lease = client.next()
+        shapes.add(lease.arrays["images"].shape[1:3])
+        lease.release()
+    assert ((128, 128) in shapes) == (step is not FLIP)  # both, a wide and a high one
+
+
 def test_without_grouping_a_batch_may_hold_wide_and_high_images_together(cluster, photos):
     client = cluster.open(config_of(photos, "val", batch_size=3))
     assert client.welcome.slot_bytes == slot_bytes_for(layout_of(3, 128, 128, 8).nbytes)
