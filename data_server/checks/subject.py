@@ -31,6 +31,7 @@ class Subject:
         dataset: its config, with data_root filled in.
         head: the config's box head.
         decode: how many of its images are to be decoded; None: all.
+        alone: whether it is its split's only one.
         classes: by label, as `annotations` has found them in the file; None where it could not.
         whole: the data set with all its images and without proposals, as `building` has built it; None where it could
             not.
@@ -41,6 +42,7 @@ class Subject:
     dataset: dict[str, Any]
     head: dict[str, Any]
     decode: int | None
+    alone: bool = True
     classes: list[str] | None = field(default=None, compare=False)
     whole: Part | None = field(default=None, compare=False)
 
@@ -77,5 +79,6 @@ def subjects(config: Config, decode: int | None) -> Iterator[Subject]:
     for split in SPLITS:
         if config.get(f"{split}_dataloader"):
             dataset = from_plain(data_part(config, split)["dataset"])
-            for number, part in enumerate(parts_of(dataset)):
-                yield Subject(split, number, part, head, decode)
+            parts = list(parts_of(dataset))
+            for number, part in enumerate(parts):
+                yield Subject(split, number, part, head, decode, alone=len(parts) == 1)

@@ -45,6 +45,12 @@ from shared.keys import nearest
 
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
 _MOST_PIXELS = 2**31
+_WRAPPERS = {  # and what does the same
+    "ConcatDataset": "list all data sets in the outermost one",
+    "RepeatDataset": "give the data set that it repeats, and train_cfg.max_epochs so many times as large",
+    "ClassBalancedDataset": "give the data set that it draws from",
+    "MultiImageMixDataset": "give the data set that it draws from, with the transforms in its pipeline",
+}
 _NOTHING_LEFT = (
     "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
 )
@@ -60,6 +66,9 @@ class Part:
 
     def __init__(self, config: dict[str, Any], dataset_id: int, *, training: bool) -> None:
         config = dict(config)
+        wrapper = str(config.get("type")).rpartition(".")[2]
+        if wrapper in _WRAPPERS:
+            raise UserError(f"a data set of type {wrapper!r} is not supported here; {_WRAPPERS[wrapper]}")
         self.dataset_id = dataset_id
         self.class_agnostic = bool(config.pop("class_agnostic", False))
         config.setdefault("test_mode", not training)

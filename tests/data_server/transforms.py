@@ -1,4 +1,4 @@
-"""Pipeline steps and a metric for tests, brought in by ``custom_imports`` as a user's own would be."""
+"""Pipeline steps, a data set and a metric for tests, brought in by ``custom_imports`` as a user's own would be."""
 
 import os
 import random
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmdet.registry import METRICS, TRANSFORMS
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine import fileio
 from mmengine.evaluator import BaseMetric
 
@@ -209,3 +210,11 @@ class SlowMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         time.sleep(1)
         return {"images": len(results)}
+
+
+@DATASETS.register_module()
+class Forgetful(CocoDataset):
+    """Can be built, and then not be asked about an image."""
+
+    def get_data_info(self, idx: int) -> dict:
+        raise KeyError(f"image {idx}")

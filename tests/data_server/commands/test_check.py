@@ -133,3 +133,15 @@ def test_a_new_file_is_a_new_check(folder: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "; 12 images decoded; 12 zebras\n  warning 1 stripes: val 0: all.json\n" in output
     assert "zebras" not in check(folder, CLASSES, *options)[1]
+
+
+def test_a_training_set_of_which_no_box_is_left_is_an_error(folder: Path) -> None:
+    content = annotations_of(folder)
+    for annotation in content["annotations"]:
+        annotation["area"] = 0
+    write_annotations(folder, content)
+    code, text = check(folder, CLASSES, "--images", "0")
+    train, negatives, *_ = text.split("\n\n")
+    says = "ERROR   no annotated box is left after filtering; there is nothing to train on"
+    assert code == 3 and says in train and "whose 'area' is 0 or less" in train
+    assert says not in negatives  # one of two, and not filtered: pictures of nothing are to be learnt from as well

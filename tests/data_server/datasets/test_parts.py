@@ -74,6 +74,40 @@ def test_a_box_that_is_none_is_named(cluster, folder, box):
     assert f"annotations[5] has bbox {box}; expected [x, y, w, h]" in refusal(cluster, config_of(folder))
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "says"),
+    [
+        ("images", "width", float("nan"), r"width 'nan' and height '60'; expected numbers of pixels"),
+        ("images", "height", -5, r"width '90' and height '-5'; expected numbers of pixels"),
+        ("images", "width", 2**31, r"width '2147483648' and height '60'; expected numbers of pixels"),
+        (
+            "annotations",
+            "bbox",
+            [1, 2, 1e12, 20],
+            r"a box \[.*1000000000001\.0.*\]; expected four finite numbers of pixels",
+        ),
+        ("annotations", "bbox", [1, 2, 3, float("inf")], r"a box \[.*inf\]; expected four finite numbers of pixels"),
+    ],
+)
+def test_sizes_and_boxes_that_are_no_pixels_are_named_with_their_image(cluster, folder, section, key, value, says):
+    content = annotations_of(folder)
+    content[section][0][key] = value
+    write_annotations(folder, content)
+    text = refusal(cluster, config_of(folder, "val"))
+    where = (
+        rf"data set 'CocoDataset' of annotation file '{folder}/all\.json': image 0 \('{folder}/images/00\.jpg'\) has "
+    )
+    assert re.fullmatch(where + says, text), text
+
+
+def test_what_nobody_expected_of_a_data_set_is_one_line_that_names_its_files(cluster, folder):
+    config = config_of(folder, type="Forgetful", custom_imports={"imports": ["tests.data_server.transforms"]})
+    assert refusal(cluster, config) == (
+        "the data sets of annotation files 'all.json' cannot be used: KeyError: 'image 0'"
+    )
+    assert digests(cluster.open(config_of(folder)), 1), "the server goes on"
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"images": 3}'])
 def test_json_that_is_no_coco_file_is_named(cluster, folder, text):
     (folder / "all.json").write_text(text)
@@ -90,6 +124,21 @@ def test_an_unknown_class_is_named_with_the_nearest_known_one(cluster, folder):
     for classes in (("cup", "lampe", "shoe"), ("lampe",)):
         text = refusal(cluster, config_of(folder, metainfo={"classes": classes}))
         assert f"annotation file '{folder}/all.json' has no category 'lampe' (did you mean 'lamp'?)" in text
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "remedy"),
+    [
+        ({"type": "RepeatDataset", "times": 3}, "give the data set that it repeats, and train_cfg.max_epochs so many"),
+        ({"type": "mmdet.ClassBalancedDataset", "oversample_thr": 0.9}, "give the data set that it draws from"),
+        ({"type": "MultiImageMixDataset", "pipeline": []}, "give the data set that it draws from, with the transforms"),
+    ],
+)
+def test_a_wrapper_of_data_sets_is_refused_with_what_does_the_same(cluster, photos, wrapper, remedy):
+    config = config_of(photos)
+    config["dataset"] = {**wrapper, "dataset": config["dataset"]}
+    name = wrapper["type"].removeprefix("mmdet.")
+    assert refusal(cluster, config).startswith(f"a data set of type {name!r} is not supported here; {remedy}")
 
 
 @pytest.mark.parametrize("change", [{"annotations": []}, {"images": []}])
