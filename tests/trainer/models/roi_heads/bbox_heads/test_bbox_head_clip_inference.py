@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from shared.errors import UserError
+from tests import tampering
 from tests.trainer.models.clip_examples import make_head, write_vocabulary
 from trainer.device import var
-from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
+from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference, _read_counts
 from trainer.vocabulary import calibration
 
 LOGITS = var([[[2, -1, 0.5], [-3, 1, -2]]], "float32")
@@ -98,3 +99,15 @@ def test_wrong_values_are_refused_by_their_full_name(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make_inference(tmp_path, counts, **changes)
+
+
+def test_tampered_counts_are_refused_in_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "counts.npy"
+    np.save(path, np.arange(8, dtype=np.float32))
+    refused = tampering.assert_safe(
+        path,
+        tampering.npy_files(path.read_bytes()),
+        lambda: _read_counts(str(path), 8, "head"),
+        lambda counts: counts.shape == (8,) and bool((np.isfinite(counts) & (counts >= 0)).all()),
+    )
+    assert refused > 40
