@@ -28,9 +28,18 @@ class Run:
 
     Args:
         arguments: a task and options, or options alone.
+        config: one of the demo's.
     """
 
-    def __init__(self, work_dir: Path, data_root: Path, *arguments: str, epochs: int = 1, **options: object) -> None:
+    def __init__(
+        self,
+        work_dir: Path,
+        data_root: Path,
+        *arguments: str,
+        epochs: int = 1,
+        config: str = "cln.py",
+        **options: object,
+    ) -> None:
         self.work_dir = work_dir
         work_dir.mkdir(parents=True, exist_ok=True)
         self.log = work_dir / f"log_{time.monotonic_ns()}.txt"
@@ -42,13 +51,9 @@ class Run:
             "train_dataloader.batch_size": 4,
             **options,
         }
-        command = [sys.executable, "-m", "trainer", *arguments, "--config", "configs/demo/cln.py"]
-        command += [
-            "--work-dir",
-            str(work_dir),
-            "--cfg-options",
-            *(f"{key}={value}" for key, value in settings.items()),
-        ]
+        command = [sys.executable, "-m", "trainer", *arguments, "--config", f"configs/demo/{config}"]
+        command += ["--work-dir", str(work_dir), "--cfg-options"]
+        command += [f"{key}={value}" for key, value in settings.items()]
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         self.processes: set[psutil.Process] = set()
@@ -59,14 +64,14 @@ class Run:
 
     def steps(self) -> list[int]:
         """The steps that metrics.jsonl has training lines of."""
-        return [line["step"] for line in self._training_lines()]
+        return [line["step"] for line in self.training_lines()]
 
     def losses(self, count: int) -> list[dict[str, float]]:
         """The losses of the first `count` steps."""
-        lines = self._training_lines()[:count]
+        lines = self.training_lines()[:count]
         return [{name: value for name, value in line.items() if "loss" in name or name == "step"} for line in lines]
 
-    def _training_lines(self) -> list[dict]:
+    def training_lines(self) -> list[dict]:
         path = self.work_dir / "metrics.jsonl"
         # The last line may be half written.
         lines = path.read_text().split("\n")[:-1] if path.exists() else []

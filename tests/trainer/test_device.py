@@ -210,3 +210,12 @@ def test_the_device_describes_itself() -> None:
     assert device.jit_kernel_count() > 0
     assert ("GPU" if jt.flags.use_cuda else "CPU") in device.describe()
     assert "\n" not in device.describe()
+
+
+def test_the_arithmetic_is_that_of_as_many_threads_as_there_are() -> None:
+    asked = "from trainer.device import arithmetic, describe; print(arithmetic()); print(describe())"
+    for threads, words in (("1", "1 OpenMP thread"), ("3,2", "3 OpenMP threads")):
+        arithmetic, described = run(asked, OMP_NUM_THREADS=threads).stdout.splitlines()
+        if not jt.flags.use_cuda:
+            assert arithmetic.startswith("CPU (") and arithmetic.endswith(f", {words}")
+        assert f" on {arithmetic}, " in described

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
+from shared.terminal import write_line
 from trainer.device.kernels import precompiled_headers
 
 if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
@@ -142,7 +143,7 @@ def _bind_children() -> None:
 def _import_quietly() -> Any:
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
     if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
-        print("Compiling Jittor's core: about three minutes, once per machine.", file=sys.stderr, flush=True)
+        write_line("Compiling Jittor's core: about three minutes, once per machine.")
         import jittor
 
         return jittor
@@ -178,7 +179,7 @@ jt.flags.use_cuda = int(bool(_gpus) and bool(jt.has_cuda))
 if not jt.flags.use_cuda:
     jt.flags.cc_flags += precompiled_headers(jt.flags.cc_path, jt.flags.cc_flags, Path(jt.flags.cache_path))
 if _gpus and not jt.has_cuda:
-    print("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.", file=sys.stderr)
+    write_line("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.")
 if jt.flags.use_cuda and jt.cudnn:
     jt.cudnn.set_max_workspace_ratio(CUDNN_WORKSPACE_SHARE)
     jt.cudnn.set_algorithm_cache_size(CUDNN_ALGORITHMS)
@@ -188,6 +189,7 @@ if "torch" in sys.modules:
     )
 
 __all__ = [
+    "arithmetic",
     "blank",
     "cuda_device_count",
     "describe",
@@ -253,6 +255,15 @@ def onednn_flags() -> str:
 
 def describe() -> str:
     """One line for the log: device, threads, cache directory."""
-    device = "GPU (CUDA)" if jt.flags.use_cuda else "CPU"
-    threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    return f"Jittor {jt.__version__} on {device}, {threads} OpenMP threads, kernels in {jt.flags.cache_path}"
+    return f"Jittor {jt.__version__} on {arithmetic()}, kernels in {jt.flags.cache_path}"
+
+
+def arithmetic() -> str:
+    """What the last bits of a result depend on, beside the program and its input: the processor and, on the CPU, the
+    number of threads. oneDNN's kernels and ours share out long sums among all threads, and each share is rounded."""
+    if jt.flags.use_cuda:
+        return "GPU (CUDA)"
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), os.uname().machine)
+    threads = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()  # the one that Jittor has loaded
+    return f"CPU ({name}), {threads} OpenMP thread{'s' if threads != 1 else ''}"

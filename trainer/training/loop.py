@@ -22,7 +22,7 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import device_memory, jt, nn, seed
+from trainer.device import arithmetic, device_memory, jt, nn, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
@@ -176,9 +176,20 @@ class TrainingLoop:
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
             checkpoint.restore(resumed, self.model, self.optimizer)
+            self._compare_arithmetic(resumed)
             return resumed.cursor, resumed.meta.get("stream")
         pretrained.initialise(self.model, self.config, self.say)
         return {"epoch": 0, "step": 0}, None
+
+    def _compare_arithmetic(self, resumed: checkpoint.Checkpoint) -> None:
+        """Says so where the run cannot go on bit for bit."""
+        before, now = str(resumed.meta.get("arithmetic", ""))[:100], arithmetic()
+        if before and before != now:
+            self.say(
+                f"warning: {resumed.path} was trained on {before}, this is {now}: sums are rounded in another order, "
+                "so what follows differs in the last digits from what an undisturbed run would give; to avoid that, "
+                "resume with the same (OMP_NUM_THREADS sets the number of threads)"
+            )
 
     def _save(self) -> None:
         epoch, step = divmod(self.step, self.steps_per_epoch)
@@ -188,6 +199,11 @@ class TrainingLoop:
             self.model,
             self.optimizer,
             {"epoch": epoch, "step": step},
-            {"seed": self.seed, "config": self.config.pretty_text, "stream": self.record},
+            {
+                "seed": self.seed,
+                "config": self.config.pretty_text,
+                "stream": self.record,
+                "arithmetic": arithmetic(),
+            },
             self.intervals.max_keep,
         )

@@ -16,6 +16,7 @@ from PIL import Image
 
 from data_server.demo import scenes
 from tests.trainer.runs import END_SECONDS, GONE_SECONDS, ROOT, Run, cmdline
+from trainer.device import arithmetic
 from trainer.weights import checkpoint
 
 
@@ -129,6 +130,21 @@ def test_a_run_that_was_killed_in_its_last_evaluation_makes_it_when_it_is_resume
     again = start("--resume", epochs=2)
     assert again.end() == 0, again.text
     assert len(log.read_text().splitlines()) == len(lines) + 2, "what has been evaluated is not evaluated again"
+
+
+def test_a_run_that_is_resumed_with_another_number_of_threads_says_so(
+    finished: Run, start, tmp_path, monkeypatch
+) -> None:
+    shutil.copytree(finished.work_dir, tmp_path / "work")
+    trained = checkpoint.load(checkpoint.latest(finished.work_dir)).meta["arithmetic"]
+    assert trained == arithmetic()
+    same = start("--resume", epochs=2)
+    assert same.end() == 0 and "resumed from" in same.text and "OMP_NUM_THREADS" not in same.text
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    other = start("--resume", epochs=2)
+    assert other.end() == 0 and "resumed from" in other.text
+    (line,) = [line for line in other.text.splitlines() if "OMP_NUM_THREADS" in line]
+    assert f"was trained on {trained}, this is CPU" in line and ", 5 OpenMP threads: " in line
 
 
 def test_the_frameworks_live_in_different_processes(start) -> None:
