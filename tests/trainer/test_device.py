@@ -219,3 +219,19 @@ def test_the_arithmetic_is_that_of_as_many_threads_as_there_are() -> None:
         if not jt.flags.use_cuda:
             assert arithmetic.startswith("CPU (") and arithmetic.endswith(f", {words}")
         assert f" on {arithmetic}, " in described
+
+
+def test_the_tiniest_numbers_are_zero_in_every_thread_before_there_is_a_kernel() -> None:
+    result = run(
+        """
+        import ctypes
+        import numpy as np
+        import trainer.device
+        small, found = (np.float32(1e-30), np.float32(1e-10)), []
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: found.append(float(small[0] * small[1])))
+        work(None)
+        ctypes.CDLL("libgomp.so.1").GOMP_parallel(work, None, 4, 0)  # what a parallel loop of C++ calls
+        print(found)
+        """
+    )
+    assert result.stdout.strip() == str([0.0] * 5), result.stderr

@@ -44,6 +44,9 @@ CUDNN_ALGORITHMS = 10_000
 
 LOG_SILENT = "log_silent"  # Jittor's environment variable
 
+# Which word of C's fenv_t has the bits that say what becomes of the tiniest numbers: MXCSR's FTZ and DAZ, FPCR's FZ.
+_CONTROL_WORD = {"x86_64": (7, 0x8040), "aarch64": (0, 1 << 24)}
+
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
 
@@ -108,6 +111,20 @@ def _set_environment(gpus: int) -> None:
         os.environ.setdefault(name, value)
 
 
+def _flush_tiny_numbers() -> None:
+    """From now on numbers nearer to zero than 2^-126 are zero in this thread, and in those that it starts: OpenMP's.
+
+    Each kernel that Jittor loads makes it so, for the thread alone that loads it. Whether OpenMP's threads followed
+    depended on which came first, and with it the last bits of a training.
+    """
+    libm, environment = ctypes.CDLL("libm.so.6"), (ctypes.c_uint32 * 64)()
+    if os.uname().machine in _CONTROL_WORD:
+        place, bits = _CONTROL_WORD[os.uname().machine]
+        libm.fegetenv(environment)
+        environment[place] |= bits
+        libm.fesetenv(environment)
+
+
 @contextlib.contextmanager
 def _process_state_kept():
     """Give back what ``import jittor`` replaces: exit and exception hooks, recursion and stack limits, TLS
@@ -170,7 +187,8 @@ _gpus = cuda_device_count()
 _set_environment(_gpus)
 _bind_children()
 for _kind in (np.float32, np.float64):
-    np.finfo(_kind)  # Jittor makes the CPU round the tiniest numbers to zero, of which numpy warns at its first look
+    np.finfo(_kind)  # at its first look numpy warns of a CPU that rounds the tiniest numbers to zero
+_flush_tiny_numbers()
 with _process_state_kept():
     jt = _import_quietly()
     from jittor import nn
