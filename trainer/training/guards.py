@@ -22,6 +22,7 @@ from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, total_loss
 
 _NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
+_DECAYED = 0.01  # share of itself that weight decay takes from a parameter during the self-test
 
 
 class TrainingFault(UserError):
@@ -56,18 +57,23 @@ def check_gradients(norm: float, batch: Batch, config_file: str) -> None:
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:
     """Takes optimizer steps on `batch`, looks at what they move, and puts everything back.
 
-    With the config's weight decay every trainable parameter must move, without any at least one of each part of
-    the network: the first shows what the optimizer does not hold, the second what no gradient reaches. (Single
-    parameters may rightly have none, such as those of pyramid levels too coarse for the batch.)
+    With weight decay every trainable parameter must move, without any at least one of each part of the network: the
+    first shows what the optimizer does not hold, the second what no gradient reaches. (Single parameters may rightly
+    have none, such as those of pyramid levels too coarse for the batch.) That decay is large enough to move a float32,
+    and no parameter is spared, as a config may do.
 
     Raises:
         TrainingFault: lists what should have moved and did not, or did and should not have.
     """
     parameters = dict(model.named_parameters())
     trainable = {name for name, parameter in parameters.items() if not parameter.is_stop_grad()}
-    decay = config.optim_wrapper.optimizer.get("weight_decay", 0)
-    by_gradient = _moved(model, config, batch, 0.0)
-    moved = by_gradient | (_moved(model, config, batch, decay) if decay else trainable)
+    optimizer = config.optim_wrapper.optimizer
+    by_gradient = _moved(model, _with_decay(config, 0.0), batch)
+    moved = by_gradient | (
+        _moved(model, _with_decay(config, _DECAYED / optimizer.lr), batch)
+        if optimizer.get("weight_decay") and optimizer.lr
+        else trainable
+    )
     faults = [f"{name} is trainable but did not move" for name in sorted(trainable - moved)]
     faults += [f"{name} is frozen but moved" for name in sorted(moved - trainable)]
     reached = {_part(name) for name in by_gradient}
@@ -84,8 +90,8 @@ def _look(batch: Batch, config_file: str) -> str:
     return f"look at them: python -m data_server replay --config {config_file} --step {batch.step} --draw replay"
 
 
-def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[str]:
-    """The names of the parameters that one step with this weight decay changes. Leaves them as they were.
+def _moved(model: nn.Module, wrapper: dict, batch: Batch) -> set[str]:
+    """The names of the parameters that one step with this optim_wrapper changes. Leaves them as they were.
 
     Parameters that start at zero are nudged first: a block whose last norm is zero passes no gradient to the
     convolutions before it, and boxes without extent pass none to the box regression.
@@ -97,7 +103,7 @@ def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[
         if not parameter.is_stop_grad() and not before[name].any():
             parameter.assign(var(np.abs(random.normal(0, _NUDGE, before[name].shape)), "float32"))
     start = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
-    optimizer = build_optimizer(_with_decay(config, decay), model)
+    optimizer = build_optimizer(wrapper, model)
     optimizer.step(total_loss(model.loss(batch)))
     jt.sync_all()
     moved = {name for name, parameter in parameters.items() if not np.array_equal(start[name], parameter.numpy())}
@@ -109,8 +115,10 @@ def _moved(model: nn.Module, config: Config, batch: Batch, decay: float) -> set[
 
 
 def _with_decay(config: Config, decay: float) -> dict:
-    wrapper = config.optim_wrapper
-    return {**wrapper, "optimizer": {**wrapper.optimizer, "weight_decay": decay}}
+    """The config's optim_wrapper with this weight decay, and the same rates for all parameters."""
+    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper.optimizer, "weight_decay": decay}}
+    wrapper.pop("paramwise_cfg", None)
+    return wrapper
 
 
 def _part(name: str) -> str:

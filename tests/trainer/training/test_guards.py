@@ -13,7 +13,9 @@ from tests.trainer.runs import ROOT
 from trainer.batch import Batch
 from trainer.device import jt, seed
 from trainer.models import build_detector
+from trainer.training import guards
 from trainer.training.guards import TrainingFault, assert_trains, check_gradients, check_losses
+from trainer.training.optimizer import Optimizer, build_optimizer
 
 CONFIG = load_config(str(ROOT / "configs/demo/cln.py"))
 HEALTHY = {"loss_cls": 0.4, "loss_bbox": 0.0, "acc": 0.0}
@@ -45,6 +47,32 @@ def test_a_healthy_model_passes_and_is_left_as_it_was(model, batch) -> None:
     assert_trains(model, CONFIG, batch)
     for name, parameter in model.named_parameters():
         assert np.array_equal(before[name], parameter.numpy()), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer.lr": 1e-4, "optimizer.weight_decay": 1e-4},  # together too little to change a float32 in one step
+        {"paramwise_cfg": {"custom_keys": {"rpn_cls": {"decay_mult": 0.0}, "backbone": {"lr_mult": 0.0}}}},
+    ],
+    ids=["tiny decay", "rates of zero"],
+)
+def test_a_config_by_which_one_step_does_not_move_everything_is_healthy(model, batch, options) -> None:
+    options = {f"optim_wrapper.{key}": value for key, value in options.items()}
+    assert_trains(model, load_config(str(ROOT / "configs/demo/cln.py"), options), batch)
+
+
+def test_a_parameter_that_the_optimizer_does_not_hold_is_named(model, batch, monkeypatch) -> None:
+    def forgetful(wrapper: dict, model: jt.Module) -> Optimizer:
+        bias = model.rpn_head.rpn_cls.bias
+        bias.stop_grad()
+        optimizer = build_optimizer(wrapper, model)
+        bias.start_grad()
+        return optimizer
+
+    monkeypatch.setattr(guards, "build_optimizer", forgetful)
+    with pytest.raises(TrainingFault, match=r"^self-test: rpn_head.rpn_cls.bias is trainable but did not move$"):
+        assert_trains(model, CONFIG, batch)
 
 
 def test_a_part_that_no_gradient_reaches_is_named(model, batch) -> None:
