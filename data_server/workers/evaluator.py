@@ -58,5 +58,12 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"metric {config.get('type')!r}: {described(error)}") from error
+            raise UserError(f"metric {config.get('type')!r}: {_explained(error)}") from error
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float | np.number)}
+
+
+def _explained(error: Exception) -> str:
+    """What a metric stopped at, and what to do about it where that is known."""
+    if isinstance(error, KeyError) and error.args == ("iscrowd",):
+        return "annotations have no 'iscrowd'; write \"iscrowd\": 0 into those that python -m data_server check names"
+    return described(error)

@@ -29,9 +29,12 @@ from mmengine.config import ConfigDict
 
 from data_server.datasets.parts import Datasets, Part
 from data_server.handover.predictions import Record
+from data_server.workers import ragged
 from data_server.workers.metrics import arrays_of
 from shared.errors import UserError
 from shared.keys import check_keys, unknown
+
+ragged.allow()
 
 TYPES = ()  # all that no other adaptor has
 _OF_SEVERAL = "MultiDatasetsEvaluator"

@@ -1,13 +1,24 @@
 """The numbers of the data server's metrics are those of pycocotools, and of the rules of VOC and OpenImages, computed
 here from the files without any of the data server's code."""
 
+import shutil
+
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from shared.errors import UserError
-from tests.photos import CLASSES, CROWD, IMAGES, VAL_PIPELINE, annotations_of, config_of, write_open_images
+from tests.photos import (
+    CLASSES,
+    CROWD,
+    IMAGES,
+    VAL_PIPELINE,
+    annotations_of,
+    config_of,
+    write_annotations,
+    write_open_images,
+)
 
 ROUNDING = 0.5e-3 + 1e-6  # MMDetection's CocoMetric and VOCMetric give three decimals
 
@@ -160,6 +171,46 @@ def test_voc_average_precision_follows_vocs_rules(cluster, photos, detections):
     assert values["pascal_voc/mAP"] == pytest.approx(np.mean(precisions), abs=1e-6)
     assert values["pascal_voc/AP50"] == pytest.approx(np.mean(precisions), abs=ROUNDING)
     assert {one["image_id"] for one in content["annotations"] if one["iscrowd"]} == {100 + CROWD}
+
+
+def recall(photos, detections, number, threshold):
+    """The share of all boxes that the first `number` detections of each image, of whatever class, find one to one."""
+    content = annotations_of(photos)
+    found = total = 0
+    for image in content["images"]:
+        boxes = [one["bbox"] for one in content["annotations"] if one["image_id"] == image["id"] and not one["iscrowd"]]
+        best = [one for one in detections if one["image_id"] == image["id"]][:number]
+        corners = np.array([[x, y, x + w, y + h] for x, y, w, h in boxes], float).reshape(-1, 4)
+        table = np.array([overlaps_of(one["corners"].astype(float), corners, 0) for one in best])
+        total += len(boxes)
+        for _ in range(min(table.shape) if table.size else 0):  # the closest pair first, as MMDetection does it
+            row, column = np.unravel_index(table.argmax(), table.shape)
+            found += table[row, column] >= threshold
+            table[row], table[:, column] = -1, -1
+    return found / total
+
+
+def test_recalls_that_mmdetection_computes_itself_work_with_this_numpy(cluster, photos, detections):
+    fast = {"type": "CocoMetric", "metric": "proposal_fast", "proposal_nums": (1, 100), "iou_thrs": [0.5, 0.7]}
+    values = evaluated(cluster, photos, detections, fast)
+    for number in (1, 100):
+        expected = np.mean([recall(photos, detections, number, threshold) for threshold in (0.5, 0.7)])
+        assert 0.05 < expected < 0.95
+        assert values[f"coco/AR@{number}"] == pytest.approx(expected, abs=ROUNDING)
+    values = evaluated(cluster, photos, detections, {"type": "VOCMetric", "metric": "recall"})
+    assert len(values) > 1 and all(0 < value < 1 for value in values.values()), values
+
+
+def test_a_metric_that_needs_iscrowd_says_what_to_write(cluster, photos, detections, tmp_path):
+    shutil.copytree(photos, tmp_path / "set")
+    content = annotations_of(photos)
+    for one in content["annotations"]:
+        del one["iscrowd"]
+    write_annotations(tmp_path / "set", content)
+    with pytest.raises(
+        UserError, match=r"^metric 'CocoMetric': annotations have no 'iscrowd'; write \"iscrowd\": 0 into"
+    ):
+        evaluated(cluster, tmp_path / "set", detections, {"type": "CocoMetric", "metric": "bbox"})
 
 
 def test_openimages_metric_counts_parents_of_what_is_found(cluster, photos, tmp_path):
