@@ -22,7 +22,7 @@ from shared.data_part import from_plain
 from shared.embeddings import write_embeddings
 from shared.errors import UserError
 from tests.data_server.judging import built
-from tests.photos import CLASSES, IMAGES, VAL_PIPELINE, annotations_of, config_of, write_annotations
+from tests.photos import CLASSES, IMAGES, VAL_PIPELINE, annotations_of, config_of, write_annotations, write_open_images
 
 
 @pytest.fixture
@@ -197,6 +197,14 @@ def test_class_agnostic_works_with_vocs_files(folder):
     assert built(config_of(folder, "val", **voc | {"metainfo": {"classes": "lamp"}})).classes == [["lamp"]]
     without_names = built(config_of(folder, "val", **voc, metainfo=None, class_agnostic=True))
     assert len(without_names) == IMAGES
+
+
+def test_class_agnostic_works_with_openimages_files(folder):
+    dataset = write_open_images(folder, folder)
+    without = agnostic(folder, **dataset)
+    assert len(without) == IMAGES - 1  # the image without a box is in none of OpenImages' files
+    assert sum(len(some) for some in labels(without)) == len(annotations_of(folder)["annotations"])
+    assert built(config_of(folder, "val", **dataset)).classes == [["thing", *CLASSES]]
 
 
 @pytest.fixture
