@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -42,8 +43,8 @@ def start(tmp_path: Path, data_root: Path):
     """Starts runs in the test's own work dir and kills what is left of them."""
     runs: list[Run] = []
 
-    def begin(*arguments: str, **options: object) -> Run:
-        runs.append(Run(tmp_path / "work", data_root, *arguments, **options))
+    def begin(*arguments: str, data: Path = data_root, **options: object) -> Run:
+        runs.append(Run(tmp_path / "work", data, *arguments, **options))
         return runs[-1]
 
     yield begin
@@ -194,6 +195,51 @@ def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finis
     resumed = start("--workers", "1", "--resume", epochs=200)
     resumed.until_step(4)
     assert resumed.losses(4) == finished.losses(4)
+
+
+def damaged(data: Path, _run: Run) -> None:
+    """From now on no picture of the second set is whole."""
+    for path in (data / "train_b").iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+
+
+def replaced(data: Path, run: Run) -> None:
+    """The labels of one set are others, and the process that holds the old ones dies."""
+    content = json.loads((data / "train_a.json").read_text())
+    for one in content["annotations"]:
+        one["bbox"][0] += 1
+    (data / "train_a.json").write_text(json.dumps(content))
+    nursery = next(nursery for root in run.data_server().children() for nursery in root.children())
+    nursery.kill()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (damaged, r"error: image '.*/train_b/\d+\.jpg': truncated or damaged: .*"),
+        (
+            replaced,
+            r"error: data sets .*/train_a\.json, .*: changed while it was in use: its annotations are others .*",
+        ),
+    ],
+)
+def test_data_that_go_bad_in_mid_epoch_cost_no_step(
+    finished: Run, start, data_root: Path, tmp_path: Path, spoil, says
+) -> None:
+    data = shutil.copytree(data_root, tmp_path / "data")
+    run = start("--workers", "1", epochs=200, data=data)
+    run.until_step(2)
+    spoil(data, run)
+    assert run.process.wait() == 2, run.text
+    done, last = run.steps()[-1], run.text.splitlines()[-1]
+    assert re.search(rf"{says}; checkpoint written at step {done}$", last), last
+    cursor = checkpoint.load(checkpoint.latest(run.work_dir)).cursor
+    assert cursor["epoch"] * (len(finished.steps()) // 2) + cursor["step"] == done
+    shutil.rmtree(data)
+    shutil.copytree(data_root, data)
+    resumed = start("--workers", "1", "--resume", epochs=200, data=data)
+    resumed.until_step(done + 2)
+    assert resumed.losses(len(finished.steps()))[: done + 2] == finished.losses(done + 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
