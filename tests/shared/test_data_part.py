@@ -30,6 +30,12 @@ def test_a_training_stream_is_shuffled_and_a_validation_stream_is_not():
     assert (val["shuffle"], val["training"]) == (False, False)
 
 
+def test_a_model_without_a_divisor_has_pictures_padded_to_no_multiple_as_in_mmdetection():
+    for preprocessor, divisor in ((None, 1), ({"type": "DetDataPreprocessor"}, 1), ({"pad_size_divisor": 64}, 64)):
+        part = data_part(settings(model={"data_preprocessor": preprocessor}), "train")
+        assert part["size_divisor"] == divisor
+
+
 def test_the_top_level_data_root_reaches_every_data_set_that_names_none():
     both = {"type": "ConcatDataset", "datasets": [DATASET, {**DATASET, "data_root": "own"}]}
     repeated = {"type": "RepeatDataset", "times": 2, "dataset": both}

@@ -163,6 +163,26 @@ def test_weights_that_are_not_finite_never_become_the_latest_checkpoint(tmp_path
     assert checkpoint.latest(tmp_path) == tmp_path / "step_1.safetensors"
 
 
+@pytest.mark.parametrize("name", ["conv.weight", f"{checkpoint.OPTIMIZER_PREFIX}conv.weight.momentum_buffer"])
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused_and_changes_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    model, optimizer = trained()
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, model, optimizer, CURSOR, META)
+    arrays = load_file(path)
+    arrays[name][0, 0] = np.inf
+    save_file(arrays, path, checkpoint_metadata())
+    fresh = Model()
+    before = fresh.state_dict(to="numpy")
+    with pytest.raises(
+        UserError, match=rf"^checkpoint {path}.*: tensor '{name.removeprefix('optimizer.')}' has 9 numbers"
+    ):
+        checkpoint.restore(checkpoint.load(path), fresh, build_optimizer(WRAPPER, fresh))
+    for name, array in fresh.state_dict(to="numpy").items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_a_kill_in_the_middle_of_a_save_leaves_a_complete_latest_checkpoint(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(tmp_path)], cwd=Path(__file__).parents[3])
     partial = tmp_path / ".partial"
