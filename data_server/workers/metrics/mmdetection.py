@@ -17,19 +17,24 @@ Where a detector finds nothing at all, COCO's and LVIS's metrics give nothing, n
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmdet.datasets import CocoDataset
-from mmdet.evaluation.metrics import CocoMetric
+from mmdet.evaluation.metrics import CocoMetric, LVISMetric
 from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 
+from data_server.datasets.ground_truth import Unusual, fits_numpy
 from data_server.datasets.parts import Datasets, Part
 from data_server.handover.predictions import Record
 from data_server.workers import ragged
+from data_server.workers.array_metrics import over_arrays
 from data_server.workers.metrics import arrays_of
 from shared.errors import UserError
 from shared.keys import check_keys, unknown
@@ -108,16 +113,22 @@ def _names(parts: list[Part]) -> list[str]:
 
 
 def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str, Any]:
-    metric = _build(config, part)
-    is_cocos = isinstance(metric, CocoMetric) and not hasattr(metric, "_lvis_api")
-    from_samples = not is_cocos or metric._coco_api is None
-    infos = {index: part.dataset.get_data_info(index) for index in predicted}
-    identities = {index: info.get("img_id", index) for index, info in infos.items()}
-    if is_cocos:
-        identities = _fit_for_numpy(metric, identities)
-    for index, sample in predicted.items():
-        truth = _truth(part, infos[index]) if from_samples else {}
-        metric.process({}, [{"img_id": identities[index], **sample, **truth}])
+    metric_class = METRICS.get(config["type"])
+    if metric_class is None:
+        raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
+    if faster := over_arrays(metric_class, config):
+        with suppress(Unusual):
+            metric = _build(faster, config, part)
+            _process(metric, part, predicted, _identities(part))
+            return _honest_names(metric, metric.evaluate(len(metric.results)))
+    return _judge_by_mmdetection(_build(metric_class, config, part), part, predicted)
+
+
+def _judge_by_mmdetection(metric: Any, part: Part, predicted: Predicted) -> dict[str, Any]:
+    identities = _identities(part)
+    if isinstance(metric, CocoMetric) and not hasattr(metric, "_lvis_api"):
+        identities = _fit_for_numpy(metric, {index: identities[index] for index in predicted})
+    _process(metric, part, predicted, identities)
     values = metric.evaluate(len(metric.results))
     if (
         isinstance(metric, CocoMetric)
@@ -125,22 +136,36 @@ def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str
         and not any(_count(sample) for sample in predicted.values())
     ):
         metric.outfile_prefix = None  # what has been written is right: no detection
-        for index, sample in predicted.items():
-            metric.process({}, [{"img_id": identities[index], **sample, "pred_instances": _NOWHERE}])
+        nowhere = {index: {**sample, "pred_instances": _NOWHERE} for index, sample in predicted.items()}
+        _process(metric, part, nowhere, identities)
         values = metric.evaluate(len(metric.results))
     return _honest_names(metric, values)
+
+
+def _process(metric: Any, part: Part, predicted: Predicted, identities: Mapping[int, Any]) -> None:
+    """Gives a metric all samples, with what is annotated where it reads no file."""
+    from_samples = not isinstance(metric, CocoMetric) or getattr(metric, "_lvis_api", metric._coco_api) is None
+    for index, sample in predicted.items():
+        truth = _truth(part, part.dataset.get_data_info(index)) if from_samples else {}
+        metric.process({}, [{"img_id": identities[index], **sample, **truth}])
+
+
+@lru_cache(maxsize=8)
+def _identities(part: Part) -> Mapping[int, Any]:
+    """The ids of a data set's images by index; an image without one has its index."""
+    return {index: part.dataset.get_data_info(index).get("img_id", index) for index in range(len(part.dataset))}
 
 
 def _count(sample: dict[str, Any]) -> int:
     return len(sample["pred_instances"]["scores"])
 
 
-def _fit_for_numpy(metric: CocoMetric, identities: dict[int, Any]) -> dict[int, Any]:
-    """pycocotools keeps image ids in an array, which makes text of numbers among text, and the nearest float of some
-    large ones. Such images are given numbers instead, in `metric` as well as in what is returned."""
+def _fit_for_numpy(metric: CocoMetric, identities: dict[int, Any]) -> Mapping[int, Any]:
+    """pycocotools keeps image ids in an array. Images whose ids do not survive that are given numbers instead, in
+    `metric` as well as in what is returned."""
     api = metric._coco_api
     known = list(identities.values()) if api is None else api.get_img_ids()
-    if set(np.array(known).tolist()) == set(known):
+    if fits_numpy(known):
         return identities
     if metric.outfile_prefix is not None:
         raise UserError(
@@ -172,20 +197,17 @@ def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
     return renamed
 
 
-def _build(config: dict[str, Any], part: Part) -> Any:
-    config = dict(config)
-    metric_class = METRICS.get(config["type"])
-    if metric_class is None:
-        raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
+def _build(metric_class: type, config: dict[str, Any], part: Part) -> Any:
+    config = {**config, "type": metric_class}
     if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
         reads_it = isinstance(part.dataset, CocoDataset) or not issubclass(metric_class, CocoMetric)
         config.setdefault("ann_file", part.annotation_file if reads_it else None)
-    if config["type"] == "LVISMetric":
+    if issubclass(metric_class, LVISMetric):
         vars(np).setdefault("float", float)  # lvis 0.5.3, its last release, says np.float; numpy no longer does
     metric = METRICS.build(ConfigDict(config))
     metric.dataset_meta = part.dataset.metainfo
     if getattr(metric, "img_ids", ()) is None:  # a data set of a part of the file's images is judged by those alone
-        metric.img_ids = [part.dataset.get_data_info(index)["img_id"] for index in range(len(part.dataset))]
+        metric.img_ids = list(_identities(part).values())
     return metric
 
 

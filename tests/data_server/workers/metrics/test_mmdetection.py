@@ -243,16 +243,6 @@ def test_openimages_metric_counts_parents_of_what_is_found(cluster, photos, tmp_
     assert half == pytest.approx(1 / 4, abs=1e-6)  # all found, as things alone
 
 
-def test_lvis_metric_says_what_to_install(cluster, photos, detections):
-    try:
-        import lvis  # noqa: F401
-    except ImportError:
-        with pytest.raises(UserError, match=r"metric 'LVISMetric': .*lvis"):
-            evaluated(cluster, photos, detections, {"type": "LVISMetric", "metric": "bbox"})
-    else:
-        pytest.skip("lvis is installed")
-
-
 def test_a_test_pipeline_without_boxes_is_judged_all_the_same(cluster, photos, detections):
     without = tuple(step for step in VAL_PIPELINE if step["type"] != "LoadAnnotations")
     metric = {"type": "VOCMetric", "metric": "mAP"}
