@@ -17,7 +17,7 @@ from PIL import Image
 
 from data_server.demo import scenes
 from tests.trainer.runs import END_SECONDS, GONE_SECONDS, ROOT, Run, cmdline
-from trainer.device import arithmetic
+from trainer.device import arithmetic, jt
 from trainer.weights import checkpoint
 
 
@@ -133,6 +133,7 @@ def test_a_run_that_was_killed_in_its_last_evaluation_makes_it_when_it_is_resume
     assert len(log.read_text().splitlines()) == len(lines) + 2, "what has been evaluated is not evaluated again"
 
 
+@pytest.mark.skipif(bool(jt.flags.use_cuda), reason="a GPU has no number of threads to choose")
 def test_a_run_that_is_resumed_with_another_number_of_threads_says_so(
     finished: Run, start, tmp_path, monkeypatch
 ) -> None:
