@@ -6,6 +6,7 @@
 # make mutate draws MUTANTS small faults (with SEED), one at a time, and lists what the tests overlook: a night
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
+# make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +16,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls quick test mutate fuzz chaos bench docker-test lint clean
+.PHONY: demo demo-controls quick test mutate fuzz chaos faults bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -59,6 +60,9 @@ chaos: export PATIENCE := 1
 chaos: $(READY)
 	$(RUN) -m pytest -m chaos tests/chaos
 	$(RUN) -m tests.chaos.soak --kills 1000
+
+faults: $(READY)
+	$(RUN) -m tests.faults $(if $(MOST),--most $(MOST))
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker

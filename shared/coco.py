@@ -16,7 +16,7 @@ from typing import Any
 
 from shared import json_text
 from shared.errors import UserError
-from shared.files import replace
+from shared.files import save
 
 _MOST = 2**31  # pixels; NaN and what is infinite are not less either
 
@@ -84,12 +84,7 @@ def write(path: Path, content: Any) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        replace(path, json.dumps(content).encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; free some space or make the folder writable"
-        ) from error
+    save(path, json.dumps(content).encode(), "free some space or make the folder writable")
 
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:

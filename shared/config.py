@@ -18,6 +18,7 @@ Of stage 1's proposals, outside of `feed`: ``proposal_dir``, the folder that ``p
 from __future__ import annotations
 
 import argparse
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
 from shared.hook_keys import check_hooks
 from shared.keys import check_keys, nearest
 from shared.typing_errors import check_names
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def add_arguments(parser: argparse.ArgumentParser, recipe: bool = False) -> None:
@@ -84,12 +87,20 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config = with_names(Config.fromfile(path, import_custom_modules=False))
         config.merge_from_dict(options or {})
     except Exception as error:
-        raise UserError(f"config {path!r}: {described(error)}") from None
+        raise UserError(f"config {path!r}: {cause(error)}") from None
     if config.get("data_preprocessor") and isinstance(config.get("model"), dict):
         config.model.setdefault("data_preprocessor", config.data_preprocessor)  # as MMEngine's runner does
     fill_in(config)
     check(config)
     return config
+
+
+def cause(error: Exception) -> str:
+    """What MMEngine met when it read a file, and what to do where that is no fault of the file."""
+    text = described(error)
+    if isinstance(error, OSError) and (error.errno in _DISK or "usable temporary directory" in text):
+        return f"{text}; it is read by way of copies where temporary files go: free some space there, or set TMPDIR"
+    return text
 
 
 def check(config: Config) -> None:

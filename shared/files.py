@@ -18,6 +18,8 @@ from typing import BinaryIO
 
 from shared.errors import UserError
 
+ELSEWHERE = "free some space, or choose another --work-dir"
+
 
 @contextlib.contextmanager
 def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
@@ -34,6 +36,7 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
     growing = path.with_name(partial or f".{path.name}.partial")
     with _alone(growing) as file:
         try:
+            file.truncate(0)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -49,13 +52,12 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
 
 
 def _alone(path: Path) -> BinaryIO:
-    """Opens `path`, empty, for this process alone; waits while another has it."""
+    """Opens `path` for this process alone; waits while another has it."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "w+b")
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                file.truncate(0)
                 return file
         except FileNotFoundError:
             pass
@@ -68,14 +70,25 @@ def replace(path: Path, content: bytes, partial: str | None = None) -> None:
         file.write(content)
 
 
-def save(path: Path, content: bytes, remedy: str = "free some space, or choose another --work-dir") -> None:
+def save(path: Path, content: bytes, remedy: str = ELSEWHERE) -> None:
     """Writes a file of results, as `whole` does, into a folder that is made where it is missing.
 
     Raises:
         UserError: it cannot be written; `remedy` says what to do.
     """
-    try:
+    with reported(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, content)
+
+
+@contextlib.contextmanager
+def reported(path: Path, remedy: str = ELSEWHERE) -> Iterator[None]:
+    """Inside, what keeps a file, or a folder of files, from being written becomes a line for the user.
+
+    Raises:
+        UserError: in place of an OSError; `remedy` says what to do.
+    """
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; {remedy}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error

@@ -32,6 +32,7 @@ import pwd
 import re
 import socket
 import struct
+import tempfile
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -47,6 +48,8 @@ from shared.messages import MAX_MESSAGE_BYTES, Message, MessageError
 _FILES = re.compile("lock|lifeline|control|c[0-9a-f]{0,7}")  # "control": of a server before protocol 5
 _CREDENTIALS = struct.Struct("iII")  # process, user, group
 MAX_SOCKET_PATH = 107  # sizeof(sockaddr_un.sun_path) - 1 on Linux
+COMMON = "/tmp"
+_PRIVATE = "unidetector-"
 _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize)
@@ -195,12 +198,36 @@ def user_name(user: int) -> str:
         return str(user)
 
 
+def private_directory() -> str:
+    """A new directory for the server that one trainer starts for itself: in XDG_RUNTIME_DIR, else where temporary files
+    go, else in /tmp, the first where that is possible and not too deep for a socket.
+
+    Raises:
+        UserError: none of them will do.
+    """
+    reasons = []
+    for base in dict.fromkeys(filter(None, (os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), COMMON))):
+        try:
+            made = tempfile.mkdtemp(prefix=_PRIVATE, dir=base)
+        except OSError as error:
+            reasons.append(f"{base}: {error.strerror}")
+            continue
+        if len(os.fsencode(made)) <= MAX_SOCKET_PATH - len("/lifeline"):
+            return made
+        os.rmdir(made)
+        reasons.append(f"{base} is too long")
+    raise UserError(
+        f"no directory for the sockets of a data server can be made ({'; '.join(reasons)}); set TMPDIR to a short path "
+        "that you may write to, or start a data server with --listen and join it with --data-server"
+    )
+
+
 def default_address() -> str:
     """Where ``python -m data_server`` listens by default: one place for each user. In /tmp anybody may have made it
     before; then it is refused."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
     if not (os.path.isdir(base) and os.stat(base).st_uid == os.geteuid()):  # sudo keeps another user's
-        base = "/tmp"
+        base = COMMON
     return f"ipc://{base}/unidetector-{os.getuid()}"
 
 

@@ -1,4 +1,4 @@
-"""Lines for a person: what they may hold, and that none of them ends the program.
+"""Lines for a person: what they may hold, and that none of a log ends the program.
 
 Names of files and classes, and what the other process says, are somebody else's text. In it a control character could
 clear the screen, forge a line or move the cursor, so each becomes its escape (``\\x1b``) before it is shown.
@@ -13,6 +13,8 @@ import os
 import select
 import sys
 import unicodedata
+
+from shared.errors import UserError
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, width zero), surrogates, separators of lines
 _PIECE = select.PIPE_BUF  # what a pipe that can be written to takes at once
@@ -32,12 +34,28 @@ def printable(text: str) -> str:
 
 
 def show(text: str) -> None:
-    """Prints results, which may have several lines, to standard output at once.
+    """Writes a result, of one line or several, to standard output, control characters as their escapes.
 
     Raises:
-        OSError: they cannot be written.
+        UserError: it cannot be written: unlike a line of a log, it is what was asked for.
     """
-    print(printable(text), flush=True)  # noqa: T201
+    if (stream := sys.stdout) is None:  # closed before the program began
+        return
+    data = printable(text) + "\n"
+    try:
+        stream.flush()
+        if stream is (file := sys.__stdout__) and file is not None:
+            # Straight to the file: what a buffer could not get rid of it would try to at exit again.
+            rest = data.encode(errors="backslashreplace")
+            while rest:
+                rest = rest[os.write(file.fileno(), rest) :]
+        else:
+            stream.write(data)
+            stream.flush()
+    except OSError as error:
+        raise UserError(
+            f"cannot write the result to standard output: {error.strerror}; free some space, or send it elsewhere"
+        ) from error
 
 
 def write_line(text: str) -> None:

@@ -27,7 +27,7 @@ from data_server.machine.memory import CONTROL_GROUP, MIB, available
 from shared.command_line import FINDINGS, GOOD
 from shared.errors import UserError, described
 from shared.lifetime import die_with_parent
-from shared.link import Address, default_address
+from shared.link import Address, default_address, private_directory
 from shared.terminal import show
 
 PROJECT = "unidetector-jittor"
@@ -210,11 +210,9 @@ def address(options: Options) -> str:
 
 def temporary_directory(_: Options) -> str:
     """Where a trainer lets its own data server listen."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    place = Path(base if base and os.access(base, os.W_OK) else tempfile.gettempdir())
-    return _try_socket(
-        place, "sockets for a trainer's own data server", "set TMPDIR to a shorter path you may write to"
-    )
+    place = Path(private_directory())
+    place.rmdir()
+    return _try_socket(place.parent, "sockets for a trainer's own data server", "set TMPDIR to another folder")
 
 
 def _try_socket(place: Path, what: str, remedy: str) -> str:

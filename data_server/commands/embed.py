@@ -26,6 +26,7 @@ from shared import coco
 from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described
+from shared.files import reported
 from shared.keys import nearest
 from shared.terminal import show
 
@@ -246,9 +247,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--out {options.out}: expected a name that ends in .npy")
     names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
     rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
-    try:
+    with reported(options.out, "free some space, or choose another --out"):
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_embeddings(options.out, rows, names)
-    except OSError as error:
-        raise UserError(f"cannot write {options.out}: {error.strerror}; choose another --out") from error
     show(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

@@ -15,6 +15,7 @@ from data_server.commands.embed import categories_of, names_of
 from shared.command_line import add_renamed
 from shared.embeddings import names_file, read_embeddings, write_names
 from shared.errors import UserError
+from shared.files import reported
 from shared.terminal import show
 
 
@@ -30,10 +31,8 @@ def name_rows(embeddings: Path, names: list[str]) -> Path:
     rows = len(read_embeddings(embeddings))
     if len(names) != rows:
         raise UserError(f"{embeddings} has {rows} rows, there are {len(names)} names; one for each row is expected")
-    try:
+    with reported(names_file(embeddings), "free some space or make the folder writable"):
         write_names(embeddings, names)
-    except OSError as error:
-        raise UserError(f"cannot write {names_file(embeddings)}: {error.strerror}; make its folder writable") from error
     return names_file(embeddings)
 
 

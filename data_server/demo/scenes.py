@@ -18,8 +18,11 @@ vocabulary are drawn in it, and every drawn object is annotated. How one picture
                                                  └ and where every earlier object stays visible enough
 """
 
+import contextlib
+import fcntl
 import json
-import tempfile
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -34,6 +37,7 @@ from data_server.demo.objects import Light, Patch, draw_object
 from data_server.demo.vocabulary import TRAINING_SETS, VALIDATION_SETS, categories, text_embeddings
 from shared.embeddings import write_embeddings
 from shared.errors import UserError
+from shared.files import reported
 
 GENERATOR = "unidetector-jittor scenes"
 VERSION = 2  # of the generator: raise it whenever a byte of the output changes
@@ -116,17 +120,41 @@ def generate(out: Path, seed: int = 0, train_images: int = 400, val_images: int 
 
     cv2.setNumThreads(0)  # the images are small: OpenCV's threads would cost more than they give
     photographs = [_read_photograph(name) for name in PHOTOGRAPHS]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        fresh = Path(scratch, "fresh")
+    with reported(out, "free some space, or give another folder"), _scratch(out) as scratch:
+        fresh = scratch / "fresh"
         fresh.mkdir()
         for index, dataset in enumerate(TRAINING_SETS + VALIDATION_SETS):
             count = train_images if dataset in TRAINING_SETS else val_images
             _write_set(fresh, dataset, count, np.random.default_rng([seed, index]), photographs, dimension)
         (fresh / "scenes.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
         if made_before is not None:
-            out.rename(Path(scratch, "replaced"))
-        fresh.rename(out)
+            out.rename(scratch / "replaced")
+        try:
+            fresh.rename(out)
+        except OSError:
+            if made_before is not None:
+                (scratch / "replaced").rename(out)
+            raise
+
+
+@contextlib.contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out`, which is gone afterwards. One that a kill has left is taken, by one process at a
+    time."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.open(out.parent, os.O_RDONLY | os.O_CLOEXEC)
+    folder = out.with_name(f".{out.name}.partial")
+    try:
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # the data set is there, or why it is not is known
+    finally:
+        os.close(parent)
 
 
 def _recipe_of(out: Path) -> dict | None:
@@ -164,7 +192,9 @@ def _write_set(
     for image_id in range(1, count + 1):
         picture, objects = draw_scene(rng, photographs, deck)
         file_name = f"{image_id:06d}.jpg"
-        cv2.imwrite(str(folder / dataset / file_name), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        # Not cv2.imwrite, which writes half a picture to a disk that is full and says nothing.
+        encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+        (folder / dataset / file_name).write_bytes(encoded.tobytes())
         images.append({"id": image_id, "file_name": file_name, "width": picture.shape[1], "height": picture.shape[0]})
         for item in objects:
             annotations.append(

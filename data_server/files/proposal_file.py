@@ -175,12 +175,17 @@ class Writer:
             os.fsync(rows_file.fileno())  # a row that is counted is there
             counts_file.seek(0, os.SEEK_END)
             counts_file.write(counts.astype(np.int64).tobytes())
-        if self.done == len(self._images):
-            self._finish()
+        self.complete()
 
-    def touch(self) -> None:
-        """Makes a finished file the newest one of its folder."""
-        os.utime(self.path)
+    def complete(self) -> None:
+        """Where all images have their proposals: gives the file its name, unless it has it, and makes it the newest one
+        of its folder. Raises OSError."""
+        if not self.path.exists() and self.done == len(self._images):
+            self._finish()
+        if self.path.exists():
+            for path in (self._counts, self._rows):
+                path.unlink(missing_ok=True)
+            os.utime(self.path)
 
     def _finish(self) -> None:
         counts, rows = self._counts.stat().st_size, self._rows.stat().st_size
@@ -202,5 +207,3 @@ class Writer:
             for source in (self._counts, self._rows):
                 with source.open("rb") as file:
                     shutil.copyfileobj(file, target, 1 << 20)
-        for path in (self._counts, self._rows):
-            path.unlink()

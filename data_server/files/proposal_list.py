@@ -16,7 +16,7 @@ import numpy as np
 from data_server.files.regular import unfit
 from shared import pickles
 from shared.errors import UserError
-from shared.files import whole
+from shared.files import save
 
 _FLOATS = ("f2", "f4", "f8")
 _ORDERS = ("<", ">", "=", "|")
@@ -133,9 +133,5 @@ def write(path: Path, proposals: list[np.ndarray]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as file:
-            pickle.dump([np.array(rows, np.float32) for rows in proposals], file, protocol=2)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+    content = pickle.dumps([np.array(rows, np.float32) for rows in proposals], protocol=2)
+    save(path, content, "free some space, or choose another --out")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
-from shared.files import replace, save, whole
+from shared.files import replace, reported, save, whole
 
 
 def names(folder: Path) -> list[str]:
@@ -93,3 +93,9 @@ def test_a_result_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path):
     assert (tmp_path / "new" / "a").read_bytes() == b"1"
     with pytest.raises(UserError, match=r"cannot write .*/new: Is a directory; free some space, or choose another"):
         save(tmp_path / "new", b"1")
+
+
+def test_what_keeps_a_folder_of_files_from_being_written_is_one_line_of_its_name(tmp_path):
+    refused = pytest.raises(UserError, match=r"cannot write .*/out: No such file or directory; move over")
+    with refused, reported(tmp_path / "out", "move over"):
+        (tmp_path / "out" / "a").touch()

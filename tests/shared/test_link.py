@@ -5,12 +5,21 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from shared.codec import encode
 from shared.errors import UserError
-from shared.link import MAX_SOCKET_PATH, Address, Channel, ChannelClosed, ChannelFull, default_address
+from shared.link import (
+    MAX_SOCKET_PATH,
+    Address,
+    Channel,
+    ChannelClosed,
+    ChannelFull,
+    default_address,
+    private_directory,
+)
 from shared.messages import MAX_MESSAGE_BYTES, Facts, Failure, MessageError, Notice, Started
 from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 
@@ -285,3 +294,32 @@ def test_an_unusable_directory_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot use directory .*/file/d: Not a directory; choose a directory you may"):
         Address(f"ipc://{tmp_path}/file/d").occupy()
+
+
+def test_a_trainers_own_server_gets_a_directory_that_is_short_enough_wherever_temporary_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    made = Path(private_directory())
+    assert made.parent == Path("/tmp") and made.stat().st_mode & 0o777 == 0o700
+    Address(f"ipc://{made}")
+    made.rmdir()
+    assert not list(deep.iterdir())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    made = Path(private_directory())
+    assert made.parent == tmp_path
+    made.rmdir()
+
+
+def test_without_any_place_for_a_directory_the_line_says_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("shared.link.COMMON", str(tmp_path / "file"))
+    monkeypatch.setenv("TMPDIR", "/proc")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with pytest.raises(UserError, match=rf"\(/proc: No such file .*; {tmp_path}/file: Not a directory\); set TMPDIR"):
+        private_directory()

@@ -61,3 +61,24 @@ def test_a_reader_that_has_stopped_keeps_nobody_waiting_for_ever():
     assert done.returncode == 7
     os.close(reader)
     os.close(writer)
+
+
+SHOW = """
+from shared.errors import UserError
+from shared.terminal import show
+try:
+    show('a\\tb')
+except UserError as error:
+    exit(str(error))
+"""
+
+
+def test_a_result_that_standard_output_does_not_take_is_one_line_and_nothing_more_at_exit() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", SHOW], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "cannot write the result to standard output: No space left on device; free some space, or send it elsewhere\n"
+    )
+    done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "a\\tb\n")

@@ -235,3 +235,30 @@ def test_the_tiniest_numbers_are_zero_in_every_thread_before_there_is_a_kernel()
         """
     )
     assert result.stdout.strip() == str([0.0] * 5), result.stderr
+
+
+IMPORT = """
+from shared.errors import UserError
+try:
+    from trainer.device import describe
+    print(describe())
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_home_that_cannot_be_written_is_one_line_with_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run(IMPORT, HOME=f"{tmp_path}/file", JITTOR_HOME="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"Jittor compiles its kernels into {tmp_path}/file/.cache/jittor, which cannot be written: Not a directory; "
+        "free some space, or set JITTOR_HOME to a folder that you may write to\n"
+    )
+
+
+def test_jittor_home_is_enough_where_home_cannot_be_written() -> None:
+    home = os.environ.get("JITTOR_HOME") or str(Path.home())
+    done = run(IMPORT, HOME="/proc", JITTOR_HOME=home)
+    assert done.returncode == 0, done.stderr
+    assert f"kernels in {home}/.cache/jittor" in done.stdout

@@ -22,6 +22,7 @@ import resource
 import signal
 import ssl
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,25 @@ def cuda_device_count() -> int:
 
 
 def _jittor_home() -> Path:
-    return Path(os.environ.get("JITTOR_HOME", Path.home())) / ".cache" / "jittor"
+    """The folder of Jittor's cache. Raises UserError where there is no home directory."""
+    try:
+        return Path(os.environ.get("JITTOR_HOME") or Path.home()).absolute() / ".cache" / "jittor"
+    except RuntimeError as error:  # HOME is not set, and the user has no entry among the system's
+        raise UserError(f"no place for the kernels that Jittor compiles: {error}; set HOME or JITTOR_HOME") from None
+
+
+def _require_cache() -> None:
+    """Raises UserError where Jittor could not write its cache: it opens files there even when all is compiled."""
+    folder = _jittor_home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise UserError(
+            f"Jittor compiles its kernels into {folder}, which cannot be written: {error.strerror}; free some space, "
+            "or set JITTOR_HOME to a folder that you may write to"
+        ) from None
 
 
 def _onednn_homes() -> Iterator[Path]:
@@ -157,8 +176,25 @@ def _bind_children() -> None:
     os.register_at_fork(before=remember, after_in_child=lambda: die_with_parent(parents[0]))
 
 
+@contextlib.contextmanager
+def _jittor_home_as_home() -> Iterator[None]:
+    """Inside, HOME is where Jittor's cache belongs: Jittor looks that up once. Were they two, it would make a folder in
+    HOME, which may not be possible, and note JITTOR_HOME there for all times."""
+    home = os.environ.get("HOME")
+    os.environ["HOME"] = str(_jittor_home().parents[1])
+    try:
+        yield
+    finally:
+        if home is None:
+            del os.environ["HOME"]
+        else:
+            os.environ["HOME"] = home
+
+
 def _import_quietly() -> Any:
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
+    with _jittor_home_as_home():
+        import jittor_utils
     if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
         write_line("Compiling Jittor's core: about three minutes, once per machine.")
         import jittor
@@ -167,8 +203,6 @@ def _import_quietly() -> Any:
     asked = os.environ.get(LOG_SILENT)
     os.environ[LOG_SILENT] = asked or "1"  # the C++ part reads it once, while it is loaded
     try:
-        import jittor_utils
-
         jittor_utils.LOG.log_silent = int(asked or 0)  # warnings of the Python part stay
         information, jittor_utils.LOG.i = jittor_utils.LOG.i, lambda *_: None
         import jittor
@@ -182,6 +216,7 @@ def _import_quietly() -> Any:
 
 
 _refuse_known_garbage()
+_require_cache()
 _require_assets()
 _gpus = cuda_device_count()
 _set_environment(_gpus)

@@ -43,5 +43,4 @@ def of_batch(batch: Batch, detections: list[Detections]) -> list[Tile]:
 def draw(path: Path, tiles: list[Tile]) -> None:
     """Writes the contact sheet."""
     images, truths, found, titles = zip(*tiles, strict=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet.draw(path, images, truths, [(one.boxes, one.scores) for one in found], titles)

@@ -27,10 +27,10 @@ from shared.data_part import data_part, evaluator_part
 from shared.datasets import names_of
 from shared.errors import UserError
 from shared.lease import Lease
-from shared.messages import Hello, Quarantined, Welcome
+from shared.messages import Hello, Welcome
 from trainer.batch import Batch
 from trainer.device import blank, jt, var
-from trainer.feed import quarantine
+from trainer.feed.quarantine import Quarantine
 from trainer.feed.server import DataServerLost, ServerHandle
 
 
@@ -67,8 +67,8 @@ class Feed:
         self._server = server
         self._config = config
         self._split = split
-        self._work_dir = work_dir
         self._say = say
+        self._quarantine = Quarantine(work_dir, say)
         self._seed = seed
         self._epochs = epochs
         self.wait_seconds = 0.0
@@ -111,6 +111,7 @@ class Feed:
     def close(self) -> None:
         """Ends the stream; batches that were taken over stay."""
         self._client.close()
+        self._quarantine.close()
 
     def _reopen_checked(self, epoch: int, step: int) -> StreamClient:
         """Opens one batch early and compares it with the record; reports what has changed."""
@@ -154,7 +155,7 @@ class Feed:
             credits=settings["credits"],
             digest=digest,
         )
-        client = self._server.open(hello, settings["reconnect_seconds"], self._on_quarantined)
+        client = self._server.open(hello, settings["reconnect_seconds"], self._quarantine.record)
         welcome = client.welcome
         if self._first is not None and (change := _change(self._first, welcome)):
             client.close()
@@ -207,9 +208,6 @@ class Feed:
             except ServerGone as again:
                 gone = again
         self._say(f"the data server is back; continuing at step {self._next_step}")
-
-    def _on_quarantined(self, sample: Quarantined) -> None:
-        self._say(quarantine.record(self._work_dir, sample))
 
     @staticmethod
     def _upload(lease: Lease) -> Batch:

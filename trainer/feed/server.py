@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from types import TracebackType
 
 from shared.client import ServerGone, StreamClient
 from shared.errors import UserError
-from shared.link import Address, default_address
+from shared.link import Address, default_address, private_directory
 from shared.messages import Hello, Quarantined
 
 START_SECONDS = 30.0
@@ -120,13 +119,7 @@ class SpawnedServer(ServerHandle):
             UserError: there is nowhere to put its sockets.
         """
         super().__init__(say)
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        try:
-            self._directory = tempfile.mkdtemp(
-                prefix="unidetector-", dir=base if base and os.access(base, os.W_OK) else None
-            )
-        except OSError as error:
-            raise UserError(f"cannot make a directory for the data server's sockets: {error}; set TMPDIR") from None
+        self._directory = private_directory()
         self.address = Address(f"ipc://{self._directory}")
         settings = {"--workers": workers, "--listen": self.address.text, "--embedded-in": os.getpid()}
         self._process = subprocess.Popen(

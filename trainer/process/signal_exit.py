@@ -31,7 +31,7 @@ def leave_at(number: int) -> None:
     if _library is None:
         try:
             _library = ctypes.CDLL(str(_built()))
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: there is no home directory
             signal.signal(number, signal.SIG_DFL)
             return
     signal.signal(number, signal.SIG_DFL)  # or Python's own handler would be called by what it remembers of it

@@ -6,6 +6,7 @@ import argparse
 import signal
 from collections.abc import Callable
 
+from shared.terminal import show
 from trainer.process.interrupt import Interrupt
 from trainer.process.work_dir import occupy
 from trainer.recipe import steps
@@ -37,6 +38,6 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
     found = outcome(recipe, runner.folder)
     report.write(page(recipe, found, runner.folder, runner.state.entries), work_dir / REPORT_FILE)
     if found.rows:
-        print(table(found.cells(recipe.headings)), flush=True)  # noqa: T201 - a table's cells are escaped
+        show(table(found.cells(recipe.headings)))
     say(f"report: {work_dir / REPORT_FILE}")
     return 0

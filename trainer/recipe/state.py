@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shared.errors import UserError
-from shared.files import replace
+from shared.files import save
 
 STATE_FILE = "state.json"
 RUNNING, DONE = "running", "done"
@@ -70,9 +70,4 @@ class State:
         """
         self.entries[name] = entry
         content = {"recipe": self.recipe, "steps": {name: asdict(entry) for name, entry in self.entries.items()}}
-        try:
-            replace(self.path, (json.dumps(content, indent=2) + "\n").encode())
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.path}: {error.strerror}; free some space or make the folder writable"
-            ) from None
+        save(self.path, (json.dumps(content, indent=2) + "\n").encode())

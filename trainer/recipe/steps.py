@@ -27,8 +27,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from shared.config import load_config
-from shared.errors import UserError, described
+from shared.config import cause, load_config
+from shared.errors import UserError
 from shared.keys import check_keys, check_number, unknown
 from trainer import tasks
 
@@ -88,7 +88,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         content = Config.fromfile(path, import_custom_modules=False)
         content.merge_from_dict(overrides)
     except Exception as error:
-        raise UserError(f"recipe {path!r}: {described(error)}") from None
+        raise UserError(f"recipe {path!r}: {cause(error)}") from None
     if "model" in content:
         raise UserError(f"recipe {path!r}: this is the config of a model, not a recipe: --config {path}")
     own = {key: value for key, value in content.items() if not key.startswith("_")}

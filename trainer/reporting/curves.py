@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from shared.errors import UserError
 from trainer.reporting import charts
 from trainer.reporting.charts import BarChart, Chart, LineChart, Series
+from trainer.training import log
 from trainer.training.log import METRICS_FILE
 
 CURVES_FILE = "curves.png"
@@ -27,7 +27,7 @@ def read(path: str | os.PathLike) -> list[Chart]:
         UserError: the file cannot be read, or is not what `trainer.training.log` writes.
     """
     try:
-        lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = log.read(Path(path))
         train = [line for line in lines if line["kind"] == "train" and line["step"]]
         evaluations = [line for line in lines if line["kind"] == "val" and line["step"]]
         datasets = list(dict.fromkeys(line["name"] for line in evaluations))

@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.command_line import GOOD
 from shared.errors import UserError
+from shared.terminal import show
 from trainer.reporting.table import Cell, table
 from trainer.tasks import Request, add_checkpoint
 from trainer.vocabulary import calibration
@@ -59,7 +60,7 @@ def run(request: Request) -> int:
     feed.close()
     out = request.work_dir / CALIBRATION_FILE
     calibration.save(out, made)
-    print(summary(made, made.weights(None, head.least_count)))  # noqa: T201 - a table's cells are escaped
+    show(summary(made, made.weights(None, head.least_count)))
     request.say(f"{out}: {counts.sum()} detections in {made.images} images")
     if not counts.all():
         request.say(

@@ -6,9 +6,6 @@ that is not on the disk yet is replaced by zeros.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from mmengine.config import Config
 
 from shared.batch import padded
@@ -32,8 +29,7 @@ def run(request: Request) -> int:
     from trainer.models import build_detector, summary
     from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 
-    with tempfile.TemporaryDirectory() as folder:
-        config, missing = with_stand_ins(section(request.config, "model"), Path(folder))
+    with with_stand_ins(section(request.config, "model")) as (config, missing):
         model = build_detector(config)
     if missing:
         request.say(
@@ -41,7 +37,7 @@ def run(request: Request) -> int:
         )
     height, width = image_size(request.config)
     show(f"{type(model).__name__}, in training, with one image of {height}x{width}:\n")
-    print(table([summary.HEADER, *summary.rows(model, height, width)]))  # noqa: T201 - a table's cells are escaped
+    show(table([summary.HEADER, *summary.rows(model, height, width)]))
     show(f"\n{summary.totals(model)}")
     return GOOD
 

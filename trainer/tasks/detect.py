@@ -30,7 +30,7 @@ from tqdm import tqdm
 from shared.command_line import GOOD
 from shared.config import feed_settings
 from shared.errors import UserError
-from shared.files import replace
+from shared.files import save
 from trainer.tasks import Request, add_checkpoint, add_drawing
 
 if TYPE_CHECKING:
@@ -177,8 +177,4 @@ class Findings:
             "annotations": self.annotations,
             "skipped": self.skipped,
         }
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            replace(out, json.dumps(content).encode())
-        except OSError as error:
-            raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+        save(out, json.dumps(content).encode(), "free some space, or choose another --out")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from shared.command_line import GOOD
+from shared.terminal import show
 from trainer.tasks import Request, add_checkpoint, add_drawing
 
 NEEDS_SERVER = True
@@ -46,5 +47,5 @@ def run(request: Request) -> int:
     )
     found = evaluation.run(model)
     results.write(work_dir, path, found)
-    print(results.as_table(found))  # noqa: T201 - a table's cells are escaped
+    show(results.as_table(found))
     return GOOD

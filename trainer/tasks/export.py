@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from shared.command_line import GOOD
-from shared.errors import UserError
-from shared.files import replace
+from shared.files import save
 from trainer.tasks import Request, add_checkpoint
 
 NEEDS_SERVER = False
@@ -35,11 +34,7 @@ def run(request: Request) -> int:
     out, say = request.options.out, request.say
     path = checkpoint.chosen(request.options.checkpoint, request.work_dir, "export")
     arrays = load_model(request.config, path, say).state_dict(to="numpy")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        replace(out, torch_writer.dumps(arrays))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}; free some space, or choose another --out") from error
+    save(out, torch_writer.dumps(arrays), "free some space, or choose another --out")
     total = sum(array.size for array in arrays.values())
     say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")
     return GOOD

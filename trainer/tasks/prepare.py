@@ -7,9 +7,6 @@ time: one that needs a kernel at once waits for a single one of these.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from shared.command_line import GOOD
 from shared.config import section
 from trainer.tasks import Request
@@ -32,8 +29,8 @@ def run(request: Request) -> int:
 
     jt.flags.use_parallel_op_compiler = 0
     config = request.config
-    with tempfile.TemporaryDirectory() as folder:
-        model = build_detector(with_stand_ins(section(config, "model"), Path(folder))[0])
+    with with_stand_ins(section(config, "model")) as (model_config, _):
+        model = build_detector(model_config)
     if config.get("train_dataloader") and config.get("optim_wrapper"):
         model.train()
         take_steps(model, config)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared.command_line import GOOD
 from shared.files import save
+from shared.terminal import show
 from trainer.process.work_dir import occupy
 from trainer.tasks import Request, add_checkpoint
 
@@ -44,9 +45,9 @@ def run(request: Request) -> int:
     occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
     save(Path(loop.config_file), config.pretty_text.encode())
     metrics = loop.run(request.interrupt)
-    if metrics is not None:
-        print(results.as_table(metrics), flush=True)  # noqa: T201 - a table's cells are escaped
     curves.draw(work_dir)
+    if metrics is not None:
+        show(results.as_table(metrics))
     return 128 + signal.SIGINT if request.interrupt.signal is signal.SIGINT else GOOD
 
 

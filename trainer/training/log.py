@@ -15,30 +15,15 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from shared.files import replace
+from shared.files import save
 from shared.terminal import write_line
-
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """Nothing that is imported in here imports torch. One that is loaded already stays in sight of the wall between the
-    frameworks (`trainer.device`)."""
-    loaded = {name: module for name, module in sys.modules.items() if name == "torch"}
-    sys.modules["torch"] = None  # type: ignore[assignment]  # how Python is told to refuse an import
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]
-        sys.modules.update(loaded)
-
-
-with _without_torch():  # tensorboardX imports it for its type hints wherever it is installed
-    from tensorboardX import SummaryWriter
+from trainer.process.journal import Journal
+from trainer.training.events import Events
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -60,13 +45,10 @@ class Progress:
             start_step: steps already done by the run that this one resumes.
         """
         work_dir = Path(work_dir)
-        work_dir.mkdir(parents=True, exist_ok=True)
         self._total_steps, self._steps_per_epoch, self._interval = total_steps, steps_per_epoch, interval
         _cut(work_dir / METRICS_FILE, start_step)
-        self._file = (work_dir / METRICS_FILE).open("ab", buffering=0)
-        self._unwritten = b""  # whole lines, of which the file may have the beginning
-        # purge_step hides the events of later steps in the same way
-        self._events = SummaryWriter(str(work_dir / "tensorboard"), purge_step=start_step + 1)
+        self._lines = Journal(work_dir / METRICS_FILE, self._write)
+        self._events = Events(work_dir, start_step + 1, self._write)
         self._bar = tqdm(
             total=total_steps, initial=start_step, unit="step", file=sys.stderr, disable=None, dynamic_ncols=True
         )
@@ -127,9 +109,9 @@ class Progress:
 
     def close(self) -> None:
         """Writes out what is buffered and ends the bar."""
-        self._bar.close()
-        self._file.close()
+        self._lines.close()
         self._events.close()
+        self._bar.close()
 
     def _forget(self) -> None:
         self._losses: dict[str, list[float]] = {}
@@ -141,19 +123,13 @@ class Progress:
         plain = {key: value if isinstance(value, int) else float(value) for key, value in values.items()}
         # JSON has no NaN, which metrics give for an empty area range
         written = {key: value if math.isfinite(value) else None for key, value in plain.items()}
-        self._unwritten += json.dumps(head | written).encode() + b"\n"
+        self._lines.add(json.dumps(head | written).encode() + b"\n")
         for key, value in written.items():
             if value is not None:
-                self._events.add_scalar("/".join(filter(None, (kind, name, key))), value, step)
+                self._events.add("/".join(filter(None, (kind, name, key))), value, step)
 
     def _flush(self) -> None:
-        """Writes what is waiting. A disk that is full ends no training: what does not go in now is tried again with the
-        next lines."""
-        try:
-            while self._unwritten:
-                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
-        except OSError as error:
-            self._write(f"cannot write {self._file.name}: {error.strerror}; training continues, free some space")
+        self._lines.flush()
         self._events.flush()
 
     def _show(self, step: int, means: dict[str, float], values: dict[str, float]) -> None:
@@ -184,17 +160,29 @@ class Progress:
         return f"epoch {self._epoch(step)}/{epochs}  step {step}/{self._total_steps}"
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file, without one that a kill or a full disk has left incomplete at its end.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or another line is no JSON.
+    """
+    *lines, last = path.read_text(encoding="utf-8").split("\n")
+    with contextlib.suppress(ValueError):
+        return [json.loads(line) for line in [*lines, *filter(None, [last])]]
+    return [json.loads(line) for line in lines]
+
+
 def evaluated_at(work_dir: Path, step: int) -> bool:
     """Whether the log of the run in `work_dir` has an evaluation after `step` finished steps."""
     path = work_dir / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return any((line["kind"], line["step"]) == ("val", step) for line in map(json.loads, lines))
+    return path.exists() and any((line["kind"], line["step"]) == ("val", step) for line in read(path))
 
 
 def _cut(path: Path, last_step: int) -> None:
-    """Drops the lines of steps after `last_step`, and a line that a kill left incomplete."""
+    """Drops the lines of steps after `last_step`, and a line that is incomplete. Raises UserError when the file cannot
+    be written."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
-    replace(path, "".join(kept).encode())
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    kept = [line + "\n" for line in lines if json.loads(line)["step"] <= last_step]
+    save(path, "".join(kept).encode())

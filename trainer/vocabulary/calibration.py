@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from shared import json_text
+from shared import files, json_text
 from shared.errors import UserError
-from shared.files import replace
 
 FORMAT = "unidetector calibration 1"
 CALIBRATION_FILE = "calibration.json"  # in the work dir of the run that made it
@@ -79,13 +78,7 @@ def save(path: Path, calibration: Calibration) -> None:
         UserError: it cannot be written.
     """
     text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=1, ensure_ascii=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, text.encode())
-    except OSError as error:
-        raise UserError(
-            f"cannot write the calibration {path}: {error.strerror}; free some space or make the folder writable"
-        ) from None
+    files.save(path, text.encode())
 
 
 def load(path: str, embeddings: np.ndarray, where: str) -> Calibration:

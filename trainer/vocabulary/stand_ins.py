@@ -11,7 +11,10 @@ be described, and checked for mistakes, before there are embeddings:
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +24,20 @@ _PRIORS = ("calibration", "detection_counts")
 _OPTIONAL = ("cat_freq_path", *_PRIORS)
 
 
-def with_stand_ins(model: dict, folder: Path) -> tuple[dict, list[str]]:
-    """The config of a model that can be built, and which files it lacks.
+@contextlib.contextmanager
+def with_stand_ins(model: dict) -> Iterator[tuple[dict, list[str]]]:
+    """The config of a model that can be built, inside, and which files it lacks.
 
     Args:
         model: a config's `model`, which stays as it is.
-        folder: where stand-ins are written.
 
-    Returns:
+    Yields:
         a copy of `model` in which every missing file is replaced or taken out, and their paths in the original.
     """
     model = copy.deepcopy(model)
     head = model["roi_head"]["bbox_head"]
-    missing = []
+    missing: list[str] = []
+    zeros = ""
     for key in ("zeroshot_path", *_OPTIONAL):
         paths = head.get(key)
         absent = [path for path in (paths if isinstance(paths, list) else [paths]) if path and not Path(path).is_file()]
@@ -41,14 +45,20 @@ def with_stand_ins(model: dict, folder: Path) -> tuple[dict, list[str]]:
         if absent and key in _OPTIONAL:
             del head[key]
         elif absent:
-            zeros = _zeros(folder, head["num_classes"])
+            zeros = _zeros(head["num_classes"])
             head[key] = [zeros if path in absent else path for path in paths] if isinstance(paths, list) else zeros
     if not any(key in head for key in _PRIORS):
         head.pop("gamma", None)
-    return model, missing
+    try:
+        yield model, missing
+    finally:
+        if zeros:
+            os.close(int(Path(zeros).name))
 
 
-def _zeros(folder: Path, classes: int) -> str:
-    path = folder / f"{classes}.npy"
-    np.save(path, np.zeros((classes, EMBEDDING_LENGTH), np.float16))
-    return str(path)
+def _zeros(classes: int) -> str:
+    """A file in memory: no disk has to have room for it."""
+    descriptor = os.memfd_create("stand-in")
+    with open(descriptor, "wb", closefd=False) as file:
+        np.save(file, np.zeros((classes, EMBEDDING_LENGTH), np.float16))
+    return f"/proc/self/fd/{descriptor}"

@@ -12,6 +12,7 @@ from data_server.files.proposal_file import Writer, image_key
 from data_server.handover.predictions import Record
 from data_server.workers.metrics import arrays_of
 from shared.errors import UserError
+from shared.files import reported
 
 TYPES = ("ProposalFile",)
 
@@ -37,7 +38,7 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
     title = Path(part.annotation_file).stem if part.annotation_file else type(part.dataset).__name__
     writer = Writer(Path(order["folder"]), title, images, str(order["model"]), str(order["about"]))
     first = int(order["first"])
-    try:
+    with reported(writer.path, "free some space, or choose another proposal_dir"):
         for arrays in map(arrays_of, predictions):
             last = first + len(arrays["counts"])
             if last > len(images):
@@ -46,8 +47,5 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
             rows = np.column_stack([arrays["boxes"], arrays["scores"]])
             writer.append(first, np.where(own, arrays["counts"], 0), rows[np.repeat(own, arrays["counts"])])
             first = last
-        if writer.path.exists():
-            writer.touch()
-    except OSError as error:
-        raise UserError(f"cannot write {writer.path}: {error.strerror}; choose another proposal_dir") from error
+        writer.complete()  # also one that a kill has kept from its end
     return {"images_done": float(writer.done)}

@@ -47,10 +47,10 @@ def test_the_image_has_the_size_that_the_config_tests_with() -> None:
 def test_only_files_that_are_missing_are_stood_in_for(tmp_path: Path) -> None:
     config = small_clip_model(tmp_path, **{"roi_head.bbox_head.cat_freq_path": str(tmp_path / "none.json")})
     given = config["roi_head"]["bbox_head"]
-    model, missing = with_stand_ins(config, tmp_path)
-    assert missing == [str(tmp_path / "none.json")]
-    assert model["roi_head"]["bbox_head"]["zeroshot_path"] == given["zeroshot_path"]
-    assert "cat_freq_path" not in model["roi_head"]["bbox_head"]
+    with with_stand_ins(config) as (model, missing):
+        assert missing == [str(tmp_path / "none.json")]
+        assert model["roi_head"]["bbox_head"]["zeroshot_path"] == given["zeroshot_path"]
+        assert "cat_freq_path" not in model["roi_head"]["bbox_head"]
     assert "cat_freq_path" in given  # the config stays as it is
 
 
@@ -61,9 +61,9 @@ def test_a_model_without_a_calibration_file_is_described_uncalibrated(tmp_path: 
         "roi_head.bbox_head.gamma": 0.6,
         "roi_head.bbox_head.detection_counts": str(tmp_path / "none.npy"),
     }
-    model, missing = with_stand_ins(small_clip_model(tmp_path, **changes), tmp_path)
-    assert missing == [str(tmp_path / "none.npy")]
-    assert (build_detector(model).roi_head.bbox_head.factors == 1).all()
+    with with_stand_ins(small_clip_model(tmp_path, **changes)) as (model, missing):
+        assert missing == [str(tmp_path / "none.npy")]
+        assert (build_detector(model).roi_head.bbox_head.factors == 1).all()
 
 
 def test_a_config_with_a_mistake_is_refused_as_in_training(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.training.log import Progress, evaluated_at
+from trainer.training.log import Progress, evaluated_at, read
 
 
 def lines_of(work_dir: Path) -> list[dict]:
@@ -63,16 +63,28 @@ def test_the_log_knows_after_which_steps_there_was_an_evaluation(tmp_path: Path)
     assert evaluated_at(tmp_path, 5) and not evaluated_at(tmp_path, 6)
 
 
-def test_a_full_disk_ends_no_training_and_the_lines_follow_when_there_is_room(tmp_path: Path, capfd) -> None:
-    progress = Progress(tmp_path, total_steps=10, steps_per_epoch=10, interval=1)
-    room = progress._file
-    with open("/dev/full", "wb", buffering=0) as progress._file:
-        progress.train(1, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
-    assert "cannot write /dev/full: No space left on device; training continues" in capfd.readouterr().err
-    progress._file = room
-    progress.train(2, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
+def test_logs_that_cannot_be_written_end_no_training_and_their_lines_follow_later(tmp_path: Path, capfd) -> None:
+    progress = Progress(tmp_path, total_steps=20, steps_per_epoch=10, interval=1)
+    (tmp_path / "metrics.jsonl").mkdir()
+    (tmp_path / "tensorboard").touch()
+    for step in range(1, 11):
+        progress.train(step, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
+    said = capfd.readouterr().err
+    assert said.count(f"cannot write {tmp_path}/metrics.jsonl: Is a directory; the run continues") == 10
+    assert said.count(f"cannot write {tmp_path}/tensorboard/events.out.tfevents.") == 10
+    (tmp_path / "metrics.jsonl").rmdir()
+    (tmp_path / "tensorboard").unlink()
+    progress.train(11, {"loss": 1.0}, 0.1, 4, 0.1, 0.5, 0)
     progress.close()
-    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
+    assert [line["step"] for line in lines_of(tmp_path)] == list(range(1, 12))
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"train/loss") == 11
+
+
+def test_a_line_that_is_incomplete_at_the_end_of_a_metrics_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "val", "step": 5}\n{"kind": "val", "st')
+    assert evaluated_at(tmp_path, 5)
+    assert read(tmp_path / "metrics.jsonl") == [{"kind": "val", "step": 5}]
 
 
 def test_a_metric_that_is_not_a_number_is_null(tmp_path: Path) -> None:
