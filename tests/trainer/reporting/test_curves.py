@@ -62,7 +62,7 @@ def test_the_picture_lies_beside_the_metrics(tmp_path: Path) -> None:
         assert picture.width > 1000
 
 
-@pytest.mark.parametrize("content", ["{", '{"step": 1}', "[1]", '{"kind": "val", "step": 1}'])
+@pytest.mark.parametrize("content", ["{\n", '{"step": 1}', "[1]", '{"kind": "val", "step": 1}'])
 def test_another_file_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(content)

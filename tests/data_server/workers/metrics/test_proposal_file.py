@@ -37,5 +37,5 @@ def test_a_folder_that_cannot_be_written_to_is_named(cluster, photos, tmp_path):
     client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
     predictions = list(predictions_for(list(validation_batches(client, 1))))
     order = {"type": "ProposalFile", "folder": str(tmp_path / "file" / "new"), "model": MODEL, "about": "", "first": 0}
-    with pytest.raises(UserError, match=r"cannot write .*; choose another proposal_dir"):
+    with pytest.raises(UserError, match=r"cannot write .*; free some space, or choose another proposal_dir"):
         client.evaluate(predictions, [order])
