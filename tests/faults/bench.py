@@ -4,6 +4,7 @@ server that outlives the trainers, and the judgement of what a run has left."""
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import time
@@ -203,7 +204,7 @@ class Bench:
 
     def _digests(self, all_kinds: bool = False) -> dict[Path, str]:
         return {
-            path: hashlib.sha256(path.read_bytes()).hexdigest()
+            path: hashlib.sha256(_content(path)).hexdigest()
             for path in self.ground.rglob("*")
             if path.is_file()
             and not self._is_scratch(path)
@@ -227,6 +228,15 @@ class Bench:
             named = tuple(f"{name}={value}" for name, value in self.disk.environment.items())
             self._server = Cluster(1, ("env", *named))
         return self._server.address.text
+
+
+def _content(path: Path) -> bytes:
+    """Of a file; of a safetensors file with its header in order, which its writer leaves to chance."""
+    content = path.read_bytes()
+    if path.suffix != ".safetensors":
+        return content
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.dumps(json.loads(content[8:end]), sort_keys=True).encode() + content[end:]
 
 
 def _processor_seconds(process: psutil.Process, server: Cluster | None) -> float:
