@@ -209,7 +209,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     code = "import sys; from data_server.commands.scenes import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "--out", str(tmp_path / "demo"), "--train-images", "3000"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not list(tmp_path.glob(".demo-*/fresh/train_a/*.jpg")):
+        while process.poll() is None and not list(tmp_path.glob(".demo.partial/fresh/train_a/*.jpg")):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
     assert process.returncode != 0
