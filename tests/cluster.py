@@ -23,7 +23,7 @@ from shared.messages import Hello, Quarantined
 
 ROOT = Path(__file__).parents[1]
 # The seconds in the tests are those of a machine that does nothing else. A suite that shares its cores waits longer.
-PATIENCE = float(os.environ.get("PATIENCE", "5"))
+PATIENCE = float(os.environ.get("PATIENCE", "30"))
 START_SECONDS = 20
 STOP_SECONDS = 2
 

@@ -77,7 +77,6 @@ def wait_until_idle(processes: list[psutil.Process]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.timeout(60)
 def test_the_batches_after_the_last_checkpoint_wait_for_the_next_trainer_although_no_worker_works(server, config):
     seed = next(SEEDS)
     whole = undisturbed(server, config, EPOCHS, seed=seed)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.pool import Pool
 from pathlib import Path
 
+from shared.lifetime import die_with_parent
 from tests.mutation import c_source, python_source
 from tests.mutation.coverage import Coverage, test_files
 from tests.mutation.mutant import PACKAGES, ROOT, Mutant, draw
@@ -42,7 +44,7 @@ def main() -> int:
         print(*mutants, sep="\n")
         return 0
     results = Results(FOLDER / "results.jsonl", snapshot.tree)
-    with multiprocessing.Pool(options.jobs, _start, (FOLDER, options.budget)) as pool:
+    with multiprocessing.Pool(options.jobs, _start, (FOLDER, options.budget, os.getpid())) as pool:
         _round(pool, _near, [mutant for mutant in mutants if not results.of(mutant)], results)
         left = [mutant for mutant in mutants if (found := results.of(mutant)) and found.outcome == NOT_NEAR]
         if left:
@@ -66,8 +68,9 @@ def _round(
 _trials: Trials
 
 
-def _start(folder: Path, budget: float) -> None:
+def _start(folder: Path, budget: float, parent: int) -> None:
     global _trials
+    die_with_parent(parent)
     snapshot, own = Project(folder / "snapshot"), folder / multiprocessing.current_process().name
     coverage = Coverage(snapshot.copy(own / "measured"), folder / "coverage")
     _trials = Trials(snapshot.copy(own / "mutated"), coverage, budget)

@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -28,8 +29,10 @@ from shared.lifetime import die_with_parent
 
 INSIDE = Path(__file__).with_name("inside")
 POLL_SECONDS = 0.2
-IDLE_SECONDS = 120  # so long on the wall with less than the share of a processor below: nothing will come any more
+IDLE_SECONDS = 120  # whoever had nothing to do for so long, but for a share of the looks, waits for what will not come
 IDLE_SHARE = 0.05
+BUSY = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)  # also when it waits for a processor that others use
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
@@ -124,31 +127,36 @@ def isolation() -> tuple[str, ...]:
 
 def _wait(process: subprocess.Popen[bytes], processor_seconds: float) -> int | None:
     """The exit code; None when the limit was reached or nothing was done for long."""
-    checked, used_then = time.monotonic(), 0.0
+    looked = busy = 0
     while process.poll() is None:
         time.sleep(POLL_SECONDS)
-        used, now = _processor_seconds(process.pid), time.monotonic()
-        idle = False
-        if now - checked > IDLE_SECONDS:
-            idle = used - used_then < IDLE_SHARE * (now - checked)
-            checked, used_then = now, used
-        if idle or used > processor_seconds:
+        family = _family(process.pid)
+        looked += 1
+        busy += any(_ask(one.status) in BUSY for one in family)
+        is_idle = False
+        if looked * POLL_SECONDS > IDLE_SECONDS:
+            is_idle = busy < IDLE_SHARE * looked
+            looked = busy = 0
+        # of each process, and of its children that have ended
+        used = sum(sum((_ask(one.cpu_times) or (0.0,))[:4]) for one in family)
+        if is_idle or used > processor_seconds:
             process.kill()
             process.wait()
             return None
     return process.returncode
 
 
-def _processor_seconds(pid: int) -> float:
-    """Of a process and all its descendants, those that have ended, too."""
-    used = 0.0
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants."""
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        return used
-    for process in family:
-        try:
-            used += sum(process.cpu_times()[:4])
-        except psutil.NoSuchProcess:
-            continue
-    return used
+        return []
+
+
+def _ask(question: Callable[[], Answered]) -> Answered | None:
+    """None when the process has ended meanwhile."""
+    try:
+        return question()
+    except psutil.NoSuchProcess:
+        return None

@@ -42,7 +42,8 @@ class Results:
 
     def __init__(self, path: Path, tree: Path) -> None:
         self._path, self._tree = path, tree
-        self._tests = digest(*sorted((tree / "tests").rglob("*.py")))
+        tests = sorted((tree / "tests").rglob("*.py"))
+        self._tests = digest(*(file for file in tests if "mutation" not in file.relative_to(tree).parts))
         lines = path.read_text().splitlines() if path.exists() else []
         self._found = {line["mutant"]: Result(**line) for line in map(json.loads, lines)}
 

@@ -56,6 +56,11 @@ def test_without_grouping_a_batch_may_hold_wide_and_high_images_together(cluster
     assert client.welcome.slot_bytes == slot_bytes_for(layout_of(3, 128, 128, 8).nbytes)
 
 
+def test_a_batch_of_one_image_has_room_for_a_wide_or_a_high_one_and_not_for_both(cluster, photos):
+    client = cluster.open(config_of(photos, "val", batch_size=1))
+    assert client.welcome.slot_bytes == slot_bytes_for(layout_of(1, 96, 128, 8).nbytes)
+
+
 def test_room_for_boxes_is_that_of_the_image_with_the_most_or_what_the_config_says(cluster, photos):
     for feed, room in (({}, 8), ({"max_boxes": 100}, 104)):
         client = cluster.open(config_of(photos, batch_size=1, feed=feed))

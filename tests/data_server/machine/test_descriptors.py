@@ -2,8 +2,10 @@
 
 import os
 
+import pytest
+
 from data_server.machine.descriptors import DescriptorPlan
-from tests.cluster import Cluster, digests
+from tests.cluster import Cluster, digests, wait_for
 from tests.photos import config_of
 
 
@@ -21,6 +23,26 @@ def test_a_server_with_several_streams_holds_no_more_descriptors_than_planned(ph
         digests(cluster.open(config_of(photos)), 2)
         assert len(os.listdir(f"/proc/{cluster.server.pid}/fd")) <= DescriptorPlan(0, 3).needed(streams)
     cluster.stop()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_stream_and_its_workers_take_what_is_planned_for_them(photos, workers):
+    plan, spare = DescriptorPlan(0, workers), 3  # two for an evaluation, one besides
+    cluster = Cluster(workers=workers)
+    digests(cluster.open(config_of(photos)), 2)
+    one = min(held(cluster) for _ in range(1000))  # now and then one is open for a moment
+    digests(cluster.open(config_of(photos)), 2)
+    wait_for(lambda: held(cluster) - one == plan.needed(2) - plan.needed(1) - spare, 20)
+    cluster.stop()
+
+
+def held(cluster):
+    return len(os.listdir(f"/proc/{cluster.server.pid}/fd"))
+
+
+def test_what_the_server_needs_for_itself_and_for_strangers_is_kept():
+    assert DescriptorPlan(1024, 4).needed(0) == 40 + 16 * 2
+    assert str(DescriptorPlan(1024, 4)) == "59 streams of 4 workers at a time with at most 1024 open files"
 
 
 def test_a_server_may_open_as_many_files_as_the_hard_limit_allows():

@@ -18,7 +18,7 @@ from shared.client import StreamClient
 from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
 from shared.messages import PROTOCOL_VERSION, Checkpointed, Failure, Hail, Hello, Predictions, Ready, Release
-from tests.cluster import ROOT, Cluster, digests, wait_for
+from tests.cluster import PATIENCE, ROOT, Cluster, digests, wait_for
 from tests.photos import config_of
 from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 
@@ -52,7 +52,7 @@ def test_a_signal_ends_the_server_cleanly_even_in_the_middle_of_a_stream(photos,
         digests(cluster.open(config_of(photos)), 2)
     cluster.processes()
     cluster.server.send_signal(number)
-    assert cluster.server.wait(2) == 0
+    assert cluster.server.wait(2 * PATIENCE) == 0
     assert not cluster.address.directory.exists()
     assert "Traceback" not in cluster.log
     cluster.stop()

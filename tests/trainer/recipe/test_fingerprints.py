@@ -35,14 +35,15 @@ def test_the_same_step_has_the_same_fingerprint(root: Path) -> None:
     assert fingerprint(step(root), {}) == fingerprint(step(root, title="another", name="other"), {"t": {"f": "1"}})
 
 
-def test_config_task_and_arguments_count(root: Path) -> None:
+def test_config_task_weights_and_arguments_count(root: Path) -> None:
     other = step(root).config
     other.lr = 0.2
     found = [
         fingerprint(one, {})
         for one in (step(root), step(root, config=other), step(root, task="evaluate"), step(root, arguments=("--x",)))
     ]
-    assert len(set(found)) == 4
+    found += [fingerprint(step(root, weights=name), {}) for name in ("first.safetensors", "second.safetensors")]
+    assert len(set(found)) == 6
 
 
 def test_the_content_of_annotations_counts_and_their_time_does_not(root: Path) -> None:

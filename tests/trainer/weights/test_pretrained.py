@@ -144,6 +144,20 @@ def test_an_init_cfg_takes_the_part_under_its_prefix_and_load_from_goes_over_it(
     assert "unexpected" not in said[0]
 
 
+def test_an_outer_init_cfg_goes_over_an_inner_one(tmp_path: Path) -> None:
+    config = small_model()
+    whole = noise(shapes_of(build_detector(config)))
+    ones = {"conv1.weight": np.ones_like(whole["backbone.conv1.weight"])}
+    for part, arrays in ((config, whole), (config["backbone"], ones)):
+        path = write(tmp_path / f"{len(arrays)}.pth", arrays)
+        part["init_cfg"] = {"type": "Pretrained", "checkpoint": str(path)}
+    model = build_detector({key: value for key, value in config.items() if key != "init_cfg"})
+    said: list[str] = []
+    pretrained.initialise(model, Config({"model": config}), said.append)
+    np.testing.assert_array_equal(values(model)["backbone.conv1.weight"], whole["backbone.conv1.weight"])
+    assert [line.split(": ")[1].split(";")[0] for line in said] == ["1 tensors fit", f"{len(whole)} tensors fit"]
+
+
 @pytest.mark.parametrize(
     "init_cfg, says",
     [

@@ -75,6 +75,25 @@ def test_all_boxes_that_tie_for_a_truth_get_it_and_later_truths_win() -> None:
     np.testing.assert_array_equal(assigned, [[2, 2, 0]])
 
 
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ((0.5, 0.1, 0.5, False), [1, 1, 0]),  # a positive has at least the threshold
+        ((0.9, 0.5, 0.5, False), [1, -1, 0]),  # a negative has less than it
+        ((2.0, 0.5, 1.0, True), [1, -1, 0]),  # rule 4 asks for at least the least
+    ],
+    ids=["positive", "negative", "least"],
+)
+def test_an_overlap_of_exactly_a_threshold_reaches_it(rules: tuple, expected: list[int]) -> None:
+    boxes = np.array([[[0, 0, 8, 8], [0, 0, 8, 4], [40, 40, 48, 48]]], np.float32)
+    truths = np.zeros((1, 8, 4), np.float32)
+    truths[0, 0] = [0, 0, 8, 8]
+    positive, negative, least, low = rules
+    assigner = MaxIoUAssigner(positive, negative, least, match_low_quality=low)
+    assigned = assigner(var(boxes), var(np.ones((1, 3), bool)), var(truths), var([1], "int32")).numpy()
+    np.testing.assert_array_equal(assigned, [expected])
+
+
 def test_padded_truths_are_nobodys() -> None:
     boxes = np.array([[[0, 0, 1, 1], [5, 5, 9, 9]]], np.float32)
     truths = np.tile(np.array([5, 5, 9, 9], np.float32), (1, 8, 1))

@@ -19,6 +19,12 @@ def test_large_pictures_are_scaled_down() -> None:
     assert len(text) < 800_000
 
 
+def test_titles_and_notes_are_shown_as_they_are() -> None:
+    image, text = np.zeros((4, 4, 3), np.uint8), '<b>"&'
+    page = report.render(Report("t", "s", [Section("x", [Gallery(text, [Picture(image, text, text)], text)])]))
+    assert text not in page and page.count("&lt;b&gt;&#34;&amp;") == 6
+
+
 def test_a_picture_keeps_its_shape_and_colours() -> None:
     image = np.zeros((500, 1000, 3), np.uint8)
     image[..., 0] = 250
