@@ -258,7 +258,7 @@ OPTIM_WRAPPER: Section = (
     reads("clip_grad", "`max_norm`, of the gradients' global L2 norm"),
     reads("paramwise_cfg", "`custom_keys`: `lr_mult`, `decay_mult` by a part of parameters' names"),
     *refuses(_PRECISION, "loss_scale", "dtype", "use_fsdp", unless=NOTHING),
-    *refuses("every batch is one update: set batch_size", "accumulative_counts", unless=ONE),
+    reads("accumulative_counts", "batches whose mean gradient makes an update (default 1)", COUNT),
     *refuses(
         "parameter groups come from paramwise_cfg.custom_keys",
         "constructor",

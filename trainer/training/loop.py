@@ -1,7 +1,8 @@
 """The training loop.
 
     feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
-      where `trainer.training.intervals` says:  checkpoint, then evaluation
+      where `trainer.training.intervals` says:     checkpoint, then evaluation
+      where `trainer.training.accumulation` says:  no update, the gradients wait for another batch
 
 A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
 writes one after the step in hand, and can go on at the very next batch.
@@ -27,6 +28,7 @@ from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt, Interrupted
+from trainer.training.accumulation import Accumulation
 from trainer.training.guards import assert_trains, check_gradients, check_losses
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, evaluated_at
@@ -83,6 +85,8 @@ class TrainingLoop:
             config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.max_epochs
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
+        self.accumulation = Accumulation(self.optimizer.counts, self.total_steps)
+        self._check_waiting(resume_from)
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
         if resume_from is not None:
             say(f"resumed from {resume_from} at step {self.step}")
@@ -97,6 +101,8 @@ class TrainingLoop:
         self.say(
             f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
         )
+        if self.optimizer.counts > 1:
+            self.say(f"the mean gradient of {self.optimizer.counts} batches makes an update (accumulative_counts)")
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
             assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
@@ -136,7 +142,7 @@ class TrainingLoop:
             terms = self.model.loss(batch)
             values = packed(terms)
             rate = self.optimizer.follow(self.schedule, self.step)
-            norm = self.optimizer.step(total_loss(terms))
+            norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
             jt.sync_all()
             numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
             check_losses(numbers, batch, self.config_file)
@@ -189,6 +195,23 @@ class TrainingLoop:
                 f"warning: {resumed.path} was trained on {before}, this is {now}: sums are rounded in another order, "
                 "so what follows differs in the last digits from what an undisturbed run would give; to avoid that, "
                 "resume with the same (OMP_NUM_THREADS sets the number of threads)"
+            )
+
+    def _check_waiting(self, resume_from: Path | None) -> None:
+        """Whether the gradients that the checkpoint has are those that the next update needs."""
+        found, expected = self.optimizer.waiting, self.accumulation.waiting(self.step)
+        if found == expected:
+            return
+        if found is not None:
+            raise UserError(
+                f"checkpoint {resume_from} has the gradients of {found.number} of {found.batches} batches of an "
+                f"update; with the config's accumulative_counts={self.optimizer.counts} and max_epochs there is none: "
+                "resume with those of the run that wrote it, or from a checkpoint between two updates"
+            )
+        if expected is not None:
+            self.say(
+                f"the next update lacks {expected.number} of its {expected.batches} batches: {resume_from} was written "
+                "with another accumulative_counts or max_epochs, and has no gradients"
             )
 
     def _save(self) -> None:

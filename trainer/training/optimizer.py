@@ -1,13 +1,14 @@
 """The optimizer, built from a config's ``optim_wrapper`` as MMDetection 3 writes it.
 
 The update rules are SGD and AdamW as torch has them (trainer/training/update.py). Added here: parameter groups from
-``paramwise_cfg.custom_keys``, clipping by the global norm, and a state keyed by parameter name.
+``paramwise_cfg.custom_keys``, clipping by the global norm, updates from several batches, and a state keyed by parameter
+name.
 
 One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
 
     optimizer.follow(schedule, step)    learning rate of every group
     loss = model(batch)                 forward
-    optimizer.step(loss)                backward -> mean over ranks -> clip and update
+    optimizer.step(loss, share)         backward -> mean over ranks -> after a group's last batch: clip and update
     jt.sync_all()                       the one place where the step's graph is run
 """
 
@@ -22,6 +23,7 @@ from shared.config_keys import CLIP_GRAD, OPTIM_WRAPPER, OPTIMIZER, PARAMWISE_CF
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
+from trainer.training.accumulation import WHOLE, Share
 from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm
 from trainer.weights.names import describe_mismatch
@@ -48,16 +50,23 @@ _ALGORITHMS = {
     ),
 }
 _NO_LIMIT = 1e30  # of a gradient's norm
+_WAITING = "waiting_share"  # beside the gradients that wait for an update, under these names:
+_GRADIENT = "gradient"
 
 
 class Optimizer:
     """Updates the trainable parameters of a model; made by `build_optimizer`.
 
-    ``base_rate`` is the config's ``lr``: the rate of every parameter that no custom key matches.
+    Attributes:
+        base_rate: the config's ``lr``: the rate of every parameter that no custom key matches.
+        counts: how many batches make an update; `trainer.training.accumulation` says which.
+        waiting: the share of the last batch, where no update has followed it yet.
     """
 
-    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], max_norm: float | None):
+    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], max_norm: float | None, counts: int):
         self.base_rate: float = algorithm.lr
+        self.counts = counts
+        self.waiting: Share | None = None
         self._algorithm = algorithm
         self._buffers = buffers
         self._max_norm = max_norm
@@ -68,29 +77,42 @@ class Optimizer:
             group["lr"] = schedule.rate(step, group["lr_mult"])
         return schedule.rate(step)
 
-    def step(self, loss: jt.Var) -> jt.Var:
-        """Backward of the scalar `loss`, clipping, update. The caller runs ``jt.sync_all()`` afterwards.
+    def step(self, loss: jt.Var, share: Share = WHOLE) -> jt.Var:
+        """Backward of the scalar `loss`; after the last batch of its group clipping and update. The caller runs
+        ``jt.sync_all()`` afterwards.
 
-        Returns the gradients' global L2 norm before clipping, (1,) float32.
+        Returns the global L2 norm of the group's mean gradient, so far and before clipping, (1,) float32.
 
         Raises:
             TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
         """
         if not isinstance(loss, jt.Var):
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
-        self._algorithm.backward(loss)
-        return self.update()
+        self._algorithm.backward(loss if share == WHOLE else loss / share.batches)
+        if share.completes:
+            self.waiting = None
+            return self.update()
+        self.waiting = share
+        self._algorithm.n_step -= 1  # Jittor counts backwards, the rules need updates
+        return gradient_norm(self._gradients())
 
     def update(self) -> jt.Var:
         """The second half of `step`: clipping and update with the gradients of the last backward."""
-        norm = gradient_norm([gradient for group in self._algorithm.param_groups for gradient in group["grads"]])
+        norm = gradient_norm(self._gradients())
         self._algorithm.update(norm, _NO_LIMIT if self._max_norm is None else self._max_norm)
         return norm
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all buffers as ``<parameter>.<torch's buffer name>``, and ``step``, (1,) int64: updates done."""
-        state = {name: buffer.numpy() for name, buffer in self._named_buffers().items()}
+        """Copies of all buffers as ``<parameter>.<torch's buffer name>``, and ``step``, (1,) int64: updates done.
+
+        Between the batches of a group the gradients so far as ``<parameter>.gradient``, and ``waiting_share``, (2,)
+        int64: `waiting`.
+        """
+        state = {name: buffer.numpy() for name, buffer in self._named(self._buffers).items()}
         state["step"] = np.array([self._algorithm.n_step], np.int64)
+        if self.waiting is not None:
+            state |= {name: gradient.numpy() for name, gradient in self._named({"grads": _GRADIENT}).items()}
+            state[_WAITING] = np.array(self.waiting, np.int64)
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -99,21 +121,35 @@ class Optimizer:
         Raises:
             UserError: entries are missing, unexpected or of another shape; lists all of them, and changes nothing.
         """
-        buffers = self._named_buffers()
+        buffers = self._named(self._buffers)
         expected = {name: (str(buffer.dtype), tuple(buffer.shape)) for name, buffer in buffers.items()}
-        mismatch = describe_mismatch(expected | {"step": ("int64", (1,))}, state)
+        expected["step"] = ("int64", (1,))
+        parameters = self._named({"params": _GRADIENT}) if _WAITING in state else {}
+        if parameters:
+            expected[_WAITING] = ("int64", (2,))
+            expected |= {name: (str(value.dtype), tuple(value.shape)) for name, value in parameters.items()}
+        mismatch = describe_mismatch(expected, state)
         if mismatch:
             raise UserError(f"the optimizer's state does not fit the configured optimizer and model: {mismatch}")
         for name, buffer in buffers.items():
             buffer.update(var(state[name]))
         self._algorithm.n_step = int(state["step"][0])
+        if parameters:
+            self.waiting = Share(*state[_WAITING].tolist())
+            for group in self._algorithm.param_groups:
+                group["grads"] = [var(state[f"{name}.{_GRADIENT}"]) for name in group["names"]]
+            self._algorithm.keep_gradients()
 
-    def _named_buffers(self) -> dict[str, jt.Var]:
+    def _gradients(self) -> list[jt.Var]:
+        return [gradient for group in self._algorithm.param_groups for gradient in group["grads"]]
+
+    def _named(self, columns: dict[str, str]) -> dict[str, jt.Var]:
+        """What the groups have beside each parameter, in `columns`, as ``<parameter>.<the column's name>``."""
         return {
-            f"{name}.{torch_key}": buffer
+            f"{name}.{shown}": value
             for group in self._algorithm.param_groups
-            for key, torch_key in self._buffers.items()
-            for name, buffer in zip(group["names"], group[key], strict=True)
+            for column, shown in columns.items()
+            for name, value in zip(group["names"], group[column], strict=True)
         }
 
 
@@ -121,8 +157,9 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
 
     Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD`` or ``AdamW``, torch's defaults),
-    ``clip_grad`` (``max_norm``, L2), ``paramwise_cfg.custom_keys`` (substring of the parameter's full name ->
-    ``lr_mult``, ``decay_mult``; the longest matching key wins). Weight decay applies to every parameter, as in torch.
+    ``clip_grad`` (``max_norm``, L2), ``accumulative_counts``, ``paramwise_cfg.custom_keys`` (substring of the
+    parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins). Weight decay applies to every
+    parameter, as in torch.
     Every learning rate is multiplied by `rate_factor` (`trainer.training.schedule.rate_factor`).
 
     Raises:
@@ -154,7 +191,9 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     check_section(f"{where}.paramwise_cfg", paramwise, PARAMWISE_CFG)
     settings["lr"] *= rate_factor
     groups = _group(model, paramwise.get("custom_keys") or {}, settings["lr"], settings["weight_decay"])
-    return Optimizer(make(groups, **settings), buffers, clip_grad.get("max_norm"))
+    return Optimizer(
+        make(groups, **settings), buffers, clip_grad.get("max_norm"), optim_wrapper.get("accumulative_counts", 1)
+    )
 
 
 def _group(model: nn.Module, custom_keys: dict[str, dict], rate: float, decay: float) -> list[dict]:

@@ -86,7 +86,13 @@ def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
     return [items[first : first + most] for first in range(0, len(items), most)]
 
 
-class SGD(jt.optim.SGD):
+class _Accumulating(jt.optim.Optimizer):
+    def keep_gradients(self) -> None:
+        """The next backward adds its gradients to those that are there."""
+        self._Optimizer__zero_grad = False  # Jittor's own, and the only way to it
+
+
+class SGD(_Accumulating, jt.optim.SGD):
     """Jittor's SGD (and torch's) with its update in operators of our own."""
 
     def update(self, norm: jt.Var, max_norm: float) -> None:
@@ -108,7 +114,7 @@ class SGD(jt.optim.SGD):
         self.zero_grad()
 
 
-class AdamW(jt.optim.AdamW):
+class AdamW(_Accumulating, jt.optim.AdamW):
     """Jittor's AdamW (and torch's) with its update in operators of our own."""
 
     def update(self, norm: jt.Var, max_norm: float) -> None:

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from shared.batch import blank_arrays
 from trainer.batch import Batch
 from trainer.device import jt, nn, seed
+from trainer.training.accumulation import Accumulation
 from trainer.training.guards import TrainingFault, assert_trains
 from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule
@@ -21,7 +22,6 @@ from trainer.training.terms import packed, total_loss
 
 SIZE = (256, 320)  # height and width: cells to spare at the coarsest level, of stride 64
 BOXES, PROPOSALS = 8, 64
-STEPS = 2  # the second finds the optimizer's buffers filled
 
 
 def noise(images: int) -> Batch:
@@ -47,12 +47,15 @@ def take_steps(model: nn.Module, config: Config) -> None:
     with contextlib.suppress(TrainingFault):  # noise may leave a part of the network without a gradient
         assert_trains(model, config, noise(images))
     optimizer = build_optimizer(config.optim_wrapper, model)
-    schedule = Schedule(config.get("param_scheduler") or [], optimizer.base_rate, STEPS, 1)
-    for step in range(STEPS):
+    counts = optimizer.counts
+    schedule = Schedule(config.get("param_scheduler") or [], optimizer.base_rate, 2 * counts, 1)
+    accumulation = Accumulation(counts, 2 * counts)
+    # The second update finds the optimizer's buffers filled. A batch is an update's first, its last, or one between.
+    for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):
         seed(step)
         terms = model.loss(noise(images))  # what has just been uploaded is fused with what comes next
         values = packed(terms)
         optimizer.follow(schedule, step)
-        optimizer.step(total_loss(terms))
+        optimizer.step(total_loss(terms), accumulation.share(step))
         jt.sync_all()
         values.numpy()

@@ -243,6 +243,36 @@ def test_data_that_go_bad_in_mid_epoch_cost_no_step(
     assert resumed.losses(len(finished.steps()))[: done + 2] == finished.losses(done + 2)
 
 
+def test_a_run_that_is_interrupted_between_the_batches_of_an_update_goes_on_to_the_same_weights(
+    start, monkeypatch
+) -> None:
+    threes = {"epochs": 2, "optim_wrapper.accumulative_counts": 3}
+    undisturbed = start("--workers", "1", **threes)
+    assert undisturbed.end() == 0, undisturbed.text
+    expected = checkpoint.load(checkpoint.latest(undisturbed.work_dir))
+    losses = undisturbed.losses(100)
+    shutil.rmtree(undisturbed.work_dir)
+
+    monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
+    run = start("--workers", "1", **threes)
+    assert run.end() == 0 and "checkpoint written at step 2" in run.text, run.text
+    saved = checkpoint.load(checkpoint.latest(run.work_dir)).optimizer
+    assert saved["waiting_share"].tolist() == [2, 3] and any(name.endswith(".gradient") for name in saved)
+    monkeypatch.delenv("FAULT")
+    refused = start("--workers", "1", "--resume", **threes | {"optim_wrapper.accumulative_counts": 4})
+    assert refused.end() == 2 and "has the gradients of 2 of 3 batches of an update" in refused.text.splitlines()[-1]
+    # an evaluation more, in the middle of an update where the epoch ends there
+    resumed = start("--workers", "1", "--resume", **threes | {"train_cfg.val_interval": 1})
+    assert resumed.end() == 0, resumed.text
+    found = checkpoint.load(checkpoint.latest(resumed.work_dir))
+    assert resumed.losses(100) == losses
+    assert found.model.keys() == expected.model.keys() and found.optimizer.keys() == expected.optimizer.keys()
+    for name, array in expected.model.items():
+        np.testing.assert_array_equal(found.model[name], array, err_msg=name)
+    for name, array in expected.optimizer.items():
+        np.testing.assert_array_equal(found.optimizer[name], array, err_msg=name)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
     run = start("--workers", "1")

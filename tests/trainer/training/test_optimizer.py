@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from shared.errors import UserError
-from trainer.device import jt, nn, var
+from tests.trainer.models.examples import random_batch, small_model
+from trainer.device import jt, nn, seed, var
+from trainer.models import build_detector
+from trainer.training.accumulation import Accumulation
 from trainer.training.optimizer import Optimizer, build_optimizer
 from trainer.training.schedule import Schedule
+from trainer.training.terms import total_loss
 
 STEPS = 8
 SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
@@ -23,6 +27,8 @@ WRAPPERS = {
     "SGD clipped": {"optimizer": SGD, "clip_grad": {"max_norm": 0.5, "norm_type": 2}},
     "SGD with a limit above the norm": {"optimizer": SGD, "clip_grad": {"max_norm": 1e6}},
     "SGD with custom keys": {"optimizer": SGD, "paramwise_cfg": {"custom_keys": CUSTOM_KEYS}},
+    "SGD with batches in threes": {"optimizer": SGD, "accumulative_counts": 3, "clip_grad": {"max_norm": 0.5}},
+    "AdamW with batches in threes": {"optimizer": ADAMW, "accumulative_counts": 3},
     "AdamW": {"optimizer": ADAMW},
     "AdamW with torch's defaults": {"optimizer": {"type": "AdamW", "lr": 1e-2}},
     "AdamW clipped, with custom keys": {
@@ -42,8 +48,10 @@ for name, config in wrappers.items():
     model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(5, 4), "head": torch.nn.Linear(4, 3)})
     model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
     wrapper = build_optim_wrapper(model, config)
-    for _ in range(steps):
-        wrapper.update_params(((model["head"](model["backbone"](inputs)) - targets) ** 2).mean())
+    wrapper.initialize_count_status(model, 0, steps)
+    for step in range(steps):
+        rows = slice(step % 3 * 2, step % 3 * 2 + 2)
+        wrapper.update_params(((model["head"](model["backbone"](inputs[rows])) - targets[rows]) ** 2).mean())
     result[name] = {key: value.tolist() for key, value in model.state_dict().items()}
 print("RESULT" + json.dumps(result))
 """
@@ -75,14 +83,16 @@ def make_model() -> Model:
     return model
 
 
-def loss_of(model: Model) -> jt.Var:
+def loss_of(model: Model, rows: slice = slice(None)) -> jt.Var:
     _, inputs, targets = numbers()
-    return ((model(var(inputs)) - var(targets)) ** 2).mean()
+    return ((model(var(inputs[rows])) - var(targets[rows])) ** 2).mean()
 
 
-def train(model: Model, optimizer: Optimizer, steps: int) -> None:
-    for _ in range(steps):
-        optimizer.step(loss_of(model))
+def train(model: Model, optimizer: Optimizer, steps: int, first: int = 0) -> None:
+    """A run of STEPS steps, or a part of it: `steps` from `first`, each on two of the six rows."""
+    accumulation = Accumulation(optimizer.counts, STEPS)
+    for step in range(first, first + steps):
+        optimizer.step(loss_of(model, slice(step % 3 * 2, step % 3 * 2 + 2)), accumulation.share(step))
         jt.sync_all()
 
 
@@ -157,14 +167,47 @@ def test_the_rate_of_every_group_follows_the_schedule() -> None:
     np.testing.assert_allclose(before["backbone.weight"] - after["backbone.weight"], 0.125, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["SGD clipped", "AdamW clipped, with custom keys"])
-def test_a_restored_state_continues_bit_for_bit(name: str) -> None:
+def test_two_batches_of_four_images_move_a_detector_by_the_mean_of_their_gradients() -> None:
+    seed(0)
+    model = build_detector(small_model())
+    model.train()
+    optimizer = build_optimizer({"optimizer": {"type": "SGD", "lr": 0.02}, "accumulative_counts": 2}, model)
+    trained = {name: parameter for name, parameter in model.named_parameters() if not parameter.is_stop_grad()}
+    before = {name: parameter.numpy() for name, parameter in trained.items()}
+    gradients = []
+
+    def loss_of_batch(number: int) -> jt.Var:
+        seed(number)  # of what is sampled
+        return total_loss(model.loss(random_batch(counts=(3, 2, 0, 1), seed=number)))
+
+    for number in (0, 1):
+        gradients.append([gradient.numpy() for gradient in jt.grad(loss_of_batch(number), list(trained.values()))])
+    for number in (0, 1):
+        optimizer.step(loss_of_batch(number), Accumulation(2, 2).share(number))
+        jt.sync_all()
+    for name, first, second in zip(trained, *gradients, strict=True):
+        expected = before[name] - 0.02 * (first + second) / 2
+        np.testing.assert_allclose(trained[name].numpy(), expected, rtol=1e-6, atol=1e-6, err_msg=name)
+        assert (before[name] != trained[name].numpy()).any() == (first + second).any()
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SGD clipped",
+        "AdamW clipped, with custom keys",
+        "SGD with batches in threes",
+        "AdamW with batches in threes",
+    ],
+)
+def test_a_restored_state_continues_bit_for_bit(name: str, steps: int) -> None:
     straight = make_model()
-    train(straight, build_optimizer(WRAPPERS[name], straight), 6)
+    train(straight, build_optimizer(WRAPPERS[name], straight), STEPS)
 
     first = make_model()
     optimizer = build_optimizer(WRAPPERS[name], first)
-    train(first, optimizer, 3)
+    train(first, optimizer, steps)
     state, weights = optimizer.state_dict(), first.state_dict(to="numpy")
 
     second = make_model()
@@ -172,7 +215,7 @@ def test_a_restored_state_continues_bit_for_bit(name: str) -> None:
         parameter.update(var(weights[parameter_name]))
     optimizer = build_optimizer(WRAPPERS[name], second)
     optimizer.load_state_dict(state)
-    train(second, optimizer, 3)
+    train(second, optimizer, STEPS - steps, steps)
     for parameter_name, expected in straight.state_dict(to="numpy").items():
         np.testing.assert_array_equal(second.state_dict(to="numpy")[parameter_name], expected)
 
@@ -218,10 +261,7 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": SGD, "clip_grad": {"norm_type": 2}}, "clip_grad.max_norm=None: expected a number"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"backbon.": {}}}}, "'backbon.' is part of no parameter"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"head": {"lr": 1}}}}, "unknown key 'lr'"),
-        (
-            {"optimizer": SGD, "accumulative_counts": 4},
-            "accumulative_counts' is 4, which is not supported: every batch",
-        ),
+        ({"optimizer": SGD, "accumulative_counts": 0}, "'optim_wrapper.accumulative_counts' is 0; expected 1 or more"),
         ({"optimizer": SGD | {"maximize": True}}, "optim_wrapper.optimizer.maximize' is True, which is not supported"),
         ({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": 0.0}}, "norm_decay_mult' is 0.0, which is not supp"),
         (
