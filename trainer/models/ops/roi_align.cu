@@ -24,6 +24,17 @@ struct Taps {
     float low_weight, high_weight;
 };
 
+// Whether a sample falls just inside or just outside of the map, and how many there are, hangs on the last bit: the
+// CPU's order, every operation rounded, whatever the compiler's flags say of divisions and of contraction.
+
+// The place of a pixel in a map, in cells.
+__device__ inline float in_cells(float pixel, float scale) { return __fsub_rn(__fmul_rn(pixel, scale), 0.5f); }
+
+// The place of sample `i` of `samples` in a bin, of bins that are `step` cells wide.
+__device__ inline float place(float begin, int bin, float step, int i, int samples) {
+    return __fadd_rn(__fadd_rn(begin, __fmul_rn(bin, step)), __fdiv_rn(__fmul_rn(i + 0.5f, step), samples));
+}
+
 // Whether a sample counts, and if so, the two cells that it lies between.
 __device__ inline bool find_taps(float at, int cells, Taps& taps) {
     if (at < -1.0f || at > cells) return false;
@@ -51,19 +62,20 @@ __global__ void align(int64_t total, const float* rois, const int32_t* levels, M
         if (is_forward) numbers[i] = 0;
         if (levels[k] < 0 || !(roi[3] > roi[1]) || !(roi[4] > roi[2])) continue;
         const Map map = maps.at[levels[k]];
-        const float left = roi[1] * map.scale - 0.5f, top = roi[2] * map.scale - 0.5f;
-        const float step_x = (roi[3] * map.scale - 0.5f - left) / Q, step_y = (roi[4] * map.scale - 0.5f - top) / P;
+        const float left = in_cells(roi[1], map.scale), top = in_cells(roi[2], map.scale);
+        const float step_x = __fdiv_rn(__fsub_rn(in_cells(roi[3], map.scale), left), Q);
+        const float step_y = __fdiv_rn(__fsub_rn(in_cells(roi[4], map.scale), top), P);
         const int samples_x = ceilf(step_x), samples_y = ceilf(step_y);
         float* plane = map.data + ((int64_t)roi[0] * channels + c) * map.height * map.width;
         const float share = 1.0f / max(samples_x * samples_y, 1);
         float sum = 0;
         for (int iy = 0; iy < samples_y; iy++) {
             Taps y;
-            if (!find_taps(top + p * step_y + (iy + 0.5f) * step_y / samples_y, map.height, y)) continue;
+            if (!find_taps(place(top, p, step_y, iy, samples_y), map.height, y)) continue;
             float *low = plane + (int64_t)y.low * map.width, *high = plane + (int64_t)y.high * map.width;
             for (int ix = 0; ix < samples_x; ix++) {
                 Taps x;
-                if (!find_taps(left + q * step_x + (ix + 0.5f) * step_x / samples_x, map.width, x)) continue;
+                if (!find_taps(place(left, q, step_x, ix, samples_x), map.width, x)) continue;
                 if (is_forward) {
                     sum += y.low_weight * (x.low_weight * low[x.low] + x.high_weight * low[x.high]) +
                            y.high_weight * (x.low_weight * high[x.low] + x.high_weight * high[x.high]);

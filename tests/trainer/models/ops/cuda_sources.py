@@ -101,6 +101,29 @@ using std::max; using std::min;
 static void cudaMemsetAsync(void* at, int value, size_t size, int) { std::memset(at, value, size); }
 """
 
+# nvcc's division under --use_fast_math, which Jittor builds kernels with where nobody stops it: a product with the
+# divisor's reciprocal. Every float of the operator is one of these.
+FAST_DIVISION = r"""
+#include <type_traits>
+struct FastFloat {
+    float value;
+    FastFloat() = default;
+    template <typename T, typename = std::enable_if_t<std::is_arithmetic_v<T>>> FastFloat(T x) : value(x) {}
+    operator float() const { return value; }
+    FastFloat& operator+=(FastFloat x) { value += x.value; return *this; }
+    FastFloat& operator*=(FastFloat x) { value *= x.value; return *this; }
+};
+template <typename A, typename B>
+using Fast = std::enable_if_t<(std::is_same_v<A, FastFloat> || std::is_same_v<B, FastFloat>) &&
+                              (std::is_same_v<A, FastFloat> || std::is_arithmetic_v<A>) &&
+                              (std::is_same_v<B, FastFloat> || std::is_arithmetic_v<B>), FastFloat>;
+template <typename A, typename B> Fast<A, B> operator+(A a, B b) { return (float)a + (float)b; }
+template <typename A, typename B> Fast<A, B> operator-(A a, B b) { return (float)a - (float)b; }
+template <typename A, typename B> Fast<A, B> operator*(A a, B b) { return (float)a * (float)b; }
+template <typename A, typename B> Fast<A, B> operator/(A a, B b) { return (float)a * (1.0f / (float)b); }
+#define float FastFloat
+"""
+
 
 @dataclass
 class Recorded:
@@ -183,9 +206,9 @@ int main(int, char** arguments) {{ jittor::run(arguments[1]); }}
 """
 
 
-def run(operator: Recorded, folder: Path) -> list[np.ndarray]:
-    """The operator's outputs by its CUDA source."""
-    text = program(operator, GPU_OF_ONE_CORE)
+def run(operator: Recorded, folder: Path, fast_division: bool = False) -> list[np.ndarray]:
+    """The operator's outputs by its CUDA source, as it is or with `FAST_DIVISION`."""
+    text = program(operator, GPU_OF_ONE_CORE + (FAST_DIVISION if fast_division else ""))
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\]", r"static \1 \2[1 << 14]", text)
     text = re.sub(r"(\w+(?:<\w+>)?)<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)
     (folder / "operator.cpp").write_text(text)
