@@ -1,6 +1,8 @@
 """Starting Jittor: what is refused, what is given back, uploads. Each start-up runs in a process of its own."""
 
+import importlib.util
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 from trainer import device
 from trainer.device import blank, jt, kernels, var
-from trainer.device.kernels import kernel, precompiled_headers
+from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,6 +119,36 @@ def test_what_the_process_forks_at_its_very_end_dies_with_it() -> None:
 def test_starting_with_a_compiled_core_says_nothing() -> None:
     result = run("import trainer.device")
     assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_jittor_takes_the_flags_that_keep_a_gpus_memory_flat_from_the_environment() -> None:
+    result = run(
+        """
+        import os, trainer.device as device
+        print(*(getattr(device.jt.flags, name) == int(value) for name, value in device.GPU_MEMORY.items()))
+        for name in device.GPU_MEMORY:
+            del os.environ[name]
+        device._set_environment(1)
+        print(*(os.environ[name] == value for name, value in device.GPU_MEMORY.items()))
+        """,
+        **device.GPU_MEMORY,
+    )
+    assert result.stdout.split() == ["True"] * 6, result.stdout + result.stderr
+
+
+def test_kernels_for_a_gpu_are_built_without_fast_math() -> None:
+    """In the words that Jittor adds to nvcc's flags, wherever it does so."""
+    found = importlib.util.find_spec("jittor")
+    (added,) = re.findall(
+        r'nvcc_flags \+= f"(.*fast.math.*)"\n', Path(found.origin).with_name("compiler.py").read_text()
+    )
+    assert re.search("fast.math", added) and not re.search("fast.math", without_fast_math(added))
+
+
+def test_onednn_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = device.onednn_flags()
+    monkeypatch.setattr(device, "_onednn_homes", lambda: pytest.fail("searched again"))
+    assert device.onednn_flags() == flags and "-lmkldnn" in flags
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "float16", "float32"])

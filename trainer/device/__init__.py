@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import os
 import resource
@@ -33,7 +34,7 @@ import numpy.typing as npt
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from shared.terminal import write_line
-from trainer.device.kernels import precompiled_headers
+from trainer.device.kernels import precompiled_headers, without_fast_math
 
 if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
     from jittor import Var
@@ -42,6 +43,14 @@ RECURSION_LIMIT = 10_000
 CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
 # Remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace.
 CUDNN_ALGORITHMS = 10_000
+# Jittor's flags, which it takes from the environment. Its allocator splits what is free for smaller arrays: where each
+# batch has another size, blocks made to measure soon fit nothing, and stage 2 takes three times what it needs.
+GPU_MEMORY = {
+    "sfrl_large_block_size_device": str(1 << 30),  # blocks of a GiB, for arrays of any size
+    "use_temp_allocator": "0",  # cuDNN's workspaces from the same blocks, which are emptied before one fails
+    # Uploads from ordinary memory: for pinned, Jittor first copies what was in the array before back from the GPU.
+    "use_cuda_host_allocator": "0",
+}
 
 LOG_SILENT = "log_silent"  # Jittor's environment variable
 
@@ -124,7 +133,9 @@ def _set_environment(gpus: int) -> None:
     }
     if "OMPI_COMM_WORLD_SIZE" not in os.environ:
         defaults["use_mpi"] = "0"
-    if not gpus:
+    if gpus:
+        defaults |= GPU_MEMORY
+    else:
         defaults["nvcc_path"] = ""  # with nvcc but no driver Jittor aborts the process
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -233,6 +244,8 @@ if not jt.flags.use_cuda:
     jt.flags.cc_flags += precompiled_headers(jt.flags.cc_path, jt.flags.cc_flags, Path(jt.flags.cache_path))
 if _gpus and not jt.has_cuda:
     write_line("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.")
+if jt.flags.use_cuda:
+    jt.flags.nvcc_flags = without_fast_math(jt.flags.nvcc_flags)
 if jt.flags.use_cuda and jt.cudnn:
     jt.cudnn.set_max_workspace_ratio(CUDNN_WORKSPACE_SHARE)
     jt.cudnn.set_algorithm_cache_size(CUDNN_ALGORITHMS)
@@ -300,6 +313,7 @@ def jit_kernel_count() -> int:
     return len({line.split(maxsplit=5)[-1] for line in lines if folder in line})
 
 
+@functools.cache
 def onednn_flags() -> str:
     """What g++ needs to compile and link an operator with the oneDNN that Jittor has installed."""
     home = next(_onednn_homes())

@@ -86,3 +86,9 @@ def precompiled_headers(compiler: str, flags: str, folder: Path) -> str:
             source.replace(headers)
             made.replace(compiled)
     return f' -include "{headers}" ' if compiled.exists() else ""
+
+
+def without_fast_math(flags: str) -> str:
+    """Jittor's `flags` for nvcc without the one under which divisions, exponentials and the tiniest numbers are neither
+    the CPU's nor PyTorch's. What these kernels wait for is memory, not arithmetic."""
+    return flags.replace("--use_fast_math", "")
