@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from mmengine.config import Config
+
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.command_line import FAILED, USER_ERROR
@@ -101,8 +103,9 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(task=name, recipe=None)
-    add_arguments(parser)
-    _add_work_dir(parser, "config")
+    if tasks.needs_config(name):
+        add_arguments(parser)
+        _add_work_dir(parser, "config")
     if hasattr(task, "add_arguments"):
         task.add_arguments(parser)
     if task.NEEDS_SERVER:
@@ -145,9 +148,12 @@ def run(options: argparse.Namespace) -> int:
     interrupt = Interrupt()
     if options.recipe is not None:
         return recipe.run(options, interrupt, say)
+    task = tasks.load(options.task)
+    if not tasks.needs_config(options.task):
+        return task.run(Request(Config(), Path(), None, interrupt, say, options))
     config = load_config(options.config, options.cfg_options)
     work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
-    task, request = tasks.load(options.task), Request(config, work_dir, None, interrupt, say, options)
+    request = Request(config, work_dir, None, interrupt, say, options)
     if not task.NEEDS_SERVER:
         _import_jittor(interrupt)
         return task.run(request)

@@ -1,14 +1,13 @@
 """Checks whether this machine has what a data server needs.
 
-Each check is a function that answers in one line, as its name, `ok`, `warning` or `fault`, what was found, and where
-something is wrong what to change. Whatever can be tried is tried, not looked up. A fault is what a data server cannot
-run with; with one, the exit code is 3. torch and MMDetection are imported in a process of their own.
+`shared.doctor` says how a check answers. Whatever can be tried is tried, not looked up. A fault is what a data server
+cannot run with; with one, the exit code is 3. torch and MMDetection are imported in a process of their own.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import functools
 import os
 import platform
 import resource
@@ -24,13 +23,11 @@ from pathlib import Path
 
 from data_server.machine.descriptors import DescriptorPlan
 from data_server.machine.memory import CONTROL_GROUP, MIB, available
-from shared.command_line import FINDINGS, GOOD
-from shared.errors import UserError, described
+from shared import doctor
+from shared.doctor import Faulty, Warned
 from shared.lifetime import die_with_parent
 from shared.link import Address, default_address, private_directory
-from shared.terminal import show
 
-PROJECT = "unidetector-jittor"
 OLDEST_KERNEL = (5, 4)
 LITTLE_MEMORY = 2048 * MIB
 ENOUGH_STREAMS = 8  # of one server at a time
@@ -45,14 +42,6 @@ class Options:
     listen: str
 
 
-class Warned(Exception):
-    """A check's answer, when the server runs but not as it should."""
-
-
-class Faulty(Exception):
-    """A check's answer, when the server cannot run."""
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m data_server doctor", description="Says what would keep a data server from running here."
@@ -60,24 +49,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="as for the server (default 2)")
     parser.add_argument("--listen", default=default_address(), metavar="ipc:///DIR", help="as for the server")
     options = Options(**vars(parser.parse_args(arguments)))
-    verdicts = []
-    for name, check in CHECKS.items():
-        verdict, text = examine(check, options)
-        verdicts.append(verdict)
-        show(f"{verdict:8} {name:20} {text}")
-    return FINDINGS if "fault" in verdicts else GOOD
-
-
-def examine(check: Callable[[Options], str], options: Options) -> tuple[str, str]:
-    """A check's verdict and what it says."""
-    try:
-        return "ok", check(options)
-    except Warned as answer:
-        return "warning", str(answer)
-    except (Faulty, UserError) as answer:
-        return "fault", str(answer)
-    except (OSError, ImportError) as error:
-        return "fault", f"{described(error)}; the server needs this"
+    return doctor.run({name: functools.partial(check, options) for name, check in CHECKS.items()})
 
 
 def kernel(_: Options) -> str:
@@ -226,32 +198,7 @@ def _try_socket(place: Path, what: str, remedy: str) -> str:
 
 
 def versions(_: Options) -> str:
-    """Every package that the data server is declared to need, at a version that it is declared to work with."""
-    from packaging.requirements import Requirement
-
-    if int(importlib.metadata.version("numpy").split(".")[0]) >= 2:
-        raise Faulty("numpy 2 makes Jittor copy zero bytes without an error; pip install 'numpy>=1.26.4,<2'")
-    try:
-        lines = importlib.metadata.requires(PROJECT) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise Warned(
-            f"{PROJECT} is not installed, nothing says what it needs; pip install -e '.[data-server]'"
-        ) from None
-    found, wrong = [], []
-    for requirement in map(Requirement, lines):
-        if requirement.marker and not requirement.marker.evaluate({"extra": "data-server"}):
-            continue
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
-            continue
-        found.append(f"{requirement.name} {version}")
-        if version.partition("+")[0] not in requirement.specifier:
-            wrong.append(f"{requirement.name} is {version}, expected {requirement.specifier}")
-    if wrong:
-        raise Faulty(f"{'; '.join(wrong)}; pip install -e '.[data-server]'")
-    return ", ".join(dict.fromkeys(found))
+    return doctor.versions("data-server")
 
 
 def worker_imports(_: Options) -> str:

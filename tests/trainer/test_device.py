@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from trainer import device
-from trainer.device import blank, jt, kernels, var
+from trainer.device import ARITHMETIC_LENGTH, blank, jt, kernels, var
 from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
+from trainer.process.gpu import Card, Gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +129,7 @@ def test_jittor_takes_the_flags_that_keep_a_gpus_memory_flat_from_the_environmen
         print(*(getattr(device.jt.flags, name) == int(value) for name, value in device.GPU_MEMORY.items()))
         for name in device.GPU_MEMORY:
             del os.environ[name]
-        device._set_environment(1)
+        device._set_environment(True)
         print(*(os.environ[name] == value for name, value in device.GPU_MEMORY.items()))
         """,
         **device.GPU_MEMORY,
@@ -147,7 +148,7 @@ def test_kernels_for_a_gpu_are_built_without_fast_math() -> None:
 
 def test_onednn_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = device.onednn_flags()
-    monkeypatch.setattr(device, "_onednn_homes", lambda: pytest.fail("searched again"))
+    monkeypatch.setattr(device, "onednn_homes", lambda: pytest.fail("searched again"))
     assert device.onednn_flags() == flags and "-lmkldnn" in flags
 
 
@@ -294,3 +295,35 @@ def test_jittor_home_is_enough_where_home_cannot_be_written() -> None:
     done = run(IMPORT, HOME="/proc", JITTOR_HOME=home)
     assert done.returncode == 0, done.stderr
     assert f"kernels in {home}/.cache/jittor" in done.stdout
+
+
+# A driver's module is loaded, and no card is given to this process.
+UNUSED = """
+from pathlib import Path
+from trainer.process import gpu
+gpu.DEVICES, gpu.KERNEL_MODULE = Path("/no-devices"), Path("/proc/version")
+"""
+
+
+def test_a_gpu_that_is_not_used_is_one_line_before_training_on_the_cpu() -> None:
+    done = run(UNUSED + IMPORT, CUDA_VISIBLE_DEVICES="0", TRAINER_DEVICE="")
+    assert done.returncode == 0 and " on CPU (" in done.stdout
+    assert re.fullmatch("warning: the GPU is not used, the CPU is: .*no /no-devices/nvidia0; .*\n", done.stderr)
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_refused_before_jittor_is_imported() -> None:
+    done = run(UNUSED + IMPORT + "import sys\nprint('jittor' in sys.modules)", TRAINER_DEVICE="cuda")
+    refusal, imported = done.stdout.splitlines()
+    assert refusal.startswith("TRAINER_DEVICE=cuda, but no GPU can be used: ") and imported == "False"
+    assert done.stderr == ""
+
+
+def test_what_is_said_of_a_gpu_names_what_its_numbers_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", (8, 0), 96 << 30)
+    gpu = Gpu((card,), "535.104.05", (12, 2), (12, 2), (8, 9))
+    monkeypatch.setattr(device, "_gpu", gpu)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    assert f" on GPU ({gpu}), float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in" in device.describe()
+    assert len(device.arithmetic()) < ARITHMETIC_LENGTH
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert device.arithmetic() == f"GPU ({gpu}), float32"

@@ -8,8 +8,7 @@ All other modules write ``from trainer.device import jt, nn, var``. Importing th
     after    give back what Jittor takes from the process (signals, exit hooks, recursion limit,
              TLS checks), bound the GPU or shorten the compiling of kernels for the CPU
 
-A GPU is used if a CUDA driver reports a device; a compiler alone (nvcc) does not count. An environment variable that
-the user has set is never overwritten.
+`trainer.process.gpu` says whether a GPU is used. An environment variable that the user has set is never overwritten.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import importlib.util
 import os
 import resource
 import signal
 import ssl
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +32,8 @@ from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from shared.terminal import write_line
 from trainer.device.kernels import precompiled_headers, without_fast_math
+from trainer.process import gpu
+from trainer.process.installation import jittor_home, onednn_homes, refuse_known_garbage, require_assets, require_cache
 
 if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
     from jittor import Var
@@ -57,74 +56,12 @@ LOG_SILENT = "log_silent"  # Jittor's environment variable
 # Which word of C's fenv_t has the bits that say what becomes of the tiniest numbers: MXCSR's FTZ and DAZ, FPCR's FZ.
 _CONTROL_WORD = {"x86_64": (7, 0x8040), "aarch64": (0, 1 << 24)}
 
+ARITHMETIC_LENGTH = 300  # of what `arithmetic` says, at most
+
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
 
-def _refuse_known_garbage() -> None:
-    if int(np.__version__.split(".")[0]) >= 2:
-        raise UserError(
-            f"numpy {np.__version__} makes Jittor copy zero bytes without an error; "
-            "numpy 1.26 is needed: pip install 'numpy>=1.26.4,<2'"
-        )
-    for name in ("trace_py_var", "trace_var_data"):
-        if sys.version_info >= (3, 11) and os.environ.get(name, "0") not in ("", "0"):
-            raise UserError(
-                f"environment variable {name}={os.environ[name]!r} breaks every upload from Python 3.11 on; unset it"
-            )
-
-
-def cuda_device_count() -> int:
-    """How many GPUs the CUDA driver offers this process; 0 without a driver or with an empty CUDA_VISIBLE_DEVICES."""
-    if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
-        return 0
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-def _jittor_home() -> Path:
-    """The folder of Jittor's cache. Raises UserError where there is no home directory."""
-    try:
-        return Path(os.environ.get("JITTOR_HOME") or Path.home()).absolute() / ".cache" / "jittor"
-    except RuntimeError as error:  # HOME is not set, and the user has no entry among the system's
-        raise UserError(f"no place for the kernels that Jittor compiles: {error}; set HOME or JITTOR_HOME") from None
-
-
-def _require_cache() -> None:
-    """Raises UserError where Jittor could not write its cache: it opens files there even when all is compiled."""
-    folder = _jittor_home()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"x")
-    except OSError as error:
-        raise UserError(
-            f"Jittor compiles its kernels into {folder}, which cannot be written: {error.strerror}; free some space, "
-            "or set JITTOR_HOME to a folder that you may write to"
-        ) from None
-
-
-def _onednn_homes() -> Iterator[Path]:
-    return (library.parent.parent for library in _jittor_home().glob("mkl/*/lib/libmkldnn.so"))
-
-
-def _require_assets() -> None:
-    """oneDNN, without which a convolution is 60 times slower, comes from the cache or from the jittor-offline wheel."""
-    if importlib.util.find_spec("jittor") is None:
-        raise UserError("Jittor is not installed: pip install 'unidetector-jittor[trainer]'")
-    if not any(_onednn_homes()) and importlib.util.find_spec("jittor_offline") is None:
-        raise UserError(
-            f"oneDNN is neither in {_jittor_home() / 'mkl'} nor installed; without it Jittor would download at start: "
-            "pip install jittor-offline==0.0.7"
-        )
-
-
-def _set_environment(gpus: int) -> None:
+def _set_environment(with_gpu: bool) -> None:
     defaults = {
         "FIX_TORCH_ERROR": "0",  # otherwise Jittor imports torch wherever torch is installed
         "use_cutlass": "0",  # its sources are downloaded at start; no operator here uses it
@@ -133,7 +70,7 @@ def _set_environment(gpus: int) -> None:
     }
     if "OMPI_COMM_WORLD_SIZE" not in os.environ:
         defaults["use_mpi"] = "0"
-    if gpus:
+    if with_gpu:
         defaults |= GPU_MEMORY
     else:
         defaults["nvcc_path"] = ""  # with nvcc but no driver Jittor aborts the process
@@ -192,7 +129,7 @@ def _jittor_home_as_home() -> Iterator[None]:
     """Inside, HOME is where Jittor's cache belongs: Jittor looks that up once. Were they two, it would make a folder in
     HOME, which may not be possible, and note JITTOR_HOME there for all times."""
     home = os.environ.get("HOME")
-    os.environ["HOME"] = str(_jittor_home().parents[1])
+    os.environ["HOME"] = str(jittor_home().parents[1])
     try:
         yield
     finally:
@@ -206,7 +143,7 @@ def _import_quietly() -> Any:
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
     with _jittor_home_as_home():
         import jittor_utils
-    if not any(_jittor_home().glob("jt*/**/jittor_core*.so")):
+    if not any(jittor_home().glob("jt*/**/jittor_core*.so")):
         write_line("Compiling Jittor's core: about three minutes, once per machine.")
         import jittor
 
@@ -226,11 +163,11 @@ def _import_quietly() -> Any:
     return jittor
 
 
-_refuse_known_garbage()
-_require_cache()
-_require_assets()
-_gpus = cuda_device_count()
-_set_environment(_gpus)
+refuse_known_garbage()
+require_cache()
+require_assets()
+_gpu = gpu.find()
+_set_environment(not _gpu.reason)
 _bind_children()
 for _kind in (np.float32, np.float64):
     np.finfo(_kind)  # at its first look numpy warns of a CPU that rounds the tiniest numbers to zero
@@ -239,11 +176,14 @@ with _process_state_kept():
     jt = _import_quietly()
     from jittor import nn
 
-jt.flags.use_cuda = int(bool(_gpus) and bool(jt.has_cuda))
+jt.flags.use_cuda = int(not _gpu.reason)
 if not jt.flags.use_cuda:
     jt.flags.cc_flags += precompiled_headers(jt.flags.cc_path, jt.flags.cc_flags, Path(jt.flags.cache_path))
-if _gpus and not jt.has_cuda:
-    write_line("A GPU is here, but Jittor was built without CUDA (no nvcc found): using the CPU.")
+if _gpu.reason and not _gpu.hidden:
+    write_line(
+        f"warning: the GPU is not used, the CPU is: {_gpu.reason} ({gpu.DEVICE}=cuda makes this an error, "
+        f"{gpu.VISIBLE}= silences it)"
+    )
 if jt.flags.use_cuda:
     jt.flags.nvcc_flags = without_fast_math(jt.flags.nvcc_flags)
 if jt.flags.use_cuda and jt.cudnn:
@@ -255,9 +195,9 @@ if "torch" in sys.modules:
     )
 
 __all__ = [
+    "ARITHMETIC_LENGTH",
     "arithmetic",
     "blank",
-    "cuda_device_count",
     "describe",
     "device_memory",
     "jit_kernel_count",
@@ -316,21 +256,27 @@ def jit_kernel_count() -> int:
 @functools.cache
 def onednn_flags() -> str:
     """What g++ needs to compile and link an operator with the oneDNN that Jittor has installed."""
-    home = next(_onednn_homes())
+    home = next(onednn_homes())
     return f'-I"{home / "include"}" -L"{home / "lib"}" -lmkldnn'
 
 
 def describe() -> str:
-    """One line for the log: device, threads, cache directory."""
+    """One line for the log: device, threads or driver and libraries, precision, cache directory."""
     return f"Jittor {jt.__version__} on {arithmetic()}, kernels in {jt.flags.cache_path}"
 
 
 def arithmetic() -> str:
     """What the last bits of a result depend on, beside the program and its input: the processor and, on the CPU, the
     number of threads. oneDNN's kernels and ours share out long sums among all threads, and each share is rounded."""
-    if jt.flags.use_cuda:
-        return "GPU (CUDA)"
+    if not _gpu.reason:
+        return f"GPU ({_gpu}), {_precision()}"
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), os.uname().machine)
     threads = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()  # the one that Jittor has loaded
     return f"CPU ({name}), {threads} OpenMP thread{'s' if threads != 1 else ''}"
+
+
+def _precision() -> str:
+    """Of the numbers that a GPU computes with. cuDNN rounds what it multiplies to TF32 where the card can."""
+    tf32 = _gpu.cards[0].capability >= (8, 0) and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    return "float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in float32)" if tf32 else "float32"

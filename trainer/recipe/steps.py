@@ -123,8 +123,8 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
     if not _NAME.fullmatch(name) or name in names:
         raise UserError(f"{where}: name {name!r} should be unique, in lower-case letters, digits and _")
     where = f"{where} ({name})"
-    if task not in tasks.names():
-        raise unknown(where, "task", task, tasks.names())
+    if task not in (known := list(filter(tasks.needs_config, tasks.names()))):
+        raise unknown(where, "task", task, known)
     try:
         config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
     except UserError as error:

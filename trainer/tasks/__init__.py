@@ -2,6 +2,7 @@
 
     __doc__                   its first sentence is the task's line in ``--help``
     NEEDS_SERVER: bool        whether a data server has to be there, see `Request.server`
+    NEEDS_CONFIG = False      where it is for the machine: it has no --config, and Jittor is not imported before it runs
     add_arguments(parser)     options of its own; a task without any has none
     run(request) -> int       does it; returns an exit code of `shared.command_line`, or raises UserError
 
@@ -31,7 +32,7 @@ class Request:
     """One task, asked for on the command line.
 
     Attributes:
-        config: loaded and checked, with its overrides.
+        config: loaded and checked, with its overrides; empty for a task without one.
         work_dir: where results go.
         server_handle: of the data server, for a task that needs one.
         interrupt: whether the user or the system wants an end.
@@ -66,6 +67,11 @@ def summary(name: str) -> str:
 def load(name: str) -> ModuleType:
     """The file of a task."""
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def needs_config(name: str) -> bool:
+    """Whether a task is for a config."""
+    return getattr(load(name), "NEEDS_CONFIG", True)
 
 
 def add_checkpoint(parser: argparse.ArgumentParser, what: str = "the weights (default: the work dir's latest)") -> None:

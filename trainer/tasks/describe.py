@@ -1,4 +1,4 @@
-"""Shows the config's model as a table of shapes, parameters and what trains. Needs no data.
+"""Shows the config's model as a table of shapes, parameters and what trains, and the device. Needs no data.
 
 `trainer.models.summary` says what is in the table. The image has the size that the config tests with, and a vocabulary
 that is not on the disk yet is replaced by zeros.
@@ -21,11 +21,12 @@ SIZE = (800, 1344)  # height and width of the image, where the config tests with
 
 
 def run(request: Request) -> int:
-    """Prints the table and the totals.
+    """Prints the table, the totals and the device.
 
     Raises:
         UserError: the config's model cannot be built.
     """
+    from trainer import device
     from trainer.models import build_detector, summary
     from trainer.vocabulary.stand_ins import EMBEDDING_LENGTH, with_stand_ins
 
@@ -39,6 +40,7 @@ def run(request: Request) -> int:
     show(f"{type(model).__name__}, in training, with one image of {height}x{width}:\n")
     show(table([summary.HEADER, *summary.rows(model, height, width)]))
     show(f"\n{summary.totals(model)}")
+    show(device.describe())
     return GOOD
 
 

@@ -23,7 +23,7 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import arithmetic, device_memory, jt, nn, seed
+from trainer.device import ARITHMETIC_LENGTH, arithmetic, device_memory, jt, nn, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
@@ -189,7 +189,7 @@ class TrainingLoop:
 
     def _compare_arithmetic(self, resumed: checkpoint.Checkpoint) -> None:
         """Says so where the run cannot go on bit for bit."""
-        before, now = str(resumed.meta.get("arithmetic", ""))[:100], arithmetic()
+        before, now = str(resumed.meta.get("arithmetic", ""))[:ARITHMETIC_LENGTH], arithmetic()
         if before and before != now:
             self.say(
                 f"warning: {resumed.path} was trained on {before}, this is {now}: sums are rounded in another order, "

@@ -1,5 +1,6 @@
 """The doctor under real limits: each is set for its process alone."""
 
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from data_server.commands import doctor
-from data_server.commands.doctor import CHECKS, Options, examine
+from data_server.commands.doctor import CHECKS, Options
+from shared.doctor import PROJECT, examine
 from tests.cluster import ROOT
 
 Verdicts = dict[str, tuple[str, str]]
@@ -38,9 +40,9 @@ def test_a_machine_that_runs_these_tests_has_no_fault_and_every_check_says_one_l
 def test_torch_is_imported_in_a_process_of_its_own(here: tuple[int, Verdicts]) -> None:
     assert "torch and MMDetection were imported in" in here[1]["worker imports"][1]
     code = (
-        "import sys\nfrom data_server.commands import doctor\n"
+        "import sys\nfrom data_server.commands import doctor\nfrom shared.doctor import examine\n"
         "doctor.CHECKS.pop('worker imports')\n"
-        "for check in doctor.CHECKS.values():\n    doctor.examine(check, doctor.Options(1, 'ipc:///tmp/never'))\n"
+        "for check in doctor.CHECKS.values():\n    examine(lambda: check(doctor.Options(1, 'ipc:///tmp/never')))\n"
         "assert not {'torch', 'mmdet', 'mmcv', 'jittor'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -61,8 +63,8 @@ ILLNESSES = {
 def test_the_doctor_finds(illness: str) -> None:
     launcher, check, verdict, said = ILLNESSES[illness]
     code = (
-        "import sys\nfrom data_server.commands.doctor import *\n"
-        "print(*examine(CHECKS[sys.argv[1]], Options(2, default_address())))\n"
+        "import sys\nfrom data_server.commands.doctor import *\nfrom shared.doctor import examine\n"
+        "print(*examine(lambda: CHECKS[sys.argv[1]](Options(2, default_address()))))\n"
     )
     command = [*launcher, sys.executable, "-c", code, check]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -82,13 +84,13 @@ def test_temporary_directories_that_are_no_places_for_sockets_are_a_fault(monkey
     monkeypatch.setattr("shared.link.COMMON", "/proc")
     monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    verdict, text = examine(CHECKS["temporary directory"], Options(1, ""))
+    verdict, text = examine(functools.partial(CHECKS["temporary directory"], Options(1, "")))
     assert verdict == "fault"
     assert "(/nowhere: No such file or directory; /proc: No such file or directory); set TMPDIR" in text
 
 
 def test_a_place_where_no_socket_can_be_made_is_named() -> None:
-    assert examine(CHECKS["address"], Options(1, "ipc:///proc/feed")) == (
+    assert examine(functools.partial(CHECKS["address"], Options(1, "ipc:///proc/feed"))) == (
         "fault",
         "sockets for ipc:///proc/feed cannot be made in /proc: No such file or directory; choose another --listen",
     )
@@ -96,7 +98,7 @@ def test_a_place_where_no_socket_can_be_made_is_named() -> None:
 
 def test_an_address_that_is_served_is_no_fault(long_lived_cluster) -> None:
     text = long_lived_cluster.address.text
-    assert examine(CHECKS["address"], Options(1, text)) == ("ok", f"a data server answers at {text}")
+    assert examine(functools.partial(CHECKS["address"], Options(1, text))) == ("ok", f"a data server answers at {text}")
 
 
 @pytest.fixture
@@ -106,10 +108,10 @@ def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def declare(*requirements: str) -> tuple[str, str]:
         folder = tmp_path / "unidetector_jittor-9.dist-info"
         folder.mkdir(exist_ok=True)
-        lines = ["Metadata-Version: 2.1", f"Name: {doctor.PROJECT}", "Version: 9"]
+        lines = ["Metadata-Version: 2.1", f"Name: {PROJECT}", "Version: 9"]
         (folder / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {text}" for text in requirements)]))
         monkeypatch.syspath_prepend(str(tmp_path))
-        return examine(CHECKS["versions"], Options(1, ""))
+        return examine(functools.partial(CHECKS["versions"], Options(1, "")))
 
     return declare
 

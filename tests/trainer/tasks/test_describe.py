@@ -25,7 +25,7 @@ def describe(name: str, *options: str) -> subprocess.CompletedProcess:
 def test_a_shipped_config_is_described_before_there_are_any_data(tmp_path: Path) -> None:
     done = describe("three sets end to end", "--cfg-options", f"data_root={tmp_path}")
     assert done.returncode == 0, done.stderr
-    title, _, header, _, *lines, _, total = done.stdout.splitlines()
+    title, _, header, _, *lines, _, total, device = done.stdout.splitlines()
     assert title == "FasterRCNN, in training, with one image of 800x1344:"
     assert header.split() == ["module", "type", "output", "parameters", "trains"]
     table = {line.split()[0]: re.split(r"\s{2,}", line)[1:] for line in lines}
@@ -34,6 +34,7 @@ def test_a_shipped_config_is_described_before_there_are_any_data(tmp_path: Path)
     assert table["rpn_head.rpn_cls"] == ["Convolution", "-", "15,375", "trainable"]
     assert table["roi_head.bbox_head.attnpool"] == ["AttentionPool2d", "512x1024", "14,789,632", "trainable"]
     assert total.startswith("47,836,079 parameters, 47,591,503 trainable and 244,576 frozen; ")
+    assert re.match(r"Jittor 1\.3\.11\.0 on (CPU|GPU) \(", device)
     assert "described as if they were there" in done.stderr
     for missing in ("coco_clip", "objects365_clip", "oid_clip", "1@3.5_cat_info.json", "1@4.5_cat_info.json"):
         assert missing in done.stderr

@@ -1,0 +1,228 @@
+"""The GPU: its card, driver, CUDA toolkit and cuDNN, and why the CPU is used where it is not.
+
+Looked at in this order; the first that does not fit is the reason:
+
+    TRAINER_DEVICE   cuda: a reason is an error, and nothing is trained on the CPU
+    traces of one    /dev/nvidia0 …, /dev/dxg (Windows' subsystem), the driver's kernel module, nvidia-smi
+    the driver       libcuda.so.1, which is asked for the cards that this process may use
+    the toolkit      the nvcc that Jittor would compile with
+    cuDNN            cudnn_version.h, where Jittor looks for cudnn.h
+    Jittor           whose sources say for which toolkits, cuDNNs and cards they are written
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UserError
+from trainer.process.installation import jittor_home, jittor_sources
+
+DEVICE = "TRAINER_DEVICE"  # the environment variable
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NVCC = "nvcc_path"  # Jittor's
+SUPPORTED = "CUDA 11.8 to 12.x with cuDNN 8, as in the image nvidia/cuda:12.2.2-cudnn8-devel-ubuntu22.04"
+
+DEVICES = Path("/dev")
+KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+DRIVER = "libcuda.so.1"
+TOOLKITS = tuple(map(Path, ("/usr/local/cuda", "/usr", "/opt/cuda")))  # where Jittor looks behind PATH
+SYSTEM_HEADERS = Path("/usr/include")
+
+_NO_DEVICE = 100
+_ERRORS = {  # of cuInit, cuda.h's CUresult
+    34: "a stub of a CUDA toolkit was found in place of the driver's library; take its folder out of LD_LIBRARY_PATH",
+    _NO_DEVICE: "it offers this process no card",
+    802: "the system is not ready; start nvidia-fabricmanager",
+    803: "its library and its kernel module are of different versions; restart the machine, or the container",
+    804: "the container's CUDA is newer than the driver, and this card does not allow that; update the driver",
+    999: "unknown error; is the module nvidia_uvm loaded (nvidia-modprobe -u)?",
+}
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute of a card's compute capability
+_FIRST_TOOLKIT = {8: (11, 0), 9: (11, 8), 10: (12, 8), 12: (12, 8)}  # that compiles for a capability's major number
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card: its name, compute capability, and memory in bytes."""
+
+    name: str
+    capability: Version
+    memory: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.memory / 2**30:.0f} GiB, compute capability {_shown(self.capability)}"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What was found.
+
+    Attributes:
+        cards: that this process may use; training uses the first.
+        module: the version of the driver's kernel module.
+        driver: the newest CUDA that the driver knows.
+        toolkit, cudnn: their versions.
+        reason: why the CPU is used; empty where the GPU is.
+        hidden: whether there is no trace of a card, or the user has hidden them: nobody expects one.
+    """
+
+    cards: tuple[Card, ...] = ()
+    module: str = "unknown"
+    driver: Version = (0, 0)
+    toolkit: Version = (0, 0)
+    cudnn: Version = (0, 0)
+    reason: str = ""
+    hidden: bool = False
+
+    def __str__(self) -> str:
+        if self.reason:
+            return self.reason
+        return (
+            f"{self.cards[0]}; driver {self.module} for CUDA {_shown(self.driver)}, CUDA {_shown(self.toolkit)}, "
+            f"cuDNN {_shown(self.cudnn)}"
+        )
+
+
+class _Unusable(Exception):
+    """Why the GPU is not used."""
+
+
+def find() -> Gpu:
+    """The GPU of this process. Raises UserError where `DEVICE` asks for one that cannot be used."""
+    asked = os.environ.get(DEVICE, "")
+    if asked not in ("", "cuda"):
+        raise UserError(
+            f"environment variable {DEVICE}={asked!r}: expected 'cuda' (refuses to train on the CPU) or nothing; "
+            f"{VISIBLE}= keeps training on the CPU"
+        )
+    gpu = _look()
+    if asked and gpu.reason:
+        raise UserError(f"{DEVICE}=cuda, but no GPU can be used: {gpu.reason}")
+    return gpu
+
+
+def _look() -> Gpu:
+    visible = os.environ.get(VISIBLE)
+    if visible is not None and visible.strip() in ("", "-1"):
+        return Gpu(reason=f"{VISIBLE}={visible!r} hides every card", hidden=True)
+    nodes = [*DEVICES.glob("nvidia[0-9]*"), *DEVICES.glob("dxg")]
+    if not nodes and not KERNEL_MODULE.exists() and not shutil.which("nvidia-smi"):
+        return Gpu(reason="there is no NVIDIA card here", hidden=True)
+    cards: tuple[Card, ...] = ()
+    driver = toolkit = cudnn = (0, 0)
+    try:
+        cards, driver = _ask_driver(nodes)
+        nvcc = _nvcc()
+        toolkit = _toolkit(nvcc)
+        cudnn = _cudnn(nvcc)
+        _compare(cards[0], driver, toolkit, cudnn)
+    except _Unusable as unusable:
+        return Gpu(cards, _module(), driver, toolkit, cudnn, str(unusable))
+    return Gpu(cards, _module(), driver, toolkit, cudnn)
+
+
+def _ask_driver(nodes: list[Path]) -> tuple[tuple[Card, ...], Version]:
+    """The cards that the driver offers, one at least, and the newest CUDA that it knows."""
+    if not nodes:
+        raise _Unusable(
+            f"an NVIDIA driver is installed, but there is no {DEVICES / 'nvidia0'}; load its module (nvidia-modprobe), "
+            "or give the container the cards (docker run --gpus all)"
+        )
+    try:
+        library = ctypes.CDLL(DRIVER)
+    except OSError as error:
+        raise _Unusable(f"a card is here, but its driver's library is not: {error}; install the driver") from None
+    code, count, version = library.cuInit(0), ctypes.c_int(0), ctypes.c_int(0)
+    closed = [str(node) for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
+    if code and closed:
+        raise _Unusable(
+            f"the driver answers with error {code}, and this user may not open {', '.join(closed)}; "
+            "join the group that may (ls -l shows it)"
+        )
+    if code == _NO_DEVICE and VISIBLE in os.environ:
+        raise _Unusable(f"{VISIBLE}={os.environ[VISIBLE]!r} names no card of this machine")
+    if code:
+        raise _Unusable(f"the driver answers with error {code}: {_ERRORS.get(code, 'see CUresult in cuda.h')}")
+    library.cuDeviceGetCount(ctypes.byref(count))
+    library.cuDriverGetVersion(ctypes.byref(version))
+    if not count.value:
+        raise _Unusable(f"the driver answers: {_ERRORS[_NO_DEVICE]}")
+    return tuple(_card(library, number) for number in range(count.value)), _of_cuda(version.value)
+
+
+def _card(library: ctypes.CDLL, number: int) -> Card:
+    name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()
+    library.cuDeviceGetName(name, len(name), number)
+    library.cuDeviceTotalMem_v2(ctypes.byref(memory), number)
+    library.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, number)
+    library.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, number)
+    return Card(name.value.decode(errors="replace"), (major.value, minor.value), memory.value)
+
+
+def _module() -> str:
+    text = KERNEL_MODULE.read_text(encoding="utf-8") if KERNEL_MODULE.exists() else ""
+    found = re.search(r"\s(\d+\.\d+(\.\d+)?)\s", text)
+    return found[1] if found else "unknown"
+
+
+def _nvcc() -> Path:
+    """The one that Jittor takes: its own installation's, that of the environment, or the system's."""
+    own = (str(path) for path in sorted((jittor_home() / "jtcuda").glob("*/bin/nvcc"), reverse=True))
+    given = os.environ.get(NVCC)
+    candidates = [*own, "nvcc", *(str(home / "bin" / "nvcc") for home in TOOLKITS)] if given is None else [given]
+    for found in filter(None, map(shutil.which, filter(None, candidates))):
+        return Path(found)
+    if given is not None:
+        raise _Unusable(f"environment variable {NVCC}={given!r} is no CUDA compiler; unset it, or correct it")
+    raise _Unusable(f"there is no CUDA compiler (nvcc) for Jittor's kernels; install {SUPPORTED}")
+
+
+def _toolkit(nvcc: Path) -> Version:
+    done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"release (\d+)\.(\d+)", done.stdout)
+    if not found:
+        raise _Unusable(f"{nvcc} --version does not say its version; install {SUPPORTED}")
+    return int(found[1]), int(found[2])
+
+
+def _cudnn(nvcc: Path) -> Version:
+    home = nvcc.resolve().parents[1]
+    folders = [home / "include", home / "targets" / f"{os.uname().machine}-linux" / "include", SYSTEM_HEADERS]
+    for path in (folder / "cudnn_version.h" for folder in folders):
+        if path.exists():
+            numbers = dict(re.findall(r"#define CUDNN_(MAJOR|MINOR) (\d+)", path.read_text(encoding="utf-8")))
+            return int(numbers["MAJOR"]), int(numbers["MINOR"])
+    raise _Unusable(f"cuDNN's headers are neither in {' nor in '.join(map(str, folders))}; install {SUPPORTED}")
+
+
+def _compare(card: Card, driver: Version, toolkit: Version, cudnn: Version) -> None:
+    """Whether they fit together, and this Jittor. A Jittor that has been changed for newer ones says so by its text."""
+    cuda = jittor_sources() / "extern" / "cuda"
+    if toolkit[0] >= 13 and "deviceProp.computeMode" in (cuda / "inc" / "helper_cuda.h").read_text(encoding="utf-8"):
+        raise _Unusable(f"Jittor does not compile with CUDA {_shown(toolkit)}; install {SUPPORTED}")
+    if cudnn[0] >= 9 and any((cuda / "cudnn").rglob("*rnn*")):
+        raise _Unusable(f"Jittor does not compile with cuDNN {_shown(cudnn)}; install {SUPPORTED}")
+    if driver[0] < toolkit[0]:
+        raise _Unusable(f"the driver is for CUDA {_shown(driver)}, nvcc is {_shown(toolkit)}; update the driver")
+    compiler = (jittor_sources() / "compiler.py").read_text(encoding="utf-8")
+    if card.capability[0] > 9 and "max_arch = 90\n" in compiler:
+        raise _Unusable(f"{card}: Jittor compiles for cards up to compute capability 9.0 (H100, H200)")
+    first = _FIRST_TOOLKIT.get(card.capability[0], (0, 0))
+    if toolkit < first:
+        raise _Unusable(f"{card}: CUDA {_shown(toolkit)} does not know it; install CUDA {_shown(first)} or newer")
+
+
+def _of_cuda(number: int) -> Version:
+    return number // 1000, number % 1000 // 10
+
+
+def _shown(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
