@@ -240,8 +240,13 @@ class Spawn(Message):
 
 
 @dataclass(frozen=True)
-class SpawnEvaluator(Message, large=True):
-    """To a stream's nursery: fork an evaluator. Its socket and a memfd full of predictions come with this message."""
+class SpawnEvaluator(Message):
+    """To a stream's nursery: fork an evaluator. Its socket comes with this message."""
+
+
+@dataclass(frozen=True)
+class Judge(Message, large=True):
+    """To an evaluator: judge the predictions whose file comes with this message by MMDetection's config of metrics."""
 
     evaluator: list
 

@@ -19,6 +19,7 @@ arrays grow beside it, batch by batch, and it appears under its name only when e
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -35,6 +36,7 @@ import xxhash
 from data_server.files.regular import unfit
 from shared import json_text
 from shared.errors import UserError
+from shared.faults import reach
 from shared.files import whole
 
 FORMAT = "unidetector-proposals 1"
@@ -130,7 +132,7 @@ def fingerprint(images: list[ImageKey]) -> str:
 
 class Writer:
     """Makes the file of one data set and one model, in as many calls as it takes; any of them may be the first after a
-    crash.
+    crash. While it grows it is one writer's alone.
 
     Args:
         folder: where the file goes; it is named by the annotation file and both fingerprints.
@@ -142,19 +144,26 @@ class Writer:
         self._data = fingerprint(images)
         self.path = folder / f"{title}-{self._data[:8]}-{model[:8]}{SUFFIX}"
         self._rows, self._counts = (self.path.with_name(self.path.name + end) for end in (".rows", ".counts"))
+        self._growing: _Growing | None = None
 
     @property
     def done(self) -> int:
-        """How many images have their proposals."""
+        """How many images have their proposals.
+
+        Raises:
+            UserError: another process is at work on the file.
+        """
         if self.path.exists():
             return len(self._images)
-        return self._counts.stat().st_size // _COUNT_BYTES if self._counts.exists() else 0
+        if self._growing is None and not self._counts.exists():
+            return 0
+        return self._grow().images
 
     def append(self, first: int, counts: np.ndarray, rows: np.ndarray) -> None:
         """Adds the `rows` f32 (M,5) of images `first`, `first` + 1, ...; what was there of them before is replaced.
 
         Raises:
-            UserError: images before `first` have no proposals yet.
+            UserError: images before `first` have no proposals yet, or another process is at work on the file.
             OSError: the disk is full, or writing is not permitted.
         """
         if first > self.done:
@@ -162,32 +171,35 @@ class Writer:
                 f"proposals of image {first} for {self.path}, which has {self.done}: it was changed by somebody else; "
                 "start the task again"
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for path in (self._rows, self._counts):
-            path.touch()
-        with self._counts.open("r+b") as counts_file, self._rows.open("r+b") as rows_file:
-            before = np.frombuffer(counts_file.read(first * _COUNT_BYTES), np.int64)
-            rows_file.truncate(int(before.sum()) * _ROW_BYTES)
-            counts_file.truncate(first * _COUNT_BYTES)
-            rows_file.seek(0, os.SEEK_END)
-            rows_file.write(np.ascontiguousarray(rows, np.float32).tobytes())
-            rows_file.flush()
-            os.fsync(rows_file.fileno())  # a row that is counted is there
-            counts_file.seek(0, os.SEEK_END)
-            counts_file.write(counts.astype(np.int64).tobytes())
-        self.complete()
+        if not self.path.exists():
+            self._grow().append(first, counts, rows)
 
-    def complete(self) -> None:
-        """Where all images have their proposals: gives the file its name, unless it has it, and makes it the newest one
-        of its folder. Raises OSError."""
-        if not self.path.exists() and self.done == len(self._images):
-            self._finish()
-        if self.path.exists():
-            for path in (self._counts, self._rows):
-                path.unlink(missing_ok=True)
-            os.utime(self.path)
+    def finish(self) -> None:
+        """If every image has its proposals, the file appears under its name, the newest one of its folder. What an
+        earlier process has left of its making is removed.
 
-    def _finish(self) -> None:
+        Raises:
+            OSError: the disk is full, or writing is not permitted.
+        """
+        if self.done < len(self._images):
+            return
+        if not self.path.exists():
+            self._put_together()
+            reach("proposals.whole")
+        os.utime(self.path)
+        if self._growing is not None:
+            self._growing.close()
+            self._growing = None
+        for path in (self._counts, self._rows):
+            path.unlink(missing_ok=True)
+
+    def _grow(self) -> _Growing:
+        if self._growing is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._growing = _Growing(self._rows, self._counts)
+        return self._growing
+
+    def _put_together(self) -> None:
         counts, rows = self._counts.stat().st_size, self._rows.stat().st_size
         arrays = {
             "counts": _entry("I64", [counts // _COUNT_BYTES], 0, counts),
@@ -207,3 +219,58 @@ class Writer:
             for source in (self._counts, self._rows):
                 with source.open("rb") as file:
                     shutil.copyfileobj(file, target, 1 << 20)
+
+
+class _Growing:
+    """The two arrays of a file that is being made, as files that this process alone writes.
+
+    Attributes:
+        images: how many have their proposals.
+    """
+
+    def __init__(self, rows: Path, counts: Path) -> None:
+        """Raises UserError when another process has them, OSError when they cannot be written."""
+        self._rows, self._counts = (
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for path in (rows, counts)
+        )
+        try:
+            fcntl.flock(self._counts, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"{counts}: another process is writing these proposals; wait until it has ended") from None
+        held = self._read_counts()
+        ends = np.cumsum(held)
+        # A power cut may have kept a count and lost its rows.
+        self.images = int(np.searchsorted(ends, os.fstat(self._rows).st_size // _ROW_BYTES, side="right"))
+        self._ends_at = int(held[: self.images].sum())  # in rows
+
+    def append(self, first: int, counts: np.ndarray, rows: np.ndarray) -> None:
+        """Adds the `rows` of images `first`, ...; what was there of them before is replaced."""
+        if first < self.images:
+            self._ends_at = int(self._read_counts()[:first].sum())
+        os.ftruncate(self._counts, first * _COUNT_BYTES)
+        os.ftruncate(self._rows, self._ends_at * _ROW_BYTES)
+        self.images = first
+        _write(self._rows, np.ascontiguousarray(rows, np.float32).data, self._ends_at * _ROW_BYTES)
+        os.fsync(self._rows)  # a row that is counted is there
+        reach("proposals.rows")
+        _write(self._counts, counts.astype(np.int64).data, first * _COUNT_BYTES)
+        reach("proposals.counted")
+        self._ends_at += len(rows)
+        self.images += len(counts)
+
+    def close(self) -> None:
+        """Another process may have them."""
+        os.close(self._rows)
+        os.close(self._counts)
+
+    def _read_counts(self) -> np.ndarray:
+        size = os.fstat(self._counts).st_size // _COUNT_BYTES * _COUNT_BYTES
+        return np.frombuffer(os.pread(self._counts, size, 0), np.int64)
+
+
+def _write(file: int, data: memoryview, place: int) -> None:
+    left = data.cast("B") if data.nbytes else memoryview(b"")
+    while left:
+        written = os.pwrite(file, left, place)
+        left, place = left[written:], place + written

@@ -1,39 +1,93 @@
-"""A trainer's predictions on their way from the server to an evaluator: a memfd, one record for each PREDICTIONS
-message.
+"""A trainer's predictions on their way from the server to an evaluator: a file without a name, one record for each
+PREDICTIONS message, added as it comes.
 
-    record │ length of message u64 │ length of payload u64 │ message (msgpack) │ payload (arrays as the layout says) │
+    record │ length of message u64 │ of payload u64 │ message (msgpack) │pad│ payload (arrays as the layout says) │pad│
+
+Records and payloads start on multiples of 64 bytes. The file lies in the directory for temporary files (``TMPDIR``), is
+mapped when read, and is gone with its last user: predictions of any size are nobody's memory, but page cache while the
+machine has room for it.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
+import tempfile
 
 from shared.codec import decode, encode
+from shared.errors import UserError
+from shared.layout import aligned
 from shared.messages import Predictions
 
 _LENGTHS = struct.Struct("<QQ")
-Record = tuple[bytes, bytes]
+Record = tuple[bytes, memoryview]
 
 
-def store(records: list[tuple[Predictions, bytes]]) -> int:
-    """Writes all records into a new memfd; returns its descriptor."""
-    descriptor = os.memfd_create("unidetector-predictions", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        for message, payload in records:
-            head = encode(message)
-            file.write(_LENGTHS.pack(len(head), len(payload)) + head)
-            file.write(payload)
-    return descriptor
+class Kept:
+    """Predictions of one evaluation, as far as they have come."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None  # from the first record on: most streams are never evaluated
+        self._end = 0
+
+    def append(self, message: Predictions, payload: bytes) -> None:
+        """Adds a record.
+
+        Raises:
+            UserError: the disk is full, or there is no directory for temporary files.
+        """
+        head = encode(message)
+        head = _LENGTHS.pack(len(head), len(payload)) + head
+        start = aligned(self._end + len(head))
+        end = aligned(start + len(payload))
+        try:
+            _write(self.descriptor, head, self._end)
+            _write(self.descriptor, payload, start)
+            os.ftruncate(self.descriptor, end)
+            self._end = end
+        except OSError as error:
+            raise UserError(
+                f"predictions of one evaluation are kept in {tempfile.gettempdir()!r}, {self._end >> 20} MiB so far: "
+                f"{error.strerror}; make room there, or start the data server with TMPDIR=<another directory>"
+            ) from None
+
+    @property
+    def descriptor(self) -> int:
+        """The file; stays this object's. Raises OSError where none can be made."""
+        if self._file is None:
+            with tempfile.TemporaryFile() as file:
+                self._file = os.dup(file.fileno())
+        return self._file
+
+    def close(self) -> None:
+        """Nobody is to be given the file any more; who has it keeps it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _write(file: int, data: bytes, place: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, place)
+        left, place = left[written:], place + written
 
 
 def read(descriptor: int) -> list[Record]:
-    """(layout as it came, payload) of every record. Closes `descriptor`."""
-    records = []
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        while lengths := file.read(_LENGTHS.size):
-            head, payload = _LENGTHS.unpack(lengths)
-            message = decode(file.read(head), Predictions)
-            records.append((message.layout, file.read(payload)))
+    """(layout as it came, payload) of every record. Closes `descriptor`; payloads are mapped, and read-only."""
+    size = os.fstat(descriptor).st_size
+    if size == 0:  # nothing can be mapped
+        os.close(descriptor)
+        return []
+    content = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
+    os.close(descriptor)
+    records, place = [], 0
+    while place < size:
+        head, payload = _LENGTHS.unpack_from(content, place)
+        place += _LENGTHS.size
+        message = decode(bytes(content[place : place + head]), Predictions)
+        start = aligned(place + head)
+        records.append((message.layout, content[start : start + payload]))
+        place = aligned(start + payload)
     return records

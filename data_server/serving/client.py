@@ -5,12 +5,10 @@ It lives as long as the lifeline; a stream may outlive it and serve another.
 
 from __future__ import annotations
 
+from data_server.handover.predictions import Kept
 from shared.digest import rolled
-from shared.errors import UserError
 from shared.link import Channel, ChannelClosed, ChannelFull
 from shared.messages import Batch, Message, MessageError, Predictions
-
-MAX_PREDICTION_BYTES = 1 << 30  # held for one evaluation
 
 
 class Client:
@@ -29,7 +27,7 @@ class Client:
         self.digest = digest
         self.ended = False
         self.deaf = False
-        self._predictions: list[tuple[Predictions, bytes]] = []
+        self._predictions = Kept()
 
     def tell(self, message: Message, *descriptors: int) -> None:
         """Sends on the lifeline. A dead client does not hear it; its EOF is in the poll loop."""
@@ -48,17 +46,18 @@ class Client:
 
         Raises:
             MessageError: not exactly one frame came with them.
-            UserError: more than `MAX_PREDICTION_BYTES` would be held.
+            UserError: there is no room for them.
         """
         if len(frames) != 1:
             raise MessageError(f"PREDICTIONS come with one frame, not {len(frames)}")
-        self._predictions.append((message, frames[0]))
-        if sum(len(payload) for _, payload in self._predictions) > MAX_PREDICTION_BYTES:
-            raise UserError(
-                f"more than {MAX_PREDICTION_BYTES >> 20} MiB of predictions for one evaluation; "
-                "lower test_cfg.rcnn.max_per_img or evaluate on fewer images"
-            )
+        self._predictions.append(message, frames[0])
 
-    def take_predictions(self) -> list[tuple[Predictions, bytes]]:
-        taken, self._predictions = self._predictions, []
+    def take_predictions(self) -> Kept:
+        """Those that have come since the last call; they are the caller's."""
+        taken, self._predictions = self._predictions, Kept()
         return taken
+
+    def leave(self) -> None:
+        """It is dead, or no longer served."""
+        self.lifeline.close()
+        self._predictions.close()

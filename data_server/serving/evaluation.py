@@ -1,73 +1,141 @@
-"""Predictions that are being judged, and the evaluator at work on them.
+"""The evaluator of a stream, and the predictions that it judges.
 
-waiting ──start──► judging ──answer──► over
-   ▲                  │
-   └───────lost───────┘    the evaluator died, or its nursery
+    none ──order──► judging ──answer──► idle ──order──► judging ...
+      ▲                │                  │
+      └─────lost───────┴──────────────────┘    it died, or its nursery: another is forked if there is an order
+
+An evaluator lives as long as its trainer reads the stream: what it has read of the data set serves all that the trainer
+asks for, however often. Predictions are kept until there is an answer, so the death of an evaluator loses none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from data_server.handover.predictions import store
+from data_server.handover.predictions import Kept
+from data_server.serving.child import Child
 from data_server.serving.loop import Loop
 from shared.link import Channel, ChannelClosed
-from shared.messages import Failure, Metrics, Predictions, SpawnEvaluator
+from shared.messages import Failure, Judge, MessageError, Metrics, SpawnEvaluator, Started
 
 MAX_EVALUATIONS = 2
 
+Answered = Callable[[Metrics | Failure], None]
 
-class Evaluation:
-    """One evaluation; the predictions are kept in a memfd until there is an answer.
+
+@dataclass
+class _Order:
+    """What is to be judged by which metrics; `starts` counts the evaluators that have been at work on it."""
+
+    metrics: list[Any]
+    predictions: Kept
+    answered: Answered
+    starts: int = 0
+
+
+class Evaluations:
+    """The evaluations of one stream, one after the other.
 
     Args:
-        evaluator: MMDetection's config of metrics.
-        answered: is given the answer.
-
-    Attributes:
-        starts: how many evaluators have been at work.
+        notice: is called with a line for the trainer's log.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        evaluator: list[Any],
-        records: list[tuple[Predictions, bytes]],
-        answered: Callable[[Metrics | Failure], None],
-    ) -> None:
+    def __init__(self, loop: Loop, notice: Callable[[str], None]) -> None:
         self._loop = loop
-        self._order = SpawnEvaluator(evaluator)
-        self._predictions = store(records)
-        self._channel: Channel | None = None
-        self.starts = 0
-        self.answered = answered
+        self._notice = notice
+        self._nursery: Child | None = None  # while it can fork
+        self._evaluator: Child | None = None
+        self._order: _Order | None = None
 
     @property
-    def judging(self) -> bool:
-        """Whether there is an evaluator."""
-        return self._channel is not None
+    def waiting(self) -> bool:
+        """Whether there is an order without an answer."""
+        return self._order is not None
 
-    def start(self, nursery: Channel, speaks: Callable[[Channel], None]) -> None:
-        """Has `nursery` fork an evaluator; `speaks` is called when there is something to read from it."""
-        self.starts += 1
+    def order(self, metrics: list[Any], predictions: Kept, answered: Answered) -> None:
+        """Has `predictions`, which become ours, judged by `metrics`; `answered` is given the answer."""
+        self._order = _Order(metrics, predictions, answered)
+        self._judge()
+
+    def built(self, nursery: Child) -> None:
+        """`nursery` has the data set and can fork."""
+        self._nursery = nursery
+        self._judge()
+
+    def nursery_died(self) -> None:
+        """The evaluator dies with it, through no fault of its own."""
+        if self._order is not None and self._evaluator is not None:
+            self._order.starts -= 1
+        self._nursery = None
+        self._end_evaluator()
+
+    def cancel(self) -> None:
+        """No answer is wanted any longer. Nothing of an evaluation is at work when this returns."""
+        if self._order is not None:
+            self._order.predictions.close()
+            self._order = None
+        self._end_evaluator()
+
+    def _judge(self) -> None:
+        """Gives the order to the evaluator, which is forked if there is none."""
+        if self._order is None or self._nursery is None:
+            return
+        if self._evaluator is None:
+            self._evaluator = self._forked(self._nursery)
+        self._order.starts += 1
+        try:
+            memory = self._order.predictions.descriptor
+        except OSError as error:
+            self._answer(Failure(f"predictions cannot be kept: {error.strerror}; start with another TMPDIR", True))
+            return
+        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+            self._evaluator.channel.send(Judge(self._order.metrics), memory)
+
+    def _forked(self, nursery: Child) -> Child:
         channel, theirs = Channel.pair()
         with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
-            nursery.send(self._order, theirs.fileno(), self._predictions)
+            nursery.channel.send(SpawnEvaluator(), theirs.fileno())
         theirs.close()
-        self._loop.watch(channel.fileno(), lambda: speaks(channel))
-        self._channel = channel
+        self._loop.watch(channel.fileno(), self._evaluator_speaks)
+        channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
+        return Child(channel, nursery)
 
-    def lost(self) -> None:
-        """The evaluator is dead, or no longer wanted: it ends when it notices."""
-        if self._channel is not None:
-            self._loop.forget(self._channel.fileno())
-            self._channel.close()
-            self._channel = None
+    def _evaluator_speaks(self) -> None:
+        assert self._evaluator is not None
+        try:
+            messages: list[Started | Metrics | Failure] = self._evaluator.channel.read(Started, Metrics, Failure)
+        except (ChannelClosed, MessageError):
+            self._evaluator_died()
+            return
+        for message in messages:
+            if isinstance(message, Started):
+                self._evaluator.started()
+            else:
+                self._answer(message)
 
-    def over(self) -> None:
-        """The predictions are not needed any more."""
-        self.lost()
-        os.close(self._predictions)
+    def _evaluator_died(self) -> None:
+        self._end_evaluator()
+        if self._order is None:
+            return
+        if self._order.starts < MAX_EVALUATIONS:
+            self._notice("the evaluator died; evaluating again")
+            self._judge()
+            return
+        text = f"the evaluator died {MAX_EVALUATIONS} times; its last words are in the data server's log"
+        self._answer(Failure(text, False))
+
+    def _answer(self, answer: Metrics | Failure) -> None:
+        order, self._order = self._order, None
+        if order is not None:
+            order.predictions.close()
+            order.answered(answer)
+
+    def _end_evaluator(self) -> None:
+        if self._evaluator is not None:
+            self._evaluator.kill()
+            self._evaluator.forget(self._loop)
+            self._evaluator = None

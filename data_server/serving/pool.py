@@ -28,7 +28,7 @@ from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
 from data_server.serving.child import Child, Work
-from data_server.serving.evaluation import MAX_EVALUATIONS, Evaluation
+from data_server.serving.evaluation import Evaluations
 from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
 from shared.arena import in_hand
@@ -40,8 +40,6 @@ from shared.messages import (
     Facts,
     Failure,
     MessageError,
-    Metrics,
-    Predictions,
     Spawn,
     Started,
     Wrote,
@@ -77,6 +75,9 @@ class Pool:
 
     Args:
         fork_nursery: has the root nursery fork a stream's nursery; returns its channel.
+
+    Attributes:
+        evaluations: what a trainer wants to be judged.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Pool:
         self._planned = 0  # bytes of a worker
         self._looking = False
         self._out_of_memory_kills = out_of_memory_kills()
-        self._evaluation: Evaluation | None = None
+        self.evaluations = Evaluations(loop, events.notice)
         self._built = False
         self._stillborn_nurseries = 0
         self._stillborn_workers = 0
@@ -115,27 +116,6 @@ class Pool:
             self._looking = True
             self._loop.after(LOOK_SECONDS, self._look)
 
-    @property
-    def evaluating(self) -> bool:
-        return self._evaluation is not None
-
-    def evaluate(
-        self,
-        evaluator: list[Any],
-        records: list[tuple[Predictions, bytes]],
-        answered: Callable[[Metrics | Failure], None],
-    ) -> None:
-        """Has an evaluator forked for `records`; `answered` is given its answer."""
-        self._evaluation = Evaluation(self._loop, evaluator, records, answered)
-        if self._built:
-            self._start_evaluator(self._evaluation)
-
-    def cancel_evaluation(self) -> None:
-        """Its answer, if there is to be one, is wanted no longer. Its process ends when it notices."""
-        if self._evaluation is not None:
-            self._evaluation.over()
-            self._evaluation = None
-
     def close(self) -> None:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
         self._loop.cancel(self._look)
@@ -144,7 +124,7 @@ class Pool:
             process.forget(self._loop)
         self._workers = {}
         self._built = False
-        self.cancel_evaluation()
+        self.evaluations.cancel()
 
     def _start_nursery(self) -> None:
         self._built = False
@@ -179,8 +159,7 @@ class Pool:
                     self._built = True
                     self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
                     self._fill()
-                    if self._evaluation is not None and not self._evaluation.judging:
-                        self._start_evaluator(self._evaluation)
+                    self.evaluations.built(self._nursery)
 
     def _nursery_died(self) -> None:
         self._nursery.kill()
@@ -191,9 +170,7 @@ class Pool:
             self._events.failed(Failure(text, False))
             return
         self._nursery.forget(self._loop)
-        if self._evaluation is not None and self._evaluation.judging:
-            self._evaluation.lost()
-            self._evaluation.starts -= 1  # the evaluator dies with its nursery, through no fault of its own
+        self.evaluations.nursery_died()
         self._events.meter.nursery_restarts += 1
         self._events.notice("the process that holds the data set died; building it again")
         orphans = [number for number, worker in self._workers.items() if worker.nursery is self._nursery]
@@ -328,22 +305,3 @@ class Pool:
         if self._stillborn_workers == MAX_STILLBORN * self._wanted:
             self._events.failed(Failure("no worker can be started; see the data server's log", False))
         self._fill()
-
-    def _start_evaluator(self, evaluation: Evaluation) -> None:
-        evaluation.start(self._nursery.channel, lambda channel: self._evaluator_speaks(evaluation, channel))
-
-    def _evaluator_speaks(self, evaluation: Evaluation, channel: Channel) -> None:
-        try:
-            answers: list[Metrics | Failure] = channel.read(Metrics, Failure)
-        except (ChannelClosed, MessageError):
-            if evaluation.starts < MAX_EVALUATIONS:
-                self._events.notice("the evaluator died; evaluating again")
-                evaluation.lost()
-                if self._built:
-                    self._start_evaluator(evaluation)
-                return
-            text = f"the evaluator died {MAX_EVALUATIONS} times; its last words are in the data server's log"
-            answers = [Failure(text, False)]
-        if answers:
-            self.cancel_evaluation()
-            evaluation.answered(answers[0])

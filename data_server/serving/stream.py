@@ -134,9 +134,9 @@ class Stream:
         """The client is dead. Returns whether the stream continues: OPEN -> DORMANT."""
         if not isinstance(self._state, Open) or self.linger_seconds == 0:
             return False
-        self._state.client.lifeline.close()
+        self._state.client.leave()
         self._state = Dormant(self._state.batches)
-        self.pool.cancel_evaluation()
+        self.pool.evaluations.cancel()
         self._state.batches.rewind()
         reach("server.detached")
         self._advance()
@@ -166,9 +166,10 @@ class Stream:
                 self._keep(self._open_for(message).client, message, frames)
             case Evaluate():
                 client = self._open_for(message).client
-                if self.pool.evaluating:
+                if self.pool.evaluations.waiting:
                     raise ProtocolError("EVALUATE before the METRICS of another")
-                self.pool.evaluate(message.evaluator, client.take_predictions(), partial(self._evaluated, client))
+                answered = partial(self._evaluated, client)
+                self.pool.evaluations.order(message.evaluator, client.take_predictions(), answered)
                 reach("server.evaluate")
             case Goodbye():
                 reach("server.goodbye")
@@ -281,7 +282,7 @@ class Stream:
         if isinstance(self._state, Open | Dormant):
             os.close(self._state.batches.memory)
         if isinstance(self._state, Building | Open):
-            self._state.client.lifeline.close()
+            self._state.client.leave()
         self._state = Closed()
 
     def _open(self, client: Client, facts: Facts, dataset: DatasetFacts) -> None:

@@ -1,7 +1,8 @@
-"""Judges the predictions that a trainer sent.
+"""Judges the predictions that a trainer sends.
 
-Runs in a process forked from the stream's nursery, for one evaluation: predictions come in a memfd, each entry of
-``val_evaluator`` goes to its adaptor (`data_server.workers.metrics`), METRICS or FAILURE goes back.
+Runs in a process forked from the stream's nursery, for all evaluations of a trainer, one after the other: with JUDGE
+comes the file of predictions, each entry of ``val_evaluator`` goes to its adaptor (`data_server.workers.metrics`),
+METRICS or FAILURE goes back. An adaptor may keep what it has read of the data set for the next time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 from reprlib import repr as short
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -17,25 +18,33 @@ from mmengine.logging import MMLogger
 from data_server.datasets.parts import Datasets
 from data_server.handover.predictions import Record, read
 from data_server.workers import metrics
+from data_server.workers.announce import announce
 from data_server.workers.metrics import mmdetection
 from shared import modules
 from shared.data_part import from_plain
 from shared.errors import UserError, described
 from shared.link import Channel
-from shared.messages import Failure, Metrics, SpawnEvaluator
+from shared.messages import Failure, Judge, Metrics
 
 # Imported here, in the root nursery, and not in each evaluator.
 _ADAPTORS = [importlib.import_module(f"{metrics.__name__}.{name}") for name in modules.names(metrics)]
 _ADAPTOR_OF = {kind: adaptor for adaptor in _ADAPTORS for kind in adaptor.TYPES}
 
 
-def run(channel: Channel, datasets: Datasets, spawn: SpawnEvaluator, memory: int) -> None:
-    """Judges the predictions in the memfd `memory` and answers on `channel`."""
-    predictions = read(memory)
+def run(channel: Channel, datasets: Datasets) -> NoReturn:
+    """Answers every JUDGE on `channel`. Raises ChannelClosed when nobody wants an answer any more."""
+    announce(channel)
+    while True:
+        order = channel.receive(Judge)
+        (descriptor,) = channel.take_descriptors(1)
+        channel.send(_answer(datasets, order, read(descriptor)))
+
+
+def _answer(datasets: Datasets, order: Judge, predictions: list[Record]) -> Metrics | Failure:
     try:
-        channel.send(Metrics(evaluate(datasets, from_plain(spawn.evaluator), predictions)))
+        return Metrics(evaluate(datasets, from_plain(order.evaluator), predictions))
     except UserError as error:
-        channel.send(Failure(str(error), True))
+        return Failure(str(error), True)
 
 
 def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: list[Record]) -> dict[str, float]:

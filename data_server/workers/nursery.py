@@ -128,17 +128,18 @@ def _serve_spawns(channel: Channel, datasets: Datasets, config: dict[str, Any]) 
     signal.signal(signal.SIGCHLD, lambda *_: _report_the_dead(channel, workers))
     while True:
         order = channel.receive(Spawn, SpawnEvaluator)
-        descriptor, memory = channel.take_descriptors(2)
         if isinstance(order, Spawn):
+            descriptor, memory = channel.take_descriptors(2)
             # Until its number is noted, the worker must not die unknown.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
             run = partial(worker.run, datasets=datasets, config=config, spawn=order, memory=memory)
             pid = _fork(channel, descriptor, run)
             workers[pid] = order.worker
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            os.close(memory)
         else:
-            _fork(channel, descriptor, partial(evaluator.run, datasets=datasets, spawn=order, memory=memory))
-        os.close(memory)
+            (descriptor,) = channel.take_descriptors(1)
+            _fork(channel, descriptor, partial(evaluator.run, datasets=datasets))
 
 
 def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:

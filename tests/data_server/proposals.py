@@ -26,4 +26,5 @@ def write(folder, proposals=None, order=None, model=MODEL, title="all"):
     writer = Writer(folder / "proposals", title, images, model, "a test")
     rows = [proposals[identity] for identity, _ in images]
     writer.append(0, np.array([len(one) for one in rows]), np.concatenate(rows))
+    writer.finish()
     return writer.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,25 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
     Raises:
         UserError: the predictions are of more images than there are, or the file cannot be written.
     """
-    (part,) = datasets.parts
-    records = [part.dataset.get_data_info(index) for index in range(len(part.dataset))]
-    images = [image_key(record) for record in records]
-    title = Path(part.annotation_file).stem if part.annotation_file else type(part.dataset).__name__
-    writer = Writer(Path(order["folder"]), title, images, str(order["model"]), str(order["about"]))
+    writer = _writer(datasets, str(order["folder"]), str(order["model"]), str(order["about"]))
     first = int(order["first"])
     with reported(writer.path, "free some space, or choose another proposal_dir"):
         for arrays in map(arrays_of, predictions):
             last = first + len(arrays["counts"])
-            if last > len(images):
-                raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(images)}")
+            if last > len(datasets):
+                raise UserError(f"proposals of {last} images for {writer.path}; the data set has {len(datasets)}")
             own = arrays["image_ids"] == datasets.image_ids[first:last]
             rows = np.column_stack([arrays["boxes"], arrays["scores"]])
             writer.append(first, np.where(own, arrays["counts"], 0), rows[np.repeat(own, arrays["counts"])])
             first = last
-        writer.complete()  # also one that a kill has kept from its end
+        writer.finish()  # also what a kill has kept from its end
     return {"images_done": float(writer.done)}
+
+
+@lru_cache(1)
+def _writer(datasets: Datasets, folder: str, model: str, about: str) -> Writer:
+    """The same from call to call, so that the names of all images are read once."""
+    (part,) = datasets.parts
+    images = [image_key(part.dataset.get_data_info(index)) for index in range(len(part.dataset))]
+    title = Path(part.annotation_file).stem if part.annotation_file else type(part.dataset).__name__
+    return Writer(Path(folder), title, images, model, about)

@@ -151,6 +151,7 @@ def test_a_folder_stands_for_its_newest_file_of_these_images(cluster, folder):
         folder / "proposals", "other", [(image["id"], "elsewhere/x.jpg") for image in content["images"]], MODEL, ""
     )
     strange.append(0, np.zeros(IMAGES, np.int64), np.zeros((0, 5), np.float32))
+    strange.finish()
     os.utime(older, (1, 1))
     right = digests(cluster.open(config_with(folder, newest)), 3)
     assert digests(cluster.open(config_with(folder, folder / "proposals")), 3) == right

@@ -1,13 +1,18 @@
 """The file that proposals are kept in: how it grows, and what is no such file."""
 
+import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from data_server.files.proposal_file import ProposalFile, Writer
 from shared.errors import UserError
+from tests.cluster import ROOT
 from tests.data_server.proposals import MODEL, true_boxes, write
 
 
@@ -43,8 +48,8 @@ def test_a_file_grows_in_steps_that_a_crash_may_repeat(folder):
     writer = Writer(folder / "p", "t", images, MODEL, "")
 
     def add(first, end):
-        writer = Writer(folder / "p", "t", images, MODEL, "")
         writer.append(first, np.array([len(one) for one in rows[first:end]]), np.concatenate(rows[first:end]))
+        writer.finish()
 
     add(0, 5)
     add(3, 8)
@@ -56,6 +61,65 @@ def test_a_file_grows_in_steps_that_a_crash_may_repeat(folder):
     file = ProposalFile.open(writer.path)
     np.testing.assert_array_equal(file.rows, np.concatenate(rows))
     assert file.images == images and file.model == MODEL
+
+
+# Keeps 20 images, 4 at a time, from the first on that has nothing.
+KEEPER = """
+import sys
+from pathlib import Path
+import numpy as np
+from data_server.files.proposal_file import Writer
+writer = Writer(Path(sys.argv[1]), "t", [(n, f"images/{n}.jpg") for n in range(20)], "ab" * 16, "")
+while writer.done < 20:
+    first = writer.done
+    counts = np.arange(first, first + 4) % 3
+    writer.append(first, counts, np.full((counts.sum(), 5), first, np.float32))
+writer.finish()
+"""
+
+
+def keep(folder, **environment) -> int:
+    command = [sys.executable, "-c", KEEPER, str(folder)]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+
+
+def content(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert keep(folder) == 0
+    return content(folder)
+
+
+POINTS = [*(f"proposals.rows:{n}" for n in range(1, 6)), *(f"proposals.counted:{n}" for n in range(1, 6))]
+
+
+@pytest.mark.parametrize("point", [*POINTS, "proposals.whole:1"])
+def test_the_file_of_a_writer_that_was_killed_is_that_of_one_that_was_not(tmp_path, undisturbed, point):
+    assert keep(tmp_path, FAULT=point) == -signal.SIGKILL
+    assert content(tmp_path) != undisturbed
+    assert keep(tmp_path) == 0
+    assert content(tmp_path) == undisturbed
+
+
+def test_images_whose_rows_a_power_cut_has_taken_are_proposed_for_again(tmp_path, undisturbed):
+    assert keep(tmp_path, FAULT="proposals.counted:3") == -signal.SIGKILL
+    (rows,) = tmp_path.glob("*.rows")
+    os.truncate(rows, 20 * 8 + 7)
+    assert keep(tmp_path) == 0
+    assert content(tmp_path) == undisturbed
+
+
+def test_two_writers_of_one_file_do_not_meet(folder):
+    images = [(1, "images/1.jpg"), (2, "images/2.jpg")]
+    one, other = (Writer(folder / "p", "t", images, MODEL, "") for _ in range(2))
+    one.append(0, np.array([1]), np.zeros((1, 5), np.float32))
+    with pytest.raises(UserError, match=r"another process is writing these proposals; wait until it has ended"):
+        other.append(0, np.array([1]), np.zeros((1, 5), np.float32))
+    assert one.done == 1
 
 
 def test_the_file_is_a_safetensors_file(folder):

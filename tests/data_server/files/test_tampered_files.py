@@ -17,6 +17,7 @@ IMAGES = [(1, "images/a.jpg"), (2, "images/b.jpg")]
 def test_files_of_ours(tmp_path: Path) -> None:
     writer = Writer(tmp_path, "train", IMAGES, "ab" * 16, "about")
     writer.append(0, np.array([1, 2]), np.arange(3 * COLUMNS, dtype=np.float32).reshape(3, COLUMNS))
+    writer.finish()
 
     def is_right(found: ProposalFile) -> bool:
         fits = found.counts.shape == (len(found.images),) and found.rows.shape == (found.counts.sum(), COLUMNS)
