@@ -60,19 +60,26 @@ class Batches:
 
     @classmethod
     def of(
-        cls, hello: Hello, facts: Facts, dataset: DatasetFacts, workers: int, make_room: Callable[[], bool]
+        cls,
+        hello: Hello,
+        facts: Facts,
+        dataset: DatasetFacts,
+        workers: int,
+        make_room: Callable[[], bool],
+        planned: Callable[[], object],
     ) -> Batches:
         """Those that the trainer of `hello` asks for.
 
         Args:
             facts, dataset: what the nursery reported about its data set.
             make_room: frees memory; returns whether it could.
+            planned: is called by another thread when there is more to `assign` because more has been planned.
 
         Raises:
             UserError: this data set or this machine cannot provide them.
         """
         config = from_plain(hello.config)
-        plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size)
+        plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size, planned)
         steps = plan.steps_per_epoch
         slots = config["feed"]["slots"] or workers + hello.credits + _SPARE_SLOTS
         if slots < hello.credits:
@@ -104,17 +111,28 @@ class Batches:
         self._idle.append(worker)
 
     def assign(self) -> tuple[int, Assign] | None:
-        """An idle worker and what it is to make; None when there is no such worker, no free slot or no step left."""
-        assignment = self.ledger.assign(self._idle[0]) if self._idle else None
+        """An idle worker and what it is to make; None when there is no such worker, no free slot or no step left, and
+        while that is still being planned."""
+        step = self.ledger.next_step
+        if not self._idle or step is None or not self._is_planned(step):
+            return None
+        assignment = self.ledger.assign(self._idle[0])
         if assignment is None:
             return None
-        step = assignment.step
         batch = self._plan.batch(step)
         indices = self._suspects.indices(step, batch.indices, self.welcome.images)
         samples = [list(pair) for pair in zip(indices, batch.seeds, strict=True)]
         self._recipes[assignment.slot] = batch
         order = Assign(step, assignment.slot, assignment.generation, samples, self._suspects.suspect(step))
         return self._idle.pop(0), order
+
+    def _is_planned(self, step: int) -> bool:
+        """Has an epoch planned from the middle of the one before it on."""
+        ready = self._plan.ready(step)
+        ahead = step + max(1, self.welcome.steps_per_epoch // 2)
+        if self.ledger.end_step is None or ahead < self.ledger.end_step:
+            self._plan.ready(ahead)
+        return ready
 
     def wrote(self, worker: int, message: Wrote) -> bool:
         """Returns whether the batch is wanted. Raises ProtocolError as `Ledger.wrote` does."""
@@ -135,7 +153,7 @@ class Batches:
         place, image = in_hand(self.memory, lost.slot, self.welcome.slot_bytes)
         if not self._suspects.blame(lost.step, place, death):
             return None
-        planned = self._plan.batch(lost.step).indices
+        planned = self._recipes[lost.slot].indices
         index = self._suspects.indices(lost.step, planned, self.welcome.images)[place - 1]
         return Poison(lost.step, place, index, image)
 

@@ -90,8 +90,8 @@ class Ledger:
     def assign(self, worker: int) -> Assignment | None:
         """FREE -> WRITING: the next piece of work for an idle worker, or None when there is no free slot or no step
         left."""
-        step = self._next_missing()
-        if self._ended(step):
+        step = self.next_step
+        if step is None:
             return None
         for index, entry in enumerate(self.slots):
             if entry.state is SlotState.FREE:
@@ -163,6 +163,12 @@ class Ledger:
     def finished(self) -> bool:
         """All steps have been handed to the client."""
         return self._ended(self.next_delivery)
+
+    @property
+    def next_step(self) -> int | None:
+        """The step that is assigned next; None when there is none left."""
+        step = self._next_missing()
+        return None if self._ended(step) else step
 
     def _next_missing(self) -> int:
         held = {entry.step for entry in self.slots if entry.state in (SlotState.WRITING, SlotState.READY)}

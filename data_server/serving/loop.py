@@ -12,8 +12,10 @@ before the other frames are read, libzmq aborts the process (fq.cpp, "Assertion 
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import zmq
@@ -33,6 +35,9 @@ class Loop:
         self._writers: dict[int, Callback] = {}
         self._masks: dict[int, int] = {}  # what epoll watches descriptors for
         self._timers: dict[Callback, float] = {}
+        self._handed_over: deque[Callback] = deque()
+        self._bell = os.eventfd(0)
+        self.watch(self._bell, self._answer_bell)
         self.running = True
 
     def watch(self, source: int | zmq.Socket[bytes], callback: Callback) -> None:
@@ -63,6 +68,11 @@ class Loop:
         """Undoes `after`, if it is not too late."""
         self._timers.pop(callback, None)
 
+    def hand_over(self, callback: Callback) -> None:
+        """Calls `callback` once, in the loop's thread; any thread may ask for it."""
+        self._handed_over.append(callback)
+        os.eventfd_write(self._bell, 1)
+
     def run(self) -> None:
         """Serves callbacks until `running` is False."""
         while self.running:
@@ -79,6 +89,11 @@ class Loop:
                 for callback in [callback for callback, due in self._timers.items() if due <= now]:
                     self.cancel(callback)
                     callback()
+
+    def _answer_bell(self) -> None:
+        os.eventfd_read(self._bell)
+        while self._handed_over:
+            self._handed_over.popleft()()
 
     def _call(self, sources: Sequence[int | zmq.Socket[bytes]]) -> None:
         ready = [(source, self._callbacks[source]) for source in sources if source in self._callbacks]

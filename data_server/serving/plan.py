@@ -11,12 +11,18 @@ GroupSampler does, so an epoch has the same number of steps every time. Without 
 own, and only the last batch is filled up, by repeating its last image; those repetitions are marked as not valid.
 
 Every sample has its own seed, from (seed, epoch, its place in the epoch), whichever worker makes it.
+
+An epoch's order takes a second of a million images, and the server has one thread for all its streams. So another
+thread makes it, for all plans of the process, and an epoch's well before its first batch is due::
+
+    (no order) ──ready──► being made ──made──► kept, as long as it is one of the three nearest to what is asked for
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +33,9 @@ from data_server.handover.facts import DatasetFacts
 from shared.errors import UserError
 
 Indices = npt.NDArray[np.int64]
+Order = tuple[npt.NDArray[np.int32], Indices]
+_MAKER = ThreadPoolExecutor(1, "plan")
+_ORDERS = 3  # of the last epoch a batch may have to be made again, while the next one has begun
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Plan:
         group_by_aspect_ratio: no batch mixes wide and high images.
         sizes: images of each data set, in their order under one index; by default there is one.
         ratio: the share of each data set in an epoch; None: each image is in it once.
+        made: is called by another thread whenever it has made an order.
 
     Raises:
         UserError: a ratio without shuffling, or with too few or negative numbers.
@@ -67,6 +77,7 @@ class Plan:
         world_size: int = 1,
         sizes: Sequence[int] | None = None,
         ratio: Sequence[float] | None = None,
+        made: Callable[[], object] = lambda: None,
     ) -> None:
         self._wide = wide.astype(bool)
         self._batch_size = batch_size
@@ -75,13 +86,22 @@ class Plan:
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
-        self._epoch: tuple[int, Indices, Indices] | None = None
+        self._orders: dict[int, Future[Order]] = {}
+        self._made = made
         self._cells = _cells(self._wide, sizes or [len(wide)], ratio, shuffle) if ratio else None
-        global_batches = sum(-(-len(group) // batch_size) for group in self._groups(self._images(None)))
+        global_batches = sum(-(-images // batch_size) for images in self._group_sizes())
         self.steps_per_epoch = -(-global_batches // world_size)
 
     @classmethod
-    def of(cls, config: dict[str, Any], facts: DatasetFacts, seed: int, rank: int = 0, world_size: int = 1) -> Plan:
+    def of(
+        cls,
+        config: dict[str, Any],
+        facts: DatasetFacts,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        made: Callable[[], object] = lambda: None,
+    ) -> Plan:
         """The plan of a stream with this data part of a trainer's config."""
         return cls(
             facts.wide,
@@ -93,16 +113,21 @@ class Plan:
             world_size=world_size,
             sizes=facts.sizes,
             ratio=config.get("source_ratio"),
+            made=made,
         )
 
     def cursor(self, epoch: int, step: int) -> int:
         """The global step, counted from the start of epoch 0, of step `step` of `epoch`."""
         return epoch * self.steps_per_epoch + step
 
+    def ready(self, step: int) -> bool:
+        """Whether `batch` answers at once. If not, it does so after `made` has been called."""
+        return self._order(step // self.steps_per_epoch).done()
+
     def batch(self, step: int) -> BatchPlan:
         """The recipe of global step `step`, counted from the start of epoch 0."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        batches, valid = self._batches(epoch)
+        batches, valid = self._order(epoch).result()
         place = step_in_epoch * self._world_size + self._rank
         seeds = tuple(sample_seed(self._seed, epoch, place * self._batch_size + i) for i in range(self._batch_size))
         # The last steps of an epoch may run out of batches for the higher ranks: those repeat the first ones.
@@ -110,14 +135,17 @@ class Plan:
         counts = 0 if repeated and not self._shuffle else int(valid[row])
         return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
 
-    def _batches(self, epoch: int) -> tuple[Indices, Indices]:
+    def _order(self, epoch: int) -> Future[Order]:
         """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,
         (batches,)."""
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, *self._make_batches(epoch))
-        return self._epoch[1:]
+        if epoch not in self._orders:
+            self._orders[epoch] = _MAKER.submit(self._make_batches, epoch)
+            self._orders[epoch].add_done_callback(lambda _: self._made())
+            for other in sorted(self._orders, key=lambda other: abs(other - epoch))[_ORDERS:]:
+                del self._orders[other]
+        return self._orders[epoch]
 
-    def _make_batches(self, epoch: int) -> tuple[Indices, Indices]:
+    def _make_batches(self, epoch: int) -> Order:
         random = np.random.default_rng([self._seed, epoch])
         order = self._images(random)
         if self._shuffle:
@@ -135,18 +163,28 @@ class Plan:
         if self._shuffle:
             mixed = random.permutation(len(batches))
             batches, counts = batches[mixed], counts[mixed]
-        return batches, counts
+        return batches.astype(np.int32), counts
 
-    def _images(self, random: np.random.Generator | None) -> Indices:
-        """The images of an epoch, those of each data set together; of some epoch, without `random`."""
+    def _images(self, random: np.random.Generator) -> Indices:
+        """The images of an epoch, those of each data set together."""
         if self._cells is None:
             return np.arange(len(self._wide))
         drawn = []
-        for images, count in self._cells:
-            rounds = -(-count // len(images))
-            orders = [random.permutation(images) if random else images for _ in range(rounds)]
-            drawn += [np.concatenate(orders)[:count]] if rounds else []
+        for cell in self._cells:
+            images = np.arange(cell.start, cell.end)
+            images = images[self._wide[cell.start : cell.end] == cell.wide]
+            orders = [random.permutation(images) for _ in range(-(-cell.count // len(images)))]
+            drawn += [np.concatenate(orders)[: cell.count]] if orders else []
         return np.concatenate(drawn)
+
+    def _group_sizes(self) -> list[int]:
+        """How many images `_groups` has in each group, of any epoch."""
+        if self._cells is None:
+            images, wide = len(self._wide), int(np.count_nonzero(self._wide))
+        else:
+            images = sum(cell.count for cell in self._cells)
+            wide = sum(cell.count for cell in self._cells if cell.wide)
+        return [wide, images - wide] if self._group else [images]
 
     def _groups(self, order: Indices) -> list[Indices]:
         if not self._group:
@@ -155,25 +193,31 @@ class Plan:
         return [group for group in (order[wide], order[~wide]) if len(group)]
 
 
-def _cells(
-    wide: npt.NDArray[np.bool_], sizes: Sequence[int], ratio: Sequence[float], shuffle: bool
-) -> list[tuple[Indices, int]]:
-    """(images, how many of them are in an epoch) for the wide and the high images of each data set."""
+@dataclass(frozen=True)
+class _Cell:
+    """The images from `start` to `end` that are wide, or those that are not: `count` of them are in an epoch."""
+
+    start: int
+    end: int
+    wide: bool
+    count: int
+
+
+def _cells(wide: npt.NDArray[np.bool_], sizes: Sequence[int], ratio: Sequence[float], shuffle: bool) -> list[_Cell]:
+    """The wide and the high images of each data set; none that is empty."""
     if not shuffle:
         raise UserError("sampler.source_ratio needs sampler.shuffle=True")
     if len(ratio) != len(sizes) or min(ratio) < 0 or not sum(ratio) > 0:
         raise UserError(
             f"sampler.source_ratio is {list(ratio)}; expected {len(sizes)} numbers of 0 or more, one for each data set"
         )
-    ends = np.cumsum(sizes)
     cells = []
-    for end, size, share in zip(ends, sizes, ratio, strict=True):
-        images = np.arange(end - size, end)
+    for end, size, share in zip(np.cumsum(sizes).tolist(), sizes, ratio, strict=True):
         count = round(len(wide) * share / sum(ratio))
-        some = images[wide[images]]
-        of_these = round(count * len(some) / size)
-        others = images[~wide[images]]
-        cells += [(cell, n) for cell, n in ((some, of_these), (others, count - of_these)) if len(cell)]
+        some = int(np.count_nonzero(wide[end - size : end]))
+        of_these = round(count * some / size)
+        cells += [_Cell(end - size, end, True, of_these)] * bool(some)
+        cells += [_Cell(end - size, end, False, count - of_these)] * bool(size - some)
     return cells
 
 

@@ -129,6 +129,9 @@ class DataServer:
             return True
         return False
 
+    def in_loop(self, callback: Callable[[], None]) -> None:
+        self._loop.hand_over(callback)
+
     def log(self, text: str) -> None:
         if not self._quiet:
             write_line(f"[data_server {time.strftime('%H:%M:%S')}] {one_line(text)}")

@@ -75,6 +75,9 @@ class Server(Protocol):
     def make_room(self) -> bool:
         """Closes the stream that nobody has read for longest; returns whether there was one."""
 
+    def in_loop(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called where everything else is; called by other threads."""
+
     def log(self, text: str) -> None: ...
 
 
@@ -287,7 +290,8 @@ class Stream:
 
     def _open(self, client: Client, facts: Facts, dataset: DatasetFacts) -> None:
         """BUILDING -> OPEN. Raises UserError as `Batches.of` does."""
-        batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room)
+        planned = partial(self._server.in_loop, self._advance)
+        batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room, planned)
         reach("server.arena")
         welcome = batches.welcome
         self._state = Open(client, batches)

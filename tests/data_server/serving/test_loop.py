@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_a_descriptor_that_another_callback_closed_is_not_mistaken_for_its_succe
     loop.watch(second, lambda: replace(first))
     loop.run()
     assert called == []
+
+
+def test_another_thread_has_a_callback_called_by_the_loops_own_even_while_it_sleeps():
+    loop, called = Loop(), []
+
+    def callback():
+        called.append(threading.current_thread())
+        loop.running = False
+
+    other = threading.Timer(0.05, loop.hand_over, [callback])
+    other.start()
+    loop.run()
+    assert called == [threading.current_thread()]
 
 
 def test_a_timer_fires_once_when_its_time_has_come_and_not_when_it_is_cancelled():

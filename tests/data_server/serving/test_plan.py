@@ -1,10 +1,17 @@
+import queue
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_server.machine.memory import MemoryPlan
+from data_server.serving.batches import Batches
+from data_server.serving.ledger import Ledger
 from data_server.serving.plan import Plan, sample_seed
 from shared.errors import UserError
+from shared.messages import Welcome
 
 WIDE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1], np.uint8)
 
@@ -137,3 +144,53 @@ def test_with_a_ratio_every_epoch_has_its_steps_and_a_batch_depends_on_nothing_e
 def test_a_ratio_that_makes_no_sense_is_refused(changes):
     with pytest.raises(UserError, match=r"sampler.source_ratio"):
         plan(**{"wide": TWO, "sizes": SIZES, "ratio": [1, 1], **changes})
+
+
+def test_an_epochs_order_is_made_by_another_thread_which_says_when_it_is_there():
+    made = queue.Queue()
+    one = plan(made=lambda: made.put(threading.current_thread()))
+    for epoch in (0, 7):  # at the beginning, and where a training is resumed
+        step = epoch * one.steps_per_epoch + 2
+        one.ready(step)
+        assert made.get(timeout=10) is not threading.current_thread()
+        assert one.ready(step) and one.batch(step) == plan().batch(step)
+        assert made.empty()
+
+
+def batches_of(one, end=None):
+    """All batches of a plan that is given to one idle worker after the other."""
+    welcome = Welcome([], len(WIDE), "", one.steps_per_epoch, 1000, 64, "")
+    batches = Batches(one, Ledger(1000, 0, end, 1), welcome, MemoryPlan(1000, 64), -1)
+    for worker in range(1000):
+        batches.worker_idle(worker)
+    return batches
+
+
+def test_nothing_is_handed_out_before_it_is_planned():
+    made, may_be_made = threading.Event(), threading.Event()
+    one = plan(made=made.set)
+    make, one._make_batches = one._make_batches, lambda epoch: may_be_made.wait(10) and make(epoch)
+    batches = batches_of(one)
+    assert batches.assign() is None
+    may_be_made.set()
+    assert made.wait(10)
+    worker, order = batches.assign()
+    assert (worker, order.step, [index for index, _ in order.samples]) == (0, 0, list(plan().batch(0).indices))
+
+
+def test_the_next_epoch_is_planned_from_the_middle_of_this_one_on_unless_it_is_the_last():
+    for end, epochs in ((None, 2), (plan().steps_per_epoch, 1)):
+        made = queue.Queue()
+        one = plan(made=lambda made=made: made.put("made"))
+        half = one.steps_per_epoch // 2
+        batches = batches_of(one, end)
+        batches.assign()
+        assert made.get(timeout=10)
+        for _ in range(half):
+            assert made.empty()
+            assert batches.assign()
+        batches.assign()
+        for _ in range(epochs - 1):
+            assert made.get(timeout=10)
+        one.batch(0)
+        assert made.empty()
