@@ -140,7 +140,10 @@ def _predictions_framed(data: bytes) -> bytes:
 def _read_predictions(frame: bytes) -> None:
     end = 2 + int.from_bytes(frame[:2], "little")
     message, payload = decode(frame[2:end], Predictions), frame[end:]
-    ((layout, back),) = predictions.read(predictions.store([(message, payload)]))
+    kept = predictions.Kept()
+    kept.append(message, payload)
+    ((layout, back),) = predictions.read(os.dup(kept.descriptor))
+    kept.close()
     assert back == payload
     for array in Layout.from_wire(layout, len(back)).views(np.frombuffer(back, np.uint8)).values():
         array.sum()
