@@ -18,8 +18,12 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 _ROOTS, _PATH = 4, 1024
-# Random names of Python's tempfile; time, host and process in those of TensorBoard's events; numbers of processes.
-_CHANGING = re.compile(r"(?<=tmp)[a-z0-9_]{8}|(?<=-)[a-z0-9_]{8}(?=$|/)|(?<=/tmp/)[a-z0-9_]{8}$|(?<=tfevents\.).*")
+# Of Python's tempfile, random names and the numbers of files without a name; of TensorBoard's events, time, host and
+# process; numbers of processes.
+_CHANGING = re.compile(
+    r"(?<=/#)\d+(?= \(deleted\)$)|(?<=tmp)[a-z0-9_]{8}|(?<=-)[a-z0-9_]{8}(?=$|/)|(?<=/tmp/)[a-z0-9_]{8}$"
+    r"|(?<=tfevents\.).*"
+)
 _WILD = re.compile(r"[][*?]")
 
 

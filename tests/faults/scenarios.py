@@ -116,6 +116,7 @@ def lay_out(ground: Path) -> None:
     keys = [(image["id"], f"val_base/{image['file_name']}") for image in images]
     writer = Writer(ground, "made", keys, "model", "for a test")
     writer.append(0, np.full(len(keys), 2), np.arange(10 * len(keys), dtype=np.float32).reshape(-1, 5))
+    writer.finish()
     writer.path.rename(ground / "proposals.safetensors")
     (ground / "recipe.py").write_text(_RECIPE_FILE.format(ground=ground))
 
