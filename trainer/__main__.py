@@ -31,7 +31,9 @@ from shared.keys import nearest
 from shared.terminal import write_line
 from trainer import tasks
 from trainer.feed.server import DataServerLost, connect
+from trainer.process import out_of_memory
 from trainer.process.interrupt import Interrupt
+from trainer.process.out_of_memory import OutOfMemory
 from trainer.recipe import command as recipe
 from trainer.tasks import Request
 
@@ -44,9 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(options)
-    except (UserError, DataServerLost, StreamFailed, SlotCorrupted) as error:
+    except (UserError, DataServerLost, StreamFailed, SlotCorrupted, OutOfMemory) as error:
         say(f"error: {error}")
         return USER_ERROR if isinstance(error, UserError) else FAILED
+    except RuntimeError as error:
+        if not (sign := out_of_memory.sign(error)):
+            raise
+        say(f"error: the device's memory is used up ({sign}); {out_of_memory.REMEDY}")
+        return FAILED
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

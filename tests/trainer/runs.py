@@ -29,6 +29,7 @@ class Run:
     Args:
         arguments: a task and options, or options alone.
         config: one of the demo's.
+        program: ``trainer``, or a module that does something to it first.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Run:
         *arguments: str,
         epochs: int = 1,
         config: str = "cln.py",
+        program: str = "trainer",
         **options: object,
     ) -> None:
         self.work_dir = work_dir
@@ -51,7 +53,7 @@ class Run:
             "train_dataloader.batch_size": 4,
             **options,
         }
-        command = [sys.executable, "-m", "trainer", *arguments, "--config", f"configs/demo/{config}"]
+        command = [sys.executable, "-m", program, *arguments, "--config", f"configs/demo/{config}"]
         command += ["--work-dir", str(work_dir), "--cfg-options"]
         command += [f"{key}={value}" for key, value in settings.items()]
         with open(self.log, "w") as output:

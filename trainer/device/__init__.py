@@ -198,6 +198,7 @@ __all__ = [
     "ARITHMETIC_LENGTH",
     "arithmetic",
     "blank",
+    "card_memory",
     "describe",
     "device_memory",
     "jit_kernel_count",
@@ -241,6 +242,11 @@ def device_memory() -> int:
     """Bytes that Jittor holds on the training device (used and cached): GPU memory, or main memory without a GPU."""
     info = jt.get_mem_info()
     return int(info.total_cuda_used if jt.flags.use_cuda else info.total_cpu_used)
+
+
+def card_memory() -> tuple[int, int] | None:
+    """Bytes of the GPU in use, by CUDA and its libraries as well, and in all; None without a GPU."""
+    return None if _gpu.reason else gpu.memory()
 
 
 def jit_kernel_count() -> int:

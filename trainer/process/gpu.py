@@ -109,6 +109,13 @@ def find() -> Gpu:
     return gpu
 
 
+def memory() -> tuple[int, int]:
+    """Bytes of the card that are in use, by whomever, and in all. Only where CUDA is in use in this thread."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    ctypes.CDLL(DRIVER).cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    return total.value - free.value, total.value
+
+
 def _look() -> Gpu:
     visible = os.environ.get(VISIBLE)
     if visible is not None and visible.strip() in ("", "-1"):

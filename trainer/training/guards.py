@@ -3,6 +3,7 @@
     check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
     check_gradients  every step: gradients that are not finite although the loss is
     assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
+    memory_advised   every step: memory that is used up
 
 Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these
 checks reveal them.
@@ -10,14 +11,17 @@ checks reveal them.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from mmengine.config import Config
 
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import jt, nn, var
+from trainer.device import card_memory, device_memory, jt, nn, var
+from trainer.process.out_of_memory import REMEDY, OutOfMemory, sign
 from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, total_loss
 
@@ -52,6 +56,23 @@ def check_gradients(norm: float, batch: Batch, config_file: str) -> None:
             f"the gradients' norm is {norm} at {_where(batch)}, and the loss is finite; nothing of this step is saved; "
             f"resume from the last checkpoint with a lower learning rate, or {_look(batch, config_file)}"
         )
+
+
+@contextlib.contextmanager
+def memory_advised(batch: Batch) -> Iterator[None]:
+    """Inside, a step on `batch` that finds no memory left raises OutOfMemory, with sizes and what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (found := sign(error)):
+            raise
+        images, height, width = batch.images.shape[:3]
+        card = card_memory()
+        held = f"{device_memory() / 2**30:.2f} GiB" + (f" of the card's {card[1] / 2**30:.2f}" if card else "")
+        raise OutOfMemory(
+            f"the device's memory is used up in step {batch.step}: {images} images of {height}x{width}, Jittor holds "
+            f"{held} ({found}); {REMEDY}"
+        ) from None
 
 
 def assert_trains(model: nn.Module, config: Config, batch: Batch) -> None:

@@ -63,6 +63,7 @@ class Progress:
         wait_seconds: float,
         step_seconds: float,
         device_bytes: int,
+        card: tuple[int, int] | None = None,
     ) -> None:
         """Takes in one finished step.
 
@@ -73,7 +74,8 @@ class Progress:
             images: number of images in the batch.
             wait_seconds: time spent waiting for the batch.
             step_seconds: time of the whole step, waiting included.
-            device_bytes: memory held on the device.
+            device_bytes: memory that Jittor holds on the device.
+            card: bytes of the GPU in use and in all, where there is one.
         """
         self._steps += 1
         self._images += images
@@ -93,10 +95,11 @@ class Progress:
             "data_wait_share": self._wait_seconds / seconds,
             "step_seconds": seconds / self._steps,
             "device_bytes": device_bytes,
+            **({"card_bytes": card[0]} if card else {}),
         }
         self._record("train", step, values)
         self._flush()
-        self._show(step, means, values)
+        self._show(step, means, values, card)
         self._forget()
 
     def evaluation(self, step: int, results: dict[str, dict[str, float]]) -> None:
@@ -132,7 +135,7 @@ class Progress:
         self._lines.flush()
         self._events.flush()
 
-    def _show(self, step: int, means: dict[str, float], values: dict[str, float]) -> None:
+    def _show(self, step: int, means: dict[str, float], values: dict[str, float], card: tuple[int, int] | None) -> None:
         remaining = (self._total_steps - step) * values["step_seconds"]
         text = "  ".join(
             [
@@ -140,7 +143,8 @@ class Progress:
                 f"lr {values['lr']:.3g}",
                 f"{values['images_per_second']:.1f} images/s",
                 f"data wait {values['data_wait_share']:.0%}",
-                f"memory {values['device_bytes'] / 2**30:.2f} GiB",
+                f"memory {values['device_bytes'] / 2**30:.2f} GiB"
+                + (f" (card {card[0] / 2**30:.2f} of {card[1] / 2**30:.2f})" if card else ""),
             ]
         )
         if self._bar.disable:

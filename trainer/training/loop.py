@@ -23,13 +23,14 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import ARITHMETIC_LENGTH, arithmetic, device_memory, jt, nn, seed
+from trainer.device import ARITHMETIC_LENGTH, arithmetic, card_memory, device_memory, jt, nn, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt, Interrupted
+from trainer.process.out_of_memory import OutOfMemory
 from trainer.training.accumulation import Accumulation
-from trainer.training.guards import assert_trains, check_gradients, check_losses
+from trainer.training.guards import assert_trains, check_gradients, check_losses, memory_advised
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, evaluated_at
 from trainer.training.optimizer import build_optimizer
@@ -95,7 +96,7 @@ class TrainingLoop:
         """Trains to the end, or until `interrupt`; returns the metrics after the last step, where there are any.
 
         Raises:
-            DataServerLost: after a checkpoint of the last finished step.
+            DataServerLost, OutOfMemory: after a checkpoint of the last finished step.
             UserError, StreamFailed: of the data, after such a checkpoint; of losses and weights, without one.
         """
         self.say(
@@ -105,7 +106,9 @@ class TrainingLoop:
             self.say(f"the mean gradient of {self.optimizer.counts} batches makes an update (accumulative_counts)")
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
-            assert_trains(self.model, self.config, first)  # compiles the kernels, too: nothing is lost if it is killed
+            with memory_advised(first):
+                assert_trains(self.model, self.config, first)  # compiles the kernels: nothing is lost if it is killed
+        self.optimizer.keep()
         batches = itertools.chain([] if first is None else [first], self.feed)
         results: Metrics | None = None
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
@@ -118,11 +121,10 @@ class TrainingLoop:
                     self._train_epoch(batches, progress, interrupt)
                 if interrupt.signal is None and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
-        except DataServerLost as lost:
+        except (DataServerLost, OutOfMemory) as lost:
+            self.optimizer.restore()
             self._save()
-            raise DataServerLost(
-                f"{lost}; checkpoint written at step {self.step}, --resume continues from there"
-            ) from None
+            raise type(lost)(f"{lost}; checkpoint written at step {self.step}, --resume continues from there") from None
         finally:
             progress.close()
         if interrupt.signal is not None:
@@ -138,15 +140,12 @@ class TrainingLoop:
             started, waited = time.perf_counter(), self.feed.wait_seconds
             with interrupt.waiting():
                 batch = self._next(batches)
-            seed(self._step_seed())
-            terms = self.model.loss(batch)
-            values = packed(terms)
-            rate = self.optimizer.follow(self.schedule, self.step)
-            norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
-            jt.sync_all()
+            with memory_advised(batch):
+                terms, values, norm, rate = self._take_step(batch)
             numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
             check_losses(numbers, batch, self.config_file)
             check_gradients(norm.item(), batch, self.config_file)
+            self.optimizer.keep()
             self.step, self.record = self.step + 1, self.feed.record
             progress.train(
                 self.step,
@@ -156,10 +155,22 @@ class TrainingLoop:
                 self.feed.wait_seconds - waited,
                 time.perf_counter() - started,
                 device_memory(),
+                card_memory(),
             )
             if self.intervals.saves(self.step, self.steps_per_epoch):
                 self._save()
                 self.feed.checkpointed()
+
+    def _take_step(self, batch: Batch) -> tuple[list[str], jt.Var, jt.Var, float]:
+        """One step on `batch`; returns the terms' names, their values f32 (terms,), the gradients' norm f32 (1,), and
+        the learning rate."""
+        seed(self._step_seed())
+        terms = self.model.loss(batch)
+        values = packed(terms)
+        rate = self.optimizer.follow(self.schedule, self.step)
+        norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
+        jt.sync_all()
+        return list(terms), values, norm, rate
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         try:

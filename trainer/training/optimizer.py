@@ -70,6 +70,8 @@ class Optimizer:
         self._algorithm = algorithm
         self._buffers = buffers
         self._max_norm = max_norm
+        self._kept: list[jt.Var] = []
+        self._kept_numbers: tuple[int, Share | None] = (0, None)
 
     def follow(self, schedule: Schedule, step: int) -> float:
         """Sets every group's learning rate for the 0-based global `step`; returns that of the base rate."""
@@ -101,6 +103,27 @@ class Optimizer:
         norm = gradient_norm(self._gradients())
         self._algorithm.update(norm, _NO_LIMIT if self._max_norm is None else self._max_norm)
         return norm
+
+    def keep(self) -> None:
+        """From now on parameters, buffers and gradients that wait are what `restore` brings back.
+
+        Nothing is copied: while a step is under way, what it replaces lives on.
+        """
+        variables = self._variables()
+        del self._kept[len(variables) :]
+        self._kept += [jt.zeros(1) for _ in variables[len(self._kept) :]]
+        for kept, variable in zip(self._kept, variables, strict=True):
+            kept._update(variable)
+        self._kept_numbers = self._algorithm.n_step, self.waiting
+
+    def restore(self) -> None:
+        """Back to the last `keep`, from a step that failed at any point."""
+        self._algorithm.n_step, self.waiting = self._kept_numbers
+        for kept, variable in zip(self._kept, self._variables(), strict=True):
+            variable._update(kept)
+        if self.waiting is None:
+            for group in self._algorithm.param_groups:
+                group.pop("grads", None)  # they would be computed once more, and fail again
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all buffers as ``<parameter>.<torch's buffer name>``, and ``step``, (1,) int64: updates done.
@@ -139,6 +162,10 @@ class Optimizer:
             for group in self._algorithm.param_groups:
                 group["grads"] = [var(state[f"{name}.{_GRADIENT}"]) for name in group["names"]]
             self._algorithm.keep_gradients()
+
+    def _variables(self) -> list[jt.Var]:
+        state = self._named({"params": "", **self._buffers}).values()
+        return [*state, *(self._gradients() if self.waiting is not None else [])]
 
     def _gradients(self) -> list[jt.Var]:
         return [gradient for group in self._algorithm.param_groups for gradient in group["grads"]]

@@ -24,6 +24,7 @@ int cuDeviceGetName(char* name, int length, int device) {
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = 80ll << 30; return 0; }
+int cuMemGetInfo_v2(size_t* free, size_t* total) { *free = 30ll << 30, *total = 80ll << 30; return 0; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     *value = attribute == 75 ? told("CU_MAJOR", 9) : attribute == 76 ? told("CU_MINOR", 0) : -1;
     return 0;
@@ -188,3 +189,8 @@ def test_another_device_than_cuda_cannot_be_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setenv(gpu.DEVICE, "gpu")
     with pytest.raises(UserError, match="TRAINER_DEVICE='gpu': expected 'cuda'"):
         find()
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_memory_in_use_is_what_is_not_free() -> None:
+    assert gpu.memory() == (50 << 30, 80 << 30)

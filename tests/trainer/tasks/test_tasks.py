@@ -273,6 +273,30 @@ def test_a_run_that_is_interrupted_between_the_batches_of_an_update_goes_on_to_t
         np.testing.assert_array_equal(found.optimizer[name], array, err_msg=name)
 
 
+@pytest.mark.parametrize("where", ["forward", "update"])
+def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finished_step(
+    finished: Run, start, monkeypatch, where: str
+) -> None:
+    monkeypatch.setenv("WHERE", where)
+    run = start("--workers", "1", epochs=2, program="tests.trainer.used_up_memory")
+    assert run.end() == 1, run.text
+    last = run.text.splitlines()[-1]
+    assert re.search(
+        r"error: the device's memory is used up in step 2: 4 images of \d+x\d+, Jittor holds [\d.]+ GiB "
+        r"\(Unable to alloc cuda device memory for size 4\); lower train_dataloader.batch_size .*; "
+        r"checkpoint written at step 2, --resume continues from there$",
+        last,
+    ), last
+    assert "Traceback" not in run.text and run.steps() == [1, 2]
+    resumed = start("--workers", "1", "--resume", epochs=2)
+    assert resumed.end() == 0, resumed.text
+    assert resumed.losses(100) == finished.losses(100)
+    expected = checkpoint.load(checkpoint.latest(finished.work_dir))
+    found = checkpoint.load(checkpoint.latest(resumed.work_dir))
+    for name, array in (expected.model | expected.optimizer).items():
+        np.testing.assert_array_equal((found.model | found.optimizer)[name], array, err_msg=name)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
     run = start("--workers", "1")

@@ -52,6 +52,14 @@ def test_the_last_step_is_logged_also_between_two_intervals(tmp_path: Path) -> N
     assert [line["step"] for line in lines_of(tmp_path)] == [2, 3]
 
 
+def test_where_there_is_a_card_its_memory_is_beside_jittors(tmp_path: Path, capfd) -> None:
+    progress = Progress(tmp_path, total_steps=1, steps_per_epoch=1, interval=1)
+    progress.train(1, {"loss": 1.0}, 0.1, 1, 0.0, 1.0, 2**30, (3 * 2**30, 80 * 2**30))
+    progress.close()
+    assert lines_of(tmp_path)[0]["card_bytes"] == 3 * 2**30
+    assert "memory 1.00 GiB (card 3.00 of 80.00)" in capfd.readouterr().err
+
+
 def test_an_evaluation_has_a_line_with_its_step_epoch_and_name(tmp_path: Path) -> None:
     run(tmp_path, 1, 5)
     assert lines_of(tmp_path)[-1] == {"kind": "val", "step": 5, "epoch": 1, "name": "coco", "AR@100": 0.25}
