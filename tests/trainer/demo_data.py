@@ -29,4 +29,5 @@ def generate(out: Path, train_images: int, val_images: int) -> Path:
         images = [(image["id"], f"{name}/{image['file_name']}") for image in content["images"]]
         writer = Writer(out / "proposals", name, images, "5f" * 16, "a test")
         writer.append(0, np.array([len(boxes) for boxes in found.values()]), np.insert(rows, 4, 0.5, axis=1))
+        writer.finish()
     return out
