@@ -1,11 +1,17 @@
 """The training loop.
 
-    feed ──► detector.loss ──► one backward, one update ──► one jt.sync_all() ──► losses read, checked, logged
+    feed ──► detector.loss ──► backward, update ──► one jt.sync_all() ──► losses read, checked, logged
       where `trainer.training.intervals` says:     checkpoint, then evaluation
       where `trainer.training.accumulation` says:  no update, the gradients wait for another batch
 
-A checkpoint is written before an evaluation, so there is nothing to lose while that runs. A run that is interrupted
-writes one after the step in hand, and can go on at the very next batch.
+Losses are read late, so that a GPU that computes a step is not waited for before the next one is there:
+
+    host   build k │ queue k │ next batch │ build k+1 │ read k │ queue k+1 │ ...
+    GPU            │ ───── computes step k ───────────────── ► │ ───── step k+1 ─ ...
+
+Before a checkpoint, an evaluation or an end they are read at once: numbers that cannot be right end the run before the
+next step is computed, and no checkpoint has them. A checkpoint is written before an evaluation, so there is nothing to
+lose while that runs. A run that is interrupted writes one after the step in hand, and can go on at the very next batch.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +46,17 @@ from trainer.training.terms import packed, total_loss
 from trainer.weights import checkpoint, pretrained
 
 Metrics = dict[str, dict[str, float]]  # by split
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step: its batch, its terms' names, their values f32 (terms,), the gradients' norm f32 (1,), the rate."""
+
+    batch: Batch
+    terms: list[str]
+    values: jt.Var
+    norm: jt.Var
+    rate: float
 
 
 class TrainingLoop:
@@ -88,6 +106,8 @@ class TrainingLoop:
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.accumulation = Accumulation(self.optimizer.counts, self.total_steps)
         self._check_waiting(resume_from)
+        self._unread: _Step | None = None
+        self._look_at_clocks()
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
         if resume_from is not None:
             say(f"resumed from {resume_from} at step {self.step}")
@@ -119,16 +139,17 @@ class TrainingLoop:
             while self.step < self.total_steps and interrupt.signal is None:
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train_epoch(batches, progress, interrupt)
+                self._read(progress)
                 if interrupt.signal is None and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
         except (DataServerLost, OutOfMemory) as lost:
             self.optimizer.restore()
-            self._save()
+            self._save(progress)
             raise type(lost)(f"{lost}; checkpoint written at step {self.step}, --resume continues from there") from None
         finally:
             progress.close()
         if interrupt.signal is not None:
-            self._save()
+            self._save(progress)
             self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume continues from there")
         self.feed.close()
         return results if interrupt.signal is None else None
@@ -136,47 +157,65 @@ class TrainingLoop:
     def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
         """From the present step to the end of its epoch, with its checkpoints."""
         end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        self._look_at_clocks()
         while self.step < end and interrupt.signal is None:
-            started, waited = time.perf_counter(), self.feed.wait_seconds
             with interrupt.waiting():
-                batch = self._next(batches)
+                batch = self._next(batches, progress)
             with memory_advised(batch):
-                terms, values, norm, rate = self._take_step(batch)
-            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
-            check_losses(numbers, batch, self.config_file)
-            check_gradients(norm.item(), batch, self.config_file)
+                built = self._build(batch)
+            self._read(progress)
+            with memory_advised(batch):
+                jt.sync_all()
             self.optimizer.keep()
-            self.step, self.record = self.step + 1, self.feed.record
-            progress.train(
-                self.step,
-                numbers,
-                rate,
-                len(batch.host["image_ids"]),
-                self.feed.wait_seconds - waited,
-                time.perf_counter() - started,
-                device_memory(),
-                card_memory(),
-            )
+            self._unread, self.step, self.record = built, self.step + 1, self.feed.record
             if self.intervals.saves(self.step, self.steps_per_epoch):
-                self._save()
+                self._save(progress)
                 self.feed.checkpointed()
+                self._look_at_clocks()
+        self._read(progress)
 
-    def _take_step(self, batch: Batch) -> tuple[list[str], jt.Var, jt.Var, float]:
-        """One step on `batch`; returns the terms' names, their values f32 (terms,), the gradients' norm f32 (1,), and
-        the learning rate."""
+    def _build(self, batch: Batch) -> _Step:
+        """The graph of a step on `batch`, up to the update."""
         seed(self._step_seed())
         terms = self.model.loss(batch)
         values = packed(terms)
         rate = self.optimizer.follow(self.schedule, self.step)
         norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
-        jt.sync_all()
-        return list(terms), values, norm, rate
+        return _Step(batch, list(terms), values, norm, rate)
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
+    def _read(self, progress: Progress) -> None:
+        """Reads, checks and logs the numbers of the last step, where that has not been done.
+
+        Raises:
+            TrainingFault: they cannot be right. The weights have them, so nothing is saved.
+        """
+        if self._unread is None:
+            return
+        last, self._unread = self._unread, None
+        numbers = dict(zip(last.terms, last.values.numpy().tolist(), strict=True))
+        check_losses(numbers, last.batch, self.config_file)
+        check_gradients(last.norm.item(), last.batch, self.config_file)
+        seconds, waited = self._clocks
+        self._look_at_clocks()
+        progress.train(
+            self.step,
+            numbers,
+            last.rate,
+            len(last.batch.host["image_ids"]),
+            self._clocks[1] - waited,
+            self._clocks[0] - seconds,
+            device_memory(),
+            card_memory(),
+        )
+
+    def _look_at_clocks(self) -> None:
+        self._clocks = time.perf_counter(), self.feed.wait_seconds
+
+    def _next(self, batches: Iterator[Batch], progress: Progress) -> Batch:
         try:
             return next(batches)
         except (UserError, StreamFailed) as error:  # the data: what has been trained is kept, as without a server
-            self._save()
+            self._save(progress)
             raise type(error)(f"{error}; checkpoint written at step {self.step}") from None
 
     def _step_seed(self) -> int:
@@ -225,7 +264,9 @@ class TrainingLoop:
                 "with another accumulative_counts or max_epochs, and has no gradients"
             )
 
-    def _save(self) -> None:
+    def _save(self, progress: Progress) -> None:
+        """Writes a checkpoint of the last finished step, if its numbers are right."""
+        self._read(progress)
         epoch, step = divmod(self.step, self.steps_per_epoch)
         name = f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors"
         checkpoint.save(

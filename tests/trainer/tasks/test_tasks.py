@@ -273,6 +273,24 @@ def test_a_run_that_is_interrupted_between_the_batches_of_an_update_goes_on_to_t
         np.testing.assert_array_equal(found.optimizer[name], array, err_msg=name)
 
 
+@pytest.mark.parametrize("saves", ["never", "after every step", "on a signal"])
+def test_a_loss_that_is_read_late_is_that_of_its_batch_and_in_no_checkpoint(
+    finished: Run, start, monkeypatch, saves: str
+) -> None:
+    if saves == "on a signal":  # while the step with the bad loss has been computed, and nobody has read it
+        monkeypatch.setenv("FAULT", "client.lease:4:SIGTERM")
+    every = {"default_hooks.checkpoint.interval": 1, "default_hooks.checkpoint.by_epoch": False}
+    run = start(
+        "--workers", "1", epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {})
+    )
+    assert run.end() == 2, run.text
+    batch = re.search(r"error: loss_rpn_cls is nan at step (2) \(image ids (\[[^]]*\])\)", run.text.splitlines()[-1])
+    assert batch, run.text
+    assert run.steps() == [1, 2] and run.losses(2) == finished.losses(2)
+    latest = checkpoint.latest(run.work_dir)
+    assert (latest and latest.name) == ("step_2.safetensors" if saves.startswith("after") else None)
+
+
 @pytest.mark.parametrize("where", ["forward", "update"])
 def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finished_step(
     finished: Run, start, monkeypatch, where: str
