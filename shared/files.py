@@ -40,10 +40,15 @@ def whole(path: Path, partial: str | None = None) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(growing, path)
+            settle(growing, path)
         except BaseException:
             growing.unlink(missing_ok=True)
             raise
+
+
+def settle(growing: Path, path: Path) -> None:
+    """Gives a file that is on the disk its name, for good."""
+    os.replace(growing, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -62,6 +67,14 @@ def _alone(path: Path) -> BinaryIO:
         except FileNotFoundError:
             pass
         file.close()  # the other process has given it its name, or removed it
+
+
+def write_at(file: int, data: bytes, place: int) -> None:
+    """Writes all of `data` at byte `place`. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, place)
+        left, place = left[written:], place + written
 
 
 def replace(path: Path, content: bytes, partial: str | None = None) -> None:

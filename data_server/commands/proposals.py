@@ -25,7 +25,12 @@ def of_file(source: Path, annotation_file: Path) -> list[np.ndarray]:
     """
     file = ProposalFile.open(source)
     rows = np.split(np.array(file.rows), np.cumsum(file.counts)[:-1])
-    rows_of = {(identity, Path(name).name): own for (identity, name), own in zip(file.images, rows, strict=True)}
+    try:
+        rows_of = {(identity, Path(name).name): own for (identity, name), own in zip(file.images, rows, strict=True)}
+    except ValueError as error:
+        raise UserError(
+            f"proposal file {str(source)!r}: {error}; make it again with python -m trainer propose"
+        ) from None
     images = coco.read(annotation_file, images=("id", "file_name"))["images"]
     keys = [(image["id"], Path(image["file_name"]).name) for image in images]
     missing = [key for key in keys if key not in rows_of]

@@ -27,7 +27,8 @@ import xxhash
 from mmdet.structures.bbox import HorizontalBoxes
 
 from data_server.files import proposal_list
-from data_server.files.proposal_file import COLUMNS, SUFFIX, ImageKey, ProposalFile, image_key
+from data_server.files.image_names import ImageNames, image_key
+from data_server.files.proposal_file import COLUMNS, SUFFIX, ProposalFile
 from shared.errors import UserError
 from shared.keys import check_keys
 
@@ -101,8 +102,7 @@ class Proposals:
         Raises:
             UserError: there is no such file, it is damaged, of other images or of another model.
         """
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        images = [image_key(info) for info in infos]
+        images = ImageNames.of(image_key(dataset.get_data_info(index)) for index in range(len(dataset)))
         self.path = _located(settings)
         if self.path.is_dir():
             file, places = _newest(self.path, images, settings.model)
@@ -118,8 +118,7 @@ class Proposals:
                 )
             file, places = _of_list(self.path, dataset, images, annotations)
         self.path = file.path
-        starts = np.cumsum(file.counts) - file.counts
-        self._starts = starts[places]
+        self._starts = file.starts[places]
         self._counts = file.counts[places]
         if settings.most is not None:
             self._counts = np.minimum(self._counts, settings.most)
@@ -188,22 +187,26 @@ def _located(settings: Settings) -> Path:
     raise UserError(f"proposal_file={settings.file!r}: there is neither {names}; {MAKE}")
 
 
-def _places(file: ProposalFile, images: list[ImageKey]) -> np.ndarray:
+def _places(file: ProposalFile, images: ImageNames) -> np.ndarray:
     """The place of each of `images` in the file, int64 (images,).
 
     Raises:
         UserError: one is not there.
     """
-    place_of = {key: place for place, key in enumerate(file.images)}
-    missing = [key for key in images if key not in place_of]
-    if missing:
-        (identity, name), known = missing[0], {name for _, name in file.images}
-        instead = " (it has an image of that name with another id)" if name in known else ""
+    places = file.images.places(images)
+    missing = np.flatnonzero(places < 0)
+    if len(missing):
+        identity, name = images.key(missing[0])
+        try:
+            known = any(name == other for _, other in file.images)
+        except ValueError as error:
+            raise UserError(f"proposal file {str(file.path)!r}: {error}; {MAKE} again") from None
+        instead = " (it has an image of that name with another id)" if known else ""
         raise UserError(
             f"proposal file {str(file.path)!r}: none for {len(missing)} of the data set's {len(images)} images, the "
             f"first is {name!r}, id {identity}{instead}; it was made for other images, {MAKE} of this data set"
         )
-    return np.array([place_of[key] for key in images], np.int64)
+    return places
 
 
 def _check_model(file: ProposalFile, wanted: str | None) -> None:
@@ -214,7 +217,7 @@ def _check_model(file: ProposalFile, wanted: str | None) -> None:
         )
 
 
-def _newest(folder: Path, images: list[ImageKey], model: str | None) -> tuple[ProposalFile, np.ndarray]:
+def _newest(folder: Path, images: ImageNames, model: str | None) -> tuple[ProposalFile, np.ndarray]:
     """The newest of a folder's files that has all `images`."""
     refusals = []
     for path in sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -228,12 +231,10 @@ def _newest(folder: Path, images: list[ImageKey], model: str | None) -> tuple[Pr
     raise UserError(f"proposal_file={str(folder)!r}: no file for this data set: {reasons}")
 
 
-def _of_list(
-    path: Path, dataset: Any, images: list[ImageKey], annotations: str | None
-) -> tuple[ProposalFile, np.ndarray]:
+def _of_list(path: Path, dataset: Any, images: ImageNames, annotations: str | None) -> tuple[ProposalFile, np.ndarray]:
     """A pickled list, whose order is that of all images before filtering."""
     arrays = proposal_list.read(path)
-    unfiltered = [image_key(info) for info in dataset.load_data_list()]
+    unfiltered = ImageNames.of(map(image_key, dataset.load_data_list()))
     if len(arrays) != len(unfiltered):
         raise UserError(
             f"proposal file {str(path)!r}: it has {len(arrays)} entries, annotation file {annotations!r} has "
@@ -242,5 +243,5 @@ def _of_list(
     counts = np.array([len(rows) for rows in arrays], np.int64)
     rows = np.concatenate([*arrays, np.zeros((0, COLUMNS), np.float32)])
     digest = xxhash.xxh3_64(rows.tobytes()).hexdigest()
-    file = ProposalFile(path, unfiltered, counts, rows, digest, "")
+    file = ProposalFile(path, unfiltered, counts, np.cumsum(counts) - counts, rows, digest, "")
     return file, _places(file, images)

@@ -17,6 +17,7 @@ import tempfile
 
 from shared.codec import decode, encode
 from shared.errors import UserError
+from shared.files import write_at
 from shared.layout import aligned
 from shared.messages import Predictions
 
@@ -42,8 +43,8 @@ class Kept:
         start = aligned(self._end + len(head))
         end = aligned(start + len(payload))
         try:
-            _write(self.descriptor, head, self._end)
-            _write(self.descriptor, payload, start)
+            write_at(self.descriptor, head, self._end)
+            write_at(self.descriptor, payload, start)
             os.ftruncate(self.descriptor, end)
             self._end = end
         except OSError as error:
@@ -65,13 +66,6 @@ class Kept:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def _write(file: int, data: bytes, place: int) -> None:
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(file, left, place)
-        left, place = left[written:], place + written
 
 
 def read(descriptor: int) -> list[Record]:

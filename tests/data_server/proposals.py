@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data_server.files.proposal_file import Writer
+from data_server.files.image_names import ImageNames
+from data_server.files.proposal_file import ProposalFile, Writer
 from tests.photos import annotations_of
 
 MODEL = "5f" * 16
@@ -23,8 +24,20 @@ def write(folder, proposals=None, order=None, model=MODEL, title="all"):
     proposals = true_boxes(folder) if proposals is None else proposals
     images = [(image["id"], f"images/{image['file_name']}") for image in annotations_of(folder)["images"]]
     images = images if order is None else [images[place] for place in order]
-    writer = Writer(folder / "proposals", title, images, model, "a test")
+    writer = Writer(folder / "proposals", title, ImageNames.of(images), model, "a test")
     rows = [proposals[identity] for identity, _ in images]
     writer.append(0, np.array([len(one) for one in rows]), np.concatenate(rows))
     writer.finish()
     return writer.path
+
+
+def as_killed(path, done):
+    """A finished file becomes the one that a process had when it was killed with `done` images and half a row."""
+    content = bytearray(path.read_bytes())
+    file = ProposalFile.open(path)
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[8:start] = bytes(start - 8)
+    content[start + 8 * done : start + 8 * len(file.counts)] = b"\xff" * 8 * (len(file.counts) - done)
+    del content[len(content) - file.rows[file.counts[:done].sum() :].nbytes :]
+    path.with_name(path.name + ".growing").write_bytes(content + b"half a row")
+    path.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_server.demo import scenes
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import Writer
 from shared import coco
 from shared.config import load_config
@@ -114,7 +115,7 @@ def lay_out(ground: Path) -> None:
     (ground / "wordless.py").write_text(text.replace("vocabulary_FasterRCNN", "missing"))
     images = coco.read(data / "val_base.json", images=("id", "file_name"))["images"]
     keys = [(image["id"], f"val_base/{image['file_name']}") for image in images]
-    writer = Writer(ground, "made", keys, "model", "for a test")
+    writer = Writer(ground, "made", ImageNames.of(keys), "model", "for a test")
     writer.append(0, np.full(len(keys), 2), np.arange(10 * len(keys), dtype=np.float32).reshape(-1, 5))
     writer.finish()
     writer.path.rename(ground / "proposals.safetensors")

@@ -110,5 +110,5 @@ KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, bool], object]], ...]
     (lambda path: path.suffix == ".npy", lambda path, _: np.load(path)),
     (lambda path: path.suffix == ".safetensors", lambda path, _: safetensors.load(path.read_bytes())),
     (lambda path: path.suffix == ".html", _page),
-    (lambda path: path.suffix in (".rows", ".counts"), _grows),
+    (lambda path: path.suffix == ".growing", _grows),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_server.demo import scenes
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import Writer
 
 SETS = ("train_a", "train_b", "val_base", "val_never_seen")
@@ -27,7 +28,7 @@ def generate(out: Path, train_images: int, val_images: int) -> Path:
         rows = np.concatenate(list(found.values()))
         rows[:, 2:] = rows[:, :2] + np.maximum(rows[:, 2:], 4)
         images = [(image["id"], f"{name}/{image['file_name']}") for image in content["images"]]
-        writer = Writer(out / "proposals", name, images, "5f" * 16, "a test")
+        writer = Writer(out / "proposals", name, ImageNames.of(images), "5f" * 16, "a test")
         writer.append(0, np.array([len(boxes) for boxes in found.values()]), np.insert(rows, 4, 0.5, axis=1))
         writer.finish()
     return out

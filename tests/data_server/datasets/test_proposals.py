@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_server.files import proposal_list
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import Writer
 from shared.arena import slot_bytes_for
 from shared.batch import layout_of
@@ -147,9 +148,8 @@ def test_a_folder_stands_for_its_newest_file_of_these_images(cluster, folder):
     newest = write(folder)
     older = write(folder, other, model="00" * 16)
     content = annotations_of(folder)
-    strange = Writer(
-        folder / "proposals", "other", [(image["id"], "elsewhere/x.jpg") for image in content["images"]], MODEL, ""
-    )
+    elsewhere = ImageNames.of((image["id"], "elsewhere/x.jpg") for image in content["images"])
+    strange = Writer(folder / "proposals", "other", elsewhere, MODEL, "")
     strange.append(0, np.zeros(IMAGES, np.int64), np.zeros((0, 5), np.float32))
     strange.finish()
     os.utime(older, (1, 1))

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import ProposalFile, Writer
 from shared.errors import UserError
 from tests.cluster import ROOT
@@ -22,7 +23,7 @@ def folder(photos, tmp_path):
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("damage", ["short", "header", "format", "text", "model"])
+@pytest.mark.parametrize("damage", ["short", "header", "text", "model"])
 def test_a_damaged_file_is_refused(folder, damage):
     file = write(folder)
     content = file.read_bytes()
@@ -31,7 +32,6 @@ def test_a_damaged_file_is_refused(folder, damage):
         {
             "short": content[:-8],
             "header": struct.pack("<Q", 1 << 60) + content[8:],
-            "format": content.replace(b"unidetector-proposals 1", b"unidetector-proposals 9"),
             "text": b"x" * 20,
             "model": content.replace(MODEL.encode(), b"../" + MODEL[3:].encode()),
         }[damage]
@@ -41,11 +41,18 @@ def test_a_damaged_file_is_refused(folder, damage):
         ProposalFile.open(file)
 
 
+def test_a_file_of_another_format_is_named_as_that(folder):
+    file = write(folder)
+    file.write_bytes(file.read_bytes().replace(b"unidetector-proposals 2", b"unidetector-proposals 1"))
+    with pytest.raises(UserError, match=r"format is 'unidetector-proposals 1', expected .* 2'; make it again with"):
+        ProposalFile.open(file)
+
+
 def test_a_file_grows_in_steps_that_a_crash_may_repeat(folder):
     truth = true_boxes(folder)
     images = [(identity, f"images/{identity}.jpg") for identity in truth]
     rows = list(truth.values())
-    writer = Writer(folder / "p", "t", images, MODEL, "")
+    writer = Writer(folder / "p", "t", ImageNames.of(images), MODEL, "")
 
     def add(first, end):
         writer.append(first, np.array([len(one) for one in rows[first:end]]), np.concatenate(rows[first:end]))
@@ -60,7 +67,7 @@ def test_a_file_grows_in_steps_that_a_crash_may_repeat(folder):
     assert [path.name for path in (folder / "p").iterdir()] == [writer.path.name]
     file = ProposalFile.open(writer.path)
     np.testing.assert_array_equal(file.rows, np.concatenate(rows))
-    assert file.images == images and file.model == MODEL
+    assert list(file.images) == images and file.model == MODEL
 
 
 # Keeps 20 images, 4 at a time, from the first on that has nothing.
@@ -68,8 +75,10 @@ KEEPER = """
 import sys
 from pathlib import Path
 import numpy as np
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import Writer
-writer = Writer(Path(sys.argv[1]), "t", [(n, f"images/{n}.jpg") for n in range(20)], "ab" * 16, "")
+names = ImageNames.of((n, f"images/{n}.jpg") for n in range(20))
+writer = Writer(Path(sys.argv[1]), "t", names, "ab" * 16, "")
 while writer.done < 20:
     first = writer.done
     counts = np.arange(first, first + 4) % 3
@@ -97,7 +106,7 @@ def undisturbed(tmp_path_factory) -> dict[str, bytes]:
 POINTS = [*(f"proposals.rows:{n}" for n in range(1, 6)), *(f"proposals.counted:{n}" for n in range(1, 6))]
 
 
-@pytest.mark.parametrize("point", [*POINTS, "proposals.whole:1"])
+@pytest.mark.parametrize("point", ["proposals.begun:1", *POINTS, "proposals.whole:1"])
 def test_the_file_of_a_writer_that_was_killed_is_that_of_one_that_was_not(tmp_path, undisturbed, point):
     assert keep(tmp_path, FAULT=point) == -signal.SIGKILL
     assert content(tmp_path) != undisturbed
@@ -107,14 +116,22 @@ def test_the_file_of_a_writer_that_was_killed_is_that_of_one_that_was_not(tmp_pa
 
 def test_images_whose_rows_a_power_cut_has_taken_are_proposed_for_again(tmp_path, undisturbed):
     assert keep(tmp_path, FAULT="proposals.counted:3") == -signal.SIGKILL
-    (rows,) = tmp_path.glob("*.rows")
-    os.truncate(rows, 20 * 8 + 7)
+    (growing,) = tmp_path.iterdir()
+    os.truncate(growing, growing.stat().st_size - 20 * 3 - 7)
+    assert keep(tmp_path) == 0
+    assert content(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("begun", [b"", b"\xf8\x3f", bytes(1 << 15)])
+def test_a_file_that_was_cut_before_its_first_row_is_begun_again(tmp_path, undisturbed, begun):
+    ((name, _),) = undisturbed.items()
+    (tmp_path / f"{name}.growing").write_bytes(begun)
     assert keep(tmp_path) == 0
     assert content(tmp_path) == undisturbed
 
 
 def test_two_writers_of_one_file_do_not_meet(folder):
-    images = [(1, "images/1.jpg"), (2, "images/2.jpg")]
+    images = ImageNames.of([(1, "images/1.jpg"), (2, "images/2.jpg")])
     one, other = (Writer(folder / "p", "t", images, MODEL, "") for _ in range(2))
     one.append(0, np.array([1]), np.zeros((1, 5), np.float32))
     with pytest.raises(UserError, match=r"another process is writing these proposals; wait until it has ended"):

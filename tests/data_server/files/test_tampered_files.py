@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_server.files import proposal_list
+from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import COLUMNS, ProposalFile, Writer
 from tests import tampering
 
@@ -15,13 +16,13 @@ IMAGES = [(1, "images/a.jpg"), (2, "images/b.jpg")]
 
 
 def test_files_of_ours(tmp_path: Path) -> None:
-    writer = Writer(tmp_path, "train", IMAGES, "ab" * 16, "about")
+    writer = Writer(tmp_path, "train", ImageNames.of(IMAGES), "ab" * 16, "about")
     writer.append(0, np.array([1, 2]), np.arange(3 * COLUMNS, dtype=np.float32).reshape(3, COLUMNS))
     writer.finish()
 
     def is_right(found: ProposalFile) -> bool:
         fits = found.counts.shape == (len(found.images),) and found.rows.shape == (found.counts.sum(), COLUMNS)
-        return fits and isinstance(found.model, str) and all(len({key}) == 1 for key in found.images)
+        return fits and isinstance(found.model, str)
 
     variants = tampering.safetensors_files(writer.path.read_bytes())
     refused = tampering.assert_safe(writer.path, variants, lambda: ProposalFile.open(writer.path), is_right)
