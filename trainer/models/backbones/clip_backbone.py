@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from shared.errors import UserError
 from trainer.device import jt, nn
+from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
 from trainer.models.ops.average_pool import average_pool
 from trainer.models.registry import register
@@ -74,15 +75,22 @@ class CLIPResNet(nn.Module):
         layers: blocks of the four stages, the last of which is not built here; (3,4,6,3) is RN50, (4,6,10,6) RN50x4.
         width: channels of layer1's inner convolutions, even; 64 is RN50, 80 RN50x4. C4 has 16·width channels.
         frozen_stages: -1 nothing, 0 the stem, n the stem and the first n stages do not train.
+        with_cp: see ResNet.
     """
 
     def __init__(
-        self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, frozen_stages: int = 1, where: str = "backbone"
+        self,
+        layers: Sequence[int] = (3, 4, 6, 3),
+        width: int = 64,
+        frozen_stages: int = 1,
+        with_cp: bool = False,
+        where: str = "backbone",
     ) -> None:
         if len(layers) != 4:
             raise UserError(f"{where}.layers: four numbers of blocks are expected, found {list(layers)!r}")
         if frozen_stages not in range(-1, 4):
             raise UserError(f"{where}.frozen_stages: -1 to 3 is expected, found {frozen_stages!r}")
+        self.with_cp = with_cp
         channels = (3, width // 2, width // 2, width)
         for i in (1, 2, 3):
             conv = Convolution(channels[i - 1], channels[i], 3, 2 if i == 1 else 1, bias=False)
@@ -109,4 +117,7 @@ class CLIPResNet(nn.Module):
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
         """Images f32 (B,3,H,W) -> one map f32 (B,16·width,H/16,W/16); odd sizes lose their last row and column."""
-        return [self.layer3(self.layer2(self.layer1(self.stem(images))))]
+        x = self.stem(images)
+        for blocks in (self.layer1, self.layer2, self.layer3):
+            x = checkpointed(blocks, x) if self.with_cp else blocks(x)
+        return [x]

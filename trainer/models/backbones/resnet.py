@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from shared.errors import UserError
 from trainer.device import jt, nn
+from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
 from trainer.models.registry import register, require
 
@@ -94,6 +95,7 @@ class ResNet(nn.Module):
         out_indices: stages whose outputs are returned, in order, of (0, 1, 2, 3).
         frozen_stages: -1 nothing, 0 the stem, n the stem and the first n stages.
         style: 'pytorch' or 'caffe', see Bottleneck.
+        with_cp: checkpoint the blocks that train: less memory, and their forward pass a second time.
         zero_init_residual: start every block as the identity.
     """
 
@@ -107,6 +109,7 @@ class ResNet(nn.Module):
         norm_cfg: dict | None = None,
         norm_eval: bool = True,
         style: str = "pytorch",
+        with_cp: bool = False,
         zero_init_residual: bool = True,
         where: str = "backbone",
     ) -> None:
@@ -122,7 +125,7 @@ class ResNet(nn.Module):
         require(norm_cfg, {"type": "BN", "requires_grad": True}, f"{where}.norm_cfg")
 
         block, counts = ARCHITECTURES[depth]
-        self.out_indices = tuple(out_indices)
+        self.out_indices, self.with_cp = tuple(out_indices), with_cp
         self.conv1 = Convolution(3, base_channels, 7, 2, bias=False)
         self.bn1 = FixedBatchNorm(base_channels)
         self.maxpool = nn.Pool(3, stride=2, padding=1, op="maximum")
@@ -156,6 +159,7 @@ class ResNet(nn.Module):
         x = self.maxpool(self.bn1(self.conv1(images), with_relu=True))
         outputs = []
         for stage in range(4):
-            x = getattr(self, f"layer{stage + 1}")(x)
+            blocks = getattr(self, f"layer{stage + 1}")
+            x = checkpointed(blocks, x) if self.with_cp else blocks(x)
             outputs.append(x)
         return [outputs[i] for i in self.out_indices]

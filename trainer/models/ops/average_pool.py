@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
+from trainer.models.ops.operator import Operator
 
 
-class _AveragePool(jt.Function):
+class _AveragePool(Operator):
     def execute(self, x: jt.Var) -> jt.Var:
         self.shape = tuple(x.shape)
         batch, channels, height, width = self.shape

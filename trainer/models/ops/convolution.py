@@ -17,6 +17,7 @@ from __future__ import annotations
 from trainer.device import jt, nn
 from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
+from trainer.models.ops.operator import Operator
 
 
 def _geometry(x: str, weight: str, y: str) -> str:
@@ -29,7 +30,7 @@ FORWARD = _geometry("in0", "in1", "out0") + " convolution::forward(the, in0_p, i
 BACKWARD = _geometry("in1", "in2", "in0") + " convolution::backward(the, in0_p, in1_p, in2_p, out0_p, {to_x});"
 
 
-class _Convolution(jt.Function):
+class _Convolution(Operator):
     def execute(self, x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
         self.x, self.weight, self.data = x, weight, {"stride": stride, "padding": padding}
         self.differentiates_x = not x.is_stop_grad()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
+from trainer.models.ops.operator import Operator
 
 FORWARD = """
     fixed_norm::forward(in0_p, in1_p, in2_p, in3_p, in4_p, {shortcut}, data["eps"], data["relu"] != 0,
@@ -21,7 +22,7 @@ BACKWARD = """
 """
 
 
-class _FixedNorm(jt.Function):
+class _FixedNorm(Operator):
     def execute(
         self,
         x: jt.Var,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from trainer.device import jt, nn
 from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
+from trainer.models.ops.operator import Operator
 
 PRODUCT = """
     const bool turn_left = data["turn_left"] != 0, turn_right = data["turn_right"] != 0;
@@ -26,7 +27,7 @@ def _product(left: jt.Var, right: jt.Var, turn_left: bool = False, turn_right: b
     return onednn([(left.shape[0], rows, columns)], [left, right], kernel(__file__, PRODUCT), data)[0]
 
 
-class BatchedMatmul(jt.Function):
+class BatchedMatmul(Operator):
     """f32 (N,I,J) times (N,J,K) -> (N,I,K)."""
 
     def execute(self, left: jt.Var, right: jt.Var) -> jt.Var:

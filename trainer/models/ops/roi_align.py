@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
+from trainer.models.ops.operator import Operator
 
 FORWARD = """
     roi_align::forward(in0_p, in1_p, {maps}, in0_shape0, out0_shape1, out0_shape2, out0_shape3, out0_p);
@@ -33,7 +34,7 @@ def _with_maps(call: str, name: str, first: int, count: int) -> dict[str, str]:
     return kernel(__file__, call.replace("{maps}", "{" + ", ".join(maps) + "}"))
 
 
-class _RoIAlign(jt.Function):
+class _RoIAlign(Operator):
     def execute(
         self, rois: jt.Var, levels: jt.Var, output_size: int, scales: tuple[float, ...], *maps: jt.Var
     ) -> jt.Var:

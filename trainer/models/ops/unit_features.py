@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
+from trainer.models.ops.operator import Operator
 
 FORWARD = """
     unit_features::forward(in0_p, in1_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p, out1_p);
@@ -19,7 +20,7 @@ BACKWARD = """
 """
 
 
-class _UnitFeatures(jt.Function):
+class _UnitFeatures(Operator):
     def execute(self, x: jt.Var, bias: jt.Var) -> jt.Var:
         batch, _, height, width = x.shape
         y, inverse = jt.code(

@@ -98,6 +98,8 @@ static float __fsub_rn(float a, float b) { return a - b; }
 static float __fmul_rn(float a, float b) { return a * b; }
 static float __fdiv_rn(float a, float b) { return a / b; }
 using std::max; using std::min;
+enum { cudaMemcpyDeviceToDevice };
+static void cudaMemcpyAsync(void* to, const void* from, size_t size, int, int) { std::memcpy(to, from, size); }
 static void cudaMemsetAsync(void* at, int value, size_t size, int) { std::memset(at, value, size); }
 """
 
@@ -158,7 +160,7 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
         return outputs[0] if alone else outputs
 
     class WithGpu:
-        flags = SimpleNamespace(use_cuda=1)
+        flags = SimpleNamespace(use_cuda=1, no_grad=0)
 
         def __getattr__(self, name: str) -> object:
             return code if name == "code" else getattr(jt, name)

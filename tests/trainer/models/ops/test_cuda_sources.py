@@ -14,8 +14,10 @@ import pytest
 
 from tests.trainer.models.ops.cuda_sources import program, record, run
 from tests.trainer.models.ops.test_soft_nms import scene
-from trainer.device import jt, var
+from trainer.device import jt, nn, var
+from trainer.models import checkpointing
 from trainer.models.boxes import anchors, assign, sample
+from trainer.models.layers import Convolution
 from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
 from trainer.training import update
 
@@ -124,6 +126,15 @@ def pool(differentiate: bool) -> list:
     return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
 
 
+def differentiate_checkpointed() -> list:
+    """The gradient of a convolution alone, behind the copy of its input."""
+    generator = np.random.default_rng(0)
+    x = var(generator.standard_normal((2, 3, 5, 7)), "float32").start_grad()
+    y = checkpointing.checkpointed(nn.Sequential(Convolution(3, 4, 3)), x)
+    jt.grad((y * y).sum(), [x])
+    return [x]
+
+
 OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "anchors": (anchors, make_anchors),
     "SGD": (update, lambda: update_parameters(update.SGD)),
@@ -143,6 +154,7 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "unit features' gradient": (unit_features, lambda: make_unit_features(True)),
     "average pool": (average_pool, lambda: pool(False)),
     "average pool's gradient": (average_pool, lambda: pool(True)),
+    "checkpointing's copy": (checkpointing, differentiate_checkpointed),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trainer.device import jt, nn
 from trainer.models.backbones.clip_backbone import residual_stage
+from trainer.models.checkpointing import checkpointed
 from trainer.models.registry import register
 
 
@@ -15,12 +16,13 @@ class CLIPResLayer(nn.Module):
 
     Args:
         layers: blocks of CLIP's four stages, of which the last counts here.
-        width: as CLIPResNet's.
+        width, with_cp: as CLIPResNet's.
     """
 
-    def __init__(self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64) -> None:
+    def __init__(self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, with_cp: bool = False) -> None:
+        self.with_cp = with_cp
         self.layer4 = residual_stage(16 * width, 8 * width, layers[3], halve=True)
 
     def execute(self, features: jt.Var) -> jt.Var:
         """RoI features f32 (R,16·width,h,w) -> f32 (R,32·width,h/2,w/2)."""
-        return self.layer4(features)
+        return checkpointed(self.layer4, features) if self.with_cp else self.layer4(features)
