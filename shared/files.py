@@ -10,8 +10,10 @@ other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +21,7 @@ from typing import BinaryIO
 from shared.errors import UserError
 
 ELSEWHERE = "free some space, or choose another --work-dir"
+ANOTHER_OUT = "free some space, or choose another --out"
 
 
 @contextlib.contextmanager
@@ -92,6 +95,19 @@ def save(path: Path, content: bytes, remedy: str = ELSEWHERE) -> None:
     with reported(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, content)
+
+
+def expect(path: Path, remedy: str = ELSEWHERE) -> None:
+    """Says before a long job what `save` would say after it.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
+    with reported(path, remedy):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from shared import coco
 from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described
-from shared.files import reported
+from shared.files import ANOTHER_OUT, expect, reported
 from shared.keys import nearest
 from shared.terminal import show
 
@@ -245,9 +245,9 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if options.out.suffix != ".npy":
         raise UserError(f"--out {options.out}: expected a name that ends in .npy")
+    expect(options.out, ANOTHER_OUT)
     names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
     rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
-    with reported(options.out, "free some space, or choose another --out"):
-        options.out.parent.mkdir(parents=True, exist_ok=True)
+    with reported(options.out, ANOTHER_OUT):
         write_embeddings(options.out, rows, names)
     show(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

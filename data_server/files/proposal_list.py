@@ -16,7 +16,7 @@ import numpy as np
 from data_server.files.regular import unfit
 from shared import pickles
 from shared.errors import UserError
-from shared.files import save
+from shared.files import ANOTHER_OUT, save
 
 _FLOATS = ("f2", "f4", "f8")
 _ORDERS = ("<", ">", "=", "|")
@@ -134,4 +134,4 @@ def write(path: Path, proposals: list[np.ndarray]) -> None:
         UserError: it cannot be written.
     """
     content = pickle.dumps([np.array(rows, np.float32) for rows in proposals], protocol=2)
-    save(path, content, "free some space, or choose another --out")
+    save(path, content, ANOTHER_OUT)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
-from shared.files import replace, reported, save, whole
+from shared.files import expect, replace, reported, save, whole
 
 
 def names(folder: Path) -> list[str]:
@@ -93,6 +93,18 @@ def test_a_result_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path):
     assert (tmp_path / "new" / "a").read_bytes() == b"1"
     with pytest.raises(UserError, match=r"cannot write .*/new: Is a directory; free some space, or choose another"):
         save(tmp_path / "new", b"1")
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_the_work(tmp_path):
+    expect(tmp_path / "new" / "a")
+    assert names(tmp_path / "new") == []
+    save(tmp_path / "old", b"1")
+    expect(tmp_path / "old")
+    assert (tmp_path / "old").read_bytes() == b"1"
+    for place, reason in (("new", "Is a directory"), ("old/a", "File exists"), ("old/b/c", "Not a directory")):
+        with pytest.raises(UserError, match=rf"cannot write .*/{place}: {reason}; move over"):
+            expect(tmp_path / place, "move over")
+    assert names(tmp_path) == ["new", "old"]
 
 
 def test_what_keeps_a_folder_of_files_from_being_written_is_one_line_of_its_name(tmp_path):

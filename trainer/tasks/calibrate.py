@@ -13,6 +13,7 @@ import numpy as np
 
 from shared.command_line import GOOD
 from shared.errors import UserError
+from shared.files import expect
 from shared.terminal import show
 from trainer.reporting.table import Cell, table
 from trainer.tasks import Request, add_checkpoint
@@ -40,9 +41,10 @@ def run(request: Request) -> int:
     from trainer.models.roi_heads.bbox_heads.bbox_head_clip_inference import BBoxHeadCLIPInference
     from trainer.weights import checkpoint
 
-    config = request.config
+    config, out = request.config, request.work_dir / CALIBRATION_FILE
     split = next((split for split in SPLITS if config.get(f"{split}_dataloader")), SPLITS[0])
     path = checkpoint.chosen(request.options.checkpoint, request.work_dir, "calibrate")
+    expect(out)
     model = load_model(config, path, request.say)
     head = model.roi_head.bbox_head
     if not isinstance(head, BBoxHeadCLIPInference):
@@ -58,7 +60,6 @@ def run(request: Request) -> int:
     digest = calibration.digest(head.embeddings())
     made = Calibration(list(feed.classes[0]), digest, gamma, counts.tolist(), feed.images)
     feed.close()
-    out = request.work_dir / CALIBRATION_FILE
     calibration.save(out, made)
     show(summary(made, made.weights(None, head.least_count)))
     request.say(f"{out}: {counts.sum()} detections in {made.images} images")

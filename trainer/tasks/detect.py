@@ -30,7 +30,7 @@ from tqdm import tqdm
 from shared.command_line import GOOD
 from shared.config import feed_settings
 from shared.errors import UserError
-from shared.files import save
+from shared.files import ANOTHER_OUT, expect, save
 from trainer.tasks import Request, add_checkpoint, add_drawing
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def run(request: Request) -> int:
     options, say = request.options, request.say
     paths = images.find(options.images)
     weights = checkpoint.chosen(options.checkpoint, request.work_dir, "detect")
+    out = options.out or request.work_dir / JSON_FILE
+    expect(out, ANOTHER_OUT)
     detector = Detector(
         request.config,
         weights,
@@ -93,7 +95,6 @@ def run(request: Request) -> int:
         proposals=tuple(options.proposals_from) if options.proposals_from else None,
         say=say,
     )
-    out = options.out or request.work_dir / JSON_FILE
     found = Findings(detector.names, {"config": request.config.filename, "checkpoint": str(weights)})
     pictures = Pictures(out.parent / FOLDER, options.score_threshold) if options.draw else None
     stops = feed_settings(request.config)["on_bad_sample"] == "stop"
@@ -177,4 +178,4 @@ class Findings:
             "annotations": self.annotations,
             "skipped": self.skipped,
         }
-        save(out, json.dumps(content).encode(), "free some space, or choose another --out")
+        save(out, json.dumps(content).encode(), ANOTHER_OUT)

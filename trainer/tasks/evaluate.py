@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from shared.command_line import GOOD
+from shared.files import expect
 from shared.terminal import show
 from trainer.tasks import Request, add_checkpoint, add_drawing
 
@@ -33,6 +34,7 @@ def run(request: Request) -> int:
 
     options, work_dir = request.options, request.work_dir
     path = checkpoint.chosen(options.checkpoint, work_dir, "evaluate")
+    expect(work_dir / results.RESULTS_FILE)
     model = load_model(request.config, path, request.say)
     request.say(f"evaluating {path}")
     evaluation = Evaluation(

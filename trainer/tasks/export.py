@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from shared.command_line import GOOD
-from shared.files import save
+from shared.files import ANOTHER_OUT, save
 from trainer.tasks import Request, add_checkpoint
 
 NEEDS_SERVER = False
@@ -34,7 +34,7 @@ def run(request: Request) -> int:
     out, say = request.options.out, request.say
     path = checkpoint.chosen(request.options.checkpoint, request.work_dir, "export")
     arrays = load_model(request.config, path, say).state_dict(to="numpy")
-    save(out, torch_writer.dumps(arrays), "free some space, or choose another --out")
+    save(out, torch_writer.dumps(arrays), ANOTHER_OUT)
     total = sum(array.size for array in arrays.values())
     say(f"{out}: {len(arrays)} tensors, {total:,} numbers, from {path}")
     return GOOD

@@ -1,4 +1,5 @@
-"""Every task may write into the work dir of a training that is going on: neither spoils a file of the other."""
+"""Every task may write into the work dir of a training that is going on: neither spoils a file of the other. A result
+that cannot be written is found before the work."""
 
 from __future__ import annotations
 
@@ -79,3 +80,17 @@ def test_all_tasks_work_in_the_work_dir_of_a_running_training_and_every_file_is_
     with Image.open(work_dir / "contact_sheet.png") as sheet:
         sheet.load()
     assert not list(work_dir.glob("*.partial")) + list(work_dir.glob(".*partial"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "result"), [("evaluate", "results.json"), ("calibrate", "calibration.json"), ("detect", "detections.json")]
+)
+def test_a_result_that_cannot_be_written_ends_a_task_before_it_loads_the_weights(
+    tmp_path: Path, data_root: Path, task: str, result: str
+) -> None:
+    (tmp_path / result).mkdir()
+    words = ("--images", str(data_root / "val_base")) if task == "detect" else ("--workers", "1")
+    run = Run(tmp_path, data_root, task, *words, "--checkpoint", "none.safetensors")
+    assert run.end() == 2
+    assert f"error: cannot write {tmp_path / result}: Is a directory; free some space, or" in run.text
