@@ -19,7 +19,7 @@ import numpy.typing as npt
 _END = 1 << 63
 
 
-def stream_ids(*groups: Sequence[Any]) -> npt.NDArray[np.int64]:
+def stream_ids(*groups: Sequence[Any] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """int64 (images,) for images that the annotations call as `groups` say, one after the other; no two of a group are
     alike."""
     if all(_are_plain(group) for group in groups):
@@ -27,5 +27,7 @@ def stream_ids(*groups: Sequence[Any]) -> npt.NDArray[np.int64]:
     return np.arange(sum(map(len, groups)), dtype=np.int64)
 
 
-def _are_plain(identities: Sequence[Any]) -> bool:
+def _are_plain(identities: Sequence[Any] | npt.NDArray[np.int64]) -> bool:
+    if isinstance(identities, np.ndarray):
+        return bool((identities >= 0).all()) and len(np.unique(identities)) == len(identities)
     return all(type(one) is int and 0 <= one < _END for one in identities) and len(set(identities)) == len(identities)

@@ -210,7 +210,7 @@ class Quarantined(Message):
 
 @dataclass(frozen=True)
 class Notice(Message):
-    """A line for the log."""
+    """A line for the log. A stream's nursery sends it as well, while it builds."""
 
     text: str
 

@@ -38,6 +38,6 @@ def _is_for_boxes(subject: Subject) -> bool:
 
 def _has_boxes(part: Part) -> bool:
     try:
-        return any(part.facts(index)[3] for index in range(len(part.dataset)))
+        return any(len(some.boxes) for some in part.all_annotated())
     except UserError:  # of a box that is none: it is there, and named by another check
         return True

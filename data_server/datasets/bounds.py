@@ -15,7 +15,6 @@ Long x long it is as well where another image may take the place of one: a trans
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -57,10 +56,13 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
 
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
     long = short = 0
-    for part in datasets.parts:
-        edges = _pipeline_edges(part.dataset.pipeline)
-        if edges is None:
-            edges = _annotated_edges(part)
+    for part, annotated in zip(datasets.parts, datasets.edges, strict=True):
+        edges = _pipeline_edges(part.dataset.pipeline) or annotated
+        if not all(edges):
+            raise UserError(
+                "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
+                "image sizes; set feed.max_image_size=(height, width)"
+            )
         long, short = max(long, edges[0]), max(short, edges[1])
     divisor = config["size_divisor"]
     long, short = padded(long, divisor), padded(short, divisor)
@@ -95,14 +97,3 @@ def _scales(transform: Any) -> list[tuple[int, int]]:
     if not isinstance(scale, list | tuple):
         return []
     return [tuple(scale)] if isinstance(scale[0], int | float) else [tuple(one) for one in scale]
-
-
-def _annotated_edges(part: Any) -> tuple[int, int]:
-    sizes = [part.dataset.get_data_info(index) for index in range(len(part.dataset))]
-    pairs = [sorted((info.get("height", 0), info.get("width", 0))) for info in sizes]
-    if not all(pair[0] for pair in pairs):
-        raise UserError(
-            "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
-            "image sizes; set feed.max_image_size=(height, width)"
-        )
-    return math.ceil(max(pair[1] for pair in pairs)), math.ceil(max(pair[0] for pair in pairs))

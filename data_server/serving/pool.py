@@ -40,6 +40,7 @@ from shared.messages import (
     Facts,
     Failure,
     MessageError,
+    Notice,
     Spawn,
     Started,
     Wrote,
@@ -140,7 +141,7 @@ class Pool:
 
     def _nursery_speaks(self) -> None:
         try:
-            messages = self._nursery.channel.read(Started, Facts, Failure, Exited)
+            messages = self._nursery.channel.read(Started, Facts, Failure, Exited, Notice)
         except (ChannelClosed, MessageError):
             self._nursery_died()
             return
@@ -151,6 +152,8 @@ class Pool:
                     return
                 case Started():
                     self._nursery.started()
+                case Notice():
+                    self._events.notice(message.text)
                 case Exited():
                     self._worker_exited(message)
                 case Facts():

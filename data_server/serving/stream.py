@@ -243,8 +243,8 @@ class Stream:
 
     def notice(self, text: str) -> None:
         self._server.log(f"stream {self.name}: {text}")
-        if isinstance(self._state, Open):
-            self._server.send(self._state.client.identity, Notice(text))
+        if self.client is not None:
+            self._server.send(self.client.identity, Notice(text))
 
     @property
     def _at_work(self) -> Open | Dormant:

@@ -34,7 +34,7 @@ from shared.errors import UserError, described
 from shared.faults import reach
 from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
-from shared.messages import Build, Exited, Facts, Failure, Fork, Spawn, SpawnEvaluator
+from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Spawn, SpawnEvaluator
 from shared.terminal import write_line
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _serve_stream(channel: Channel) -> None:
     announce(channel)
     config = from_plain(channel.receive(Build).config)
     try:
-        datasets = Datasets(config)
+        datasets = Datasets(config, lambda text: channel.send(Notice(text)))
         facts = gather(datasets, config)
     except UserError as error:
         channel.send(Failure(str(error), True))

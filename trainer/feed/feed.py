@@ -117,10 +117,16 @@ class Feed:
         """Opens one batch early and compares it with the record; reports what has changed."""
         last = self.record["last"]
         client = self._open(last["epoch"], last["step"], self.record["before_last"])
-        if client.welcome.fingerprint != self.record["fingerprint"]:
+        now, was = client.welcome.fingerprint, self.record["fingerprint"]
+        if not _comparable(now, was):
+            self._say(
+                f"the annotations' fingerprint {was} in the checkpoint is an older version's; annotations cannot be "
+                "compared with it, the last batch is"
+            )
+        elif now != was:
             self._say(
                 "warning: the annotations are not those that the checkpoint was trained on "
-                f"(fingerprint {client.welcome.fingerprint}, was {self.record['fingerprint']}); "
+                f"(fingerprint {now}, was {was}); "
                 "continuing with what is there now"
             )
             client.close()
@@ -233,6 +239,11 @@ def _change(first: Welcome, now: Welcome) -> str:
         return f"{now.images} images, there were {first.images}"
     if now.classes != first.classes:
         return "other classes"
-    if now.fingerprint != first.fingerprint:
+    if _comparable(now.fingerprint, first.fingerprint) and now.fingerprint != first.fingerprint:
         return f"other annotations (fingerprint {now.fingerprint}, was {first.fingerprint})"
     return ""
+
+
+def _comparable(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one kind, which is named before the dash."""
+    return one.rpartition("-")[0] == other.rpartition("-")[0]

@@ -257,3 +257,12 @@ def test_a_data_set_without_one_usable_image_ends_the_stream(cluster, folder):
         empty(path)
     text = refusal(cluster, config_of(folder, feed={"on_bad_sample": "replace"}))
     assert "images in a row cannot be used; the last: image '" in text
+
+
+def test_a_trainer_that_waits_is_told_how_far_an_index_is(cluster, folder):
+    write_annotations(folder, annotations_of(folder) | {"info": {"description": str(folder)}})  # nobody has its index
+    client = cluster.open(config_of(folder, custom_imports={"imports": ["tests.data_server.wordy_index"]}))
+    client.close()
+    assert re.fullmatch(
+        rf"annotation file '{folder}/all\.json': making its index, \d+% done, \d+ s left", cluster.notices[0]
+    )

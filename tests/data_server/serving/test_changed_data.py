@@ -36,7 +36,7 @@ def order(content):
 
 
 CHANGES = {
-    labels: r"its annotations are others \(fingerprint \w+, was \w+\)",
+    labels: r"its annotations are others \(fingerprint 2-\w+, was 2-\w+\)",
     boxes: "its annotations are others",
     fewer: "it has 5 images, it had 11",
     names: "it has other classes",

@@ -95,6 +95,15 @@ def test_other_annotations_are_noticed_on_resume(server, tmp_path):
     assert "the annotations are not those that the checkpoint was trained on" in warning
 
 
+def test_a_fingerprint_of_an_older_version_is_no_change_of_the_annotations(server, photos, tmp_path):
+    half, _ = run(server, config_for(photos), tmp_path, 4)
+    whole, _ = run(server, config_for(photos), tmp_path, 6)
+    resumed, said = run(server, config_for(photos), tmp_path, 2, {**half, "fingerprint": "0123456789abcdef"}, (0, 4))
+    (line,) = said
+    assert line.startswith("the annotations' fingerprint 0123456789abcdef in the checkpoint is an older version's")
+    assert resumed == whole
+
+
 def test_a_batch_has_the_bytes_of_its_slot(cluster, server, photos, tmp_path):
     config = config_for(photos)
     feed = Feed(server, config, "train", tmp_path, print, seed=3)

@@ -1,0 +1,356 @@
+"""MMDetection's data sets of COCO's format over an index: the records are made on demand, from columns that all
+processes share, and equal to MMDetection's to the last key.
+
+    MMDetection    load_data_list ─► a dict for each image ─► filter_data ─► pickled, one after the other
+    here           `rows`, the images that are left, in order ─► get_data_info(i) makes the dict of image rows[i]
+
+That is done where MMDetection's own methods would read the file, filter it and hand out its records, whatever else a
+class adds. A class that has one of these methods of its own keeps it, and MMDetection reads the file (`refusal`).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import os.path as osp
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mmdet.datasets import CityscapesDataset, CocoDataset
+from mmdet.datasets.lvis import LVISV05Dataset, LVISV1Dataset
+from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, objv2_ignore_list
+
+from data_server.datasets.annotated import Annotated
+from data_server.index.cache import Index
+from data_server.index.coco import Flag
+
+# What makes the records of MMDetection's classes, and hands them out.
+_OURS = (
+    "__init__",
+    "__len__",
+    "_copy_without_annotation",
+    "_get_serialized_subset",
+    "_get_unserialized_subset",
+    "_serialize_data",
+    "full_init",
+    "get_cat_ids",
+    "get_data_info",
+    "get_subset",
+    "get_subset_",
+    "load_proposals",
+    "metainfo",
+    "parse_data_info",
+    "ANN_ID_UNIQUE",
+    "COCOAPI",
+)
+_LVIS_HOST = "http://images.cocodataset.org/"
+_FILTERS = (CocoDataset.filter_data, CityscapesDataset.filter_data)
+
+Categories = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What one of MMDetection's `load_data_list` does in its own way.
+
+    Attributes:
+        file_name: of an image of the data set, by its row.
+        counted: the ids of the categories that count, by label.
+        left_out: names of files that are skipped.
+        by_coco: whether the file is read by the class' COCOAPI.
+    """
+
+    file_name: Callable[[Any, int], str]
+    counted: Callable[[Any, Categories], list[Any]]
+    left_out: Sequence[str] = ()
+    by_coco: bool = True
+
+
+def _named(dataset: Any, categories: Categories) -> list[Any]:
+    api = dataset.COCOAPI()
+    api.dataset = {"categories": categories}
+    ids: list[Any] = api.get_cat_ids(cat_names=dataset.metainfo["classes"])
+    return ids
+
+
+def _named_by_id(dataset: Any, categories: Categories) -> list[Any]:
+    return _named(dataset, sorted(categories, key=lambda one: one["id"]))
+
+
+def _all(_dataset: Any, categories: Categories) -> list[Any]:
+    return [one["id"] for one in categories]
+
+
+def _as_it_is(dataset: Any, row: int) -> str:
+    return str(dataset.names[row])
+
+
+def _within_patch(dataset: Any, row: int) -> str:
+    folder, name = osp.split(dataset.names[row])
+    return osp.join(osp.split(folder)[-1], name)
+
+
+def _without_coco_2014(dataset: Any, row: int) -> str:
+    name = str(dataset.names[row])
+    return name[-16:] if name.startswith("COCO") else name
+
+
+def _of_address(dataset: Any, row: int) -> str:
+    url: str = json.loads(dataset.index.record("image", row))["coco_url"]
+    return url.replace(_LVIS_HOST, "")
+
+
+_KINDS = {
+    CocoDataset.load_data_list: _Kind(_as_it_is, _named),
+    Objects365V1Dataset.load_data_list: _Kind(_as_it_is, _named_by_id),
+    Objects365V2Dataset.load_data_list: _Kind(_within_patch, _named, objv2_ignore_list),
+    LVISV05Dataset.load_data_list: _Kind(_without_coco_2014, _all, by_coco=False),
+    LVISV1Dataset.load_data_list: _Kind(_of_address, _all, by_coco=False),
+}
+
+
+def refusal(dataset: Any) -> str | None:
+    """Why a data set of MMDetection's, not yet initialised, cannot be had over an index; None where it can."""
+    kind = type(dataset)
+    if kind.load_data_list not in _KINDS:
+        return f"{kind.__name__} has its own load_data_list"
+    if kind.filter_data not in _FILTERS:
+        return f"{kind.__name__} has its own filter_data"
+    for name in _OURS:
+        if getattr(kind, name) is not getattr(CocoDataset, name):
+            return f"{kind.__name__} has its own {name}"
+    if dataset.backend_args:
+        return f"it is read by backend_args={dataset.backend_args!r}"
+    return None
+
+
+def lacks(dataset: Any, index: Index) -> str | None:
+    """What the data set needs and the file does not have for every image; None where it has everything."""
+    facts, kind = index.columns.facts, _KINDS[type(dataset).load_data_list]
+    if kind.file_name is _of_address:
+        return None if facts["located"] else "an image has no coco_url"
+    return None if facts["named"] else "an image has no file_name"
+
+
+def reads_by_coco(dataset: Any) -> bool:
+    """Whether MMDetection's class, which `refusal` allows, reads its file by its COCOAPI."""
+    return _KINDS[type(dataset).load_data_list].by_coco
+
+
+def put_over(dataset: Any, index: Index) -> None:
+    """Makes a data set that is not yet initialised read `index` and not its file; `refusal` and `lacks` allow it."""
+    dataset.index = index
+    dataset.__class__ = _over_index(type(dataset))  # type: ignore[arg-type]
+
+
+@functools.cache
+def _over_index(kind: type) -> type:
+    return type(kind.__name__, (Indexed, kind), {"__module__": kind.__module__, "_kind": _KINDS[kind.load_data_list]})  # type: ignore[attr-defined]
+
+
+class Indexed(CocoDataset):
+    """What a data set over an index does in its own way. `index` is that of its file; ``rows`` (images,) are the rows
+    of its images there."""
+
+    _kind: _Kind
+    _fully_initialized: bool
+    index: Index
+
+    def full_init(self) -> None:
+        """Finds the images that are left after filtering."""
+        if self._fully_initialized:
+            return
+        columns = self.index.columns
+        self.names = columns.texts("image.name")
+        self._texts = columns.texts("image.id") if "image.id.ends" in columns else None
+        categories = columns.facts["categories"]
+        self.cat_ids = self._kind.counted(self, categories)
+        self.cat2label = {identity: label for label, identity in enumerate(self.cat_ids)}
+        # By a category's row; the last is of what is no category of the file, whose row is -1.
+        self._labels = np.array([*(self.cat2label.get(one["id"], -1) for one in categories), -1], np.int64)
+        self.rows = self._filtered(self._read())
+        if self._indices is not None:
+            self.rows = _subset(self.rows, self._indices)
+        self._fully_initialized = True
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """MMDetection's record of an image."""
+        record = self._record(int(self.rows[idx]))
+        record["sample_idx"] = idx if idx >= 0 else len(self) + idx
+        return record
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The labels of an image's boxes."""
+        place = range(len(self))[idx]
+        found: list[int] = self.annotated(place, place + 1).labels.tolist()
+        return found
+
+    def image_path(self, idx: int) -> str:
+        """The file of an image."""
+        return osp.join(self.data_prefix["img"], self._kind.file_name(self, int(self.rows[idx])))
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """The records of all images, unfiltered."""
+        return [self._record(row) for row in self._read().tolist()]
+
+    @property
+    def cat_img_map(self) -> dict[Any, list[Any]]:
+        """The ids of the images of all annotations of a category, by its id, in the file's order; it takes long."""
+        found: dict[Any, list[Any]] = defaultdict(list)
+        for row in np.argsort(self.index.columns["annotation.place"], kind="stable").tolist():
+            annotation = json.loads(self.index.record("annotation", row))
+            found[annotation["category_id"]].append(annotation["image_id"])
+        return found
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """Keeps some of the images."""
+        self.rows = _checked_subset(self.rows, indices)
+
+    def get_subset(self, indices: Sequence[int] | int) -> Indexed:
+        """A copy with some of the images."""
+        other: Indexed = copy.deepcopy(self)
+        other.get_subset_(indices)
+        return other
+
+    def identities(self, start: int, stop: int) -> Any:
+        """The ids of images: int64 (n,), or a list of texts."""
+        rows = self.rows[start:stop]
+        if self._texts is not None:
+            return [self._texts[row] for row in rows]
+        return self.index.columns["image.id"][rows].astype(np.int64)
+
+    def annotated(self, start: int, stop: int) -> Annotated:
+        """What is annotated about images, without making their records."""
+        columns, rows = self.index.columns, self.rows[start:stop]
+        first = columns["image.first"]
+        begins, ends = first[rows], first[rows + 1]
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            place: Any = slice(int(begins[0]), int(ends[-1]))
+        else:
+            lengths = ends - begins
+            place = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        labels, flags = self._labels[columns["annotation.category"][place]], columns["annotation.flags"][place]
+        kept = (labels >= 0) & (flags & Flag.USABLE != 0)
+        boxes = columns["annotation.box"][place]
+        boxes = np.array(boxes) if kept.all() else boxes[kept]
+        boxes[:, 2:] += boxes[:, :2]
+        counts = np.diff(np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], np.cumsum(ends - begins)])])
+        return Annotated(
+            identities=self.identities(start, stop),
+            sizes=np.stack([columns["image.width"][rows], columns["image.height"][rows]], 1).astype(np.float64),
+            counts=counts,
+            boxes=boxes,
+            labels=labels[kept],
+            ignored=(flags[kept] & Flag.CROWD).astype(np.int64),
+        )
+
+    def _read(self) -> np.ndarray:
+        """The rows of all images but those that MMDetection skips."""
+        rows = np.arange(self.index.columns.facts["images"], dtype=np.int32)
+        if self._kind.left_out:
+            candidates = _ending(self.names.ends, self.names.bytes, self._kind.left_out)
+            skipped = [row for row in candidates if self._kind.file_name(self, row) in self._kind.left_out]
+            rows = np.delete(rows, skipped)
+        return rows
+
+    def _filtered(self, rows: np.ndarray) -> np.ndarray:
+        if self.test_mode or self.filter_cfg is None:
+            return rows
+        columns = self.index.columns
+        width, height = columns["image.width"][rows], columns["image.height"][rows]
+        kept = np.minimum(width, height) >= self.filter_cfg.get("min_size", 0)
+        if self.filter_cfg.get("filter_empty_gt", False):
+            first, flags = columns["image.first"], columns["annotation.flags"]
+            counted = (self._labels >= 0)[columns["annotation.category"]]
+            if type(self).filter_data is CityscapesDataset.filter_data:
+                counted &= flags & (Flag.USABLE | Flag.CROWD) == Flag.USABLE
+            kept &= _any(counted, first)[rows]
+        return rows[kept]
+
+    def _record(self, row: int) -> dict[str, Any]:
+        columns = self.index.columns
+        name = self._kind.file_name(self, row)
+        seg = self.data_prefix.get("seg", None)
+        record = {
+            "img_path": osp.join(self.data_prefix["img"], name),
+            "img_id": int(columns["image.id"][row]) if self._texts is None else self._texts[row],
+            "seg_map_path": osp.join(seg, name.rsplit(".", 1)[0] + self.seg_map_suffix) if seg else None,
+            "height": int(columns["image.height"][row]),
+            "width": int(columns["image.width"][row]),
+        }
+        if self.return_classes:
+            record["text"] = self.metainfo["classes"]
+            record["caption_prompt"] = self.caption_prompt
+            record["custom_entities"] = True
+        record["instances"] = self._instances(row)
+        return record
+
+    def _instances(self, row: int) -> list[dict[str, Any]]:
+        columns = self.index.columns
+        start, stop = columns["image.first"][row : row + 2].tolist()
+        labels = self._labels[columns["annotation.category"][start:stop]].tolist()
+        whole = columns["annotation.whole"][start:stop].tolist() if "annotation.whole" in columns else [0] * len(labels)
+        boxes, flags = columns["annotation.box"][start:stop].tolist(), columns["annotation.flags"][start:stop].tolist()
+        instances = []
+        for number, (box, bits, flag, label) in enumerate(zip(boxes, whole, flags, labels, strict=True)):
+            if label < 0 or not flag & Flag.USABLE:
+                continue
+            x, y, width, height = (
+                (int(edge) if bits >> place & 1 else edge for place, edge in enumerate(box)) if bits else box
+            )
+            instance = {
+                "ignore_flag": int(flag & Flag.CROWD),
+                "bbox": [x, y, x + width, y + height],
+                "bbox_label": label,
+            }
+            if flag & Flag.OUTLINED:
+                instance["mask"] = json.loads(self.index.record("annotation", start + number))["segmentation"]
+            instances.append(instance)
+        return instances
+
+
+def _any(wanted: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """bool (images,), whether one of an image's annotations is `wanted`."""
+    found = np.zeros(len(first) - 1, bool)
+    filled = first[1:] > first[:-1]
+    if filled.any():  # reduceat takes no empty group
+        found[filled] = np.logical_or.reduceat(wanted, first[:-1][filled])
+    return found[:-1]  # the last is of images that the file does not list
+
+
+def _ending(ends: np.ndarray, characters: np.ndarray, names: Sequence[str]) -> list[int]:
+    """Rows of a column of texts that end like one of `names`, and perhaps some others."""
+    found: set[int] = set()
+    for name in names:
+        tail = np.frombuffer(name.encode()[-8:], np.uint8)
+        rows = np.flatnonzero(ends >= len(tail))
+        for place in range(1, len(tail) + 1):
+            rows = rows[characters[ends[rows] - place] == tail[-place]]
+        found.update(rows.tolist())
+    return sorted(found)
+
+
+def _subset(rows: np.ndarray, indices: Any) -> np.ndarray:
+    """As MMEngine takes the data set's key ``indices``."""
+    if isinstance(indices, int):
+        return rows[:indices] if indices >= 0 else rows[indices:]
+    if not isinstance(indices, Sequence):
+        raise TypeError(f"indices should be a int or sequence of int, but got {type(indices)}")
+    return rows[np.array([*indices], np.int64)]
+
+
+def _checked_subset(rows: np.ndarray, indices: Any) -> np.ndarray:
+    """As MMEngine takes the indices of its `get_subset`."""
+    if isinstance(indices, int):
+        most = indices if indices >= 0 else -indices - 1
+        assert most < len(rows), f"{indices} is out of dataset length({len(rows)}"
+    elif isinstance(indices, Sequence):
+        assert all(len(rows) > one >= -len(rows) for one in indices)
+    return _subset(rows, indices)

@@ -1,0 +1,272 @@
+"""Where indexes are kept, and how the index of a file is found or made.
+
+    ~/.cache/unidetector/index/      (or below XDG_CACHE_HOME)
+      seen/KEY                       says CONTENT, or why the file is not taken in; KEY is of a file's device, inode,
+                                     size, mtime and ctime
+      CONTENT/                       columns (`data_server.index.columns`); CONTENT is the xxh3_128 of the file, its
+                                     size and the version of the format
+      CONTENT.lock, CONTENT.making/  while one process makes it; others wait for the lock
+
+    file ──stat──► seen/KEY there? ──────────────yes──► CONTENT/ is mapped: not one byte of the file is read
+                     │ no
+                     └─ all bytes hashed ─► CONTENT/ there? ──yes──► mapped (a copy of the file, a touched one)
+                                              │ no, or damaged
+                                              └─ made under the lock, renamed when it is whole
+
+An edit changes the ctime, which nobody can set, even where size and mtime are put back. A file that was changed within
+the last seconds is hashed every time: a clock's tick could hide another edit. Indexes are removed, the longest unused
+first, when all together exceed `MOST_BYTES`; whoever has one mapped keeps it. Where nothing can be written, the index
+is made in a temporary folder, and removed as soon as it is mapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import xxhash
+
+from data_server.index import coco
+from data_server.index.columns import FORMAT, HEADER, Columns, Damaged
+from data_server.index.json_pieces import Unfit, record
+from shared.errors import UserError
+from shared.files import replace
+
+MOST_BYTES = 32 << 30
+_FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
+_STEP = 1 << 20
+_QUIET_SECONDS = 3.0  # what takes less needs no word
+_BETWEEN_SECONDS = 5.0
+
+_CONTENT = re.compile(r"[0-9a-f]{32}-\d+-[0-9a-f]{4}")
+
+Say = Callable[[str], None]
+Signature = tuple[int, int, int, int, int]
+
+
+class Index:
+    """The index of an annotation file, and the file itself, open.
+
+    Attributes:
+        columns: see `data_server.index.coco`.
+        path: the file.
+    """
+
+    def __init__(self, columns: Columns, path: Path, descriptor: int) -> None:
+        self.columns = columns
+        self.path = path
+        self._descriptor = descriptor
+        self._signature = _signature(descriptor)
+
+    def __deepcopy__(self, _memo: object) -> Index:
+        return self  # mapped, and never written to
+
+    def record(self, kind: str, row: int) -> bytes:
+        """The text of a record in the file.
+
+        Args:
+            kind: ``image`` or ``annotation``.
+            row: of the columns.
+
+        Raises:
+            UserError: the file is another one by now.
+        """
+        if _signature(self._descriptor) != self._signature:
+            self._compare()
+        place, length = self.columns[f"{kind}.place"][row], self.columns[f"{kind}.length"][row]
+        return record(self._descriptor, int(place), int(length))
+
+    def _compare(self) -> None:
+        """Goes on where all bytes are the same: to rename or replace the file changes the ctime as well."""
+        now = _signature(self._descriptor)
+        try:
+            changed = _digest(self._descriptor, now) != self.columns.facts["source"]["content"]
+        except (Unfit, OSError):
+            changed = True
+        if changed:
+            raise UserError(f"annotation file {str(self.path)!r} was changed while it was in use; start again")
+        self._signature = now
+
+
+def index_of(path: Path, say: Say) -> Index:
+    """The index of an annotation file, which is made where there is none.
+
+    Args:
+        say: called with a line every few seconds while it is being made.
+
+    Raises:
+        Unfit: the file is not taken in, or there is no room for an index.
+        OSError: the file cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unfit("it is no regular file")
+        return Index(_columns_of(descriptor, path, say), path, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def folder() -> Path:
+    """Where indexes are kept."""
+    root = os.environ.get("XDG_CACHE_HOME") or ""
+    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "unidetector" / "index"
+
+
+def _columns_of(descriptor: int, path: Path, say: Say) -> Columns:
+    signature = _signature(descriptor)
+    try:
+        kept = folder()
+        seen = kept / "seen" / xxhash.xxh3_128(repr((FORMAT, signature)).encode()).hexdigest()
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        verdict, what = _noted(seen)
+        if verdict == "unfit":
+            raise Unfit(what)
+        if verdict == "index" and _CONTENT.fullmatch(what) and (columns := _opened(kept / what)):
+            return columns
+        content = _digest(descriptor, signature)
+        try:
+            columns = _made(kept, content, signature, descriptor, path, say)
+        except Unfit as error:
+            _note(seen, f"unfit {error}", signature)
+            raise
+        _note(seen, f"index {content}", signature)
+        return columns
+    except (OSError, RuntimeError):  # read-only, full, or there is no home
+        return _for_once(signature, descriptor, path, say)
+
+
+def _noted(seen: Path) -> tuple[str, str]:
+    """What is known of a file, and the rest of it; empty where nothing is."""
+    try:
+        verdict, _, what = seen.read_text(encoding="utf-8", errors="replace").partition(" ")
+    except OSError:
+        return "", ""
+    return verdict, what
+
+
+def _note(seen: Path, text: str, signature: Signature) -> None:
+    if abs(time.time_ns() - signature[4]) > _FRESH_NS:
+        replace(seen, text.encode())
+
+
+def _opened(place: Path) -> Columns | None:
+    """The columns that are there; what is damaged is removed."""
+    try:
+        columns = Columns(place)
+    except (Damaged, OSError):
+        shutil.rmtree(place, ignore_errors=True)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(place / HEADER)
+    return columns
+
+
+def _made(kept: Path, content: str, signature: Signature, descriptor: int, path: Path, say: Say) -> Columns:
+    """The columns of a file, which others may be making at the same time."""
+    place, making = kept / content, kept / f"{content}.making"
+    if columns := _opened(place):
+        return columns
+    with _alone(kept / f"{content}.lock"):
+        if columns := _opened(place):
+            return columns
+        shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+        making.mkdir()
+        try:
+            _write(making, content, signature, descriptor, path, say)
+            making.rename(place)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+        columns = Columns(place)
+    _evict(kept, content)
+    return columns
+
+
+def _for_once(signature: Signature, descriptor: int, path: Path, say: Say) -> Columns:
+    """The columns of a file in a folder that has no name any more."""
+    content = _digest(descriptor, signature)
+    try:
+        with tempfile.TemporaryDirectory(prefix="unidetector-index-", ignore_cleanup_errors=True) as making:
+            _write(Path(making), content, signature, descriptor, path, say)
+            return Columns(Path(making))
+    except OSError as error:
+        raise Unfit(f"there is no room for its index: {error}") from None
+
+
+def _write(making: Path, content: str, signature: Signature, descriptor: int, path: Path, say: Say) -> None:
+    coco.write(descriptor, making, _progress(path, signature[2], say), {"content": content})
+    if _signature(descriptor) != signature:
+        raise Unfit("it was changed while it was read")
+
+
+def _progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
+    began = time.monotonic()
+    next_word = began + _QUIET_SECONDS
+
+    def progress(done: int) -> None:
+        nonlocal next_word
+        now = time.monotonic()
+        if now >= next_word and done:
+            left = (now - began) * (size - done) / done
+            say(f"annotation file {str(path)!r}: making its index, {done / size:.0%} done, {left:.0f} s left")
+            next_word = now + _BETWEEN_SECONDS
+
+    return progress
+
+
+def _signature(descriptor: int) -> Signature:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _digest(descriptor: int, signature: Signature) -> str:
+    """Names what a file holds."""
+    digest, at, version = xxhash.xxh3_128(), 0, xxhash.xxh3_64(FORMAT.encode()).hexdigest()[:4]
+    while data := os.pread(descriptor, _STEP, at):
+        digest.update(data)
+        at += len(data)
+    if at != signature[2] or _signature(descriptor) != signature:
+        raise Unfit("it was changed while it was read")
+    return f"{digest.hexdigest()}-{at}-{version}"
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same `path`."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _evict(kept: Path, content: str) -> None:
+    """Removes the indexes that were unused for longest, but not `content`, until all are small enough."""
+    used = []
+    for place in kept.glob("*-*-*"):
+        with contextlib.suppress(OSError):
+            if place.suffix == ".making":
+                _remove_abandoned(place)
+            elif place.is_dir():
+                size = sum(one.stat().st_size for one in place.iterdir())
+                used.append(((place / HEADER).stat().st_mtime, size, place))
+    total = sum(size for _, size, _ in used)
+    for _, size, place in sorted(used):
+        if total > MOST_BYTES and place.name != content:
+            shutil.rmtree(place, ignore_errors=True)
+            place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
+            total -= size
+
+
+def _remove_abandoned(making: Path) -> None:
+    with making.with_suffix(".lock").open("wb") as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(making, ignore_errors=True)
