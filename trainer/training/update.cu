@@ -1,4 +1,4 @@
-// The norm of all gradients and the update of all parameters on a GPU, with a launch per row.
+// The norm of all gradients and the update of all parameters on a GPU, with a launch for every 48 rows.
 #include <algorithm>
 #include <cstdint>
 #include <vector>
@@ -7,44 +7,97 @@
 
 namespace update {
 
-__global__ void square_sums(int64_t number, const float* gradient, float* sums) {
-    __shared__ float shares[256];
+constexpr int THREADS = 256;
+constexpr int MOST_ROWS = 48;      // of a launch: its parameters are at most 4 KB
+constexpr int MOST_BLOCKS = 1024;  // of a row; a block has 4096 numbers where these are enough
+
+// The rows of a launch; row i has the blocks from first[i] to first[i + 1].
+struct Table {
+    Row rows[MOST_ROWS];
+    int first[MOST_ROWS + 1];
+};
+
+// The numbers of its row that a thread is for: from `first`, every `step`-th.
+struct Part {
+    int row;
+    int64_t first, step;
+};
+
+__device__ inline Part part_of(const int* first) {
+    const int block = blockIdx.x;
+    int row = 0;
+    while (block >= first[row + 1]) row++;
+    return {row, (int64_t)(block - first[row]) * THREADS + threadIdx.x,
+            (int64_t)(first[row + 1] - first[row]) * THREADS};
+}
+
+__global__ void square_sums(const Table table, float* sums) {
+    __shared__ float shares[THREADS];
+    const Part part = part_of(table.first);
+    const int64_t number = table.rows[part.row].number;
+    const float* gradient = table.rows[part.row].old[0];
     float sum = 0;
-    for (int64_t i = blockIdx.x * 256 + threadIdx.x; i < number; i += 256 * gridDim.x) sum += gradient[i] * gradient[i];
+    for (int64_t i = part.first; i < number; i += part.step) sum += gradient[i] * gradient[i];
     shares[threadIdx.x] = sum;
-    for (int half = 128; half; half /= 2) {
+    for (int half = THREADS / 2; half; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
     }
     if (threadIdx.x == 0) sums[blockIdx.x] = shares[0];
 }
 
+// One block.
 __global__ void root_of_sum(int number, const float* sums, float* norm) {
-    double total = 0;
-    for (int i = 0; i < number; i++) total += sums[i];
-    *norm = sqrt(total);
+    __shared__ double shares[1024];
+    double sum = 0;
+    for (int i = threadIdx.x; i < number; i += 1024) sum += sums[i];
+    shares[threadIdx.x] = sum;
+    for (int half = 512; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
+    }
+    if (threadIdx.x == 0) *norm = sqrt(shares[0]);
 }
 
 template <typename Rule>
-__global__ void apply_to_row(Row row, const float* norm, float max_norm, Rule rule) {
+__global__ void apply_to_rows(const Table table, const float* norm, float max_norm, const Rule rule) {
+    const Part part = part_of(table.first);
+    const Row row = table.rows[part.row];
     const float factor = min(max_norm / (*norm + 1e-6f), 1.0f);
-    for (int64_t i = blockIdx.x * 256 + threadIdx.x; i < row.number; i += 256 * gridDim.x) rule(row, i, factor);
+    for (int64_t i = part.first; i < row.number; i += part.step) rule(row, i, factor);
 }
 
-// The gradients are the first that the rows read -> norm (1); `sums` (64 rows) is working memory.
+// `launch(table, blocks)` for all rows, up to MOST_ROWS at a time.
+template <typename Launch>
+void by_tables(const std::vector<Row>& rows, Launch launch) {
+    for (size_t done = 0; done < rows.size(); done += MOST_ROWS) {
+        const int count = (int)std::min<size_t>(MOST_ROWS, rows.size() - done);
+        Table table{};
+        for (int i = 0; i < count; i++) {
+            table.rows[i] = rows[done + i];
+            const int64_t blocks = (table.rows[i].number + 4095) / 4096;
+            table.first[i + 1] = table.first[i] + (int)std::min<int64_t>(blocks, MOST_BLOCKS);
+        }
+        launch(table, table.first[count]);
+    }
+}
+
+// The gradients are the first that the rows read -> norm (1); `sums` (MOST_BLOCKS rows) is working memory.
 inline void measure(const std::vector<Row>& rows, float* norm, float* sums) {
-    for (size_t row = 0; row < rows.size(); row++)
-        square_sums<<<64, 256>>>(rows[row].number, rows[row].old[0], sums + row * 64);
-    root_of_sum<<<1, 1>>>(rows.size() * 64, sums, norm);
+    int number = 0;
+    by_tables(rows, [&](const Table& table, int blocks) {
+        square_sums<<<blocks, THREADS>>>(table, sums + number);
+        number += blocks;
+    });
+    root_of_sum<<<1, 1024>>>(number, sums, norm);
 }
 
 // Gradients are scaled by max_norm / norm where that is below 1.
 template <typename Rule>
 void apply(const std::vector<Row>& rows, const float* norm, float max_norm, const Rule rule) {
-    for (const Row& row : rows) {
-        const int blocks = (int)std::min<int64_t>((row.number + 255) / 256, 4096);
-        apply_to_row<Rule><<<blocks, 256>>>(row, norm, max_norm, rule);
-    }
+    by_tables(rows, [&](const Table& table, int blocks) {
+        apply_to_rows<Rule><<<blocks, THREADS>>>(table, norm, max_norm, rule);
+    });
 }
 
 }  // namespace update

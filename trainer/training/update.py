@@ -1,8 +1,8 @@
 """The update of parameters, many in one operator, and the norm of all gradients in another.
 
 Jittor's own optimizers make several small kernels for each rank of parameter and run them parameter by parameter. Here
-a kernel has a table with a row for each of its parameters; the CPU's threads share out pieces of all rows, a GPU gets a
-launch per row.
+a kernel has a table with a row for each of its parameters; the CPU's threads share out pieces of all rows, a GPU's
+blocks those of a few dozen.
 
     row       in                              out
     SGD       parameter, gradient, momentum   parameter, momentum
@@ -22,6 +22,7 @@ from trainer.device.kernels import kernel
 
 ROWS = 60  # of an operator
 GRADIENTS = 240  # that an operator takes the norm of
+SUMS = 1024  # of each of them, at most, in a GPU's working memory: MOST_BLOCKS
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +37,7 @@ def gradient_norm(gradients: list[jt.Var]) -> jt.Var:
     count = len(gradients)
     rows = ", ".join(f"{{in{i}->num, {{in{i}_p}}, {{}}}}" for i in range(count))
     norm, _ = jt.code(
-        [(1,), (count * 64,)],
+        [(1,), (count * SUMS,)],
         ["float32", "float32"],
         gradients,
         **kernel(__file__, f"update::measure({{{rows}}}, out0_p, out1_p);"),

@@ -4,11 +4,15 @@
 
 namespace fixed_norm {
 
+constexpr int THREADS = 1024;  // of a channel's block
+
+// Index: of 32 bits where the numbers can be counted by it. Divisions by 64 bits would take longer than the memory.
+template <typename Index>
 __global__ void forward_kernel(const float* x, const float* weight, const float* bias, const float* mean,
-                               const float* variance, const float* shortcut, float eps, bool relu, int64_t all,
-                               int64_t channels, int64_t number, float* y) {
-    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < all; i += (int64_t)blockDim.x * gridDim.x) {
-        const int64_t c = i / number % channels;
+                               const float* variance, const float* shortcut, float eps, bool relu, Index all,
+                               Index channels, Index number, float* y) {
+    for (Index i = blockIdx.x * (Index)blockDim.x + threadIdx.x; i < all; i += (Index)blockDim.x * gridDim.x) {
+        const Index c = i / number % channels;
         const float scale = weight[c] / sqrtf(variance[c] + eps);
         float value = x[i] * scale + (bias[c] - mean[c] * scale);
         if (shortcut) value += shortcut[i];
@@ -17,17 +21,18 @@ __global__ void forward_kernel(const float* x, const float* weight, const float*
 }
 
 // One block per channel.
+template <typename Index>
 __global__ void backward_kernel(const float* gradient, const float* x, const float* y, const float* weight,
-                                const float* mean, const float* variance, float eps, bool relu, int64_t images,
-                                int64_t channels, int64_t number, float* to_x, float* to_weight, float* to_bias,
+                                const float* mean, const float* variance, float eps, bool relu, Index images,
+                                Index channels, Index number, float* to_x, float* to_weight, float* to_bias,
                                 float* to_shortcut) {
-    __shared__ float products[256];
-    __shared__ float totals[256];
-    const int64_t c = blockIdx.x;
+    __shared__ float products[THREADS];
+    __shared__ float totals[THREADS];
+    const Index c = blockIdx.x;
     const float inverse = 1 / sqrtf(variance[c] + eps);
     float product = 0, total = 0;
-    for (int64_t k = threadIdx.x; k < images * number; k += 256) {
-        const int64_t i = (k / number * channels + c) * number + k % number;
+    for (Index k = threadIdx.x; k < images * number; k += THREADS) {
+        const Index i = (k / number * channels + c) * number + k % number;
         const float g = !relu || y[i] > 0 ? gradient[i] : 0;
         product += g * (x[i] - mean[c]);
         total += g;
@@ -35,7 +40,7 @@ __global__ void backward_kernel(const float* gradient, const float* x, const flo
         if (to_shortcut) to_shortcut[i] = g;
     }
     products[threadIdx.x] = product, totals[threadIdx.x] = total;
-    for (int half = 128; half; half /= 2) {
+    for (int half = THREADS / 2; half; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) {
             products[threadIdx.x] += products[threadIdx.x + half];
@@ -51,16 +56,25 @@ inline void forward(const float* x, const float* weight, const float* bias, cons
                     float* y) {
     const int64_t all = images * channels * number;
     const int blocks = (int)std::min<int64_t>((all + 255) / 256, 1 << 16);
-    if (all)
-        forward_kernel<<<blocks, 256>>>(x, weight, bias, mean, variance, shortcut, eps, relu, all, channels, number, y);
+    if (!all) return;
+    if (all < INT32_MAX)
+        forward_kernel<uint32_t>
+            <<<blocks, 256>>>(x, weight, bias, mean, variance, shortcut, eps, relu, all, channels, number, y);
+    else
+        forward_kernel<int64_t>
+            <<<blocks, 256>>>(x, weight, bias, mean, variance, shortcut, eps, relu, all, channels, number, y);
 }
 
 // gradient of y, x, y, statistics -> to_x like x, to_weight, to_bias (channels), to_shortcut like x or null
 inline void backward(const float* gradient, const float* x, const float* y, const float* weight, const float* mean,
                      const float* variance, float eps, bool relu, int64_t images, int64_t channels, int64_t number,
                      float* to_x, float* to_weight, float* to_bias, float* to_shortcut) {
-    backward_kernel<<<channels, 256>>>(gradient, x, y, weight, mean, variance, eps, relu, images, channels, number,
-                                       to_x, to_weight, to_bias, to_shortcut);
+    if (images * channels * number < INT32_MAX)
+        backward_kernel<uint32_t><<<channels, THREADS>>>(gradient, x, y, weight, mean, variance, eps, relu, images,
+                                                         channels, number, to_x, to_weight, to_bias, to_shortcut);
+    else
+        backward_kernel<int64_t><<<channels, THREADS>>>(gradient, x, y, weight, mean, variance, eps, relu, images,
+                                                        channels, number, to_x, to_weight, to_bias, to_shortcut);
 }
 
 }  // namespace fixed_norm

@@ -3,6 +3,7 @@
 
 namespace unit_features {
 
+constexpr int THREADS = 1024;    // of a channel's block
 constexpr float TINY2 = 1e-24f;  // the square of the smallest length that a feature is divided by
 
 __global__ void forward_kernel(const float* x, const float* bias, int64_t cells, int64_t channels, int64_t number,
@@ -36,15 +37,17 @@ __global__ void backward_kernel(const float* gradient, const float* y, const flo
     }
 }
 
-// One block per channel.
-__global__ void bias_sums(const float* to_x, int64_t images, int64_t channels, int64_t number, float* to_bias) {
-    __shared__ float sums[256];
-    const int64_t c = blockIdx.x;
+// One block per channel. Index: of 32 bits where the numbers can be counted by it; divisions by 64 bits take longer
+// than the memory.
+template <typename Index>
+__global__ void bias_sums(const float* to_x, Index images, Index channels, Index number, float* to_bias) {
+    __shared__ float sums[THREADS];
+    const Index c = blockIdx.x;
     float sum = 0;
-    for (int64_t k = threadIdx.x; k < images * number; k += 256)
+    for (Index k = threadIdx.x; k < images * number; k += THREADS)
         sum += to_x[(k / number * channels + c) * number + k % number];
     sums[threadIdx.x] = sum;
-    for (int half = 128; half; half /= 2) {
+    for (int half = THREADS / 2; half; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
     }
@@ -63,7 +66,10 @@ inline void backward(const float* gradient, const float* y, const float* inverse
                      int64_t number, float* to_x, float* to_bias) {
     const int64_t cells = images * number;
     backward_kernel<<<(cells + 255) / 256, 256>>>(gradient, y, inverse, cells, channels, number, to_x);
-    bias_sums<<<channels, 256>>>(to_x, images, channels, number, to_bias);
+    if (cells * channels < INT32_MAX)
+        bias_sums<uint32_t><<<channels, THREADS>>>(to_x, images, channels, number, to_bias);
+    else
+        bias_sums<int64_t><<<channels, THREADS>>>(to_x, images, channels, number, to_bias);
 }
 
 }  // namespace unit_features

@@ -208,11 +208,16 @@ int main(int, char** arguments) {{ jittor::run(arguments[1]); }}
 """
 
 
-def run(operator: Recorded, folder: Path, fast_division: bool = False) -> list[np.ndarray]:
-    """The operator's outputs by its CUDA source, as it is or with `FAST_DIVISION`."""
+def run(operator: Recorded, folder: Path, fast_division: bool = False, wide: bool = False) -> list[np.ndarray]:
+    """The operator's outputs by its CUDA source, as it is or with `FAST_DIVISION`.
+
+    Args:
+        wide: count by 64 bits, as for arrays too large for 32.
+    """
     text = program(operator, GPU_OF_ONE_CORE + (FAST_DIVISION if fast_division else ""))
+    text = text.replace("INT32_MAX", "0") if wide else text
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\]", r"static \1 \2[1 << 14]", text)
-    text = re.sub(r"(\w+(?:<\w+>)?)<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)
+    text = re.sub(r"(\w+(?:<\w+>)?)\s*<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)
     (folder / "operator.cpp").write_text(text)
     # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
     command = [

@@ -48,6 +48,14 @@ def sample_some() -> list:
     ]
 
 
+def suppress_many() -> list:
+    """More candidates than the walk looks at together."""
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 900, (1, 1500, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(10, 90, corners.shape)], 2)
+    return list(nms.nms(var(boxes, "float32"), var(generator.random((1, 1500)), "float32"), 0.3, 0.1, 1200))
+
+
 def pick_softly(split: int) -> list:
     picks = soft_nms.soft_nms(var(TABLE[:30]), var(SCORES[:30]), 1e-4, 180, split_threshold=split)
     return [picks.rows, picks.labels, picks.scores, picks.count]
@@ -95,6 +103,29 @@ def norm_of_gradients() -> list:
     return [update.gradient_norm(gradients)]
 
 
+MANY = [(1 + 7 * i % 50, 3) for i in range(99)] + [
+    (3, 5000),
+    (4096,),
+    (4097,),
+]  # several launches, rows of several blocks
+
+
+def norm_of_many_gradients() -> list:
+    generator = np.random.default_rng(0)
+    return [update.gradient_norm([var(generator.standard_normal(shape), "float32") for shape in MANY])]
+
+
+def update_many() -> list:
+    generator = np.random.default_rng(0)
+    parameters, gradients, momenta = (
+        [var(generator.standard_normal(shape), "float32") for shape in MANY[-update.ROWS :]] for _ in range(3)
+    )
+    rows = [([p, m], g) for p, m, g in zip(parameters, momenta, gradients, strict=True)]
+    numbers = {"max_norm": 2.0, "rate": 0.1, "decay": 0.1, "momentum": 0.9, "nesterov": 0.0}
+    update._update(rows, var([3.0], "float32"), "SGD", numbers)
+    return [variable for pair in zip(parameters, momenta, strict=True) for variable in pair]
+
+
 def make_anchors() -> list:
     generator = anchors.AnchorGenerator([1, 2], [0.5, 1.0], [8, 16])
     return list(generator([(9, 7), (5, 4)], var([[70, 50], [40, 60]], "float32")))
@@ -140,9 +171,12 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "SGD": (update, lambda: update_parameters(update.SGD)),
     "AdamW": (update, lambda: update_parameters(update.AdamW)),
     "norm of gradients": (update, norm_of_gradients),
+    "SGD of many rows": (update, update_many),
+    "norm of many gradients": (update, norm_of_many_gradients),
     "assign": (assign, assign_some),
     "sample": (sample, sample_some),
     "nms": (nms, lambda: list(nms.nms(IMAGES, BEST, 0.5, 0.1, 40))),
+    "nms of many": (nms, suppress_many),
     "soft_nms together": (soft_nms, lambda: pick_softly(10**6)),
     "soft_nms by class": (soft_nms, lambda: pick_softly(0)),
     "hard_nms_of_classes": (soft_nms, pick_hard),
@@ -172,6 +206,20 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
         np.testing.assert_allclose(output, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+WIDE = [name for name in OPERATORS if name.startswith(("norm with", "norm's", "unit", "average"))] + ["norm"]
+
+
+@pytest.mark.parametrize("operator", WIDE)
+def test_arrays_too_large_to_count_by_32_bits_are_computed_by_64(
+    operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, call = OPERATORS[operator]
+    expected = [output.numpy() for output in call()]
+    found = run(record(module, call, monkeypatch)[-1], tmp_path, wide=True)
+    for output, other in zip(found, expected, strict=False):
+        np.testing.assert_allclose(output, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
 def test_a_division_by_a_reciprocal_does_not_change_how_many_samples_a_bin_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,11 +240,12 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = {
-        program(recorded, "#include <cuda_runtime.h>\n")
-        for module, call in OPERATORS.values()
+        (recorded.header, recorded.source): program(recorded, "#include <cuda_runtime.h>\n")
+        for name, (module, call) in OPERATORS.items()
+        if "many" not in name  # the same kernels
         for recorded in record(module, call, monkeypatch)
     }
-    for i, text in enumerate(sorted(programs)):
+    for i, text in enumerate(programs.values()):
         (tmp_path / f"{i}.cu").write_text(text)
     known = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
     gpus = [name for name in ("sm_80", "sm_90", "sm_100") if name in known]  # A100, H100, B200
