@@ -16,7 +16,7 @@ from typing import Any
 
 from shared import json_text
 from shared.errors import UserError
-from shared.files import save
+from shared.files import reported, save, whole
 
 _MOST = 2**31  # pixels; NaN and what is infinite are not less either
 
@@ -27,6 +27,7 @@ _MMDETECTION: dict[str, dict[str, type | tuple[type, ...]]] = {
     "categories": {"id": object, "name": str},
 }
 _SORTED = "Objects365V1"
+_REMEDY = "free some space or make the folder writable"
 
 
 def read(path: str | Path, missing: Iterable[str] = (), **needed: Iterable[str]) -> dict[str, Any]:
@@ -84,7 +85,25 @@ def write(path: Path, content: Any) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    save(path, json.dumps(content).encode(), "free some space or make the folder writable")
+    save(path, json.dumps(content).encode(), _REMEDY)
+
+
+def write_lists(path: Path, lists: Mapping[str, Iterable[Any]]) -> None:
+    """Writes an object of lists as `write` does, but an entry at a time: they need not be in memory together.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with reported(path, _REMEDY), whole(path) as file:
+        between = b"{"
+        for key, entries in lists.items():
+            file.write(between + json.dumps(key).encode() + b": [")
+            between = b""
+            for entry in entries:
+                file.write(between + json.dumps(entry).encode())
+                between = b", "
+            between = b"], "
+        file.write(b"]}")
 
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:

@@ -9,13 +9,18 @@ their annotations, all categories. The same seed keeps the same images as UniDet
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from data_server.index.cache import Index, index_or_none
+from data_server.index.coco import annotations_of
 from shared import coco
 from shared.errors import UserError
-from shared.terminal import show
+from shared.terminal import show, write_line
 
 
 def subset(source: Path, percent: float, seed: int) -> Path:
@@ -36,25 +41,42 @@ def subset(source: Path, percent: float, seed: int) -> Path:
         raise UserError(f"--percent {percent:g}: expected a number above 0 and at most 100")
     if not 0 <= seed < 2**32:
         raise UserError(f"--seed {seed}: expected a number from 0 to {2**32 - 1}")
-    content = coco.read(source, images=("id",), annotations=("image_id",), categories=("id",))
-    images = content["images"]
-    count = int(percent / 100 * len(images))
-    if not count:
-        raise UserError(f"{percent:g} percent of the {len(images)} images of {source} are none; raise --percent")
-    order = np.arange(len(images))
-    np.random.RandomState(seed).shuffle(order)  # numpy's older generator: the same images as upstream's seed
-    kept = [images[index] for index in sorted(order[:count])]
-    ids = {image["id"] for image in kept}
     target = source.with_name(f"{source.stem}.{seed}@{percent}.json")
-    coco.write(
-        target,
-        {
-            "images": kept,
-            "annotations": [one for one in content["annotations"] if one["image_id"] in ids],
-            "categories": content["categories"],
-        },
-    )
+    if index := index_or_none(source, write_line):
+        kept = _drawn(index.columns.facts["images"], percent, seed, source)
+        coco.write_lists(target, _indexed(index, kept))
+        return target
+    content = coco.read(source, images=("id",), annotations=("image_id",), categories=("id",))
+    images = [content["images"][row] for row in _drawn(len(content["images"]), percent, seed, source)]
+    ids = {image["id"] for image in images}
+    annotations = [one for one in content["annotations"] if one["image_id"] in ids]
+    coco.write_lists(target, {"images": images, "annotations": annotations, "categories": content["categories"]})
     return target
+
+
+def _drawn(images: int, percent: float, seed: int, source: Path) -> np.ndarray:
+    """int64 (n,), the images that are kept, in order."""
+    count = int(percent / 100 * images)
+    if not count:
+        raise UserError(f"{percent:g} percent of the {images} images of {source} are none; raise --percent")
+    order = np.arange(images)
+    np.random.RandomState(seed).shuffle(order)  # numpy's older generator: the same images as upstream's seed
+    return np.sort(order[:count])
+
+
+def _indexed(index: Index, images: np.ndarray) -> dict[str, Iterable[Any]]:
+    """The lists of some images, read from the file record by record."""
+    annotations = annotations_of(index.columns, images)
+    in_order = annotations[np.argsort(index.columns["annotation.place"][annotations], kind="stable")]
+
+    def records(kind: str, rows: np.ndarray) -> Iterator[Any]:
+        return (json.loads(index.record(kind, int(row))) for row in rows)
+
+    return {
+        "images": records("image", images),
+        "annotations": records("annotation", in_order),
+        "categories": index.columns.facts["categories"],
+    }
 
 
 def main(argv: list[str]) -> None:

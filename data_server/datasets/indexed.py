@@ -26,7 +26,7 @@ from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, 
 
 from data_server.datasets.annotated import Annotated
 from data_server.index.cache import Index
-from data_server.index.coco import Flag
+from data_server.index.coco import Flag, annotations_of
 
 # What makes the records of MMDetection's classes, and hands them out.
 _OURS = (
@@ -234,8 +234,7 @@ class Indexed(CocoDataset):
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             place: Any = slice(int(begins[0]), int(ends[-1]))
         else:
-            lengths = ends - begins
-            place = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+            place = annotations_of(columns, rows)
         labels, flags = self._labels[columns["annotation.category"][place]], columns["annotation.flags"][place]
         kept = (labels >= 0) & (flags & Flag.USABLE != 0)
         boxes = columns["annotation.box"][place]

@@ -116,6 +116,14 @@ def index_of(path: Path, say: Say) -> Index:
         raise
 
 
+def index_or_none(path: Path, say: Say) -> Index | None:
+    """As `index_of`; None where there is none, for those who can read the file themselves and say what is wrong."""
+    try:
+        return index_of(path, say)
+    except (Unfit, OSError):
+        return None
+
+
 def folder() -> Path:
     """Where indexes are kept."""
     root = os.environ.get("XDG_CACHE_HOME") or ""

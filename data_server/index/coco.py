@@ -37,7 +37,7 @@ import msgspec
 import numpy as np
 
 from data_server.index import columns
-from data_server.index.columns import Array, Growing
+from data_server.index.columns import Array, Columns, Growing
 from data_server.index.json_pieces import JsonFile, Places, Take, Unfit
 
 _MOST_PIXELS = 2.0**31
@@ -116,6 +116,14 @@ def write(descriptor: int, folder: Path, progress: Callable[[int], None], source
         "located": images.located,
     }
     columns.write_header(folder, facts, entries)
+
+
+def annotations_of(columns: Columns, images: Array) -> Array:
+    """int64 (n,), the rows of the annotations of some images (int, their rows), one image after the other."""
+    first = columns["image.first"]
+    begins, lengths = first[images], first[images + 1] - first[images]
+    found: Array = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    return found
 
 
 def _checked(categories: Any) -> list[dict[str, Any]]:

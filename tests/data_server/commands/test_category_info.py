@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from data_server.__main__ import main
+from data_server.commands import category_info as info
+from data_server.index.cache import index_or_none
+from shared.errors import UserError
+from tests.data_server import annotation_files
 
 
 def write(path: Path, pairs: list[tuple[int, int]]) -> Path:
@@ -33,3 +37,23 @@ def test_an_annotation_of_no_category_is_named(tmp_path: Path, capsys: pytest.Ca
     assert main(["category-info", "--annotations", str(source)]) == 2
     assert "annotations[1] is of category 9" in capsys.readouterr().err
     assert not (tmp_path / "train_cat_info.json").exists()
+
+
+def test_an_index_counts_as_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+    for seed in range(60):
+        source = tmp_path / f"{seed}.json"
+        source.write_text(annotation_files.text(seed), encoding="utf-8")
+        indexed = answer(source)
+        counted += index_or_none(source, print) is not None and not isinstance(indexed, str)
+        with monkeypatch.context() as patch:
+            patch.setattr(info, "index_or_none", lambda *_: None)
+            assert answer(source) == indexed, seed
+    assert counted > 15
+
+
+def answer(source: Path) -> str | bytes:
+    try:
+        return info.category_info(source).read_bytes()
+    except UserError as error:
+        return str(error)

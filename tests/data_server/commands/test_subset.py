@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from data_server.__main__ import main
+from data_server.commands import subset as command
 from data_server.commands.subset import subset
+from data_server.index.cache import index_or_none
 from shared.errors import UserError
+from tests.data_server import annotation_files
 
 
 @pytest.fixture
@@ -63,3 +66,23 @@ def test_the_file_is_named_after_seed_and_percent(source: Path, capsys: pytest.C
 def test_numbers_out_of_range_are_refused(source: Path, percent: float, seed: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         subset(source, percent, seed)
+
+
+def test_an_index_gives_the_bytes_that_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed = 0
+    for seed in range(60):
+        source = tmp_path / f"{seed}.json"
+        source.write_text(annotation_files.text(seed), encoding="utf-8")
+        ours = answer(source, seed)
+        indexed += index_or_none(source, print) is not None and isinstance(ours, bytes)
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "index_or_none", lambda *_: None)
+            assert answer(source, seed) == ours, seed
+    assert indexed > 15
+
+
+def answer(source: Path, seed: int) -> str | bytes:
+    try:
+        return subset(source, 20 + 4 * (seed % 21), seed).read_bytes()
+    except UserError as error:
+        return str(error)
