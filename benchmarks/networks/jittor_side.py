@@ -54,7 +54,7 @@ class OurSide:
         self.features = var(features)
         self.map_gradients = [var(cotangent(level.shape, f"map {i}")) for i, level in enumerate(maps)]
         self.feature_gradients = var(cotangent(features.shape, "features"))
-        jt.sync_all()
+        jt.sync_all(True)
 
     def parts(self) -> dict:
         parts = {
@@ -80,15 +80,17 @@ class OurSide:
         if not hasattr(self, "column_gradients"):
             self.column_gradients = var(cotangent(tuple(predictions.columns.shape), "columns"))
         self._backward([predictions.columns], [self.column_gradients], head, more=self.maps)
-        proposals.sync()
+        proposals.sync(True)
 
     def assignment(self) -> None:
         if hasattr(self.detector, "rpn_head"):
             sizes = [(level.shape[2], level.shape[3]) for level in self.maps]
             targets = self.detector.rpn_head.targets(sizes, self.batch)
-            jt.sync([targets.boxes, targets.box_weights, targets.objectness, targets.normaliser, targets.strict.index])
+            jt.sync(
+                [targets.boxes, targets.box_weights, targets.objectness, targets.normaliser, targets.strict.index], True
+            )
         sampled = self.head.sample(self.proposals, self.batch)
-        jt.sync([sampled.boxes, sampled.truths, sampled.labels])
+        jt.sync([sampled.boxes, sampled.truths, sampled.labels], True)
 
     def roi_align(self) -> None:
         features = self.head.roi_extractor(self.maps, self.rois)
@@ -98,7 +100,7 @@ class OurSide:
         outputs = self.head.bbox_head(self.head.shared_head(self.features))
         loss = total_loss(self.head.bbox_head.loss(outputs, self.sampled))
         trained = _trained(self.head.shared_head, self.head.bbox_head)
-        jt.sync([loss, *jt.grad(loss, [*trained, self.features])])
+        jt.sync([loss, *jt.grad(loss, [*trained, self.features])], True)
 
     def nms(self) -> None:
         with jt.no_grad():
@@ -109,13 +111,13 @@ class OurSide:
             self.step()
             self.has_gradients = True
         self.optimizer.update()
-        jt.sync_all()
+        jt.sync_all(True)
 
     def step(self) -> None:
         terms = self.detector.loss(self.batch)
         values = packed(terms)
         self.optimizer.step(total_loss(terms))
-        jt.sync_all()
+        jt.sync_all(True)
         values.numpy()
 
     def inference(self) -> None:
@@ -140,7 +142,7 @@ class OurSide:
         total = jt.zeros(1)
         for output, gradient in zip(outputs, gradients, strict=True):
             total = total + (output * gradient).sum()
-        jt.sync(jt.grad(total, [*_trained(*modules), *more]))
+        jt.sync(jt.grad(total, [*_trained(*modules), *more]), True)
 
     @staticmethod
     def _upload(case: Case) -> Batch:

@@ -1,7 +1,7 @@
 """The device's memory is used up: how Jittor says so, and what that is for the user.
 
 On a GPU the operator that needs memory fails, with the shapes of all of its arrays, in up to hundreds of lines. (On the
-CPU Linux ends the process, and nobody says anything.)
+CPU Jittor does not look whether it has got any: the process is killed by Linux, or crashes.)
 """
 
 from __future__ import annotations
