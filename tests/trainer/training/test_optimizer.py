@@ -167,6 +167,28 @@ def test_the_rate_of_every_group_follows_the_schedule() -> None:
     np.testing.assert_allclose(before["backbone.weight"] - after["backbone.weight"], 0.125, rtol=1e-5)
 
 
+def test_two_batches_of_four_are_one_batch_of_eight() -> None:
+    """With a loss that is a mean over rows; numpy's update of the eight is the reference."""
+    generator = np.random.default_rng(3)
+    inputs, targets = generator.standard_normal((8, 5)), generator.standard_normal((8, 3))
+    layer = nn.Linear(5, 3)
+    layer.train()
+    weight, bias = layer.weight.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
+    optimizer = build_optimizer(
+        {"optimizer": {"type": "SGD", "lr": 0.5}, "accumulative_counts": 2, "clip_grad": {"max_norm": 0.1}}, layer
+    )
+    for number, rows in enumerate((slice(0, 4), slice(4, 8))):
+        loss = ((layer(var(inputs[rows], "float32")) - var(targets[rows], "float32")) ** 2).mean()
+        norm = optimizer.step(loss, Accumulation(2, 2).share(number))
+        jt.sync_all()
+    slope = 2 * (inputs @ weight.T + bias - targets) / targets.size
+    gradients = slope.T @ inputs, slope.sum(0)
+    expected = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
+    np.testing.assert_allclose(norm.item(), expected, rtol=1e-6)
+    for parameter, before, gradient in zip((layer.weight, layer.bias), (weight, bias), gradients, strict=True):
+        np.testing.assert_allclose(parameter.numpy(), before - 0.5 * gradient * 0.1 / expected, atol=1e-6)
+
+
 def test_two_batches_of_four_images_move_a_detector_by_the_mean_of_their_gradients() -> None:
     seed(0)
     model = build_detector(small_model())
