@@ -234,6 +234,22 @@ def test_a_division_by_a_reciprocal_does_not_change_how_many_samples_a_bin_has(
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("size", [7, 14])
+def test_a_thousand_rois_of_whole_pixels_have_the_cpus_samples_on_every_level(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(size)
+    maps = [var(generator.standard_normal((2, 1, 256 // 2**i, 320 // 2**i)), "float32") for i in range(4)]
+    corners = generator.integers(-20, 900, (1000, 2))
+    extents = generator.integers(1, 700, (1000, 2)) * generator.choice([1, size], (1000, 1))
+    rois = np.concatenate([generator.integers(0, 2, (1000, 1)), corners, corners + extents], 1)
+    sought = maps, [4, 8, 16, 32], var(rois, "float32"), var(generator.integers(0, 4, 1000), "int32"), size
+    expected = roi_align.roi_align(*sought).numpy()
+    recorded = record(roi_align, lambda: roi_align.roi_align(*sought), monkeypatch)[-1]
+    found = run(recorded, tmp_path, fast_division=True)[0]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc here: CUDA sources are not compiled")
 def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
