@@ -47,6 +47,7 @@ _MAJOR, _MINOR = 75, 76  # CUdevice_attribute of a card's compute capability
 _FIRST_TOOLKIT = {8: (11, 0), 9: (11, 8), 10: (12, 8), 12: (12, 8)}  # that compiles for a capability's major number
 
 Version = tuple[int, int]
+UNKNOWN: Version = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Gpu:
 
     cards: tuple[Card, ...] = ()
     module: str = "unknown"
-    driver: Version = (0, 0)
-    toolkit: Version = (0, 0)
-    cudnn: Version = (0, 0)
+    driver: Version = UNKNOWN
+    toolkit: Version = UNKNOWN
+    cudnn: Version = UNKNOWN
     reason: str = ""
     hidden: bool = False
 
@@ -124,7 +125,7 @@ def _look() -> Gpu:
     if not nodes and not KERNEL_MODULE.exists() and not shutil.which("nvidia-smi"):
         return Gpu(reason="there is no NVIDIA card here", hidden=True)
     cards: tuple[Card, ...] = ()
-    driver = toolkit = cudnn = (0, 0)
+    driver = toolkit = cudnn = UNKNOWN
     try:
         cards, driver = _ask_driver(nodes)
         nvcc = _nvcc()
@@ -201,12 +202,16 @@ def _toolkit(nvcc: Path) -> Version:
 
 
 def _cudnn(nvcc: Path) -> Version:
-    home = nvcc.resolve().parents[1]
-    folders = [home / "include", home / "targets" / f"{os.uname().machine}-linux" / "include", SYSTEM_HEADERS]
-    for path in (folder / "cudnn_version.h" for folder in folders):
-        if path.exists():
-            numbers = dict(re.findall(r"#define CUDNN_(MAJOR|MINOR) (\d+)", path.read_text(encoding="utf-8")))
+    """Its version; UNKNOWN where there are headers that do not say it. Distributions have them in a folder of links."""
+    home, machine = nvcc.resolve().parents[1], os.uname().machine
+    folders = [home / "include", home / "targets" / f"{machine}-linux" / "include", SYSTEM_HEADERS]
+    folders.append(SYSTEM_HEADERS / f"{machine}-linux-gnu")
+    for path in (path for folder in folders for path in sorted(folder.glob("cudnn_version*.h"))):
+        numbers = dict(re.findall(r"#define CUDNN_(MAJOR|MINOR) (\d+)", path.read_text(encoding="utf-8")))
+        if len(numbers) == 2:
             return int(numbers["MAJOR"]), int(numbers["MINOR"])
+    if any((folder / "cudnn.h").exists() for folder in folders):
+        return UNKNOWN
     raise _Unusable(f"cuDNN's headers are neither in {' nor in '.join(map(str, folders))}; install {SUPPORTED}")
 
 
@@ -222,7 +227,7 @@ def _compare(card: Card, driver: Version, toolkit: Version, cudnn: Version) -> N
     compiler = (jittor_sources() / "compiler.py").read_text(encoding="utf-8")
     if card.capability[0] > 9 and "max_arch = 90\n" in compiler:
         raise _Unusable(f"{card}: Jittor compiles for cards up to compute capability 9.0 (H100, H200)")
-    first = _FIRST_TOOLKIT.get(card.capability[0], (0, 0))
+    first = _FIRST_TOOLKIT.get(card.capability[0], UNKNOWN)
     if toolkit < first:
         raise _Unusable(f"{card}: CUDA {_shown(toolkit)} does not know it; install CUDA {_shown(first)} or newer")
 
@@ -232,4 +237,4 @@ def _of_cuda(number: int) -> Version:
 
 
 def _shown(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
+    return "of an unknown version" if version == UNKNOWN else f"{version[0]}.{version[1]}"

@@ -1,5 +1,6 @@
 """Why a GPU is used or not: a machine's folders, a toolkit that says its version, and a driver that answers as told."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_card_driver_toolkit_and_cudnn_are_named() -> None:
     assert str(found) == (
         "NVIDIA H100 80GB HBM3, 80 GiB, compute capability 9.0; driver 535.104.05 for CUDA 12.2, CUDA 12.2, cuDNN 8.9"
     )
+
+
+def test_cudnn_is_found_where_distributions_have_it_and_need_not_say_its_version(machine: Path) -> None:
+    found = machine / "usr" / f"{os.uname().machine}-linux-gnu" / "cudnn_version_v8.h"
+    found.parent.mkdir(parents=True)
+    (machine / "toolkit/include/cudnn_version.h").rename(found)
+    assert str(find()).endswith("CUDA 12.2, cuDNN 8.9")
+    found.unlink()
+    assert "cuDNN's headers are neither in" in find().reason
+    (machine / "usr/cudnn.h").touch()
+    assert str(find()).endswith("CUDA 12.2, cuDNN of an unknown version")
 
 
 Spoil = Callable[[Path, pytest.MonkeyPatch], object]
