@@ -102,6 +102,11 @@ def names_of(dataset: Any) -> str:
     return f"data set{'s' * (len(names) > 1)} {', '.join(names) or dataset['type']}"
 
 
+def bytes_of(dataset: Any) -> int:
+    """How large the annotation files of a config's data sets are together; one that is not there counts nothing."""
+    return sum(os.path.getsize(name) for name in set(_annotation_files(dataset, "")) if os.path.isfile(name))
+
+
 def _annotation_files(config: Any, root: str) -> Iterator[str]:
     if isinstance(config, dict):
         root = config.get("data_root") or root

@@ -37,12 +37,14 @@ class MemoryPlan:
         )
 
     def check(self) -> None:
-        """Raises UserError when the machine, or the container, has less left than the plan needs."""
-        left = available()
-        if self.total > left:
+        """Raises UserError when the machine, or the container, has less left than the plan needs besides the data set,
+        which is there by now."""
+        needed, left = self.total - self.dataset_bytes, available()
+        if needed > left:
             raise UserError(
-                f"too little memory: the plan is {self}, {left / MIB:.0f} MiB are available; "
-                "lower feed.slots, the batch size, feed.max_image_size, feed.max_boxes or --workers"
+                f"too little memory: the plan is {self}; the data set is there, {needed / MIB:.0f} MiB more are "
+                f"needed, {left / MIB:.0f} MiB are available; lower feed.slots, the batch size, feed.max_image_size, "
+                "feed.max_boxes or --workers"
             )
 
 

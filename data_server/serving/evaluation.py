@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from data_server.handover.predictions import Kept
+from data_server.machine.kills import out_of_memory_kills
 from data_server.serving.child import Child
 from data_server.serving.loop import Loop
 from shared.link import Channel, ChannelClosed
@@ -42,11 +43,14 @@ class Evaluations:
 
     Args:
         notice: is called with a line for the trainer's log.
+        last_words: where to find what a process has said before it died.
     """
 
-    def __init__(self, loop: Loop, notice: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, notice: Callable[[str], None], last_words: str) -> None:
         self._loop = loop
         self._notice = notice
+        self._last_words = last_words
+        self._kills = 0
         self._nursery: Child | None = None  # while it can fork
         self._evaluator: Child | None = None
         self._order: _Order | None = None
@@ -59,6 +63,7 @@ class Evaluations:
     def order(self, metrics: list[Any], predictions: Kept, answered: Answered) -> None:
         """Has `predictions`, which become ours, judged by `metrics`; `answered` is given the answer."""
         self._order = _Order(metrics, predictions, answered)
+        self._kills = out_of_memory_kills()
         self._judge()
 
     def built(self, nursery: Child) -> None:
@@ -125,8 +130,8 @@ class Evaluations:
             self._notice("the evaluator died; evaluating again")
             self._judge()
             return
-        text = f"the evaluator died {MAX_EVALUATIONS} times; its last words are in the data server's log"
-        self._answer(Failure(text, False))
+        cause = ", for lack of memory" if out_of_memory_kills() > self._kills else ""
+        self._answer(Failure(f"the evaluator died {MAX_EVALUATIONS} times{cause}; {self._last_words}", False))
 
     def _answer(self, answer: Metrics | Failure) -> None:
         order, self._order = self._order, None

@@ -28,6 +28,7 @@ from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
 from data_server.serving.child import Child, Work
+from data_server.serving.construction import Construction
 from data_server.serving.evaluation import Evaluations
 from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
@@ -53,9 +54,11 @@ _DYING_SECONDS = 60.0  # a process that waits for a dead mount may not even hear
 
 
 class Events(Protocol):
-    """What a pool reports to its stream. Restarts are counted in `meter`."""
+    """What a pool reports to its stream. Restarts are counted in `meter`; `last_words` says where to find what a
+    process has said before it died."""
 
     meter: Meter
+    last_words: str
 
     def built(self, facts: Facts, memory: int) -> None:
         """The data set is built; `memory` is a descriptor of the per-image facts and becomes the stream's."""
@@ -97,7 +100,7 @@ class Pool:
         self._planned = 0  # bytes of a worker
         self._looking = False
         self._out_of_memory_kills = out_of_memory_kills()
-        self.evaluations = Evaluations(loop, events.notice)
+        self.evaluations = Evaluations(loop, events.notice, events.last_words)
         self._built = False
         self._stillborn_nurseries = 0
         self._stillborn_workers = 0
@@ -120,6 +123,7 @@ class Pool:
     def close(self) -> None:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
         self._loop.cancel(self._look)
+        self._loop.cancel(self._look_at_nursery)
         for process in (self._nursery, *self._workers.values()):
             process.kill()
             process.forget(self._loop)
@@ -129,6 +133,8 @@ class Pool:
 
     def _start_nursery(self) -> None:
         self._built = False
+        self._construction = Construction(self._config["dataset"])
+        self._loop.after(LOOK_SECONDS, self._look_at_nursery)
         self._nursery = Child(self._fork_nursery())
         self._watch(self._nursery.channel, self._nursery_speaks)
         with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
@@ -164,13 +170,22 @@ class Pool:
                     self._fill()
                     self.evaluations.built(self._nursery)
 
+    def _look_at_nursery(self) -> None:
+        if not self._built:
+            self._construction.look(self._nursery)
+            self._loop.after(LOOK_SECONDS, self._look_at_nursery)
+
     def _nursery_died(self) -> None:
         self._nursery.kill()
         if not self._built:
             self._stillborn_nurseries += 1
+            if self._construction.lacked_memory:  # as the next one would
+                text = f"out of memory while building {self._construction}; free some memory, or use a larger machine"
+                self._events.failed(Failure(text, True))
+                return
         if self._stillborn_nurseries == MAX_STILLBORN:
-            text = f"the process that builds the data set died {MAX_STILLBORN} times; see the data server's log"
-            self._events.failed(Failure(text, False))
+            text = f"the process that builds the data set died {MAX_STILLBORN} times; {self._events.last_words}"
+            self._events.failed(Failure(f"{text} ({self._construction})", False))
             return
         self._nursery.forget(self._loop)
         self.evaluations.nursery_died()
@@ -306,5 +321,5 @@ class Pool:
         self._stillborn_workers += 1
         self._events.meter.worker_restarts["stillborn"] += 1
         if self._stillborn_workers == MAX_STILLBORN * self._wanted:
-            self._events.failed(Failure("no worker can be started; see the data server's log", False))
+            self._events.failed(Failure(f"no worker can be started; {self._events.last_words}", False))
         self._fill()

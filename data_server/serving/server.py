@@ -132,6 +132,11 @@ class DataServer:
     def in_loop(self, callback: Callable[[], None]) -> None:
         self._loop.hand_over(callback)
 
+    @property
+    def last_words(self) -> str:
+        """Where to find what a process of ours has said before it died."""
+        return "what it said stands above" if self._quiet else "see the data server's log"
+
     def log(self, text: str) -> None:
         if not self._quiet:
             write_line(f"[data_server {time.strftime('%H:%M:%S')}] {one_line(text)}")

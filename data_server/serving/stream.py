@@ -68,6 +68,10 @@ def check(hello: Hello) -> None:
 class Server(Protocol):
     """What a stream needs of the server."""
 
+    @property
+    def last_words(self) -> str:
+        """Where to find what a process has said before it died."""
+
     def send(self, identity: bytes, message: Message) -> None: ...
 
     def close(self, stream: Stream) -> None: ...
@@ -106,6 +110,7 @@ class Stream:
         self._state: Building | Open | Dormant | Closed = Building(client)
         self._first: DatasetFacts | None = None  # what its batches were planned for
         self.meter = Meter()
+        self.last_words = server.last_words
         self.pool = make_pool(self, hello.config)
 
     @property
@@ -230,7 +235,7 @@ class Stream:
             if poison := state.batches.blame(lost, death):
                 self._quarantine(state, poison, death)
             elif state.batches.kills_too_many(lost.step):
-                text = f"the batch of step {lost.step} killed {MAX_KILLS} workers; see the data server's log"
+                text = f"the batch of step {lost.step} killed {MAX_KILLS} workers; {self.last_words}"
                 self.failed(Failure(text, False))
         self._advance()
 

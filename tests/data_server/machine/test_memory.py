@@ -20,6 +20,15 @@ def test_a_plan_beyond_the_machines_memory_is_refused_and_shown():
     MemoryPlan(slots=1, slot_bytes=MIB, dataset_bytes=0, workers=1, worker_bytes=MIB).check()
 
 
+def test_the_data_set_which_is_held_by_then_is_not_asked_for_again():
+    held = MemoryPlan(slots=1, slot_bytes=MIB, dataset_bytes=10**15, workers=1, worker_bytes=MIB)
+    held.check()
+    with pytest.raises(
+        UserError, match=r"the data set is there, 1000002 MiB more are needed, \d+ MiB are available; low"
+    ):
+        MemoryPlan(slots=10**6, slot_bytes=MIB, dataset_bytes=10**15, workers=2, worker_bytes=MIB).check()
+
+
 def control_group(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"memory.{name}").write_text(text)

@@ -5,10 +5,11 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
-from data_server.serving import pool
+from data_server.serving import construction, pool
 from data_server.serving.loop import Loop
 from data_server.serving.meter import Meter
 from data_server.serving.pool import Pool
@@ -31,12 +32,14 @@ FACTS = Facts(
 
 
 look_at = Pool._look_at
-FEED = {"feed": {"worker_memory": 1, "image_seconds": 0}}
+FEED = {"feed": {"worker_memory": 1, "image_seconds": 0}, "dataset": {"type": "Photos"}}
 SLOT_BYTES = 4096
 
 
 class Events:
     """A stream that opens its pool when the data set is built, and is closed by its first batch."""
+
+    last_words = "look there"
 
     def __init__(self, loop, fork_nursery, config=FEED):
         self.meter = Meter()
@@ -102,7 +105,7 @@ class Working:
         self._loop = Loop()
         ours, theirs = Channel.pair()
         nursery, memory = Channel(theirs), create_memory(1, SLOT_BYTES)
-        self.events = Events(self._loop, lambda: ours, {"feed": FEED["feed"] | feed})
+        self.events = Events(self._loop, lambda: ours, FEED | {"feed": FEED["feed"] | feed})
         nursery.receive(Build)
         nursery.send(Started(), process)
         nursery.send(FACTS, memory)
@@ -154,3 +157,79 @@ def test_a_worker_that_does_not_die_ends_its_stream_and_the_image_is_named(proce
         "worker 0 was killed over image 'mount/dead.jpg' and does not die; look at its disk or mount"
     ]
     assert os.waitid(os.P_PIDFD, process, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL
+
+
+HOLD = """
+import sys
+sys.stdin.readline()
+held = b"x" * (64 << 20)
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def builder():
+    """A process that takes 64 MiB when it gets a line, and then says a line."""
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+class Building:
+    """A pool whose nurseries build until the test lets them die."""
+
+    def __init__(self, config):
+        self._loop = Loop()
+        self.nurseries = []
+        self.events = Events(self._loop, self._fork, config)
+
+    def _fork(self):
+        ours, theirs = Channel.pair()
+        self.nurseries.append(Channel(theirs))
+        return ours
+
+    def run(self, seconds):
+        self._loop.running = True
+        self._loop.after(seconds, self._stop)
+        self._loop.run()
+
+    def _stop(self):
+        self._loop.running = False
+
+
+def test_a_data_set_whose_builder_the_kernel_kills_says_so_with_its_memory(tmp_path, builder, monkeypatch):
+    kills = [3]
+    monkeypatch.setattr(construction, "out_of_memory_kills", lambda: kills[0])
+    monkeypatch.setattr(construction, "available", lambda: 500 << 20)
+    (tmp_path / "a.json").write_bytes(bytes(7 << 20))
+    building = Building(FEED | {"dataset": {"type": "CocoDataset", "ann_file": str(tmp_path / "a.json")}})
+    (nursery,) = building.nurseries
+    nursery.send(Started(), os.pidfd_open(builder.pid))
+    building.run(2 * pool.LOOK_SECONDS)
+    builder.stdin.write(b"\n")
+    builder.stdin.flush()
+    assert builder.stdout.readline()
+    building.run(3 * pool.LOOK_SECONDS)
+    kills[0] = 4
+    nursery.close()
+    building.run(pool.LOOK_SECONDS)
+    (text,) = building.events.failures
+    assert len(building.nurseries) == 1, "it was built again"
+    found = re.fullmatch(
+        r"out of memory while building data set .*/a\.json \(7 MiB\): (\d+) MiB of memory were held when that was last "
+        r"looked at, 500 MiB were available at the beginning; free some memory, or use a larger machine",
+        text,
+    )
+    assert found and int(found[1]) >= 64
+
+
+def test_a_builder_that_dies_of_something_else_is_replaced_and_then_its_memory_is_told(monkeypatch):
+    monkeypatch.setattr(construction, "out_of_memory_kills", lambda: 3)
+    building = Building(FEED)
+    for _ in range(3):
+        building.nurseries[-1].close()
+        building.run(0.05)
+    (text,) = building.events.failures
+    assert text.startswith("the process that builds the data set died 3 times; look there (data set Photos (0 MiB): ")

@@ -121,7 +121,7 @@ def test_the_death_of_the_process_that_holds_the_data_set_loses_no_prediction(at
 
 
 def test_an_evaluator_that_dies_again_ends_the_stream(at_work):
-    with pytest.raises(StreamFailed, match="the evaluator died 2 times; its last words are in the data server's log"):
+    with pytest.raises(StreamFailed, match="the evaluator died 2 times; see the data server's log"):
         at_work(lambda evaluator: evaluator.kill(), 2)
 
 
