@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_server.checks import faults, indexed_annotations
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
+from data_server.index.cache import index_or_none
 from shared import coco
 from shared.datasets import named_classes
 from shared.errors import UserError
-from shared.keys import nearest
-
-_TOLERANCE = 1.0  # pixels that a box may reach beyond its image; annotations are rounded
-_SMALLEST = 1.0  # pixels of a side; MMDetection leaves smaller boxes out
-
+from shared.terminal import write_line
 
 _LIKE_COCO = ("Coco", "LVIS", "Objects365")
 _NEEDED = {
@@ -39,8 +36,12 @@ def check(subject: Subject, found: Findings) -> str:
     path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
     missing = [] if subject.training else ["annotations"]
     try:
-        content = coco.read(path, missing, **_NEEDED)
-        counts = look_through(content, named_classes(dataset), found, str(dataset["type"]), judged=not subject.training)
+        named, kind, judged = named_classes(dataset), str(dataset["type"]), not subject.training
+        index = index_or_none(path, write_line)
+        if index and index.columns.facts["annotations"]:
+            counts = indexed_annotations.look_through(index, named, found, kind, judged=judged)
+        else:
+            counts = look_through(coco.read(path, missing, **_NEEDED), named, found, kind, judged=judged)
     except UserError as error:
         found.error(str(error))
         return ""
@@ -51,23 +52,6 @@ def check(subject: Subject, found: Findings) -> str:
     )
 
 
-@dataclass
-class Counts:
-    """What an annotation file holds, of the classes that count.
-
-    Attributes:
-        classes: their names, by label.
-        images, boxes, crowds: how many; crowd boxes are not among the boxes, nor are those that are left out.
-        empty_images: images without a box that counts.
-    """
-
-    classes: list[str]
-    images: int
-    boxes: int
-    crowds: int
-    empty_images: int
-
-
 def look_through(
     content: dict[str, Any],
     named: list[str] | None,
@@ -75,7 +59,7 @@ def look_through(
     kind: str = "CocoDataset",
     *,
     judged: bool = False,
-) -> Counts:
+) -> faults.Counts:
     """Checks an annotation file.
 
     Args:
@@ -85,7 +69,7 @@ def look_through(
         kind: MMDetection's type of data set.
         judged: whether detections are compared with the boxes, and not only trained on them.
     """
-    labels = _classes(content["categories"], named, found, kind)
+    labels = faults.labels_of(content["categories"], named, found, kind)
     sizes = _images(content["images"], found)
     known = {category["id"] for category in content["categories"]}
     boxes = crowds = 0
@@ -100,27 +84,27 @@ def look_through(
             found.warning("ids of annotations that are used again", place)
         ids.add(annotation["id"])
         if category not in known:
-            found.error("annotations of a category that is not in the file's list", f"{place} (category {category})")
+            found.error(faults.NO_CATEGORY, f"{place} (category {category})")
         if image not in sizes:
-            found.error("annotations of an image that is not in the file's list", f"{place} (image {image})")
+            found.error(faults.NO_IMAGE, f"{place} (image {image})")
             continue
         if category not in labels:
             continue
         if judged and "iscrowd" not in annotation:
-            found.warning("annotations without 'iscrowd', which CocoMetric needs; write \"iscrowd\": 0", place)
+            found.warning(faults.NO_CROWD, place)
         if annotation.get("ignore"):
-            found.warning("annotations with 'ignore'; they are left out", place)
+            found.warning(faults.IGNORED, place)
             continue
         area = annotation.get("area", 1)
         if _is_number(area) and area <= 0:
-            found.warning("annotations whose 'area' is 0 or less; they are left out; write width x height", place)
+            found.warning(faults.NO_AREA, place)
             continue
         if annotation.get("iscrowd"):
             crowds += _box(annotation["bbox"], sizes[image], f"{place} of image {image}", found)
             continue
         key = (image, category, str(annotation["bbox"]))
         if key in seen:
-            found.warning("boxes that are annotated twice", place)
+            found.warning(faults.TWICE, place)
         seen.add(key)
         if _box(annotation["bbox"], sizes[image], f"{place} of image {image}", found):
             boxes += 1
@@ -128,41 +112,8 @@ def look_through(
             with_boxes.add(image)
     for category, name in labels.items():
         if not of_class[category]:
-            found.warning("classes without a box", repr(name))
-    return Counts(list(labels.values()), len(sizes), boxes, crowds, len(sizes) - len(with_boxes))
-
-
-def _classes(categories: list[dict], named: list[str] | None, found: Findings, kind: str) -> dict[Any, str]:
-    """Category ids of the classes that count, in the order of their labels, with their names."""
-    ids = Counter(category["id"] for category in categories)
-    for identity, number in ids.items():
-        if number > 1:
-            found.error("category ids that are used again", str(identity))
-    names = [category["name"] for category in categories]
-    for name, number in Counter(names).items():
-        if number > 1:
-            found.warning("names of several categories", repr(name))
-        if not name.strip():
-            found.error("categories without a name", f"id {categories[names.index(name)]['id']}")
-    name_of = {category["id"]: category["name"] for category in categories}
-    if named is None:
-        return coco.counted(name_of, None, kind)
-    for name, number in Counter(named).items():
-        if name not in names:
-            found.error("classes that are no categories of the file", f"{name!r}{nearest(name, names)}")
-        elif number > names.count(name):
-            found.error("classes that metainfo.classes names again", repr(name))
-    left_out = [name for name in names if name not in named]
-    for name in left_out:
-        found.warning("categories that no class names; their boxes are left out", repr(name))
-    kept = coco.counted(name_of, named, kind)
-    for label, (theirs, ours) in enumerate(zip(kept.values(), named, strict=False)):
-        if len(kept) == len(named) and theirs != ours:
-            found.warning(
-                "labels that follow the file's categories and not the order of metainfo.classes",
-                f"{label} is {theirs!r}, not {ours!r}",
-            )
-    return kept
+            found.warning(faults.NO_BOX, repr(name))
+    return faults.Counts(list(labels.values()), len(sizes), boxes, crowds, len(sizes) - len(with_boxes))
 
 
 def _images(images: list[dict], found: Findings) -> dict[Any, tuple[float, float]]:
@@ -174,9 +125,9 @@ def _images(images: list[dict], found: Findings) -> dict[Any, tuple[float, float
         if image["id"] in sizes:
             found.error("image ids that are used again", f"{image['id']} ({name})")
         if name in names:
-            found.warning("images that are listed twice", name)
+            found.warning(faults.LISTED_TWICE, name)
         if image["width"] < 1 or image["height"] < 1:
-            found.error("images without a size", f"{name} ({image['width']}x{image['height']})")
+            found.error(faults.NO_SIZE, f"{name} ({image['width']}x{image['height']})")
         names.add(name)
         sizes[image["id"]] = (image["width"], image["height"])
     return sizes
@@ -190,14 +141,14 @@ def _box(box: list[float], size: tuple[float, float], place: str, found: Finding
     x, y, width, height = box
     inside_x = min(x + width, size[0]) - max(x, 0)
     inside_y = min(y + height, size[1]) - max(y, 0)
-    if width < _SMALLEST or height < _SMALLEST:
-        found.warning("boxes with a side below one pixel; they are left out", f"{place} {box}")
+    if width < faults.SMALLEST or height < faults.SMALLEST:
+        found.warning(faults.SMALL, f"{place} {box}")
         return False
     if inside_x <= 0 or inside_y <= 0:
-        found.warning("boxes outside of their image; they are left out", f"{place} {box}")
+        found.warning(faults.OUTSIDE, f"{place} {box}")
         return False
-    if width - inside_x > _TOLERANCE or height - inside_y > _TOLERANCE:
-        found.warning("boxes that reach beyond their image; they are cut", f"{place} {box}")
+    if width - inside_x > faults.TOLERANCE or height - inside_y > faults.TOLERANCE:
+        found.warning(faults.BEYOND, f"{place} {box}")
     return True
 
 

@@ -47,6 +47,12 @@ class Findings:
         """A fault that is worth knowing."""
         self._note(False, text, place)
 
+    def several(self, is_error: bool, text: str, places: list[str], count: int) -> None:
+        """`count` more of the kind `text`, of which the first are at `places`."""
+        for place in places:
+            self._note(is_error, text, place)
+        self._kinds[is_error, text].count += count - len(places)
+
     def __iter__(self) -> Iterator[Finding]:
         return iter(sorted(self._kinds.values(), key=lambda finding: not finding.is_error))
 

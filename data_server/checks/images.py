@@ -4,17 +4,21 @@ end and have the size that the annotations say. They are decoded by the data set
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from data_server.datasets import pictures
+
+if TYPE_CHECKING:
+    from data_server.datasets.parts import Part
 
 THREADS = min(4, os.cpu_count() or 1)  # decoders leave Python's lock
 _AT_A_TIME = 64  # images being decoded
@@ -28,12 +32,10 @@ def check(subject: Subject, found: Findings) -> str:
     part = subject.whole
     if part is None:
         return ""
-    infos = (part.dataset.get_data_info(index) for index in range(len(part.dataset)))
-    images = [(info["img_path"], info.get("width", 0), info.get("height", 0)) for info in infos]
-    return f"{look_at(images, partial(pictures.decoded, part), subject.decode, found):,} images decoded"
+    return f"{look_at(_Records(part), partial(pictures.decoded, part), subject.decode, found):,} images decoded"
 
 
-def look_at(images: list[ImageRecord], load: Loader, decode: int | None, found: Findings) -> int:
+def look_at(images: Sequence[ImageRecord], load: Loader, decode: int | None, found: Findings) -> int:
     """Checks image files.
 
     Args:
@@ -65,6 +67,19 @@ def look_at(images: list[ImageRecord], load: Loader, decode: int | None, found: 
                         f"{path} ({size[0]}x{size[1]}, expected {width}x{height})",
                     )
     return decoded
+
+
+class _Records(Sequence[ImageRecord]):
+    """The images of a data set; a record is made when it is asked for."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def __len__(self) -> int:
+        return len(self._part.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._part.picture(range(len(self))[index])
 
 
 def _batches(places: Iterator[int]) -> Iterator[list[int]]:

@@ -196,6 +196,11 @@ class Indexed(CocoDataset):
         """The file of an image."""
         return osp.join(self.data_prefix["img"], self._kind.file_name(self, int(self.rows[idx])))
 
+    def size(self, idx: int) -> tuple[int, int]:
+        """Width and height of an image."""
+        columns, row = self.index.columns, self.rows[idx]
+        return int(columns["image.width"][row]), int(columns["image.height"][row])
+
     def load_data_list(self) -> list[dict[str, Any]]:
         """The records of all images, unfiltered."""
         return [self._record(row) for row in self._read().tolist()]

@@ -134,6 +134,13 @@ class Part:
             return self.dataset.image_path(index)
         return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
 
+    def picture(self, index: int) -> tuple[str, int, int]:
+        """The file of image `index`, and the width and height that the annotations say; 0 where they do not."""
+        if isinstance(self.dataset, Indexed):
+            return self.dataset.image_path(index), *self.dataset.size(index)
+        record = self.dataset.get_data_info(index)
+        return record["img_path"], record.get("width", 0), record.get("height", 0)
+
     def annotated(self, start: int, stop: int) -> Annotated:
         """All that is annotated about images `start` to `stop`.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_server.checks import indexed_annotations
 from data_server.checks.annotations import look_through
 from data_server.checks.findings import SHOWN, Findings
+from data_server.index.cache import index_or_none
+from tests.data_server import annotation_files
 
 CONTENT = {
     "images": [
@@ -154,3 +159,23 @@ def test_a_file_whose_areas_are_all_zero_has_no_boxes() -> None:
     counts = look_through(content, CLASSES, findings)
     assert (counts.boxes, counts.crowds, counts.empty_images) == (0, 0, 2)
     assert any("3 annotations whose 'area' is 0 or less" in str(finding) for finding in findings)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+@pytest.mark.parametrize("named", [None, list(annotation_files.NAMES[:2])])
+def test_an_index_has_the_same_faults_and_counts_as_the_file(tmp_path: Path, named: Any, judged: bool) -> None:
+    compared = 0
+    for seed in range(150):
+        path = tmp_path / f"{seed}.json"
+        content = annotation_files.content(seed)
+        content["annotations"] += [{**one, "id": 1000 + n} for n, one in enumerate(content["annotations"][::5])]
+        path.write_text(json.dumps(content))
+        index = index_or_none(path, print)
+        if index is None:
+            continue
+        compared += 1
+        ours, theirs = Findings(), Findings()
+        counted = indexed_annotations.look_through(index, named, ours, judged=judged)
+        assert counted == look_through(content, named, theirs, judged=judged), seed
+        assert [str(one) for one in ours] == [str(one) for one in theirs], seed
+    assert compared > 50
