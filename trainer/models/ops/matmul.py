@@ -1,12 +1,12 @@
 """Batched matrix product whose gradients are batched matrix products, too; on the CPU by oneDNN's sgemm.
 
 Jittor's own derives gradients from broadcasts and sums, whose kernels run at a twentieth of the speed of the product on
-the CPU, and copies what it transposes. A GPU has cuBLAS for all of it.
+the CPU, and copies what it transposes. A GPU has cuBLAS for all of it, which reads a matrix in its turned form, too.
 """
 
 from __future__ import annotations
 
-from trainer.device import jt, nn
+from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
 from trainer.models.ops.operator import Operator
@@ -20,8 +20,7 @@ PRODUCT = """
 
 def _product(left: jt.Var, right: jt.Var, turn_left: bool = False, turn_right: bool = False) -> jt.Var:
     if jt.flags.use_cuda:
-        turned = (x.transpose(0, 2, 1) if turn else x for x, turn in ((left, turn_left), (right, turn_right)))
-        return nn.bmm(*turned)
+        return jt.compile_extern.cublas_ops.cublas_batched_matmul(left, right, turn_left, turn_right)
     rows, columns = left.shape[2 if turn_left else 1], right.shape[1 if turn_right else 2]
     data = {"turn_left": float(turn_left), "turn_right": float(turn_right)}
     return onednn([(left.shape[0], rows, columns)], [left, right], kernel(__file__, PRODUCT), data)[0]
