@@ -54,6 +54,20 @@ def test_shared_objects_stay_shared() -> None:
     assert outer[0] is outer[1] is outer[2]["a"]
 
 
+class Called(pickles.Machine):
+    MEANINGS: ClassVar = {("a", "b"): lambda _machine, *arguments: len(arguments)}
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_a_call_takes_few_arguments_so_that_many_calls_cost_little(count: int) -> None:
+    program = b"ca\nb\n(" + count * b"N" + b"tR."
+    if count == 64:
+        assert pickles.load(io.BytesIO(program), "a file", Called)[0] == 64
+    else:
+        with pytest.raises(UserError, match="a.b is called with 65 arguments"):
+            pickles.load(io.BytesIO(program), "a file", Called)
+
+
 class Anything:
     """Pickled as a class with a state, and as a subclass of a dict and of a list."""
 
