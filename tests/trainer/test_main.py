@@ -47,6 +47,7 @@ def test_the_former_way_to_name_a_task_works_with_a_line_of_notice(capsys) -> No
         (["describe", *CONFIG, "--score-threshold=0.5"], "--score-threshold goes with detect and evaluate and propose"),
         (["evaluate", *CONFIG, "--names", "cat"], "--names goes with detect, not with evaluate"),
         (["detect", *CONFIG, "--images", "a.jpg", "--chance"], "--chance goes with evaluate, not with detect"),
+        (["doctor", *CONFIG], "--config goes with calibrate and"),
         (["train", *CONFIG, "--nonsense"], "unrecognized argument --nonsense"),
         (["export", *CONFIG], "the following arguments are required: --out"),
         (["detect", *CONFIG], "the following arguments are required: --images"),

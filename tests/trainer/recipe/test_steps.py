@@ -87,6 +87,7 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
         ("steps = [dict(name='a', task='train', config='config.py', minutes=-1)]", "minutes=-1: expected a number at"),
         ("steps = [dict(name='A b', task='train', config='config.py')]", "name 'A b' should be unique"),
         ("steps = [dict(name='a', task='trian', config='config.py')]", r"step 1 \(a\): .*did you mean 'train'"),
+        ("steps = [dict(name='a', task='doctor', config='config.py')]", r"step 1 \(a\): .*'doctor'"),
         ("steps = [dict(name='a', task='train', config='none.py')]", r"step 1 \(a\): config '.*none.py': no such file"),
         (
             "steps = [dict(name='a', task='train', config='config.py', options={'train_cfg.epochs': 1})]",
