@@ -9,6 +9,8 @@ the same machine with nothing behind its names:
     keys                    texts and small numbers; another key is kept by its identity, never hashed or compared
     sets                    left out
     copies                  a function that copies what it is given pays for it (`Machine.spend`)
+    what is remembered      only what the pickle asks for again, which is looked up before it is run: a list of arrays
+                            can be taken one by one (`Machine.new_list`), and none of them stays
 
 Nothing nests here as calls, so depth costs nothing. Two readers have tables: the trainer's of PyTorch's weights
 (`trainer.weights.formats.pickled`), the data server's of proposals (`data_server.files.proposal_list`).
@@ -76,6 +78,8 @@ class Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
+        self._next_slot = 0
+        self.asked: set[Any] = set()  # memory slots that the pickle reads
 
     def meaning(self, named: Named) -> Callable[..., Any] | None:
         """What `named` means; None where the table does not have it."""
@@ -88,6 +92,10 @@ class Machine:
     def persistent(self, _identity: Any, /) -> Any:
         """What the file keeps outside of the pickle."""
         raise pickle.UnpicklingError("it refers to something outside of itself")
+
+    def new_list(self) -> list[Any]:
+        """What a list of the pickle becomes; it is given its items by +=."""
+        return []
 
     def spend(self, count: int) -> None:
         """Pays for `count` bytes or entries that are copied. Raises UnpicklingError beyond a multiple of the file."""
@@ -162,10 +170,13 @@ class Machine:
     def _put(self, slot: int) -> None:
         if slot > self.length:  # an honest pickle has fewer than bytes
             raise pickle.UnpicklingError(f"memory slot {slot} in a pickle of {self.length} bytes")
-        self._memo[slot] = self._stack[-1]
+        value = self._stack[-1]
+        self._next_slot = max(self._next_slot, slot + 1)
+        if slot in self.asked:
+            self._memo[slot] = value
 
     def _memoize(self, _: Any) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
+        self._put(self._next_slot)
 
     def _get(self, slot: int) -> None:
         self._stack.append(self._memo[slot])
@@ -185,7 +196,11 @@ class Machine:
 
     def _list(self, _: Any) -> None:
         items = self._pop_mark()
-        self._stack.append(items)
+        self._stack.append(self.new_list())
+        self._extend(items)
+
+    def _empty_list(self, _: Any) -> None:
+        self._stack.append(self.new_list())
 
     def _dict(self, _: Any) -> None:
         items = self._pop_mark()
@@ -283,6 +298,7 @@ def _set() -> LeftOut:
     return LeftOut(Named("builtins", "set"))
 
 
+_GETS = ("GET", "BINGET", "LONG_BINGET")
 _NOTHING = {"PROTO", "FRAME", "STOP"}
 _VALUES = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -293,7 +309,6 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
     "EMPTY_DICT": dict,
     "EMPTY_SET": _set,
@@ -306,13 +321,14 @@ _STEPS: dict[str, Callable[[Machine, Any], None]] = {
     "DUP": Machine._double,
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), Machine._text),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine._put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine._get),
+    **dict.fromkeys(_GETS, Machine._get),
     "MEMOIZE": Machine._memoize,
     "TUPLE": Machine._tuple,
     "TUPLE1": Machine._tuple_1,
     "TUPLE2": Machine._tuple_2,
     "TUPLE3": Machine._tuple_3,
     "LIST": Machine._list,
+    "EMPTY_LIST": Machine._empty_list,
     "DICT": Machine._dict,
     "FROZENSET": Machine._frozen_set,
     "APPEND": Machine._append,
@@ -338,6 +354,11 @@ def key_of(key: Any) -> Any:
     if isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= _KEY_BITS):
         return key
     return OddKey()
+
+
+def _asked(file: Any) -> set[Any]:
+    """The memory slots that the pickle at `file`'s position reads."""
+    return {argument for opcode, argument, _ in pickletools.genops(file) if opcode.name in _GETS}
 
 
 class _Bounded:
@@ -374,6 +395,9 @@ def load(file: BinaryIO, where: str, machine: type[Kind]) -> tuple[Any, Kind]:
     try:
         bounded = _Bounded(file)
         made = machine(where, bounded.length)
+        start = file.tell()
+        made.asked = _asked(bounded)
+        file.seek(start)
         return made.run(bounded), made
     except UserError:
         raise

@@ -233,15 +233,12 @@ def _newest(folder: Path, images: ImageNames, model: str | None) -> tuple[Propos
 
 def _of_list(path: Path, dataset: Any, images: ImageNames, annotations: str | None) -> tuple[ProposalFile, np.ndarray]:
     """A pickled list, whose order is that of all images before filtering."""
-    arrays = proposal_list.read(path)
+    found = proposal_list.read(path)
     unfiltered = ImageNames.of(map(image_key, dataset.load_data_list()))
-    if len(arrays) != len(unfiltered):
+    if len(found.counts) != len(unfiltered):
         raise UserError(
-            f"proposal file {str(path)!r}: it has {len(arrays)} entries, annotation file {annotations!r} has "
+            f"proposal file {str(path)!r}: it has {len(found.counts)} entries, annotation file {annotations!r} has "
             f"{len(unfiltered)} images; it was made for other images, or in training mode, which leaves some out"
         )
-    counts = np.array([len(rows) for rows in arrays], np.int64)
-    rows = np.concatenate([*arrays, np.zeros((0, COLUMNS), np.float32)])
-    digest = xxhash.xxh3_64(rows.tobytes()).hexdigest()
-    file = ProposalFile(path, unfiltered, counts, np.cumsum(counts) - counts, rows, digest, "")
+    file = ProposalFile(path, unfiltered, found.counts, found.starts, found.rows, found.digest, "")
     return file, _places(file, images)

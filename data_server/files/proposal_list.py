@@ -1,18 +1,27 @@
 """Proposals as the PyTorch UniDetector exchanges them: a pickled list with one float32 (n,5) array per image.
 
 The list is in the order of the annotation file's images, all of them, whatever the data set then filters out; nothing
-in it says whose proposals they are. It is read without executing anything of it (`shared.pickles`): arrays are
-descriptions here until their bytes have been looked at. ``python -m data_server proposals`` writes one.
+in it says whose proposals they are. It is read without executing anything of it (`shared.pickles`), as a stream: the
+rows of each array go to a file without a name in the directory for temporary files, which is mapped.
+``python -m data_server proposals`` writes one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import IO, Any, ClassVar, Literal
 
 import numpy as np
+import xxhash
 
+from data_server.files.proposal_file import COLUMNS
 from data_server.files.regular import unfit
 from shared import pickles
 from shared.errors import UserError
@@ -20,6 +29,7 @@ from shared.files import ANOTHER_OUT, save
 
 _FLOATS = ("f2", "f4", "f8")
 _ORDERS = ("<", ">", "=", "|")
+_ROW_BYTES = 4 * COLUMNS
 _SHOWN = 20  # characters of a type in a message
 _MOST_NUMBERS = 4  # for each byte of a file: one array may stand for several images
 
@@ -37,26 +47,102 @@ class _Dtype:
 
 
 class _Array:
-    """numpy.ndarray's pickled form: bytes, and how to read them."""
+    """numpy.ndarray's pickled form, whose rows have been put aside.
 
-    def __init__(self) -> None:
-        self.numbers = np.zeros(0, np.float32)
+    Attributes:
+        first, count: which of all rows are its own.
+        shape: of the array, where it is none of proposals.
+    """
+
+    __slots__ = ("_machine", "count", "first", "shape")
+
+    def __init__(self, machine: _Machine) -> None:
+        self._machine = machine
+        self.first = self.count = 0
+        self.shape: tuple[int, ...] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
-        self._read(data, dtype, shape, "F" if fortran else "C")
+        self.read(data, dtype, shape, "F" if fortran else "C")
 
-    def _read(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> None:
-        self.numbers = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order)
+    def read(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> None:
+        rows = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order).astype(np.float32)
+        if rows.size == 0:
+            return
+        if rows.ndim != 2 or rows.shape[1] not in (4, COLUMNS):
+            self.shape = rows.shape
+            return
+        if rows.shape[1] == 4:
+            rows = np.column_stack([rows, np.ones(len(rows), np.float32)])
+        self.first, self.count = self._machine.put_aside(rows), len(rows)
+
+
+class _Arrays(list[Any]):
+    """A list that keeps where the rows of its arrays are, and no array."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.firsts, self.counts = array("q"), array("q")
+
+    def __iadd__(self, items: Any) -> _Arrays:  # type: ignore[misc]  # what list calls Self
+        for item in items:
+            entry = f"{self._where}: entry {len(self.counts)}"
+            if not isinstance(item, _Array):
+                raise UserError(f"{entry} is a {type(item).__name__}; expected an array (n, 5)")
+            if item.shape is not None:
+                raise UserError(f"{entry} has shape {item.shape}; expected (n, 5): x1, y1, x2, y2, score")
+            self.firsts.append(item.first)
+            self.counts.append(item.count)
+        return self
 
 
 class _Machine(pickles.Machine):
+    def __init__(self, where: str, length: int) -> None:
+        super().__init__(where, length)
+        self.rows = 0
+        self.digest = xxhash.xxh3_64()
+        self._aside: IO[bytes] | None = None
+
+    def put_aside(self, rows: np.ndarray) -> int:
+        """Keeps `rows` f32 (n,5) on disk. Returns how many were there before."""
+        content, before = rows.tobytes(), self.rows
+        with self._told():
+            if self._aside is None:
+                self._aside = tempfile.TemporaryFile()  # noqa: SIM115 - until all has been read
+            self._aside.write(content)
+        self.digest.update(content)
+        self.rows += len(rows)
+        return before
+
+    def mapped(self) -> np.ndarray:
+        """All rows f32 (N,5), read-only; ends the keeping."""
+        if self._aside is None:  # nothing can be mapped
+            return np.zeros((0, COLUMNS), np.float32)
+        with self._told(), self._aside as file:
+            file.flush()
+            return np.memmap(file, np.float32, "r", shape=(self.rows, COLUMNS))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Inside, a disk that takes no more becomes a line for the user."""
+        try:
+            yield
+        except OSError as error:
+            place = os.environ.get("TMPDIR", "the directory for temporary files")
+            raise UserError(
+                f"{self.where}: its boxes are kept in {place}, {_ROW_BYTES * self.rows >> 20} MiB so far: "
+                f"{error.strerror or error}; make room there, or start the data server with TMPDIR=<another directory>"
+            ) from None
+
+    def new_list(self) -> list[Any]:
+        return _Arrays(self.where)
+
     def _array(self, *_: Any) -> _Array:
-        return _Array()
+        return _Array(self)
 
     def _array_of_buffer(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> _Array:
-        array = _Array()
-        array._read(data, dtype, shape, order)
+        array = _Array(self)
+        array.read(data, dtype, shape, order)
         return array
 
     def _dtype(self, code: Any, *_: Any) -> _Dtype:
@@ -94,11 +180,28 @@ class _Machine(pickles.Machine):
         )
 
 
-def read(path: Path) -> list[np.ndarray]:
-    """The arrays f32 (n,5) of a pickled list; a column of ones is added to (n,4).
+@dataclass(frozen=True)
+class ProposalList:
+    """What a pickled list holds.
+
+    Attributes:
+        counts, starts: i64 (images,), how many rows each image has, and the first of them.
+        rows: f32 (N,5), mapped.
+        digest: of all that.
+    """
+
+    counts: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
+    digest: str
+
+
+def read(path: Path) -> ProposalList:
+    """A list of float arrays (n,5); a column of ones is added to (n,4).
 
     Raises:
-        UserError: no such file, not a pickle, not a list of such arrays, or it asks for something else than arrays.
+        UserError: no such file, not a pickle, not a list of such arrays, or it asks for something else than arrays; the
+            disk for temporary files is full.
     """
     where = f"proposal file {str(path)!r}"
     if fault := unfit(path):
@@ -108,23 +211,16 @@ def read(path: Path) -> list[np.ndarray]:
             content, machine = pickles.load(file, where, _Machine)
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
-    if not isinstance(content, list):
+    if not isinstance(content, _Arrays):
         raise UserError(f"{where}: it holds a {type(content).__name__}; expected a list with an array for each image")
-    numbers = sum(item.numbers.size for item in content if isinstance(item, _Array))
+    counts, starts = np.array(content.counts, np.int64), np.array(content.firsts, np.int64)
+    numbers = COLUMNS * int(counts.sum())
     if numbers > _MOST_NUMBERS * machine.length:
         raise UserError(f"{where}: its arrays have {numbers} numbers, in {machine.length} bytes; make the file again")
-    return [_checked(item, f"{where}: entry {number}") for number, item in enumerate(content)]
-
-
-def _checked(item: Any, where: str) -> np.ndarray:
-    if not isinstance(item, _Array):
-        raise UserError(f"{where} is a {type(item).__name__}; expected an array (n, 5)")
-    rows = item.numbers.astype(np.float32)
-    if rows.size == 0:
-        return np.zeros((0, 5), np.float32)
-    if rows.ndim != 2 or rows.shape[1] not in (4, 5):
-        raise UserError(f"{where} has shape {rows.shape}; expected (n, 5): x1, y1, x2, y2, score")
-    return rows if rows.shape[1] == 5 else np.column_stack([rows, np.ones(len(rows), np.float32)])
+    in_order = np.where(counts > 0, np.cumsum(counts) - counts, 0)
+    if not np.array_equal(starts, in_order):  # one array stands for several images
+        machine.digest.update(starts.tobytes())
+    return ProposalList(counts, starts, machine.mapped(), machine.digest.hexdigest())
 
 
 def write(path: Path, proposals: list[np.ndarray]) -> None:

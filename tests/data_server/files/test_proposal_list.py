@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -37,14 +38,78 @@ def test_a_pickle_of_something_else_is_refused(tmp_path, content):
         proposal_list.read(tmp_path / "odd.pkl")
 
 
+def arrays_of(path) -> list[np.ndarray]:
+    found = proposal_list.read(path)
+    return [found.rows[start : start + count] for start, count in zip(found.starts, found.counts, strict=True)]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_kind_of_array_comes_back_as_it_was_whatever_the_protocol(tmp_path, protocol):
+    chance = np.random.default_rng(0)
+    large, scoreless = chance.random((300, 5)).astype(np.float32), chance.random((7, 4))
+    arrays = [
+        large,
+        np.zeros((0, 5), np.float32),
+        scoreless,
+        large,
+        np.asfortranarray(large[:9]),
+        large[:3].astype(">f8"),
+    ]
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps(arrays, protocol))
+    found = arrays_of(tmp_path / "rp.pkl")
+    with_scores = np.column_stack([scoreless, np.ones(7)]).astype(np.float32)
+    for one, other in zip(found, [*arrays[:2], with_scores, *arrays[3:]], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_who_stands_for_whom_is_in_the_digest(tmp_path):
+    one, other = np.ones((2, 5), np.float32), np.zeros((2, 5), np.float32)
+    digests = set()
+    for number, arrays in enumerate([[one, other, one], [one, other, other], [other, one, one]]):
+        (tmp_path / f"{number}.pkl").write_bytes(pickle.dumps(arrays, 2))
+        digests.add(proposal_list.read(tmp_path / f"{number}.pkl").digest)
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_no_more_is_held_than_some_images_whatever_the_length_of_the_list(tmp_path, protocol):
+    images, rows = 3000, 200
+    one = np.ones((rows, 5), np.float32)
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([one.copy() for _ in range(images)], protocol))
+    tracemalloc.start()
+    found = proposal_list.read(tmp_path / "rp.pkl")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.rows) == images * rows
+    assert peak < 2 * one.nbytes + (1 << 20), f"{peak} bytes of {found.rows.nbytes}"
+
+
+@pytest.mark.parametrize("rows", [9, 9000])
+def test_a_full_disk_for_temporary_files_is_named(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(proposal_list.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: SIM115
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.ones((rows, 5), np.float32)], 2))
+    with pytest.raises(UserError, match=r"rp.pkl': its boxes are kept in .*: No space left on device; make room there"):
+        proposal_list.read(tmp_path / "rp.pkl")
+
+
+def test_no_place_for_temporary_files_is_no_fault_of_the_pickle(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(proposal_list.tempfile, "TemporaryFile", nowhere)
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.ones((9, 5), np.float32)], 2))
+    with pytest.raises(UserError, match=r"rp.pkl': its boxes are kept in .*: No usable temporary directory .*; make"):
+        proposal_list.read(tmp_path / "rp.pkl")
+
+
 def test_a_list_is_written_whole_and_read_again(tmp_path):
     rows = [np.array([[1, 2, 3, 4, 0.5]], np.float32), np.zeros((0, 5), np.float32)]
     proposal_list.write(tmp_path / "new" / "rp.pkl", rows)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["rp.pkl"]
-    assert [one.tolist() for one in proposal_list.read(tmp_path / "new" / "rp.pkl")] == [one.tolist() for one in rows]
+    assert [one.tolist() for one in arrays_of(tmp_path / "new" / "rp.pkl")] == [one.tolist() for one in rows]
     with pytest.raises(ValueError, match="no numbers"):
         proposal_list.write(tmp_path / "new" / "rp.pkl", [*rows, "no numbers"])
-    assert len(proposal_list.read(tmp_path / "new" / "rp.pkl")) == 2 and len(list((tmp_path / "new").iterdir())) == 1
+    assert len(arrays_of(tmp_path / "new" / "rp.pkl")) == 2 and len(list((tmp_path / "new").iterdir())) == 1
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*folder: Is a directory; .* choose another --out"):
         proposal_list.write(tmp_path / "folder", rows)
