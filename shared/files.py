@@ -98,16 +98,19 @@ def save(path: Path, content: bytes, remedy: str = ELSEWHERE) -> None:
 
 
 def expect(path: Path, remedy: str = ELSEWHERE) -> None:
-    """Says before a long job what `save` would say after it.
+    """Says before a long job what `save` would say after it. A mistake that ends the job leaves no empty folder behind.
 
     Raises:
         UserError: `path` cannot be written.
     """
     with reported(path, remedy):
+        made = [folder for folder in path.absolute().parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         tempfile.TemporaryFile(dir=path.parent).close()
+        for folder in made:
+            folder.rmdir()
 
 
 @contextlib.contextmanager

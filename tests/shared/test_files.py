@@ -96,8 +96,9 @@ def test_a_result_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path):
 
 
 def test_a_result_that_could_not_be_written_is_refused_before_the_work(tmp_path):
-    expect(tmp_path / "new" / "a")
-    assert names(tmp_path / "new") == []
+    expect(tmp_path / "new" / "a" / "b")
+    assert names(tmp_path) == []
+    (tmp_path / "new").mkdir()
     save(tmp_path / "old", b"1")
     expect(tmp_path / "old")
     assert (tmp_path / "old").read_bytes() == b"1"

@@ -64,7 +64,7 @@ def test_a_call_takes_few_arguments_so_that_many_calls_cost_little(count: int) -
     if count == 64:
         assert pickles.load(io.BytesIO(program), "a file", Called)[0] == 64
     else:
-        with pytest.raises(UserError, match="a.b is called with 65 arguments"):
+        with pytest.raises(UserError, match=r"a\.b is called with 65 arguments"):
             pickles.load(io.BytesIO(program), "a file", Called)
 
 
