@@ -1,4 +1,4 @@
-"""A dataloader's ``dataset`` as a config has it: one data set of MMDetection's, or several in a ``ConcatDataset``."""
+"""A dataloader's ``dataset`` as a config has it: one data set of MMDetection's, or wrappers around some."""
 
 from __future__ import annotations
 
@@ -10,13 +10,45 @@ from reprlib import repr as short
 from typing import Any
 
 from shared.errors import UserError, described
+from shared.keys import COUNT, POSITIVE, Values, check_keys
 
 _NOT_AT_INFERENCE = ("filter_cfg", "indices", "proposal_file", "proposal_model")
 
 
+# What a wrapper needs beside its data sets, and what it may have without an effect here.
+_WRAPPERS: dict[str, dict[str, Values]] = {
+    "ConcatDataset": {},
+    "RepeatDataset": {"times": COUNT},
+    "ClassBalancedDataset": {"oversample_thr": POSITIVE},
+}
+_WITHOUT_EFFECT = ("lazy_init", "ignore_keys")
+
+
+def wrapper_of(dataset: dict[str, Any]) -> str | None:
+    """The type of a wrapper around other data sets, without a scope; None for a data set that holds images."""
+    kind = str(dataset.get("type")).rpartition(".")[2]
+    return kind if kind in _WRAPPERS else None
+
+
 def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    """The data sets of a ``ConcatDataset``, in its order; any other is its own and only part."""
-    return list(dataset["datasets"]) if dataset.get("type") == "ConcatDataset" else [dataset]
+    """The data sets that hold the images, in the order in which the config has them.
+
+    Raises:
+        UserError: a wrapper lacks a key, or has one that it does not know.
+    """
+    wrapper = wrapper_of(dataset)
+    if wrapper is None:
+        return [dataset]
+    inner = "datasets" if wrapper == "ConcatDataset" else "dataset"
+    found: Any = dataset.get(inner)
+    within = found if isinstance(found, list | tuple) and wrapper == "ConcatDataset" else [found]
+    if not within or not all(isinstance(one, dict) for one in within):
+        expected = "a list of data sets" if wrapper == "ConcatDataset" else "a data set, a dict"
+        raise UserError(f"data set {wrapper!r}: {inner} is {short(found)}; expected {expected}")
+    check_keys(f"data set {wrapper!r}", dataset, ("type", inner, *_WRAPPERS[wrapper], *_WITHOUT_EFFECT))
+    for key, values in _WRAPPERS[wrapper].items():
+        values.check(f"data set {wrapper!r}: {key}", dataset.get(key))
+    return [part for one in within for part in parts_of(one)]
 
 
 def whole(dataset: dict[str, Any], pipeline: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -98,12 +98,17 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def _is_size(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value))
 
 
 SWITCH = of_type(bool, "True or False")
 COUNT = Values(_is_count, "1 or more")
+POSITIVE = Values(_is_positive, "a number above 0")
 MIB = Values(_is_count, "1 or more", "MiB")
 SECONDS = Values(_is_seconds, "0 or more", "s")
 SIZE = Values(_is_size, "(height, width)", "pixels")

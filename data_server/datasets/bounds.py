@@ -40,6 +40,11 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
         raise UserError(
             f"annotation file {files}: no annotated box is left after filtering; there is nothing to train on"
         )
+    if config.get("source_ratio") and datasets.is_mixed:
+        raise UserError(
+            "sampler.source_ratio draws from each data set of a ConcatDataset; here a wrapper around the ConcatDataset "
+            "mixes their images: put a wrapper around each data set instead"
+        )
     height, width = config["feed"]["max_image_size"] or _largest(datasets, config)
     wide = (datasets.image_sizes[:, 0] > datasets.image_sizes[:, 1]).astype(np.uint8)
     return DatasetFacts(

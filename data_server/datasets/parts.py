@@ -11,8 +11,9 @@ UniDetector's have been taken out:
 A COCO file's categories all count, unless ``metainfo.classes`` names some. `shared.coco` says in which order their
 labels are; `Part.classes` has the names by label.
 
-Several data sets at once are a ``ConcatDataset`` config; each keeps its own classes, and an image carries the number of
-its data set. That is kept here and not left to MMDetection's wrapper, which demands equal classes.
+Several data sets at once are nested in wrappers; each keeps its own classes, and an image carries the number of its
+data set. That is kept here (`data_server.datasets.wrappers`) and not left to MMDetection's wrappers, which demand
+equal classes.
 
 Building runs once per stream, in the stream's nursery; the workers forked from it share its memory.
 """
@@ -28,13 +29,14 @@ from typing import Any
 
 import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
 import numpy as np
+import xxhash
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
-from data_server.datasets import annotated, indexed, proposals
+from data_server.datasets import annotated, indexed, proposals, wrappers
 from data_server.datasets.annotated import Annotated, Fingerprint
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
@@ -51,9 +53,6 @@ from shared.terminal import write_line
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
 _MOST_PIXELS = 2**31
 _WRAPPERS = {  # and what does the same
-    "ConcatDataset": "list all data sets in the outermost one",
-    "RepeatDataset": "give the data set that it repeats, and train_cfg.max_epochs so many times as large",
-    "ClassBalancedDataset": "give the data set that it draws from",
     "MultiImageMixDataset": "give the data set that it draws from, with the transforms in its pipeline",
 }
 _AT_A_TIME = 1 << 14  # images that are looked at
@@ -105,6 +104,22 @@ class Part:
         if len(self.dataset) == 0:
             raise UserError(f"{_name(config, annotations)}: {_NOTHING_LEFT}")
         self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
+        if isinstance(self.dataset, Indexed):
+            some = [(one.counts, one.labels) for one in self.all_annotated()]
+            counts, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
+        else:
+            try:
+                found = [self.dataset.get_cat_ids(index) for index in range(len(self))]
+            except AttributeError:
+                raise UserError(f"{self}: ClassBalancedDataset needs a data set with get_cat_ids") from None
+            counts, labels = np.array([*map(len, found)]), np.concatenate([np.zeros(0, np.int64), *found])
+        return np.repeat(np.arange(len(self)), counts), labels.astype(np.int64)
 
     def results(self, index: int, begins: Callable[[str], None] | None = None) -> dict[str, Any]:
         """What the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8 and the boxes.
@@ -187,13 +202,12 @@ class Part:
 
 
 class Datasets:
-    """All data sets of a stream, end to end under one index.
+    """All data sets of a stream under one index: end to end, or in the order of the wrappers around them.
 
     Attributes:
         parts: the data sets.
         proposals: the most that an image has; 0 where none are asked for.
-        image_ids: int64 (images,), what batches call each image, see `shared.image_ids`.
-        image_sizes: int64 (images, 2), width and height of each.
+        image_sizes: int64 (length, 2), width and height of each image.
         edges: of each data set, the longest side of an image and the longest of the shorter sides, in pixels; zeros
             where the annotations do not say all sizes.
         max_boxes: the most that an image has.
@@ -222,22 +236,48 @@ class Datasets:
             )
         # One number for the whole stream: the trainer compiles its kernels for it.
         self.proposals = max((part.proposals.most for part in self.parts if part.proposals is not None), default=0)
-        self._ends = np.cumsum([len(part.dataset) for part in self.parts])
+        self._ends = np.cumsum([len(part) for part in self.parts])
+        self._order = wrappers.order_of(config["dataset"], self.parts)
+        if self._order is not None and not config["training"]:
+            raise UserError(
+                "a data set that is evaluated has each image once; take it out of its RepeatDataset or "
+                "ClassBalancedDataset"
+            )
         self._by_id: np.ndarray | None = None
         self._look_through(config["training"])
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self._ends[-1]) if self._order is None else len(self._order)
 
     def locate(self, index: int) -> tuple[Part, int]:
         """The data set that holds image `index`, and the image's index there."""
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
+        place = index if self._order is None else int(self._order[index])
+        part = self.parts[int(np.searchsorted(self._ends, place, side="right"))]
+        return part, place - self._start(part)
+
+    def indices_of(self, part: Part) -> np.ndarray:
+        """int64 (n,), where the images of a data set are, ascending."""
+        start = self._start(part)
+        if self._order is None:
+            return np.arange(start, start + len(part))
+        return np.flatnonzero((self._order >= start) & (self._order < start + len(part)))
+
+    def image_id(self, part: Part, index: int) -> int:
+        """What batches call image `index` of a data set, see `shared.image_ids`."""
+        return int(self.image_ids[self._start(part) + index])
+
+    def _start(self, part: Part) -> int:
+        return int(self._ends[part.dataset_id]) - len(part)
 
     @property
     def sizes(self) -> list[int]:
-        """How many images each data set has."""
-        return [len(part.dataset) for part in self.parts]
+        """How many images of each data set there are."""
+        return [len(self.indices_of(part)) for part in self.parts]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether images of a data set stand among those of another."""
+        return any(len(found) <= found[-1] - found[0] for found in map(self.indices_of, self.parts))
 
     @property
     def classes(self) -> list[list[str]]:
@@ -264,9 +304,12 @@ class Datasets:
             self.edges.append((math.ceil(long), math.ceil(short)) if known else (0, 0))
             groups.append(_joined(identities))
         self.image_sizes = np.concatenate(sizes)
-        proposals_of = [part.proposals.fingerprint for part in self.parts if part.proposals is not None]
-        self.fingerprint = fingerprint.hexdigest(*proposals_of)
-        # Predictions carry no dataset_ids, so what is judged needs ids that no two images of the stream share.
+        others = [part.proposals.fingerprint for part in self.parts if part.proposals is not None]
+        if self._order is not None:
+            self.image_sizes = self.image_sizes[self._order]
+            others.append(xxhash.xxh3_64(self._order.data).digest())
+        self.fingerprint = fingerprint.hexdigest(*others)
+        # End to end. Predictions carry no dataset_ids, so what is judged needs ids that no two images share.
         self.image_ids = stream_ids(*groups) if training else stream_ids(_joined(groups))
 
     def located(self, image_ids: np.ndarray) -> list[tuple[Part, int]]:

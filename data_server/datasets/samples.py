@@ -85,7 +85,7 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
     if fault := pictures.fault(results.get("img_path")):
         raise BadSample(f"image {results['img_path']!r}: {fault}")
     _check_carried(results, part.pack.meta_keys)
-    return _sample(results, part, int(datasets.image_ids[index - place + part.in_hand]))
+    return _sample(results, part, datasets.image_id(part, part.in_hand))
 
 
 def _sample(results: dict[str, Any], part: Part, image_id: int) -> Sample:

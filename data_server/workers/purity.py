@@ -44,7 +44,6 @@ def check(datasets: Datasets) -> None:
     Raises:
         UserError: a transform makes another sample the second time; names it.
     """
-    begin = 0
     for part in datasets.parts:
         for transform in part.transforms:
             if hasattr(transform, "results_cache"):
@@ -54,10 +53,9 @@ def check(datasets: Datasets) -> None:
                     "the pipeline"
                 )
         if not all(_is_known(one) for one in (*part.transforms, part.dataset)):
-            count = len(part.dataset)
-            samples = [(begin + number * count // _SAMPLES, number) for number in range(_SAMPLES)]
+            indices = datasets.indices_of(part)
+            samples = [(int(indices[number * len(indices) // _SAMPLES]), number) for number in range(_SAMPLES)]
             _compare(datasets, samples)
-        begin += len(part.dataset)
 
 
 def _is_known(one: Any) -> bool:

@@ -15,11 +15,12 @@ CUPS = {
 LAMPS = {"type": "CocoDataset", "ann_file": "lamps.json", "data_root": "own"}
 
 
-def test_a_concatenation_has_parts_and_any_other_data_set_is_its_own():
-    assert parts_of({"type": "ConcatDataset", "datasets": (CUPS, LAMPS)}) == [CUPS, LAMPS]
-    assert parts_of(CUPS) == [CUPS]
-    repeated = {"type": "RepeatDataset", "times": 2, "dataset": CUPS}
-    assert parts_of(repeated) == [repeated]
+def test_the_parts_of_wrappers_are_the_data_sets_within_and_any_other_is_its_own():
+    both = {"type": "ConcatDataset", "datasets": (CUPS, LAMPS)}
+    assert parts_of(CUPS) == [CUPS] and parts_of(both) == [CUPS, LAMPS]
+    repeated = {"type": "RepeatDataset", "times": 2, "dataset": both}
+    balanced = {"type": "mmdet.ClassBalancedDataset", "oversample_thr": 1e-3, "dataset": repeated}
+    assert parts_of({"type": "ConcatDataset", "datasets": [LAMPS, balanced]}) == [LAMPS, CUPS, LAMPS]
 
 
 def test_at_inference_every_image_counts_and_none_has_proposals():

@@ -126,19 +126,34 @@ def test_an_unknown_class_is_named_with_the_nearest_known_one(cluster, folder):
         assert f"annotation file '{folder}/all.json' has no category 'lampe' (did you mean 'lamp'?)" in text
 
 
+@pytest.mark.parametrize("wrapper", ["MultiImageMixDataset", "mmdet.MultiImageMixDataset"])
+def test_a_data_set_that_mixes_images_is_refused_with_what_does_the_same(cluster, photos, wrapper):
+    config = config_of(photos)
+    config["dataset"] = {"type": wrapper, "pipeline": [], "dataset": config["dataset"]}
+    assert refusal(cluster, config).startswith(
+        "a data set of type 'MultiImageMixDataset' is not supported here; give the data set that it draws from, with"
+    )
+
+
 @pytest.mark.parametrize(
-    ("wrapper", "remedy"),
+    ("wrapper", "says"),
     [
-        ({"type": "RepeatDataset", "times": 3}, "give the data set that it repeats, and train_cfg.max_epochs so many"),
-        ({"type": "mmdet.ClassBalancedDataset", "oversample_thr": 0.9}, "give the data set that it draws from"),
-        ({"type": "MultiImageMixDataset", "pipeline": []}, "give the data set that it draws from, with the transforms"),
+        ({"type": "RepeatDataset"}, "data set 'RepeatDataset': times is None; expected 1 or more"),
+        ({"type": "RepeatDataset", "times": 0}, "data set 'RepeatDataset': times is 0; expected 1 or more"),
+        ({"type": "RepeatDataset", "time": 2}, "data set 'RepeatDataset': unknown key 'time' (did you mean 'times'?)"),
+        (
+            {"type": "ClassBalancedDataset", "oversample_thr": -1.0},
+            "data set 'ClassBalancedDataset': oversample_thr is -1.0; expected a number above 0",
+        ),
+        ({"type": "ConcatDataset"}, "data set 'ConcatDataset': datasets is None; expected a list of data sets"),
+        ({"type": "ConcatDataset", "datasets": []}, "data set 'ConcatDataset': datasets is []; expected a list of"),
     ],
 )
-def test_a_wrapper_of_data_sets_is_refused_with_what_does_the_same(cluster, photos, wrapper, remedy):
+def test_a_wrapper_that_is_not_understood_is_named_with_its_key(cluster, photos, wrapper, says):
     config = config_of(photos)
-    config["dataset"] = {**wrapper, "dataset": config["dataset"]}
-    name = wrapper["type"].removeprefix("mmdet.")
-    assert refusal(cluster, config).startswith(f"a data set of type {name!r} is not supported here; {remedy}")
+    within = {} if wrapper["type"] == "ConcatDataset" else {"dataset": config["dataset"]}
+    config["dataset"] = {**wrapper, **within}
+    assert refusal(cluster, config).startswith(says)
 
 
 @pytest.mark.parametrize("change", [{"annotations": []}, {"images": []}])

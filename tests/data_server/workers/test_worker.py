@@ -72,12 +72,18 @@ def test_without_a_resize_the_largest_annotated_image_bounds_a_batch(cluster, ph
     assert len(digests(client, 6)) == 6
 
 
-def test_one_two_and_four_workers_make_the_same_batches(cluster, photos):
+@pytest.mark.parametrize(
+    "wrapper", [None, {"type": "RepeatDataset", "times": 2}, {"type": "ClassBalancedDataset", "oversample_thr": 0.9}]
+)
+def test_one_two_and_four_workers_make_the_same_batches(cluster, photos, wrapper):
+    config = config_of(photos)
+    if wrapper is not None:
+        config["dataset"] = {**wrapper, "dataset": config["dataset"]}
     others = {workers: Cluster(workers=workers) for workers in (1, 4)}
     found = {}
     try:
         for workers, server in ({2: cluster} | others).items():
-            found[workers] = digests(server.open(config_of(photos)), 50)
+            found[workers] = digests(server.open(config), 50)
             assert len(server.workers()) == workers
     finally:
         for server in others.values():
