@@ -1,0 +1,29 @@
+"""The scale benchmark in its smallest form: all stages run, and what it says of memory and growth holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from benchmarks import scale
+from benchmarks.annotation_file import write
+
+
+def test_a_file_is_the_same_every_time_and_as_large_as_asked(tmp_path):
+    boxes = [write(tmp_path / name, 300) for name in ("a", "b")]
+    content = json.loads((tmp_path / "a").read_text())
+    assert boxes == [len(content["annotations"])] * 2 and len(content["images"]) == 300
+    assert len({hashlib.sha256((tmp_path / name).read_bytes()).digest() for name in "ab"}) == 1
+    assert {one["image_id"] for one in content["annotations"]} == set(range(1, 301))
+
+
+@pytest.mark.slow
+def test_at_ten_thousand_images_an_index_costs_a_fraction_of_mmdetections_memory(tmp_path):
+    found = scale.compare(tmp_path, [1_000, 10_000], most_theirs=10_000)
+    few, many = found[1_000], found[10_000]
+    assert many[scale.THEIRS]["held"] > 10 * many[scale.OURS]["held"]
+    assert many[scale.SECOND]["held"] < 30 and many[scale.SECOND]["cpu"] < many[scale.INDEX]["cpu"]
+    assert few[scale.INDEX]["size"] < many[scale.INDEX]["size"] < 11 * few[scale.INDEX]["size"]
+    assert scale.exponents(found)[f"{scale.INDEX}, size"] < 1.05
