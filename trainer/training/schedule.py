@@ -4,7 +4,7 @@ Each of mmengine's schedulers changes the current rate by an affine map of it an
 
     rate = scale[step] * base * multiplier + offset[step]
 
-with one table for all parameter groups (``offset`` is not 0 only under CosineAnnealingLR with an absolute ``eta_min``).
+with one table for all parameter groups (``offset`` is not 0 only under an absolute ``eta_min``).
 The table is computed once for the whole run: a pure function of the step, nothing to save in a checkpoint.
 
 When a scheduler moves (mmengine's order; in its own range ``begin <= time < end`` only)::
@@ -173,6 +173,70 @@ def _cosine(where: str, config: dict, length: int, unit: int) -> Move:
     return move
 
 
+def _exponential(where: str, config: dict, _length: int, _unit: int) -> Move:
+    """Times ``gamma`` every time but the first (mmengine's ExponentialParamScheduler)."""
+    gamma = check_number(f"{where}.gamma", config.get("gamma"), 0)
+    return lambda time: (gamma if time else 1.0, 0.0, 0.0)
+
+
+def _step(where: str, config: dict, _length: int, unit: int) -> Move:
+    """Times ``gamma`` every ``step_size`` (mmengine's StepParamScheduler)."""
+    size = check_number(f"{where}.step_size", config.get("step_size"), 0, above=True) * unit
+    gamma = check_number(f"{where}.gamma", config.get("gamma", 0.1), 0)
+    return lambda time: (1.0 if time == 0 or time % size else gamma, 0.0, 0.0)
+
+
+def _polynomial(where: str, config: dict, length: int, _unit: int) -> Move:
+    """To ``eta_min`` at time ``length - 1``, by a power of what is left (mmengine's PolyParamScheduler)."""
+    floor = check_number(f"{where}.eta_min", config.get("eta_min", 0.0), 0)
+    power = check_number(f"{where}.power", config.get("power", 1.0), 0)
+
+    def move(time: int) -> tuple[float, float, float]:
+        if time == 0:
+            return 1.0, 0.0, 0.0
+        factor = (1 - 1 / (length - time)) ** power
+        return factor, 0.0, (1 - factor) * floor
+
+    return move
+
+
+def _quadratic(_where: str, _config: dict, length: int, _unit: int) -> Move:
+    """Up from 0 by the square of the time (MMDetection's QuadraticWarmupParamScheduler)."""
+    return lambda time: (float(time > 0), (2 * time + 1) / length**2, 0.0)
+
+
+def _restarts(where: str, config: dict, _length: int, unit: int) -> Move:
+    """A cosine for each of ``periods``, from its weight of the base (mmengine's CosineRestartParamScheduler)."""
+    periods = [
+        check_number(f"{where}.periods[{i}]", period, 0, above=True) * unit
+        for i, period in enumerate(config.get("periods") or ())
+    ]
+    weights = [
+        check_number(f"{where}.restart_weights[{i}]", weight, 0)
+        for i, weight in enumerate(config.get("restart_weights", (1,)))
+    ]
+    if not periods or len(periods) != len(weights):
+        raise UserError(f"{where}: {len(periods)} periods and {len(weights)} restart_weights; give one of each")
+    if (config.get("eta_min") is None) == (config.get("eta_min_ratio") is None):
+        raise UserError(f"{where}: give eta_min or eta_min_ratio, one of them")
+    floor = check_number(f"{where}.eta_min", config.get("eta_min") or 0.0, 0)
+    ratio = check_number(f"{where}.eta_min_ratio", config.get("eta_min_ratio") or 0.0, 0, 1)
+    ends = np.cumsum(periods)
+
+    def move(time: int) -> tuple[float, float, float]:
+        number = int(np.searchsorted(ends, time, side="right"))
+        if number == len(periods):
+            return 1.0, 0.0, 0.0
+        period = periods[number]
+        within = time - (float(ends[number - 1]) if number else 0)
+        if within == 0:
+            return 0.0, weights[number], 0.0
+        factor = (1 + math.cos(math.pi * within / period)) / (1 + math.cos(math.pi * (within - 1) / period))
+        return factor, (1 - factor) * ratio, (1 - factor) * floor
+
+    return move
+
+
 _WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
 # type -> (maker of the move, its own keys)
 _TYPES = {
@@ -180,4 +244,9 @@ _TYPES = {
     "ConstantLR": (_constant, ("factor",)),
     "MultiStepLR": (_multi_step, ("milestones", "gamma")),
     "CosineAnnealingLR": (_cosine, ("T_max", "eta_min", "eta_min_ratio")),
+    "CosineRestartLR": (_restarts, ("periods", "restart_weights", "eta_min", "eta_min_ratio")),
+    "ExponentialLR": (_exponential, ("gamma",)),
+    "PolyLR": (_polynomial, ("eta_min", "power")),
+    "QuadraticWarmupLR": (_quadratic, ()),
+    "StepLR": (_step, ("step_size", "gamma")),
 }
