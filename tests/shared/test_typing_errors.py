@@ -65,3 +65,8 @@ def test_the_distance_counts_letters_that_are_missing_added_replaced_or_swapped(
     assert (
         not is_misspelt("modes", "model_") and not is_misspelt("seed_2", "seed") and not is_misspelt("medal", "model")
     )
+
+
+def test_a_misspelt_key_is_found_behind_keys_that_are_right(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"config key 'modle' has no effect"):
+        load(tmp_path, "work_dir = 'x'\nfeed = dict()\nmodle = dict(a=1)")

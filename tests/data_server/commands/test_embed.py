@@ -13,6 +13,7 @@ import pytest
 from data_server.__main__ import main
 from data_server.commands.embed import PROMPTS, categories_of, names_of, prompts
 from shared.embeddings import read_names, write_names
+from shared.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 # Of UniDetector's own list, sorted and joined by line ends.
@@ -171,3 +172,11 @@ def test_embeddings_without_names_or_of_another_length_give_no_rows(
         arguments = ["--names-file", str(tmp_path / "names.txt"), "--out", str(tmp_path / "mine.npy")]
         assert main(["embed", *arguments, "--rows-of", published[0], str(tmp_path / name)]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_names_file_that_is_no_text_is_one_line_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(b"mug\n\xff\xfe")
+    for name in ("names.txt", "none.txt"):
+        says = rf"names {tmp_path}/{name}: .*expected a text file with one class name a line"
+        with pytest.raises(UserError, match=says):
+            names_of(tmp_path / name)

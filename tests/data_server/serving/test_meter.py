@@ -95,3 +95,18 @@ def test_delivered_batches_are_counted_with_the_bytes_of_their_arrays():
 def test_every_death_has_a_cause(death, cause):
     assert cause_of(death) == cause
     assert cause in CAUSES
+
+
+def test_the_seconds_of_a_wait_are_those_between_its_two_ends(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    meter = meter_of()
+    meter.observe(read=True, all_idle=False)
+    now[0] = 107.5
+    assert meter.stall_seconds(Stall.DATA) == 7.5
+    meter.observe(read=False, all_idle=False)
+    now[0] = 200.0
+    assert meter.stall_seconds(Stall.DATA) == 7.5
+    meter.observe(read=True, all_idle=False)
+    now[0] = 201.0
+    assert meter.stall_seconds(Stall.DATA) == 8.5

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shared.batch import blank_arrays
+from shared.errors import UserError
 from tests.trainer.models.examples import fill_with_sequences, random_batch, sequence, small_model
 from trainer.batch import Batch
 from trainer.device import jt, var
@@ -117,3 +118,9 @@ def test_proposals_are_the_best_of_each_level_clipped_to_the_content() -> None:
     assert proposals[0, :, [0, 2]].max() <= 100
     assert proposals[0, :, [1, 3]].max() <= 80
     assert proposals[:, :, :4].min() >= 0
+
+
+@pytest.mark.parametrize(("key", "value", "only"), [("allowed_border", 1, 0), ("pos_weight", 2, -1)])
+def test_a_training_rule_that_is_not_built_is_refused_by_its_place(key: str, value: int, only: int) -> None:
+    with pytest.raises(UserError, match=rf"train_cfg\.rpn\.{key}: only {only} is supported, found {value}"):
+        build_detector(small_model(**{f"train_cfg.rpn.{key}": value}))

@@ -1,5 +1,6 @@
 """The writer: PyTorch reads every dtype and shape back, in its strictest ways of reading."""
 
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -58,3 +59,8 @@ def test_the_same_weights_make_the_same_bytes_in_an_intact_archive(
     (tmp_path / "a.pth").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "a.pth") as archive:
         assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("value", [0, 255, 2**31 - 1, 2**31, 2**40, 2**63 - 1])
+def test_a_number_of_elements_is_written_whole_however_large(value: int) -> None:
+    assert pickle.loads(torch_writer._integer(value) + b".") == value
