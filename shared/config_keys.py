@@ -256,7 +256,7 @@ OPTIM_WRAPPER: Section = (
     ConfigKey("type", REFUSED, "training is in float32: use OptimWrapper", types("OptimWrapper")),
     reads("optimizer", "`SGD` or `AdamW`, with torch's keys and defaults"),
     reads("clip_grad", "`max_norm`, of the gradients' global L2 norm"),
-    reads("paramwise_cfg", "`custom_keys`: `lr_mult`, `decay_mult` by a part of parameters' names"),
+    reads("paramwise_cfg", "multipliers of learning rate and weight decay, by kinds of parameters"),
     *refuses(_PRECISION, "loss_scale", "dtype", "use_fsdp", unless=NOTHING),
     reads("accumulative_counts", "batches whose mean gradient makes an update (default 1)", COUNT),
     *refuses(
@@ -278,12 +278,12 @@ OPTIMIZER: Section = (
 
 PARAMWISE_CFG: Section = (
     reads("custom_keys", "a part of parameters' names -> `lr_mult`, `decay_mult`"),
+    reads("bias_lr_mult", "of biases that are no norm's and match no custom key"),
+    reads("bias_decay_mult", "of biases that match no custom key, a norm's where there is no norm_decay_mult"),
+    reads("norm_decay_mult", "of norms' weights and biases that match no custom key"),
     *ignores("no parameter is shared", "bypass_duplicate"),
     *refuses(
         "write the parameters' names in custom_keys",
-        "bias_lr_mult",
-        "bias_decay_mult",
-        "norm_decay_mult",
         "dwconv_decay_mult",
         "dcn_offset_lr_mult",
         "flat_decay_mult",

@@ -1,7 +1,7 @@
 """The optimizer, built from a config's ``optim_wrapper`` as MMDetection 3 writes it.
 
 The update rules are SGD and AdamW as torch has them (trainer/training/update.py). Added here: parameter groups from
-``paramwise_cfg.custom_keys``, clipping by the global norm, updates from several batches, and a state keyed by parameter
+``paramwise_cfg``, clipping by the global norm, updates from several batches, and a state keyed by parameter
 name.
 
 One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
@@ -23,6 +23,7 @@ from shared.config_keys import CLIP_GRAD, OPTIM_WRAPPER, OPTIMIZER, PARAMWISE_CF
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
+from trainer.models.layers import FixedBatchNorm
 from trainer.training.accumulation import WHOLE, Share
 from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm
@@ -185,8 +186,9 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
 
     Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD`` or ``AdamW``, torch's defaults),
     ``clip_grad`` (``max_norm``, L2), ``accumulative_counts``, ``paramwise_cfg.custom_keys`` (substring of the
-    parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins). Weight decay applies to every
-    parameter, as in torch.
+    parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins), and for parameters that no
+    custom key matches ``norm_decay_mult``, ``bias_lr_mult`` of biases that are no norm's, and ``bias_decay_mult`` of
+    biases, a norm's only without ``norm_decay_mult``. Weight decay applies to every other parameter, as in torch.
     Every learning rate is multiplied by `rate_factor` (`trainer.training.schedule.rate_factor`).
 
     Raises:
@@ -217,14 +219,21 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     paramwise = optim_wrapper.get("paramwise_cfg") or {}
     check_section(f"{where}.paramwise_cfg", paramwise, PARAMWISE_CFG)
     settings["lr"] *= rate_factor
-    groups = _group(model, paramwise.get("custom_keys") or {}, settings["lr"], settings["weight_decay"])
+    groups = _group(model, paramwise, settings["lr"], settings["weight_decay"])
     return Optimizer(
         make(groups, **settings), buffers, clip_grad.get("max_norm"), optim_wrapper.get("accumulative_counts", 1)
     )
 
 
-def _group(model: nn.Module, custom_keys: dict[str, dict], rate: float, decay: float) -> list[dict]:
+def _group(model: nn.Module, paramwise: dict, rate: float, decay: float) -> list[dict]:
     """One parameter group for each pair of multipliers; its ``names`` and ``lr_mult`` are ours, Jittor ignores them."""
+    kinds = {
+        key: check_number(f"optim_wrapper.paramwise_cfg.{key}", paramwise[key], 0.0)
+        for key in ("norm_decay_mult", "bias_lr_mult", "bias_decay_mult")
+        if paramwise.get(key) is not None
+    }
+    norms = {name for name, module in model.named_modules() if isinstance(module, FixedBatchNorm)}
+    custom_keys = paramwise.get("custom_keys") or {}
     where = "optim_wrapper.paramwise_cfg.custom_keys"
     parameters = dict(model.named_parameters())
     for key, multipliers in custom_keys.items():
@@ -239,7 +248,14 @@ def _group(model: nn.Module, custom_keys: dict[str, dict], rate: float, decay: f
     for name, parameter in parameters.items():
         if parameter.is_stop_grad():
             continue
-        multipliers = next((custom_keys[key] for key in longest_first if key in name), {})
+        module, _, own_name = name.rpartition(".")
+        by_kind: dict[str, float] = {}
+        if own_name == "bias":
+            by_kind["decay_mult"] = kinds.get("bias_decay_mult", 1.0)
+            by_kind["lr_mult"] = 1.0 if module in norms else kinds.get("bias_lr_mult", 1.0)
+        if module in norms and "norm_decay_mult" in kinds:
+            by_kind["decay_mult"] = kinds["norm_decay_mult"]
+        multipliers = next((custom_keys[key] for key in longest_first if key in name), by_kind)
         lr_mult, decay_mult = multipliers.get("lr_mult", 1.0), multipliers.get("decay_mult", 1.0)
         rates = {"lr": rate * lr_mult, "lr_mult": lr_mult, "weight_decay": decay * decay_mult}
         group = groups.setdefault((lr_mult, decay_mult), {"params": [], "names": [], **rates})

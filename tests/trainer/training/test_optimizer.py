@@ -12,6 +12,7 @@ from shared.errors import UserError
 from tests.trainer.models.examples import random_batch, small_model
 from trainer.device import jt, nn, seed, var
 from trainer.models import build_detector
+from trainer.models.layers import FixedBatchNorm
 from trainer.training.accumulation import Accumulation
 from trainer.training.optimizer import Optimizer, build_optimizer
 from trainer.training.schedule import Schedule
@@ -116,6 +117,64 @@ def test_eight_steps_give_the_weights_of_torch(name: str, torch_weights: dict) -
     for parameter, expected in torch_weights[name].items():
         # float32 on both sides; products and squares are summed in another order, and eight steps add it up
         np.testing.assert_allclose(ours[parameter], expected, rtol=1e-6, atol=1e-6, err_msg=parameter)
+
+
+class NormedModel(Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = FixedBatchNorm(4)
+
+    def execute(self, inputs: jt.Var) -> jt.Var:
+        return self.head(self.norm(self.backbone(inputs).reshape(-1, 4, 1, 1)).reshape(-1, 4))
+
+
+TORCH_NORMED = """
+import json, sys, torch
+from mmengine.optim import build_optim_wrapper
+wrapper, weights, inputs, targets, steps = json.load(sys.stdin)
+inputs, targets = torch.tensor(inputs), torch.tensor(targets)
+parts = {"backbone": torch.nn.Linear(5, 4), "norm": torch.nn.BatchNorm1d(4), "head": torch.nn.Linear(4, 3)}
+model = torch.nn.ModuleDict(parts).eval()
+model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()}, strict=False)
+wrapper = build_optim_wrapper(model, wrapper)
+for _ in range(steps):
+    wrapper.update_params(((model["head"](model["norm"](model["backbone"](inputs))) - targets) ** 2).mean())
+print("RESULT" + json.dumps({name: value.tolist() for name, value in model.named_parameters()}))
+"""
+PARAMWISE = {
+    "norms": {"norm_decay_mult": 0.0},
+    "biases": {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0},
+    "a custom key goes first": {
+        "norm_decay_mult": 0.0,
+        "bias_lr_mult": 2.0,
+        "bias_decay_mult": 0.5,
+        "custom_keys": {"head": {"lr_mult": 0.1}, "norm.bias": {"decay_mult": 3.0}},
+    },
+}
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["SGD", "AdamW"])
+@pytest.mark.parametrize("name", PARAMWISE)
+def test_twenty_updates_by_kinds_of_parameters_give_mmengines_weights(name: str, optimizer: dict) -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed: its optimizers cannot be run")
+    wrapper = {"optimizer": optimizer | {"weight_decay": 0.3}, "paramwise_cfg": PARAMWISE[name]}
+    weights, inputs, targets = numbers()
+    plain = {key: weight.tolist() for key, weight in weights.items()}
+    question = json.dumps([wrapper, plain, inputs.tolist(), targets.tolist(), 20])
+    done = subprocess.run([sys.executable, "-c", TORCH_NORMED], input=question, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    model = NormedModel()
+    for key, weight in weights.items():
+        model.state_dict()[key].update(var(weight))
+    built = build_optimizer(wrapper, model)
+    for _ in range(20):
+        built.step(loss_of(model))
+        jt.sync_all()
+    ours = model.state_dict(to="numpy")
+    for key, expected in json.loads(done.stdout.split("RESULT")[1]).items():
+        # float32 on both sides; products and squares are summed in another order, and twenty steps add it up
+        np.testing.assert_allclose(ours[key], expected, rtol=1e-6, atol=1e-6, err_msg=key)
 
 
 def test_a_frozen_parameter_is_neither_moved_nor_decayed() -> None:
@@ -285,7 +344,8 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"head": {"lr": 1}}}}, "unknown key 'lr'"),
         ({"optimizer": SGD, "accumulative_counts": 0}, "'optim_wrapper.accumulative_counts' is 0; expected 1 or more"),
         ({"optimizer": SGD | {"maximize": True}}, "optim_wrapper.optimizer.maximize' is True, which is not supported"),
-        ({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": 0.0}}, "norm_decay_mult' is 0.0, which is not supp"),
+        ({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": "0"}}, "norm_decay_mult='0': expected a number"),
+        ({"optimizer": SGD, "paramwise_cfg": {"flat_decay_mult": 0.0}}, "flat_decay_mult' is 0.0, which is not supp"),
         (
             {"type": "AmpOptimWrapper", "optimizer": SGD},
             "'optim_wrapper.type' is 'AmpOptimWrapper', which is not supported: training is in float32: use",
