@@ -5,10 +5,9 @@
     FOLDER/NAME.npy        numpy's own format, version 1.0
     FOLDER/NAME.ends.npy   where each text of a column of texts ends in NAME.bytes.npy, which is UTF-8
 
-A folder is written under another name, flushed and renamed, so it is whole or not there. A column's size is compared
-when the folder is opened, and its bytes are hashed when it is first used by a process or the one that it was forked
-from: what was cut short, overwritten or has lost a bit is `Damaged`, and nobody gets its numbers. That costs 0.1 s for
-a gigabyte.
+A folder is written under another name and renamed, so it is whole or not there. When it is opened, the sizes of all
+columns are compared and their bytes hashed: what was cut short, overwritten or has lost a bit is `Damaged`, and nobody
+gets its numbers. That costs 0.1 s for a gigabyte.
 
 Arrow IPC would say the same in one file, with types for text, for 45 MB of a dependency; numpy is there already, maps
 its files without copying, and every tool reads them.
