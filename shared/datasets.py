@@ -21,7 +21,8 @@ _WRAPPERS: dict[str, dict[str, Values]] = {
     "RepeatDataset": {"times": COUNT},
     "ClassBalancedDataset": {"oversample_thr": POSITIVE},
 }
-_WITHOUT_EFFECT = ("lazy_init", "ignore_keys")
+_WITHOUT_EFFECT = ("lazy_init", "ignore_keys", "_scope_")
+_FOR_ALL_WITHIN = ("class_agnostic",)
 
 
 def wrapper_of(dataset: dict[str, Any]) -> str | None:
@@ -31,7 +32,8 @@ def wrapper_of(dataset: dict[str, Any]) -> str | None:
 
 
 def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    """The data sets that hold the images, in the order in which the config has them.
+    """The data sets that hold the images, in the order in which the config has them. ``class_agnostic`` of a wrapper is
+    that of all within that do not say it themselves.
 
     Raises:
         UserError: a wrapper lacks a key, or has one that it does not know.
@@ -45,10 +47,13 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     if not within or not all(isinstance(one, dict) for one in within):
         expected = "a list of data sets" if wrapper == "ConcatDataset" else "a data set, a dict"
         raise UserError(f"data set {wrapper!r}: {inner} is {short(found)}; expected {expected}")
-    check_keys(f"data set {wrapper!r}", dataset, ("type", inner, *_WRAPPERS[wrapper], *_WITHOUT_EFFECT))
+    check_keys(
+        f"data set {wrapper!r}", dataset, ("type", inner, *_WRAPPERS[wrapper], *_FOR_ALL_WITHIN, *_WITHOUT_EFFECT)
+    )
     for key, values in _WRAPPERS[wrapper].items():
         values.check(f"data set {wrapper!r}: {key}", dataset.get(key))
-    return [part for one in within for part in parts_of(one)]
+    handed_on = {key: dataset[key] for key in _FOR_ALL_WITHIN if key in dataset}
+    return [part for one in within for part in parts_of({**handed_on, **one})]
 
 
 def whole(dataset: dict[str, Any], pipeline: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import torch
 import xxhash
 from mmdet.structures.bbox import HorizontalBoxes
 
+from data_server.datasets.indexed import Indexed
 from data_server.files import proposal_list
 from data_server.files.image_names import ImageNames, image_key
 from data_server.files.proposal_file import COLUMNS, SUFFIX, ProposalFile
@@ -93,6 +94,17 @@ def _steps(pipeline: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield from _steps(inner if isinstance(inner, list | tuple) else [inner])
 
 
+def names_of(dataset: Any) -> ImageNames:
+    """The images of a data set of MMDetection's, in its order."""
+    if not isinstance(dataset, Indexed):
+        return ImageNames.of(image_key(dataset.get_data_info(index)) for index in range(len(dataset)))
+    identities = dataset.identities(0, len(dataset))
+    known = identities.tolist() if isinstance(identities, np.ndarray) else identities
+    return ImageNames.of(
+        image_key({"img_id": identity, "img_path": dataset.image_path(index)}) for index, identity in enumerate(known)
+    )
+
+
 class Proposals:
     """The proposals of one data set, image by image."""
 
@@ -102,7 +114,7 @@ class Proposals:
         Raises:
             UserError: there is no such file, it is damaged, of other images or of another model.
         """
-        images = ImageNames.of(image_key(dataset.get_data_info(index)) for index in range(len(dataset)))
+        images = names_of(dataset)
         self.path = _located(settings)
         if self.path.is_dir():
             file, places = _newest(self.path, images, settings.model)

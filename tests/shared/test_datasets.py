@@ -23,6 +23,13 @@ def test_the_parts_of_wrappers_are_the_data_sets_within_and_any_other_is_its_own
     assert parts_of({"type": "ConcatDataset", "datasets": [LAMPS, balanced]}) == [LAMPS, CUPS, LAMPS]
 
 
+def test_a_wrapper_hands_class_agnostic_on_to_those_within_that_do_not_say_it():
+    own = {**LAMPS, "class_agnostic": False}
+    both = {"type": "ConcatDataset", "datasets": [CUPS, own], "_scope_": "mmdet"}
+    wrapped = {"type": "RepeatDataset", "times": 2, "dataset": both, "class_agnostic": True}
+    assert parts_of(wrapped) == [{**CUPS, "class_agnostic": True}, own]
+
+
 def test_at_inference_every_image_counts_and_none_has_proposals():
     before = repr(CUPS)
     assert whole(CUPS) == {

@@ -31,6 +31,7 @@ from mmdet.registry import METRICS
 from mmengine.config import ConfigDict
 
 from data_server.datasets.ground_truth import Unusual, fits_numpy
+from data_server.datasets.indexed import Indexed
 from data_server.datasets.parts import Datasets, Part
 from data_server.handover.predictions import Record
 from data_server.workers import ragged
@@ -153,6 +154,8 @@ def _process(metric: Any, part: Part, predicted: Predicted, identities: Mapping[
 @lru_cache(maxsize=8)
 def _identities(part: Part) -> Mapping[int, Any]:
     """The ids of a data set's images by index; an image without one has its index."""
+    if isinstance(part.dataset, Indexed):
+        return dict(enumerate(np.asarray(part.dataset.identities(0, len(part))).tolist()))
     return {index: part.dataset.get_data_info(index).get("img_id", index) for index in range(len(part.dataset))}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_server.datasets.parts import Datasets
-from data_server.files.image_names import ImageNames, image_key
+from data_server.datasets.proposals import names_of
 from data_server.files.proposal_file import Writer
 from data_server.handover.predictions import Record
 from data_server.workers.metrics import arrays_of
@@ -53,6 +53,5 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
 def _writer(datasets: Datasets, folder: str, model: str, about: str) -> Writer:
     """The same from call to call, so that the names of all images are read once."""
     (part,) = datasets.parts
-    images = ImageNames.of(image_key(part.dataset.get_data_info(index)) for index in range(len(part.dataset)))
     title = Path(part.annotation_file).stem if part.annotation_file else type(part.dataset).__name__
-    return Writer(Path(folder), title, images, model, about)
+    return Writer(Path(folder), title, names_of(part.dataset), model, about)

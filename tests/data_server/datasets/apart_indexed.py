@@ -10,8 +10,9 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from data_server.datasets import indexed, parts
+from data_server.datasets import indexed, parts, proposals
 from data_server.datasets.indexed import Indexed
+from data_server.workers.metrics import mmdetection
 from shared.errors import UserError
 from tests.data_server import annotation_files
 from tests.data_server.datasets.apart_classes import lvis  # noqa: F401 - a fixture
@@ -72,6 +73,8 @@ def answer(config):
         "ids of categories": dataset.cat_ids,
         "paths": [part.image_path(index) for index in range(len(dataset))],
         "sizes": datasets.image_sizes.tolist(),
+        "names": list(proposals.names_of(dataset)),
+        "identities": list(mmdetection._identities(part).items()),
         "called": datasets.image_ids.tolist(),
         "facts": (datasets.max_boxes, datasets.fingerprint, datasets.edges, datasets.classes),
     }
