@@ -249,5 +249,6 @@ def main(argv: list[str]) -> None:
     names = names_of(options.names_file) if options.names_file else categories_of(options.annotations)
     rows = embed(names, options.clip) if options.clip else rows_of(names, options.rows_of)
     with reported(options.out, ANOTHER_OUT):
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_embeddings(options.out, rows, names)
     show(f"{options.out}: {rows.shape[0]} names, {rows.shape[1]} numbers each")

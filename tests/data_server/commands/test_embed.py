@@ -140,7 +140,7 @@ def test_rows_of_the_same_names_are_taken_from_the_first_file_that_has_them(
     tmp_path: Path, published: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "names.txt").write_text("kitchen knife\ncat\nDog\n")
-    out = tmp_path / "mine.npy"
+    out = tmp_path / "new" / "mine.npy"
     assert main(["embed", "--names-file", str(tmp_path / "names.txt"), "--rows-of", *published, "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == f"{out}: 3 names, 4 numbers each"
     assert np.load(out).tolist() == [[100, 101, 102, 103], [4, 5, 6, 7], [0, 1, 2, 3]]

@@ -1,6 +1,7 @@
 """Files are cut where records end, whatever stands in them, and refused where that cannot be told."""
 
 import json
+import sys
 import os
 
 import msgspec
@@ -64,6 +65,16 @@ def test_a_cut_within_a_text_or_a_record_is_not_taken(tmp_path, monkeypatch, rec
         assert read(tmp_path / "a.json", json.dumps(content, **options)) == content
 
 
+@pytest.fixture
+def usual_recursion_limit():
+    """The data server's; this process may have had a trainer's tests, and a trainer has ten times as much."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("usual_recursion_limit")
 @pytest.mark.parametrize(
     "text",
     [
