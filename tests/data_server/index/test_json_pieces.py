@@ -1,8 +1,8 @@
 """Files are cut where records end, whatever stands in them, and refused where that cannot be told."""
 
 import json
-import sys
 import os
+import sys
 
 import msgspec
 import pytest
