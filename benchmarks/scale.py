@@ -5,7 +5,7 @@
 For each size an annotation file is written (`benchmarks.annotation_file`: COCO's form, polygons included, 3.5 kB an
 image), and each stage is measured in a process of its own:
 
-    index          the index is made (`data_server.index`)
+    index          the index is made (`data_server.files.index`)
     second start   it is found and mapped
     ours           what a stream's nursery does over the index: the data set, its facts and fingerprint
     MMDetection    its data set as DataLoader's main process builds it, up to `--most-theirs` images
@@ -78,7 +78,7 @@ class Meter:
 def measure(stage: str, path: Path) -> dict[str, Figures]:
     """Runs a stage in this process; figures by what they are of."""
     if stage in (INDEX, SECOND):
-        from data_server.index.cache import index_of
+        from data_server.files.index.cache import index_of
 
         meter = Meter()
         index = index_of(path, lambda _: None)

@@ -14,7 +14,7 @@ from typing import Any
 from data_server.checks import faults, indexed_annotations
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
-from data_server.index.cache import index_or_none
+from data_server.files.index.cache import index_or_none
 from shared import coco
 from shared.datasets import named_classes
 from shared.errors import UserError

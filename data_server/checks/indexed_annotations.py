@@ -17,8 +17,8 @@ import xxhash
 from data_server.checks import faults
 from data_server.checks.faults import SMALLEST, TOLERANCE, Counts
 from data_server.checks.findings import SHOWN, Findings
-from data_server.index.cache import Index
-from data_server.index.coco import Flag
+from data_server.files.index.cache import Index
+from data_server.files.index.coco import Flag
 
 _AT_A_TIME = 1 << 16  # images
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data_server.index.cache import Index, index_or_none
+from data_server.files.index.cache import Index, index_or_none
 from shared import coco
 from shared.errors import UserError
 from shared.terminal import show, write_line

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from data_server.index.cache import Index, index_or_none
-from data_server.index.coco import annotations_of
+from data_server.files.index.cache import Index, index_or_none
+from data_server.files.index.coco import annotations_of
 from shared import coco
 from shared.errors import UserError
 from shared.terminal import show, write_line

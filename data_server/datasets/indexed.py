@@ -25,8 +25,8 @@ from mmdet.datasets.lvis import LVISV05Dataset, LVISV1Dataset
 from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, objv2_ignore_list
 
 from data_server.datasets.annotated import Annotated
-from data_server.index.cache import Index
-from data_server.index.coco import Flag, annotations_of
+from data_server.files.index.cache import Index
+from data_server.files.index.coco import Flag, annotations_of
 
 # What makes the records of MMDetection's classes, and hands them out.
 _OURS = (

@@ -41,8 +41,8 @@ from data_server.datasets.annotated import Annotated, Fingerprint
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
 from data_server.files import regular
-from data_server.index.cache import Index, index_of
-from data_server.index.json_pieces import Unfit
+from data_server.files.index.cache import Index, index_of
+from data_server.files.index.json_pieces import Unfit
 from shared import coco
 from shared.datasets import named_classes, parts_of
 from shared.errors import UserError, described

@@ -12,7 +12,7 @@ import pytest
 from data_server.checks import indexed_annotations
 from data_server.checks.annotations import look_through
 from data_server.checks.findings import SHOWN, Findings
-from data_server.index.cache import index_or_none
+from data_server.files.index.cache import index_or_none
 from tests.data_server import annotation_files
 
 CONTENT = {

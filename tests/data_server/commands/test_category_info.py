@@ -7,7 +7,7 @@ import pytest
 
 from data_server.__main__ import main
 from data_server.commands import category_info as info
-from data_server.index.cache import index_or_none
+from data_server.files.index.cache import index_or_none
 from shared.errors import UserError
 from tests.data_server import annotation_files
 

@@ -36,9 +36,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from data_server.index import columns
-from data_server.index.columns import Array, Columns, Growing
-from data_server.index.json_pieces import JsonFile, Places, Take, Unfit
+from data_server.files.index import columns
+from data_server.files.index.columns import Array, Columns, Growing
+from data_server.files.index.json_pieces import JsonFile, Places, Take, Unfit
 
 _MOST_PIXELS = 2.0**31
 _UNSTATED = 0.5  # an iscrowd that is not there; it is equal to none that can be

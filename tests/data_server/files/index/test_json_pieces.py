@@ -7,8 +7,8 @@ import sys
 import msgspec
 import pytest
 
-from data_server.index import json_pieces
-from data_server.index.json_pieces import JsonFile, Unfit, record
+from data_server.files.index import json_pieces
+from data_server.files.index.json_pieces import JsonFile, Unfit, record
 from tests.data_server import annotation_files
 
 DECODER = msgspec.json.Decoder(list[msgspec.Raw])

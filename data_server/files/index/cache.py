@@ -3,8 +3,8 @@
     ~/.cache/unidetector/index/      (or below XDG_CACHE_HOME)
       seen/KEY                       says CONTENT, or why the file is not taken in; KEY is of a file's device, inode,
                                      size, mtime and ctime
-      CONTENT/                       columns (`data_server.index.columns`); CONTENT is the xxh3_128 of the file, its
-                                     size and the version of the format
+      CONTENT/                       columns (`data_server.files.index.columns`); CONTENT is the xxh3_128 of the
+                                     file, its size and the version of the format
       CONTENT.lock, CONTENT.making/  while one process makes it; others wait for the lock
 
     file ──stat──► seen/KEY there? ──────────────yes──► CONTENT/ is mapped: not one byte of the file is read
@@ -34,9 +34,9 @@ from pathlib import Path
 
 import xxhash
 
-from data_server.index import coco
-from data_server.index.columns import FORMAT, HEADER, Columns, Damaged
-from data_server.index.json_pieces import Unfit, record
+from data_server.files.index import coco
+from data_server.files.index.columns import FORMAT, HEADER, Columns, Damaged
+from data_server.files.index.json_pieces import Unfit, record
 from shared.errors import UserError
 from shared.files import replace
 
@@ -56,7 +56,7 @@ class Index:
     """The index of an annotation file, and the file itself, open.
 
     Attributes:
-        columns: see `data_server.index.coco`.
+        columns: see `data_server.files.index.coco`.
         path: the file.
     """
 

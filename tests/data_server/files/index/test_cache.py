@@ -10,9 +10,9 @@ import stat
 import numpy as np
 import pytest
 
-from data_server.index import cache, coco, columns
-from data_server.index.cache import index_of
-from data_server.index.json_pieces import Unfit
+from data_server.files.index import cache, coco, columns
+from data_server.files.index.cache import index_of
+from data_server.files.index.json_pieces import Unfit
 from tests.data_server import annotation_files
 
 TEXT = next(annotation_files.text(seed) for seed in range(99) if annotation_files.content(seed)["annotations"][20:])
