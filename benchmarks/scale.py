@@ -97,8 +97,11 @@ def measure(stage: str, path: Path) -> dict[str, Figures]:
         ],
     }
     import torch
+    from mmdet.registry import DATASETS
+    from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
 
-    from data_server.datasets.parts import DATASETS, ConfigDict, Datasets, DefaultScope
+    from data_server.datasets.parts import Datasets
 
     DefaultScope.get_instance("scale", scope_name="mmdet")
     cv2.setNumThreads(0)  # a fork has none of the threads that OpenCV and torch would wait for

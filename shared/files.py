@@ -105,12 +105,14 @@ def expect(path: Path, remedy: str = ELSEWHERE) -> None:
     """
     with reported(path, remedy):
         made = [folder for folder in path.absolute().parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=path.parent).close()
-        for folder in made:
-            folder.rmdir()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            tempfile.TemporaryFile(dir=path.parent).close()
+        finally:
+            for folder in filter(Path.exists, made):
+                folder.rmdir()
 
 
 @contextlib.contextmanager

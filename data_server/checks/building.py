@@ -10,7 +10,7 @@ from shared.datasets import whole
 from shared.errors import UserError
 
 if TYPE_CHECKING:
-    from data_server.datasets.parts import Part
+    from data_server.datasets.part import Part
 
 
 def check(subject: Subject, found: Findings) -> str:

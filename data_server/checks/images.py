@@ -18,7 +18,7 @@ from data_server.checks.subject import Subject
 from data_server.datasets import pictures
 
 if TYPE_CHECKING:
-    from data_server.datasets.parts import Part
+    from data_server.datasets.part import Part
 
 THREADS = min(4, os.cpu_count() or 1)  # decoders leave Python's lock
 _AT_A_TIME = 64  # images being decoded

@@ -16,7 +16,7 @@ from shared.datasets import parts_of
 from shared.errors import UserError
 
 if TYPE_CHECKING:
-    from data_server.datasets.parts import Part
+    from data_server.datasets.part import Part
 
 SPLITS = ("train", "val", "test")
 
@@ -58,7 +58,7 @@ class Subject:
 
         What is wrong with its annotations is known then, and not said again.
         """
-        from data_server.datasets.parts import Part  # brings torch in
+        from data_server.datasets.part import Part  # brings torch in
 
         try:
             with contextlib.redirect_stdout(None):  # pycocotools prints progress

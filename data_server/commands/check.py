@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from data_server import checks
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject, subjects
-from data_server.datasets.parts import import_custom
+from data_server.datasets.building import import_custom
 from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config

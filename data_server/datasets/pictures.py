@@ -17,7 +17,7 @@ from shared.errors import UserError, described
 from shared.pictures import cut_short, rounded
 
 if TYPE_CHECKING:
-    from data_server.datasets.parts import Part
+    from data_server.datasets.part import Part
 
 _BRIGHTEST = 4 * 255  # of colours that a distortion has made brighter; those of 16 bits are far beyond
 _DARK = 8.0  # colours of a picture that is black to the eye, or that has been scaled

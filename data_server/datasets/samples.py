@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_server.datasets import pictures, proposals
-from data_server.datasets.parts import Datasets, Part
+from data_server.datasets.part import Part
+from data_server.datasets.parts import Datasets
 from data_server.datasets.randomness import seed_everything
 from data_server.files.regular import unfit
 from shared.errors import UserError

@@ -14,7 +14,8 @@ from shared.data_part import from_plain
 from shared.layout import Layout
 
 if TYPE_CHECKING:
-    from data_server.datasets.parts import Datasets, Part
+    from data_server.datasets.part import Part
+    from data_server.datasets.parts import Datasets
 
 
 def built(config: dict[str, Any]) -> Datasets:

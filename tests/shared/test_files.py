@@ -1,7 +1,9 @@
 """Files appear whole or not at all, and what is left of an attempt is overwritten by the next."""
 
+import errno
 import multiprocessing
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,16 @@ def test_a_result_that_could_not_be_written_is_refused_before_the_work(tmp_path)
         with pytest.raises(UserError, match=rf"cannot write .*/{place}: {reason}; move over"):
             expect(tmp_path / place, "move over")
     assert names(tmp_path) == ["new", "old"]
+
+
+def test_a_refusal_before_the_work_leaves_no_folder_behind(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(UserError, match=r"cannot write .*/new/a/b: No space left on device"):
+        expect(tmp_path / "new" / "a" / "b")
+    assert names(tmp_path) == []
 
 
 def test_what_keeps_a_folder_of_files_from_being_written_is_one_line_of_its_name(tmp_path):

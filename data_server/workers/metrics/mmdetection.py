@@ -32,7 +32,8 @@ from mmengine.config import ConfigDict
 
 from data_server.datasets.ground_truth import Unusual, fits_numpy
 from data_server.datasets.indexed import Indexed
-from data_server.datasets.parts import Datasets, Part
+from data_server.datasets.part import Part
+from data_server.datasets.parts import Datasets
 from data_server.handover.predictions import Record
 from data_server.workers import ragged
 from data_server.workers.array_metrics import over_arrays

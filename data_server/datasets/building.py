@@ -1,0 +1,148 @@
+"""MMDetection's data set, built by its own registry from the user's config.
+
+A COCO file is read into an index of ours (`data_server.files.index`), which the data set then takes its records from;
+what the index cannot hold, and every other kind of data set, MMDetection reads itself. All of a COCO file's categories
+count, unless ``metainfo.classes`` names some; `shared.coco` says in which order their labels are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.config import ConfigDict
+from mmengine.utils import import_modules_from_strings
+
+from data_server.datasets import indexed
+from data_server.files.index.cache import Index, index_of
+from data_server.files.index.json_pieces import Unfit
+from shared import coco
+from shared.errors import UserError, described
+from shared.keys import nearest
+
+NOTHING_LEFT = (
+    "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
+)
+_EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
+# What MMDetection takes for a MiB of JSON, of COCO's train2017 (measured); with few polygons it is a third less memory.
+_SECONDS_OF_ONE, _MEGABYTES_OF_ONE, _WORTH_A_WORD = 0.16, 8, 16
+
+
+def build(
+    config: dict[str, Any],
+    annotations: str | None,
+    named: list[str] | None,
+    class_agnostic: bool,
+    say: Callable[[str], None],
+) -> tuple[Any, dict[Any, str]]:
+    """MMDetection's data set, and the names of a COCO file's categories by id; none of another kind of file.
+
+    Args:
+        named: the classes that the config names; None: every category of a COCO file counts.
+    """
+    categories: dict[Any, str] = {}
+    try:
+        kind = DATASETS.get(str(config.get("type")))
+        if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
+            return DATASETS.build(ConfigDict(config)), {}
+        dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+        if annotations and (index := _index(dataset, annotations, say)):
+            categories = {one["id"]: one["name"] for one in index.columns.facts["categories"]}
+            if named is None and (kind is CocoDataset or class_agnostic) and indexed.reads_by_coco(dataset):
+                dataset._metainfo["classes"] = tuple(categories.values())
+            indexed.put_over(dataset, index)
+            dataset.full_init()
+            return dataset, categories
+        load = dataset.COCOAPI
+
+        def read(path: str) -> Any:  # the file once, its categories in passing
+            api = load(path)
+            categories.update({identity: one["name"] for identity, one in api.cats.items()})
+            if named is None and (kind is CocoDataset or class_agnostic):
+                dataset._metainfo["classes"] = tuple(categories.values())
+            return api
+
+        dataset.COCOAPI = read
+        dataset.full_init()
+    except Exception as error:
+        name = name_of(config, annotations)
+        if annotations and "Coco" in str(config.get("type", "")):
+            known = [category["name"] for category in coco.read_strictly(annotations)["categories"]]
+            check_classes(named, known, annotations)
+            if _EMPTY in str(error):
+                raise UserError(f"{name}: {NOTHING_LEFT}") from None
+        raise UserError(f"{name}: MMDetection cannot build it: {described(error)}") from error
+    if not categories and annotations:  # LVIS has a reader of its own, and counts every category
+        categories = coco.categories(annotations)
+    if wrong := [name for name in categories.values() if not isinstance(name, str)]:
+        raise UserError(f"annotation file {annotations!r}: a category's name is {wrong[0]!r}; expected a text")
+    return dataset, categories
+
+
+def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index | None:
+    """The index of a data set's file, which is made where there is none; None where MMDetection has to read it."""
+    reason = indexed.refusal(dataset)
+    if reason is None:
+        try:
+            index = index_of(Path(annotations), say)
+            reason = indexed.lacks(dataset, index)
+        except Unfit as error:
+            reason = str(error)
+        except OSError:  # who reads it next will say it
+            return None
+    if reason is None:
+        return index
+    size = Path(annotations).stat().st_size >> 20
+    if size >= _WORTH_A_WORD:
+        say(
+            f"annotation file {annotations!r} is read by MMDetection itself, not from an index: {reason}; that takes "
+            f"about {size * _SECONDS_OF_ONE:.0f} s and {size * _MEGABYTES_OF_ONE:,.0f} MiB of memory, at every start"
+        )
+    return None
+
+
+def annotation_file(config: dict[str, Any]) -> str | None:
+    name = config.get("ann_file")
+    if not name:
+        return None
+    path = Path(config.get("data_root") or "") / name
+    if not path.is_file():
+        raise UserError(
+            f"annotation file {str(path.absolute())!r}: no such file; "
+            f"check data_root={config.get('data_root')!r} and ann_file={name!r}"
+        )
+    return str(path)
+
+
+def name_of(config: dict[str, Any], annotations: str | None) -> str:
+    return f"data set {config.get('type')!r}" + (f" of annotation file {annotations!r}" if annotations else "")
+
+
+def check_classes(named: list[str] | None, known: list[str], source: str) -> None:
+    """Raises UserError when the config names a class that is not among the `known` ones, or more often than there."""
+    for name, number in Counter(named or ()).items():
+        if name not in known:
+            raise UserError(
+                f"annotation file {source!r} has no category {name!r}{nearest(name, known)}, "
+                "which metainfo.classes of the config names"
+            )
+        if number > known.count(name):
+            raise UserError(f"{source}: metainfo.classes names {name!r} {number} times; name it once")
+
+
+def import_custom(custom: dict[str, Any] | None) -> None:
+    """Imports the modules that ``custom_imports`` of a config names.
+
+    Raises:
+        UserError: one cannot be imported.
+    """
+    if custom:
+        try:
+            import_modules_from_strings(**custom)
+        except Exception as error:
+            raise UserError(f"config key 'custom_imports': {described(error)}") from error

@@ -1,0 +1,196 @@
+"""One data set of a stream: what MMDetection built, and what the server must know about it.
+
+Of the config, these keys are UniDetector's and not MMDetection's:
+
+    class_agnostic   every label becomes 0 (stage 1); a COCO file's categories all count then, of whatever type the data
+                     set is
+    proposal_file    stage 1's boxes come along with every image (stage 2), see `data_server.datasets.proposals`; with
+                     it go ``proposal_model`` and the pipeline's ``LoadProposals``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from data_server.datasets import annotated, building, proposals
+from data_server.datasets.annotated import Annotated
+from data_server.datasets.indexed import Indexed
+from data_server.datasets.randomness import all_transforms
+from shared.datasets import named_classes
+from shared.errors import UserError
+from shared.terminal import write_line
+
+_MOST_PIXELS = 2**31
+_WRAPPERS = {  # and what does the same
+    "MultiImageMixDataset": "give the data set that it draws from, with the transforms in its pipeline",
+}
+_AT_A_TIME = 1 << 14  # images that are looked at
+
+
+class Part:
+    """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
+
+    Attributes:
+        transforms: the pipeline's, with those within others.
+        in_hand: the index of the image that `results` was last at work on.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], dataset_id: int, *, training: bool, say: Callable[[str], None] = write_line
+    ) -> None:
+        config = dict(config)
+        wrapper = str(config.get("type")).rpartition(".")[2]
+        if wrapper in _WRAPPERS:
+            raise UserError(f"a data set of type {wrapper!r} is not supported here; {_WRAPPERS[wrapper]}")
+        self.dataset_id = dataset_id
+        self.class_agnostic = bool(config.pop("class_agnostic", False))
+        config.setdefault("test_mode", not training)
+        wanted = proposals.Settings(config)
+        annotations = building.annotation_file(config)
+        named = named_classes(config)
+        if named is not None:
+            config["metainfo"] = {**config["metainfo"], "classes": tuple(named)}
+        self.dataset, categories = building.build(config, annotations, named, self.class_agnostic, say)
+        self.in_hand = 0
+        self._begins: Callable[[str], None] | None = None
+        if hasattr(self.dataset, "prepare_data"):
+            self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
+        self.pack = _take_packing(self.dataset)
+        self.transforms = all_transforms(self.dataset)
+        self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
+        self.annotation_file = annotations
+        self.classes = list(self.dataset.metainfo.get("classes") or ())
+        if categories:
+            self.classes = [categories[identity] for identity in self.dataset.cat_ids]
+            building.check_classes(named, list(categories.values()), str(annotations))
+        elif named is not None:
+            building.check_classes(named, list(dict.fromkeys(named)), building.name_of(config, annotations))
+        if len(self.dataset) == 0:
+            raise UserError(f"{building.name_of(config, annotations)}: {building.NOTHING_LEFT}")
+        self.proposals = proposals.Proposals(wanted, self.dataset, annotations) if wanted.wanted else None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
+        if isinstance(self.dataset, Indexed):
+            some = [(one.counts, one.labels) for one in self.all_annotated()]
+            counts, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
+        else:
+            try:
+                found = [self.dataset.get_cat_ids(index) for index in range(len(self))]
+            except AttributeError:
+                raise UserError(f"{self}: ClassBalancedDataset needs a data set with get_cat_ids") from None
+            counts, labels = np.array([*map(len, found)]), np.concatenate([np.zeros(0, np.int64), *found])
+        return np.repeat(np.arange(len(self)), counts), labels.astype(np.int64)
+
+    def results(self, index: int, begins: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """What the pipeline has when it arrives at `PackDetInputs`: a dict with ``img`` (H,W,3) uint8 and the boxes.
+
+        Where a transform rejects image `index`, MMDetection takes another, which `in_hand` then says.
+
+        Args:
+            begins: called with the path of every image before it is read.
+        """
+        self.in_hand, self._begins = index, begins
+        return self.dataset[index]
+
+    def _noting(self, prepare: Callable[[int], Any]) -> Callable[[int], Any]:
+        """MMDetection's `prepare_data`, which it calls with each image that it tries."""
+
+        def noted(index: int) -> Any:
+            self.in_hand = index
+            if self._begins is not None:
+                self._begins(self.image_path(index))
+            return prepare(index)
+
+        return noted
+
+    def image_path(self, index: int) -> str:
+        """The file of image `index`, for messages."""
+        if isinstance(self.dataset, Indexed):
+            return self.dataset.image_path(index)
+        return str(self.dataset.get_data_info(index).get("img_path", f"image {index} of data set {self.dataset_id}"))
+
+    def picture(self, index: int) -> tuple[str, int, int]:
+        """The file of image `index`, and the width and height that the annotations say; 0 where they do not."""
+        if isinstance(self.dataset, Indexed):
+            return self.dataset.image_path(index), *self.dataset.size(index)
+        record = self.dataset.get_data_info(index)
+        return record["img_path"], record.get("width", 0), record.get("height", 0)
+
+    def annotated(self, start: int, stop: int) -> Annotated:
+        """All that is annotated about images `start` to `stop`.
+
+        Raises:
+            UserError: an image has no size in pixels, or a box that is no box.
+        """
+        if isinstance(self.dataset, Indexed):
+            some = self.dataset.annotated(start, stop)
+        else:
+            records = [self.dataset.get_data_info(index) for index in range(start, stop)]
+            self._check(records, start)
+            some = annotated.of_records(records)
+        far = ~(np.abs(some.boxes).sum(1) < _MOST_PIXELS) & ~np.isnan(some.boxes).all(1)
+        if far.any():
+            image = int(np.searchsorted(np.cumsum(some.counts), np.argmax(far), side="right"))
+            self._refuse_box(start + image, some.boxes[np.argmax(far)].tolist())
+        return some
+
+    def all_annotated(self) -> Iterator[Annotated]:
+        """What is annotated about all images, in order, some at a time; raises as `annotated` does."""
+        for start in range(0, len(self.dataset), _AT_A_TIME):
+            yield self.annotated(start, min(start + _AT_A_TIME, len(self.dataset)))
+
+    def _check(self, records: list[dict[str, Any]], start: int) -> None:
+        for index, record in enumerate(records, start):
+            sides = width, height = record.get("width", 0), record.get("height", 0)
+            if not all(isinstance(side, Real) and 0 <= float(side) < _MOST_PIXELS for side in sides):
+                raise UserError(
+                    f"{self}: image {index} ({self.image_path(index)!r}) has width {str(width)[:40]!r} and height "
+                    f"{str(height)[:40]!r}; expected numbers of pixels"
+                )
+            for box in (one.get("bbox") for one in record.get("instances", ())):
+                if box is not None and not _is_finite(box):
+                    self._refuse_box(index, box)
+
+    def _refuse_box(self, index: int, box: Any) -> None:
+        raise UserError(
+            f"{self}: image {index} ({self.image_path(index)!r}) has a box {str(box)[:80]}; expected four finite "
+            "numbers of pixels"
+        )
+
+    def __str__(self) -> str:
+        return building.name_of({"type": type(self.dataset).__name__}, self.annotation_file)
+
+
+def _is_finite(box: Any) -> bool:
+    try:
+        return bool(sum(map(abs, box)) < _MOST_PIXELS)  # neither NaN nor what is infinite is less
+    except TypeError:
+        return False
+
+
+def _take_packing(dataset: Any) -> Any:
+    """Takes the final PackDetInputs off the data set's pipeline: its work is done while writing into the slot."""
+    pipeline = getattr(dataset, "pipeline", None)
+    transforms = getattr(pipeline, "transforms", pipeline)
+    if not transforms or type(transforms[-1]).__name__ != "PackDetInputs":
+        last = type(transforms[-1]).__name__ if transforms else "nothing"
+        raise UserError(
+            f"data set {type(dataset).__name__}: its pipeline ends in {last}; "
+            "expected PackDetInputs as the last transform"
+        )
+    return transforms.pop()
+
+
+def _loads_after_resizing(pipeline: Any) -> bool:
+    """Whether boxes are loaded after the resizing, in the file's pixels, as MMDetection's test pipelines do."""
+    names = [type(transform).__name__ for transform in getattr(pipeline, "transforms", pipeline)]
+    resized = [place for place, name in enumerate(names) if "Resize" in name]
+    return "LoadAnnotations" in names and bool(resized) and names.index("LoadAnnotations") > resized[-1]
