@@ -2,7 +2,7 @@
 
 Draws mutants, runs the tests of each, prints the score by package and the survivors. What was found is in `mutants/`:
 started again, it goes on where it was stopped. Survivors are tried again when a test has changed, all mutants of a file
-when the file has.
+when the file has. A survivor that is judged to be equivalent goes into `equivalents.txt`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 
 from shared.lifetime import die_with_parent
-from tests.mutation import c_source, python_source
+from tests.mutation import c_source, equivalents, python_source
 from tests.mutation.coverage import Coverage, test_files
 from tests.mutation.mutant import PACKAGES, ROOT, Mutant, draw
 from tests.mutation.project import Project
@@ -38,7 +38,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     snapshot = Project.snapshot(ROOT, FOLDER / "snapshot")
-    every = [mutant for mutant in all_mutants(snapshot.tree) if mutant.path.startswith(options.only)]
+    every = list(all_mutants(snapshot.tree))
+    judged, outdated = equivalents.find(equivalents.read(), every, snapshot.tree)
+    every = [mutant for mutant in every if mutant.path.startswith(options.only)]
     mutants = draw(every, options.count, options.seed)
     if options.list:
         print(*mutants, sep="\n")
@@ -46,12 +48,15 @@ def main() -> int:
     results = Results(FOLDER / "results.jsonl", snapshot.tree)
     with multiprocessing.Pool(options.jobs, _start, (FOLDER, options.budget, os.getpid())) as pool:
         _round(pool, _near, [mutant for mutant in mutants if not results.of(mutant)], results)
-        left = [mutant for mutant in mutants if (found := results.of(mutant)) and found.outcome == NOT_NEAR]
+        unnoticed = [mutant for mutant in mutants if (found := results.of(mutant)) and found.outcome == NOT_NEAR]
+        left = [mutant for mutant in unnoticed if mutant not in judged]
         if left:
             print("measuring which tests run which function, once", flush=True)
             pool.map(_measure, test_files(snapshot.tree), chunksize=1)
         _round(pool, _far, left, results)
-    print(*table({mutant: results.of(mutant) for mutant in mutants}), sep="\n")
+    print(*table({mutant: results.of(mutant) for mutant in mutants}, judged), sep="\n")
+    for one in outdated:
+        print(f"outdated in {equivalents.FILE.name}, take it out: {one.path}: {one.line!r}: {one.change}")
     return 0
 
 

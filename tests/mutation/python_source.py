@@ -5,7 +5,8 @@ quotes, `min`/`max`, `any`/`all`; a value that is assigned or returned becomes N
 and a `del` are left out; `break` and `continue` change places.
 
 What is not: what cannot change a run (annotations, docstrings, imports, `__all__`, `if TYPE_CHECKING`, the type in a
-`cast`), decorators, and texts for people (whatever has a space, f-strings, what is logged).
+`cast`), decorators, texts for people (whatever has a space, f-strings, what is logged, `help` and `metavar` of an
+option), and `strict` of a `zip`: an assertion, which nothing breaks.
 """
 
 from __future__ import annotations
@@ -197,6 +198,10 @@ class _Visitor(ast.NodeVisitor):
         if name in SWAPPED and isinstance(node.func, ast.Name):
             self._replace(node.func, ast.Name(SWAPPED[name]))
         self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg not in ("help", "metavar", "strict"):
+            self.visit(node.value)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value

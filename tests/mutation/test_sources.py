@@ -24,6 +24,8 @@ def first(a: int = 2) -> "list[int]":
         raise ValueError(f"{a} is too small")
     print("for people", "é")
     log.info(a + 1)
+    option("--out", metavar="F", help="where", nargs=3)
+    pairs = zip(a, "b", strict=True)
     names: dict[str, int] = {}
     return cast("int", -a)
 
@@ -51,13 +53,18 @@ def test_python_is_changed_where_it_matters_and_nowhere_else():
         "11 first: raise ValueError(f'{a} is too small') ─► pass",
         "12 first: print('for people', 'é') ─► pass",
         "12 first: 'é' ─► 'XXé'",
-        "14 first: {} ─► None",
-        "15 first: cast('int', -a) ─► None",
-        "15 first: -a ─► a",
-        "19 Thing.reset: not self.done ─► self.done",
-        "20 Thing.reset: self.n -= 1 ─► self.n += 1",
-        "20 Thing.reset: 1 ─► 2",
-        "21 Thing.reset: break ─► continue",
+        "14 first: option('--out', metavar='F', help='where', nargs=3) ─► pass",
+        "14 first: '--out' ─► 'XX--out'",
+        "14 first: 3 ─► 4",
+        "15 first: zip(a, 'b', strict=True) ─► None",
+        "15 first: 'b' ─► 'XXb'",
+        "16 first: {} ─► None",
+        "17 first: cast('int', -a) ─► None",
+        "17 first: -a ─► a",
+        "21 Thing.reset: not self.done ─► self.done",
+        "22 Thing.reset: self.n -= 1 ─► self.n += 1",
+        "22 Thing.reset: 1 ─► 2",
+        "23 Thing.reset: break ─► continue",
     ]
 
 

@@ -123,14 +123,19 @@ def test_what_is_known_of_a_mutant_holds_until_its_source_changes_of_a_survivor_
     assert not Results(tmp_path / "results.jsonl", tree).of(noticed)
 
 
-def test_the_score_is_what_was_noticed_of_the_mutants_that_could_be_tried():
-    outcomes = {"a.py": "killed", "b.py": "timed out", "c.py": "survived", "d.cpp": "invalid"}
+def test_the_score_is_what_was_noticed_of_the_mutants_that_could_be_tried_and_are_not_equivalent():
+    outcomes = {"a.py": "killed", "b.py": "timed out", "c.py": "survived", "d.cpp": "invalid", "e.py": NOT_NEAR}
     found = {f"shared/{name}": outcome for name, outcome in outcomes.items()} | {"trainer/a.py": "killed"}
-    results = {Mutant(path, 3, 1, 0, 1, "", "", "0 ─► 1"): Result("", "", found[path], "", 0.0) for path in found}
-    assert [line.split() for line in table(results)] == [
-        ["package", "mutants", "killed", "timed", "out", "survived", "score"],
-        ["shared", "3", "1", "1", "1", "0.667"],
-        ["trainer", "1", "1", "0", "0", "1.000"],
-        ["all", "4", "2", "1", "1", "0.750"],
+    results = {
+        Mutant(path, 3, 1, 0, 1, "", "", "0 ─► 1"): Result("", "", found[path], "by it" if path[0] == "t" else "", 0.0)
+        for path in found
+    }
+    judged = [mutant for mutant in results if mutant.path in ("shared/e.py", "trainer/a.py")]
+    assert [line.split() for line in table(results, judged)] == [
+        ["package", "mutants", "killed", "timed", "out", "survived", "score", "equivalent", "of", "all"],
+        ["shared", "4", "1", "1", "1", "0.667", "1", "0.500"],
+        ["trainer", "1", "1", "0", "0", "1.000", "0", "1.000"],
+        ["all", "5", "2", "1", "1", "0.750", "1", "0.600"],
         ["survived:", "shared/c.py:3:1:", "0", "─►", "1"],
+        ["not", "equivalent:", "trainer/a.py:3:1:", "0", "─►", "1", "by", "it"],
     ]

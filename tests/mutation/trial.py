@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -121,22 +121,33 @@ def _judge(mutant: Mutant, answer: Answer, unnoticed: str) -> tuple[str, str]:
     return KILLED, answer.failed[0] if answer.failed else answer.output.strip().rpartition("\n")[2]
 
 
-def table(results: dict[Mutant, Result]) -> Iterator[str]:
-    """The score by package, then the survivors."""
-    yield f"{'package':12} {'mutants':>8} {'killed':>8} {'timed out':>10} {'survived':>9} {'score':>6}"
-    rows = {
-        package: [r for m, r in results.items() if m.path.startswith(f"{package}/")] for package in _packages(results)
-    }
-    for package, found in [*rows.items(), ("all", list(results.values()))]:
-        counted = [result.outcome for result in found if result.outcome != INVALID]
-        noticed = sum(result.is_noticed for result in found)
-        killed, late = counted.count(KILLED), counted.count(TIMED_OUT)
-        score = f"{noticed / len(counted):6.3f}" if counted else f"{'–':>6}"
-        yield f"{package:12} {len(counted):8} {killed:8} {late:10} {len(counted) - noticed:9} {score}"
+def table(results: dict[Mutant, Result], judged: Container[Mutant]) -> Iterator[str]:
+    """The score by package, then the survivors. `judged` to be equivalent are out of the score, unless noticed."""
+    yield (
+        f"{'package':12} {'mutants':>8} {'killed':>8} {'timed out':>10} {'survived':>9} {'score':>6}"
+        f" {'equivalent':>11} {'of all':>7}"
+    )
+    for package in (*sorted({*map(_package, results)}), "all"):
+        found = results.items() if package == "all" else [one for one in results.items() if _package(one[0]) == package]
+        tried = {mutant: result for mutant, result in found if result.outcome != INVALID}
+        outcomes = [result.outcome for result in tried.values()]
+        killed, late = outcomes.count(KILLED), outcomes.count(TIMED_OUT)
+        equivalent = sum(not result.is_noticed and mutant in judged for mutant, result in tried.items())
+        counted = len(tried) - equivalent
+        yield (
+            f"{package:12} {len(tried):8} {killed:8} {late:10} {counted - killed - late:9}"
+            f" {_share(killed + late, counted)} {equivalent:11} {_share(killed + late, len(tried)):>7}"
+        )
     for mutant, result in results.items():
-        if not result.is_noticed and result.outcome != INVALID:
+        if result.is_noticed and mutant in judged:
+            yield f"not equivalent: {mutant} {result.by}"
+        elif not result.is_noticed and result.outcome != INVALID and mutant not in judged:
             yield f"survived: {mutant}"
 
 
-def _packages(results: dict[Mutant, Result]) -> list[str]:
-    return sorted({mutant.path.partition("/")[0] for mutant in results})
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:6.3f}" if whole else f"{'–':>6}"
+
+
+def _package(mutant: Mutant) -> str:
+    return mutant.path.partition("/")[0]
