@@ -1,34 +1,50 @@
 """The ground truth of a COCO or LVIS file, as columns: what a metric asks of it, and no polygon.
 
     images, categories   each has a number, in the order in which pycocotools goes through them
-    annotations          image, category (their numbers), box, area, crowd: an array each, in the file's order
+    annotations          image, category (their numbers), box, area, crowd: an array each; those of an image are in the
+                         file's order
 
-Reading takes what is typed as in COCO's own files and refuses the rest with `Unusual`, so that nobody has to guess what
-pycocotools would make of it. A process that asks for a file again gets what it has read.
+It is in the file's index (`data_server.files.index`), whose boxes and areas are shared; a file that is not taken in
+there is read. Both ways accept what is typed as in COCO's own files and refuse the rest with `Unusual`, so that nobody
+has to guess what pycocotools would make of it. A process that asks for a file again gets what it has.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from data_server.files.index.cache import Index, index_of
+from data_server.files.index.coco import Flag
+from data_server.files.index.json_pieces import Unfit
+from shared.terminal import write_line
+
 Identity = int | str | float
+# pycocotools mixes up those that are equal, and never finds 0.
+_IDS = "ids of annotations are not all numbers, different and other than 0"
+_NEITHER = None, None
+Federated = list[tuple[list[int], list[int]]]
 
 
 class Unusual(Exception):
     """Something that MMDetection's own metric has to judge; the text says what."""
 
 
-class _Image(msgspec.Struct, gc=False):
-    id: Identity
+class _Lists(msgspec.Struct, gc=False, kw_only=True):
     neg_category_ids: list[int] | None = None
     not_exhaustive_category_ids: list[int] | None = None
+
+
+class _Image(_Lists, gc=False, kw_only=True):
+    id: Identity
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -55,6 +71,9 @@ class _File(msgspec.Struct):
     categories: list[Category]
 
 
+_LISTS = msgspec.json.Decoder(list[_Lists])
+
+
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
     """A file's content; G annotations.
@@ -63,7 +82,8 @@ class GroundTruth:
         images: the number of each image, from 0, by its id. Equal scores are ranked in this order.
         classes: the number of each category, from 0, by its id.
         federated: by an image's number, the categories (ids) that are known not to be there, and those whose objects
-            are not all annotated; None where the file does not say that of every image, and is not LVIS's.
+            are not all annotated; None where the file does not say that of every image, or gives no category a
+            ``frequency``, and is not LVIS's.
         image: int64 (G,), -1 where the file has no such image.
         category: int64 (G,), -1 where the file has no such category.
         box: float64 (G, 4) x, y, width, height.
@@ -75,7 +95,7 @@ class GroundTruth:
 
     images: dict[Identity, int]
     classes: dict[int, int]
-    federated: list[tuple[list[int], list[int]]] | None
+    federated: Federated | None
     image: np.ndarray
     category: np.ndarray
     box: np.ndarray
@@ -92,7 +112,7 @@ def read(path: str) -> GroundTruth:
         Unusual: an entry lacks a key or has one of another type than COCO's, or two annotations have one id.
     """
     found = os.stat(path)
-    return _read(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+    return _read(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
 
 def fits_numpy(identities: Iterable[Identity]) -> bool:
@@ -105,6 +125,43 @@ def fits_numpy(identities: Iterable[Identity]) -> bool:
 @lru_cache(maxsize=4)  # data sets that are judged in turns
 def _read(path: str, _state: tuple[int, ...]) -> GroundTruth:
     try:
+        return _indexed(index_of(Path(path), write_line))
+    except Unfit:
+        return _parsed(path)
+
+
+def _indexed(index: Index) -> GroundTruth:
+    columns = index.columns
+    try:
+        categories = msgspec.convert(columns.facts["categories"], list[Category])
+        texts = index.image_records() if _federates(categories) else ()
+        lists = [_listed(one) for text in texts for one in _LISTS.decode(text)]
+    except msgspec.ValidationError as error:
+        raise Unusual(str(error)) from None
+    if "annotation.number" not in columns or not columns["annotation.number"].all():
+        raise Unusual(_IDS)
+    identities = list(columns.texts("image.id")) if "image.id.ends" in columns else columns["image.id"].tolist()
+    ordered = _ordered(identities)
+    images, classes = _numbered(ordered), _numbered(sorted(one.id for one in categories))
+    image_number = np.array([*(images[one] for one in identities), -1])  # behind the last are those of no image
+    class_number = np.array([*(classes[one.id] for one in categories), -1])
+    flags, lists_of = columns["annotation.flags"], dict(zip(identities, lists, strict=False))
+    return GroundTruth(
+        images=images,
+        classes=classes,
+        federated=_complete([lists_of.get(one, _NEITHER) for one in ordered]),
+        image=np.repeat(image_number, np.diff(columns["image.first"])),
+        category=class_number[columns["annotation.category"]],
+        box=columns["annotation.box"],
+        area=columns["annotation.area"],
+        crowd=(flags & Flag.CROWD) != 0 if ((flags & Flag.SAYS_CROWD) != 0).all() else None,
+        ignored=bool((flags & Flag.IGNORED).any()),
+        categories=categories,
+    )
+
+
+def _parsed(path: str) -> GroundTruth:
+    try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _columns(msgspec.json.decode(content, type=_File))
     except (ValueError, OverflowError) as error:  # msgspec's, which names the key; an empty file; a number of no array
@@ -112,21 +169,20 @@ def _read(path: str, _state: tuple[int, ...]) -> GroundTruth:
 
 
 def _columns(file: _File) -> GroundTruth:
-    images = {one.id: one for one in file.images}  # of equal ids pycocotools takes the last
-    ordered = sorted(images) if fits_numpy(images) else list(images)
-    federated = [(images[one].neg_category_ids, images[one].not_exhaustive_category_ids) for one in ordered]
-    numbers = {identity: number for number, identity in enumerate(ordered)}
-    classes = {identity: number for number, identity in enumerate(sorted({one.id for one in file.categories}))}
+    entries = {one.id: one for one in file.images}  # of equal ids pycocotools takes the last
+    ordered = _ordered(entries)
+    images, classes = _numbered(ordered), _numbered(sorted({one.id for one in file.categories}))
     annotations = file.annotations
     identities = {one.id for one in annotations}
-    if len(identities) < len(annotations) or 0 in identities:  # pycocotools mixes these up; 0 is never found
-        raise Unusual("ids of annotations are not all different and other than 0")
+    if len(identities) < len(annotations) or 0 in identities:
+        raise Unusual(_IDS)
     crowd = [one.iscrowd for one in annotations]
+    federates = _federates(file.categories)
     return GroundTruth(
-        images=numbers,
+        images=images,
         classes=classes,
-        federated=None if any(None in lists for lists in federated) else federated,  # type: ignore[arg-type]
-        image=np.array([numbers.get(one.image_id, -1) for one in annotations], np.int64),
+        federated=_complete([_listed(entries[one]) if federates else _NEITHER for one in ordered]),
+        image=np.array([images.get(one.image_id, -1) for one in annotations], np.int64),
         category=np.array([classes.get(one.category_id, -1) for one in annotations], np.int64),
         box=np.array([one.bbox for one in annotations], np.float64).reshape(-1, 4),
         area=np.array([one.area for one in annotations], np.float64),
@@ -134,3 +190,24 @@ def _columns(file: _File) -> GroundTruth:
         ignored=any(one.ignore for one in annotations),
         categories=file.categories,
     )
+
+
+def _ordered(identities: Collection[Identity]) -> list[Identity]:
+    """As pycocotools goes through images of these ids."""
+    return sorted(identities) if fits_numpy(identities) else list(identities)
+
+
+def _numbered(ordered: Iterable[Any]) -> dict[Any, int]:
+    return {identity: number for number, identity in enumerate(ordered)}
+
+
+def _federates(categories: list[Category]) -> bool:
+    return any(one.frequency is not None for one in categories)
+
+
+def _listed(image: _Lists) -> tuple[Any, Any]:
+    return image.neg_category_ids, image.not_exhaustive_category_ids
+
+
+def _complete(lists: list[tuple[Any, Any]]) -> Federated | None:
+    return None if any(None in one for one in lists) else lists

@@ -1,7 +1,7 @@
 """MMDetection's CocoMetric and LVISMetric over arrays: the same numbers for a small part of the time and memory.
 
     CocoMetric.compute_metrics          MMDetection's own, with its options, names and rounding, where
-        ├─ COCO(ann_file)               is `_Truth`: columns, read once, instead of a dict for each annotation
+        ├─ COCO(ann_file)               is `_Truth`: columns of the index instead of a dict for each annotation
         ├─ results2json, dump, load     is `_Truth.found`: one array instead of a dict and a text for each detection
         └─ COCOeval, LVISEval           is `_Coco`, `_Lvis`: hotcoco, in Rust, instead of loops over dicts
 

@@ -43,6 +43,7 @@ from shared.files import replace
 MOST_BYTES = 32 << 30
 _FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
 _STEP = 1 << 20
+_AT_A_TIME = 1 << 10  # records
 _QUIET_SECONDS = 3.0  # what takes less needs no word
 _BETWEEN_SECONDS = 5.0
 
@@ -79,10 +80,26 @@ class Index:
         Raises:
             UserError: the file is another one by now.
         """
-        if _signature(self._descriptor) != self._signature:
-            self._compare()
+        self._check()
         place, length = self.columns[f"{kind}.place"][row], self.columns[f"{kind}.length"][row]
         return record(self._descriptor, int(place), int(length))
+
+    def image_records(self) -> Iterator[bytes]:
+        """The texts of all images' records in the file, in its order: lists of some of them.
+
+        Raises:
+            UserError: the file is another one by now.
+        """
+        places, lengths = self.columns["image.place"], self.columns["image.length"]
+        for start in range(0, len(places), _AT_A_TIME):
+            self._check()
+            last = min(start + _AT_A_TIME, len(places)) - 1
+            place = int(places[start])
+            yield b"[" + record(self._descriptor, place, int(places[last]) + int(lengths[last]) - place) + b"]"
+
+    def _check(self) -> None:
+        if _signature(self._descriptor) != self._signature:
+            self._compare()
 
     def _compare(self) -> None:
         """Goes on where all bytes are the same: to rename or replace the file changes the ctime as well."""

@@ -1,20 +1,27 @@
 """Columns of a COCO or LVIS file, and what is left to pycocotools."""
 
+import dataclasses
 import json
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_server.datasets import ground_truth
 from data_server.datasets.ground_truth import Unusual
+from data_server.files.index.cache import index_of
+from data_server.files.index.json_pieces import Unfit
+from tests.data_server import annotation_files
 
+SIDES = {"width": 40, "height": 30}
 BOX = {"bbox": [1, 2, 3.5, 4], "area": 14.0, "iscrowd": 0}
 
 
 def content():
     return {
         "info": {"anything": [1, {}]},
-        "images": [{"id": 7, "file_name": "a"}, {"id": 3}],
+        "images": [{"id": 7, "file_name": "a", **SIDES}, {"id": 3, **SIDES}],
         "categories": [{"id": 9, "name": "b"}, {"id": 2, "name": "a", "supercategory": "x"}],
         "annotations": [
             {**BOX, "id": 5, "image_id": 7, "category_id": 2, "segmentation": [[1, 2, 3]]},
@@ -57,10 +64,64 @@ def test_ids_that_numpy_would_change_are_numbered_in_the_files_order(file):
 
 def test_the_lists_of_lvis_follow_the_images_numbers(file):
     def federated(content):
+        content["categories"][0]["frequency"] = "r"
         content["images"][0] |= {"neg_category_ids": [1], "not_exhaustive_category_ids": []}
         content["images"][1] |= {"neg_category_ids": [], "not_exhaustive_category_ids": [2]}
 
     assert ground_truth.read(file(federated)).federated == [([], [2]), ([1], [])]
+
+
+def quirks(seed):
+    """A file of every quirk, with ids of annotations that pycocotools finds; of LVIS, more or less, for some seeds."""
+    content, draw = annotation_files.content(seed), random.Random(seed)
+    for one in content["annotations"]:
+        one["id"] += seed % 7 != 0
+        if seed % 3:
+            one.setdefault("iscrowd", 0)
+    for one in content["categories"] if draw.random() < 0.5 else ():
+        one["frequency"] = draw.choice("rcf")
+    for one in content["images"] if draw.random() < 0.8 else ():
+        one |= {"neg_category_ids": draw.sample(range(9), 2), "not_exhaustive_category_ids": [draw.randrange(9)]}
+    return content
+
+
+def plain(truth):
+    """A ground truth whose annotations are grouped by image."""
+    order = np.argsort(truth.image, kind="stable")
+    found = dataclasses.asdict(truth)
+    arrays = {name: value[order].tolist() for name, value in found.items() if isinstance(value, np.ndarray)}
+    return found | arrays | {"images": [*truth.images.items()]}
+
+
+def either(of, *given):
+    try:
+        return plain(of(*given))
+    except Unusual:
+        return None
+
+
+def test_an_index_holds_the_same_as_the_file(tmp_path):
+    same = []
+    for seed in range(200):
+        path = tmp_path / f"{seed}.json"
+        path.write_text(json.dumps(quirks(seed)))
+        try:
+            index = index_of(path, print)
+        except Unfit:
+            continue
+        found = either(ground_truth._indexed, index)
+        assert found == either(ground_truth._parsed, str(path)), seed
+        same.append(found)
+    judged = [one for one in same if one is not None]
+    assert len(judged) > 100 and len(judged) < len(same)
+    assert sum(one["federated"] is not None and len(one["images"]) > 2 for one in judged) > 20
+
+
+def test_a_file_that_is_indexed_is_not_read_again(file, monkeypatch):
+    path = file()
+    index_of(Path(path), print)
+    monkeypatch.setattr(ground_truth, "_parsed", None)
+    assert ground_truth.read(path).area.tolist() == [14] * 3
 
 
 @pytest.mark.parametrize(
