@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from shared.config import feed_settings, section
-from shared.datasets import with_data_root
+from shared.datasets import check_evaluated, parts_of, with_data_root
 from shared.errors import UserError
 from shared.feed_keys import FEED_NAMES, check_feed
 from shared.keys import COUNT, SWITCH, Values, of_type
@@ -47,6 +47,10 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
     for key in ("batch_size", "dataset"):
         if dataloader.get(key) is None:
             raise UserError(f"config key '{split}_dataloader.{key}' is missing")
+    _VALUES["dataset"].check(f"config key '{split}_dataloader.dataset'", dataloader.dataset)
+    parts_of(dataloader.dataset)  # refuses what is wrong with a wrapper
+    if split != "train":
+        check_evaluated(dataloader.dataset, f"config key '{split}_dataloader.dataset'")
     sampler = dataloader.get("sampler") or {}
     preprocessor = section(config, "model").get("data_preprocessor") or {}
     part: dict[str, Any] = _plain(
@@ -73,6 +77,8 @@ def check_data_part(part: dict[str, Any]) -> None:
     if part["feed"].keys() != set(FEED_NAMES):
         raise UserError(f"data part of the config: 'feed' has keys {short(list(part['feed']))}; expected {FEED_NAMES}")
     check_feed(from_plain(part["feed"]))
+    if not part["training"]:
+        check_evaluated(from_plain(part["dataset"]), "data part of the config: 'dataset'")
 
 
 def evaluator_part(config: Config, split: str) -> list[dict[str, Any]]:

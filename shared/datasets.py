@@ -21,11 +21,12 @@ _WRAPPERS: dict[str, dict[str, Values]] = {
     "RepeatDataset": {"times": COUNT},
     "ClassBalancedDataset": {"oversample_thr": POSITIVE},
 }
+_REPEATING = ("RepeatDataset", "ClassBalancedDataset")
 _WITHOUT_EFFECT = ("lazy_init", "ignore_keys", "_scope_")
 _FOR_ALL_WITHIN = ("class_agnostic",)
 
 
-def wrapper_of(dataset: dict[str, Any]) -> str | None:
+def wrapper_of(dataset: Mapping[str, Any]) -> str | None:
     """The type of a wrapper around other data sets, without a scope; None for a data set that holds images."""
     kind = str(dataset.get("type")).rpartition(".")[2]
     return kind if kind in _WRAPPERS else None
@@ -54,6 +55,21 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
         values.check(f"data set {wrapper!r}: {key}", dataset.get(key))
     handed_on = {key: dataset[key] for key in _FOR_ALL_WITHIN if key in dataset}
     return [part for one in within for part in parts_of({**handed_on, **one})]
+
+
+def check_evaluated(dataset: Mapping[str, Any], where: str) -> None:
+    """Refuses wrappers in which an image may come more than once: a metric would count it as often.
+
+    Raises:
+        UserError: `dataset`, whose place in the config is `where`, has such a wrapper.
+    """
+    wrapper = wrapper_of(dataset)
+    if wrapper in _REPEATING:
+        raise UserError(f"{where} has a {wrapper}, but what is evaluated has each image once; give the data set within")
+    within = dataset.get("datasets") if wrapper else ()
+    for one in within if isinstance(within, list | tuple) else ():
+        if isinstance(one, Mapping):
+            check_evaluated(one, where)
 
 
 def whole(dataset: dict[str, Any], pipeline: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -65,11 +65,6 @@ class Datasets:
         self.proposals = max((part.proposals.most for part in self.parts if part.proposals is not None), default=0)
         self._ends = np.cumsum([len(part) for part in self.parts])
         self._order = wrappers.order_of(config["dataset"], self.parts)
-        if self._order is not None and not config["training"]:
-            raise UserError(
-                "a data set that is evaluated has each image once; take it out of its RepeatDataset or "
-                "ClassBalancedDataset"
-            )
         self._by_id: np.ndarray | None = None
         self._look_through(config["training"])
 

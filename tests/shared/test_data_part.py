@@ -72,6 +72,24 @@ def test_a_data_part_that_another_program_made_up_is_refused(change, said):
         check_data_part({**data_part(settings(), "train"), **change})
 
 
+@pytest.mark.parametrize("wrapper", [{"type": "RepeatDataset", "times": 2}, {"type": "mmdet.ClassBalancedDataset"}])
+def test_what_is_evaluated_has_each_image_once_which_is_known_before_anything_is_read(wrapper):
+    wrapped = {"batch_size": 2, "dataset": {**wrapper, "dataset": DATASET}}
+    both = {"batch_size": 2, "dataset": {"type": "ConcatDataset", "datasets": (DATASET, wrapped["dataset"])}}
+    assert data_part(settings(train_dataloader=both), "train")["training"]
+    for loader in (wrapped, both):
+        with pytest.raises(UserError, match=r"'test_dataloader\.dataset' has a (Repeat|ClassBalanced)Dataset"):
+            data_part(settings(test_dataloader=loader), "test")
+        with pytest.raises(UserError, match="data part of the config: 'dataset' has a"):
+            check_data_part({**data_part(settings(train_dataloader=loader), "train"), "training": False})
+
+
+@pytest.mark.parametrize("wrong", ["all.json", 3, [DATASET], {"type": "ConcatDataset", "datasets": ["all.json"]}])
+def test_a_data_set_that_is_none_is_named_with_its_key(wrong):
+    with pytest.raises(UserError, match=r"_dataloader\.dataset' is .*; expected a dict|datasets is \['all.json'\]"):
+        data_part(settings(train_dataloader={"batch_size": 2, "dataset": wrong}), "train")
+
+
 def test_metrics_are_a_list_of_dicts_with_types():
     metric = {"type": "CocoMetric", "proposal_nums": (10, 100, 300)}
     assert from_plain(evaluator_part(settings(val_evaluator=metric), "val")) == [metric]

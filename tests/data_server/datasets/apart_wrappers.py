@@ -143,12 +143,6 @@ def test_a_share_is_drawn_from_wrapped_data_sets_but_not_from_mixed_ones(leaves)
         gather(built(config), {**config, "source_ratio": [1, 3]})
 
 
-def test_what_is_evaluated_has_each_image_once(leaves):
-    wrapped = {"type": "RepeatDataset", "times": 2, "dataset": leaves[0]}
-    with pytest.raises(UserError, match="has each image once; take it out of its RepeatDataset"):
-        built(train(wrapped, training=False))
-
-
 def test_purity_is_checked_of_every_data_set_behind_wrappers(leaves, monkeypatch):
     both = {"type": "ConcatDataset", "datasets": leaves[1:]}
     datasets = built(train({"type": "RepeatDataset", "times": 2, "dataset": both}))
