@@ -72,7 +72,9 @@ def test_a_data_part_that_another_program_made_up_is_refused(change, said):
         check_data_part({**data_part(settings(), "train"), **change})
 
 
-@pytest.mark.parametrize("wrapper", [{"type": "RepeatDataset", "times": 2}, {"type": "mmdet.ClassBalancedDataset"}])
+@pytest.mark.parametrize(
+    "wrapper", [{"type": "RepeatDataset", "times": 2}, {"type": "mmdet.ClassBalancedDataset", "oversample_thr": 0.1}]
+)
 def test_what_is_evaluated_has_each_image_once_which_is_known_before_anything_is_read(wrapper):
     wrapped = {"batch_size": 2, "dataset": {**wrapper, "dataset": DATASET}}
     both = {"batch_size": 2, "dataset": {"type": "ConcatDataset", "datasets": (DATASET, wrapped["dataset"])}}
