@@ -3,8 +3,9 @@
     fingerprint of a step = digest of │ task, arguments │ config │ files that the config names │ results of the steps
                                       │ it needs │ version of this program │
 
-Files are compared by content. For a data set that is the annotation file; its images are not read. A file
-that belongs to a step it needs counts through that step's results.
+Files are compared by content. For a data set that is the annotation file; its images are not read. Files that the
+config names are hashed once, as their indexes are (`shared.contents`). A file that belongs to a step it needs counts
+through that step's results.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import xxhash
 
+from shared import contents
 from trainer.recipe.steps import Step
 
 _DISTRIBUTION = "unidetector-jittor"
@@ -37,7 +39,7 @@ def fingerprint(step: Step, results: dict[str, dict[str, str]]) -> str:
         "arguments": step.arguments,
         "config": plain,
         "weights": step.weights,
-        "files": {path: digest(Path(path)) for path in sorted(set(files(plain)))},
+        "files": {path: _kept_digest(path) for path in sorted(set(files(plain)))},
         "needs": {name: results[name] for name in step.needs},
     }
     text = json.dumps(content, sort_keys=True, default=repr)
@@ -58,6 +60,11 @@ def files(config: Any, root: str | None = None) -> Iterator[str]:
             if path.is_file():
                 yield str(path)
                 return
+
+
+def _kept_digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return contents.digest(file.fileno())
 
 
 def digest(path: Path) -> str:

@@ -1,22 +1,19 @@
 """Where indexes are kept, and how the index of a file is found or made.
 
     ~/.cache/unidetector/index/      (or below XDG_CACHE_HOME)
-      seen/KEY                       says CONTENT, or why the file is not taken in; KEY is of a file's device, inode,
-                                     size, mtime and ctime
-      CONTENT/                       columns (`data_server.files.index.columns`); CONTENT is the xxh3_128 of the
-                                     file, its size and the version of the format
+      CONTENT/                       columns (`data_server.files.index.columns`); CONTENT is the digest of the file's
+                                     bytes, its size and the version of the format
+      CONTENT.unfit                  why the file is not taken in
       CONTENT.lock, CONTENT.making/  while one process makes it; others wait for the lock
 
-    file ──stat──► seen/KEY there? ──────────────yes──► CONTENT/ is mapped: not one byte of the file is read
+    file ──stat──► digest known (`shared.contents`)? ──yes──► CONTENT/ is mapped: not one byte of the file is read
                      │ no
                      └─ all bytes hashed ─► CONTENT/ there? ──yes──► mapped (a copy of the file, a touched one)
                                               │ no, or damaged
                                               └─ made under the lock, renamed when it is whole
 
-An edit changes the ctime, which nobody can set, even where size and mtime are put back. A file that was changed within
-the last seconds is hashed every time: a clock's tick could hide another edit. Indexes are removed, the longest unused
-first, when all together exceed `MOST_BYTES`; whoever has one mapped keeps it. Where nothing can be written, the index
-is made in a temporary folder, and removed as soon as it is mapped.
+Indexes are removed, the longest unused first, when all together exceed `MOST_BYTES`; whoever has one mapped keeps it.
+Where nothing can be written, the index is made in a temporary folder, and removed as soon as it is mapped.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -37,20 +33,16 @@ import xxhash
 from data_server.files.index import coco
 from data_server.files.index.columns import FORMAT, HEADER, Columns, Damaged
 from data_server.files.index.json_pieces import Unfit, record
+from shared.contents import Signature, cache_folder, digest, signature
 from shared.errors import UserError
 from shared.files import replace
 
 MOST_BYTES = 32 << 30
-_FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
-_STEP = 1 << 20
 _AT_A_TIME = 1 << 10  # records
 _QUIET_SECONDS = 3.0  # what takes less needs no word
 _BETWEEN_SECONDS = 5.0
 
-_CONTENT = re.compile(r"[0-9a-f]{32}-\d+-[0-9a-f]{4}")
-
 Say = Callable[[str], None]
-Signature = tuple[int, int, int, int, int]
 
 
 class Index:
@@ -65,7 +57,7 @@ class Index:
         self.columns = columns
         self.path = path
         self._descriptor = descriptor
-        self._signature = _signature(descriptor)
+        self._signature = signature(descriptor)
 
     def __deepcopy__(self, _memo: object) -> Index:
         return self  # mapped, and never written to
@@ -98,17 +90,16 @@ class Index:
             yield b"[" + record(self._descriptor, place, int(places[last]) + int(lengths[last]) - place) + b"]"
 
     def _check(self) -> None:
-        if _signature(self._descriptor) != self._signature:
+        if signature(self._descriptor) != self._signature:
             self._compare()
 
     def _compare(self) -> None:
         """Goes on where all bytes are the same: to rename or replace the file changes the ctime as well."""
-        now = _signature(self._descriptor)
         try:
-            changed = _digest(self._descriptor, now) != self.columns.facts["source"]["content"]
+            now, content = _identified(self._descriptor)
         except (Unfit, OSError):
-            changed = True
-        if changed:
+            content = ""
+        if content != self.columns.facts["source"]["content"]:
             raise UserError(f"annotation file {str(self.path)!r} was changed while it was in use; start again")
         self._signature = now
 
@@ -143,45 +134,46 @@ def index_or_none(path: Path, say: Say) -> Index | None:
 
 def folder() -> Path:
     """Where indexes are kept."""
-    root = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "unidetector" / "index"
+    return cache_folder() / "index"
+
+
+def _identified(descriptor: int) -> tuple[Signature, str]:
+    """The signature of an open file, and what names its content."""
+    before = signature(descriptor)
+    version = xxhash.xxh3_64(FORMAT.encode()).hexdigest()[:4]
+    content = f"{digest(descriptor)}-{before[2]}-{version}"
+    _check_unchanged(descriptor, before)
+    return before, content
+
+
+def _check_unchanged(descriptor: int, before: Signature) -> None:
+    if signature(descriptor) != before:
+        raise Unfit("it was changed while it was read")
 
 
 def _columns_of(descriptor: int, path: Path, say: Say) -> Columns:
-    signature = _signature(descriptor)
+    before, content = _identified(descriptor)
     try:
         kept = folder()
-        seen = kept / "seen" / xxhash.xxh3_128(repr((FORMAT, signature)).encode()).hexdigest()
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        verdict, what = _noted(seen)
-        if verdict == "unfit":
-            raise Unfit(what)
-        if verdict == "index" and _CONTENT.fullmatch(what) and (columns := _opened(kept / what)):
-            return columns
-        content = _digest(descriptor, signature)
+        kept.mkdir(parents=True, exist_ok=True)
+        if reason := _verdict(kept / f"{content}.unfit"):
+            raise Unfit(reason)
         try:
-            columns = _made(kept, content, signature, descriptor, path, say)
+            return _made(kept, content, before, descriptor, path, say)
         except Unfit as error:
-            _note(seen, f"unfit {error}", signature)
+            if signature(descriptor) == before:  # else it is nothing that was read
+                replace(kept / f"{content}.unfit", str(error).encode())
             raise
-        _note(seen, f"index {content}", signature)
-        return columns
     except (OSError, RuntimeError):  # read-only, full, or there is no home
-        return _for_once(signature, descriptor, path, say)
+        return _for_once(content, before, descriptor, path, say)
 
 
-def _noted(seen: Path) -> tuple[str, str]:
-    """What is known of a file, and the rest of it; empty where nothing is."""
+def _verdict(note: Path) -> str:
+    """Why a file is not taken in; empty where nothing is known."""
     try:
-        verdict, _, what = seen.read_text(encoding="utf-8", errors="replace").partition(" ")
+        return note.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return "", ""
-    return verdict, what
-
-
-def _note(seen: Path, text: str, signature: Signature) -> None:
-    if abs(time.time_ns() - signature[4]) > _FRESH_NS:
-        replace(seen, text.encode())
+        return ""
 
 
 def _opened(place: Path) -> Columns | None:
@@ -196,7 +188,7 @@ def _opened(place: Path) -> Columns | None:
     return columns
 
 
-def _made(kept: Path, content: str, signature: Signature, descriptor: int, path: Path, say: Say) -> Columns:
+def _made(kept: Path, content: str, before: Signature, descriptor: int, path: Path, say: Say) -> Columns:
     """The columns of a file, which others may be making at the same time."""
     place, making = kept / content, kept / f"{content}.making"
     if columns := _opened(place):
@@ -207,7 +199,7 @@ def _made(kept: Path, content: str, signature: Signature, descriptor: int, path:
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
         making.mkdir()
         try:
-            _write(making, content, signature, descriptor, path, say)
+            _write(making, content, before, descriptor, path, say)
             making.rename(place)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
@@ -217,21 +209,19 @@ def _made(kept: Path, content: str, signature: Signature, descriptor: int, path:
     return columns
 
 
-def _for_once(signature: Signature, descriptor: int, path: Path, say: Say) -> Columns:
+def _for_once(content: str, before: Signature, descriptor: int, path: Path, say: Say) -> Columns:
     """The columns of a file in a folder that has no name any more."""
-    content = _digest(descriptor, signature)
     try:
         with tempfile.TemporaryDirectory(prefix="unidetector-index-", ignore_cleanup_errors=True) as making:
-            _write(Path(making), content, signature, descriptor, path, say)
+            _write(Path(making), content, before, descriptor, path, say)
             return Columns(Path(making))
     except OSError as error:
         raise Unfit(f"there is no room for its index: {error}") from None
 
 
-def _write(making: Path, content: str, signature: Signature, descriptor: int, path: Path, say: Say) -> None:
-    coco.write(descriptor, making, _progress(path, signature[2], say), {"content": content})
-    if _signature(descriptor) != signature:
-        raise Unfit("it was changed while it was read")
+def _write(making: Path, content: str, before: Signature, descriptor: int, path: Path, say: Say) -> None:
+    coco.write(descriptor, making, _progress(path, before[2], say), {"content": content})
+    _check_unchanged(descriptor, before)
 
 
 def _progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
@@ -247,22 +237,6 @@ def _progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
             next_word = now + _BETWEEN_SECONDS
 
     return progress
-
-
-def _signature(descriptor: int) -> Signature:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _digest(descriptor: int, signature: Signature) -> str:
-    """Names what a file holds."""
-    digest, at, version = xxhash.xxh3_128(), 0, xxhash.xxh3_64(FORMAT.encode()).hexdigest()[:4]
-    while data := os.pread(descriptor, _STEP, at):
-        digest.update(data)
-        at += len(data)
-    if at != signature[2] or _signature(descriptor) != signature:
-        raise Unfit("it was changed while it was read")
-    return f"{digest.hexdigest()}-{at}-{version}"
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from shared import contents
 from trainer.recipe.fingerprints import digest, files, fingerprint
 from trainer.recipe.steps import Step
 
@@ -52,6 +53,13 @@ def test_the_content_of_annotations_counts_and_their_time_does_not(root: Path) -
     assert fingerprint(step(root), {}) == before
     (root / "train.json").write_text("[]")
     assert fingerprint(step(root), {}) != before
+
+
+def test_files_that_the_config_names_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "_FRESH_NS", -1)
+    before = fingerprint(step(root), {})
+    monkeypatch.setattr(contents, "_STEP", None)  # so that no byte can be read
+    assert fingerprint(step(root), {}) == before
 
 
 def test_results_of_a_needed_step_count_and_those_of_others_do_not(root: Path) -> None:

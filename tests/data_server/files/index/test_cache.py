@@ -13,6 +13,7 @@ import pytest
 from data_server.files.index import cache, coco, columns
 from data_server.files.index.cache import index_of
 from data_server.files.index.json_pieces import Unfit
+from shared import contents
 from tests.data_server import annotation_files
 
 TEXT = next(annotation_files.text(seed) for seed in range(99) if annotation_files.content(seed)["annotations"][20:])
@@ -22,7 +23,7 @@ TEXT = next(annotation_files.text(seed) for seed in range(99) if annotation_file
 def folder(tmp_path, monkeypatch):
     """Where indexes are kept; files are never too fresh to be known by their times."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_FRESH_NS", -1)
+    monkeypatch.setattr(contents, "_FRESH_NS", -1)
     return tmp_path / "cache" / "unidetector" / "index"
 
 
@@ -53,7 +54,7 @@ def kept(folder):
 @pytest.mark.usefixtures("folder")
 def test_an_index_is_made_once_and_found_without_reading_the_file(path, made, monkeypatch):
     first = of(path)
-    monkeypatch.setattr(cache, "_digest", None)
+    monkeypatch.setattr(contents, "_STEP", None)  # so that no byte can be read
     assert of(path) == first and len(made) == 1
 
 
@@ -74,12 +75,6 @@ def test_an_edit_in_place_with_equal_size_and_time_is_noticed(path, made):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     assert of(path) != first and len(made) == 2
-
-
-def test_a_file_that_has_just_been_written_is_read_again(path, folder, monkeypatch):
-    monkeypatch.setattr(cache, "_FRESH_NS", 10**12)
-    of(path)
-    assert list((folder / "seen").iterdir()) == []
 
 
 DAMAGE = {
@@ -108,7 +103,7 @@ def test_damage_to_any_file_is_noticed_and_the_index_made_again(path, folder, da
         DAMAGE[damage](place / name)
         assert of(path) == first, name
         assert kept(folder) == [place]
-    for file in (folder / "seen").iterdir():
+    for file in (folder.parent / "contents").iterdir():
         DAMAGE[damage](file)
         assert of(path) == first
 
@@ -170,7 +165,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was_and_needs_no_index(path, folder,
         patch.setattr(columns.Growing, "append", full)
         with pytest.raises(Unfit, match=r"there is no room for its index: .*No space left"):
             of(path)
-    assert kept(folder) == [] and list((folder / "seen").iterdir()) == []
+    assert kept(folder) == [] and not list(folder.glob("*.unfit"))
     assert of(path)["images"]
 
 
@@ -195,6 +190,21 @@ def test_a_file_that_is_not_taken_in_is_known_the_next_time(path, folder, made, 
         with pytest.raises(Unfit):
             of(path)
     assert len(made) == 1 and kept(folder) == []
+
+
+def test_a_file_that_was_changed_while_it_was_read_is_judged_by_what_it_holds_then(path, folder, monkeypatch):
+    write, text = coco.write, path.read_bytes()
+
+    def disturbed(descriptor, *args):
+        path.write_bytes(text[:-9])
+        write(descriptor, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coco, "write", disturbed)
+        with pytest.raises(Unfit):
+            of(path)
+    path.write_bytes(text)
+    assert of(path)["images"] and not list(folder.glob("*.unfit"))
 
 
 @pytest.mark.usefixtures("folder")
