@@ -10,7 +10,7 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from data_server.datasets import indexed, parts, proposals
+from data_server.datasets import building, indexed, parts, proposals
 from data_server.datasets.indexed import Indexed
 from data_server.workers.metrics import mmdetection
 from shared.errors import UserError
@@ -119,7 +119,7 @@ def test_a_class_with_a_method_of_its_own_keeps_it(tmp_path, capsys, monkeypatch
         return getattr(CocoDataset, name)(self, *args)
 
     monkeypatch.setitem(DATASETS.module_dict, "OwnDataset", type("OwnDataset", (CocoDataset,), {name: own}))
-    monkeypatch.setattr(parts, "_WORTH_A_WORD", 0)
+    monkeypatch.setattr(building, "_WORTH_A_WORD", 0)
     path = tmp_path / "a.json"
     path.write_text(json.dumps(FILE))
     datasets = built({"type": "OwnDataset", "ann_file": str(path), "pipeline": list(TRAIN_PIPELINE)} | CLASSES)
