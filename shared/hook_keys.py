@@ -28,9 +28,26 @@ _INTERVAL = Values(
     lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (the last only)"
 )
 _AT_MOST = Values(lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (all)")
-_BEST = "the metrics of every evaluation are in metrics.jsonl: keep checkpoints by max_keep_ckpts and take the best"
 _FOLDER = "checkpoints lie in the work dir: set --work-dir"
+_RULES = ("greater", "less", None)
 _ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
+
+
+def listed(value: Any) -> list[Any]:
+    """The items of a list or tuple; anything else is one item."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_best(value: Any) -> bool:
+    names = listed(value)
+    one_each = all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names)
+    return value in (None, False) or (one_each and (len(names) == 1 or "auto" not in names))
+
+
+_WORDS = Values(
+    lambda value: value is None or all(isinstance(word, str) for word in listed(value)),
+    "a text, a list of texts, or None",
+)
 
 LOGGER: Section = (
     ConfigKey("type", REFUSED, "only LoggerHook: use it", types("LoggerHook")),
@@ -45,9 +62,23 @@ CHECKPOINT: Section = (
     reads("by_epoch", "False: `interval` counts steps", SWITCH),
     reads("max_keep_ckpts", "how many are kept (default: all)", _AT_MOST),
     *ignores(_ALWAYS, "save_last", "save_optimizer", "save_param_scheduler"),
-    *ignores("it means something with save_best only", "rule", "greater_keys", "less_keys"),
+    reads(
+        "save_best",
+        "the metric whose best checkpoint is kept, `best_<metric>_epoch_<N>.safetensors`; a list: one for each; "
+        "'auto': the first. Of the first split, by the detector's own scores",
+        Values(_is_best, "a metric's name, a list of names, 'auto' alone, or None"),
+    ),
+    reads(
+        "rule",
+        "which score is better, for all metrics or for each; where there is none, the metric's name tells",
+        Values(
+            lambda value: all(rule in _RULES for rule in listed(value)),
+            "'greater', 'less', a list of them, or None",
+        ),
+    ),
+    reads("greater_keys", "parts of names of metrics of which more is better", _WORDS),
+    reads("less_keys", "parts of names of metrics of which less is better", _WORDS),
     *ignores("nothing is decided by it here", "priority", "published_keys"),
-    *refuses(_BEST, "save_best", unless=NOTHING),
     *refuses(_FOLDER, "out_dir", "filename_tmpl", "backend_args", "file_client_args", unless=NOTHING),
     *refuses("remove it", "save_begin", unless=only(0, None)),
 )

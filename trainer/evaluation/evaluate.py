@@ -29,11 +29,11 @@ from trainer.evaluation import contact_tiles
 from trainer.evaluation.contact_tiles import Tile
 from trainer.evaluation.predictions import as_arrays, keep
 from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrated
-from trainer.evaluation.results import Results
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.reporting.picture_folder import FOLDER, Pictures
+from trainer.training.verdicts import Evaluated
 from trainer.vocabulary.calibration import check_names
 from trainer.weights import pretrained
 
@@ -77,7 +77,7 @@ class Evaluation:
     draws: bool = False
     threshold: float | None = None
 
-    def run(self, model: nn.Module) -> Results:
+    def run(self, model: nn.Module) -> Evaluated:
         """Metrics of every split that has an evaluator, by its display name and the reading of the scores; draws the
         first split's contact sheet. The model is in training mode afterwards.
 
@@ -91,12 +91,13 @@ class Evaluation:
             raise UserError(
                 f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader"
             )
-        results: Results = {}
-        for split in splits:
-            results |= self._run_split(model, split, draws_sheet=split == splits[0])
-        return results
+        first, *others = (self._run_split(model, split, draws_sheet=split == splits[0]) for split in splits)
+        shown = dict(first.metrics)
+        for one in others:
+            shown |= one.metrics
+        return Evaluated(shown, first.judged)
 
-    def _run_split(self, model: nn.Module, split: str, draws_sheet: bool) -> Results:
+    def _run_split(self, model: nn.Module, split: str, draws_sheet: bool) -> Evaluated:
         head = model.roi_head.bbox_head
         ways = readings(head, self.chance)
         title = display_name(self.config, split)
@@ -142,10 +143,11 @@ class Evaluation:
         if draws_sheet:
             contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
         family = "coco/" if len(feed.classes) == 1 else ""  # several data sets come first: "cars/coco/bbox_mAP"
-        return {
+        shown = {
             name: {key.removeprefix(family): value for key, value in metrics.items()}
             for name, metrics in results.items()
         }
+        return Evaluated(shown, list(results.values())[own])
 
 
 def label_names(model: nn.Module, feed: Feed) -> list[str]:

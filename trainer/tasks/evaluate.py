@@ -47,7 +47,7 @@ def run(request: Request) -> int:
         draws=options.draw,
         threshold=options.score_threshold,
     )
-    found = evaluation.run(model)
+    found = evaluation.run(model).metrics
     results.write(work_dir, path, found)
     show(results.as_table(found))
     return GOOD

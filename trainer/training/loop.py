@@ -43,9 +43,8 @@ from trainer.training.log import Progress, evaluated_at
 from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.terms import packed, total_loss
+from trainer.training.verdicts import Evaluated, Metrics, Verdicts
 from trainer.weights import checkpoint, pretrained
-
-Metrics = dict[str, dict[str, float]]  # by split
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class TrainingLoop:
 
     Args:
         resume_from: the checkpoint to continue from.
-        evaluate: gives the model's metrics, by split; called after the epochs that the config says.
+        evaluate: gives the model's metrics; called after the epochs that the config says.
 
     Attributes:
         config_file: where the run's whole config belongs, for messages.
@@ -77,7 +76,7 @@ class TrainingLoop:
         work_dir: Path,
         say: Callable[[str], None],
         resume_from: Path | None,
-        evaluate: Callable[[nn.Module], Metrics],
+        evaluate: Callable[[nn.Module], Evaluated],
     ) -> None:
         """Builds the model, with its weights, and opens the stream.
 
@@ -87,6 +86,7 @@ class TrainingLoop:
         self.config, self.work_dir, self.say, self.evaluate = config, work_dir, say, evaluate
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.intervals = Intervals(config)
+        self.verdicts = Verdicts(config)
         self.seed = seed_of(config)
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
@@ -223,15 +223,25 @@ class TrainingLoop:
         return (self.seed * 1_000_003 + self.step) % 2**31
 
     def _evaluate(self, progress: Progress) -> Metrics:
+        """Evaluates, and does what follows from it. The log comes last: with it the evaluation is over."""
         results = self.evaluate(self.model)
-        progress.evaluation(self.step, results)
-        return results
+        verdict = self.verdicts.take(results.judged, self.step // self.steps_per_epoch, self.step)
+        for best in verdict.best:
+            self._save_file(best.file, max_keep=None, best=True)
+            if best.former not in (None, best.file):
+                (self.work_dir / best.former).unlink(missing_ok=True)
+            self.say(f"best {best.metric} so far, {best.score:.4g}: {self.work_dir / best.file}")
+        if verdict.changed and self.intervals.saves(self.step, self.steps_per_epoch):
+            self._save(progress)  # the evaluation's checkpoint once more, now with the verdict
+        progress.evaluation(self.step, results.metrics)
+        return results.metrics
 
     def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
         """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
             checkpoint.restore(resumed, self.model, self.optimizer)
+            self.verdicts.resume(resumed.meta.get("verdicts", {}))
             self._compare_arithmetic(resumed)
             return resumed.cursor, resumed.meta.get("stream")
         pretrained.initialise(self.model, self.config, self.say)
@@ -268,17 +278,25 @@ class TrainingLoop:
         """Writes a checkpoint of the last finished step, if its numbers are right."""
         self._read(progress)
         epoch, step = divmod(self.step, self.steps_per_epoch)
-        name = f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors"
+        self._save_file(
+            f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors", self.intervals.max_keep
+        )
+
+    def _save_file(self, name: str, max_keep: int | None, best: bool = False) -> None:
+        """Writes the present state; of the `best`, which no run resumes from, the weights alone."""
+        epoch, step = divmod(self.step, self.steps_per_epoch)
         checkpoint.save(
             self.work_dir / name,
             self.model,
-            self.optimizer,
+            None if best else self.optimizer,
             {"epoch": epoch, "step": step},
             {
                 "seed": self.seed,
                 "config": self.config.pretty_text,
                 "stream": self.record,
                 "arithmetic": arithmetic(),
+                "verdicts": self.verdicts.state,
             },
-            self.intervals.max_keep,
+            max_keep,
+            latest=not best,
         )

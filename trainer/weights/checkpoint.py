@@ -67,11 +67,12 @@ def save(
     cursor: dict[str, int],
     meta: dict[str, Any],
     max_keep: int | None = None,
+    latest: bool = True,
 ) -> None:
-    """Writes `path` (``*.safetensors``) and makes it the directory's latest checkpoint.
+    """Writes `path` (``*.safetensors``) and, with `latest`, makes it the directory's latest checkpoint.
 
     With `max_keep`, only the newest of the files whose names differ from this one in their numbers alone are kept
-    (``step_500.safetensors``, ``step_1000.safetensors``; never ``best.safetensors``).
+    (``step_500.safetensors``, ``step_1000.safetensors``; never ``best_bbox_mAP_epoch_3.safetensors``).
 
     Raises:
         UserError: a number of the model is not finite, or the file cannot be written (disk full, no permission);
@@ -91,7 +92,8 @@ def save(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, safetensors.save(tensors, metadata), PARTIAL)
-        replace(path.parent / LAST_CHECKPOINT, path.name.encode())
+        if latest:
+            replace(path.parent / LAST_CHECKPOINT, path.name.encode())
         if max_keep is not None:
             _prune(path, max_keep)
     except OSError as error:
@@ -183,6 +185,11 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: HasState | None
         raise UserError(f"checkpoint {checkpoint.path} does not fit the model: {mismatch}")
     check_finite(weights, f"checkpoint {checkpoint.path}")
     if optimizer is not None:
+        if not checkpoint.optimizer:
+            raise UserError(
+                f"checkpoint {checkpoint.path} has weights alone, as the best ones of a run have: start from them "
+                "without --resume, or resume from a checkpoint of the run's work dir"
+            )
         check_finite(checkpoint.optimizer, f"checkpoint {checkpoint.path}, the optimizer's state")
         optimizer.load_state_dict(checkpoint.optimizer)
     put(weights, model)

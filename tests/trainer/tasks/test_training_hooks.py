@@ -1,0 +1,58 @@
+"""Runs whose config has hooks that look at evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_server.demo import scenes
+from tests.trainer.runs import Run
+from trainer.weights import checkpoint
+
+BEST = {"default_hooks.checkpoint.save_best": "auto", "train_cfg.val_interval": 1}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scenes") / "demo"
+    scenes.generate(out, seed=1, train_images=10, val_images=8)
+    return out
+
+
+def first_metric(run: Run) -> tuple[str, list[float]]:
+    """The first metric of the first split, and its scores, one for each evaluation."""
+    lines = [json.loads(line) for line in (run.work_dir / "metrics.jsonl").read_text().splitlines()]
+    found = [line for line in lines if line["kind"] == "val" and line["name"] == "val_base"]
+    metric = list(found[0])[4]  # kind, step, epoch, name
+    return metric, [line[metric] for line in found]
+
+
+def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_keeps_it(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAULT", "client.lease:9:SIGTERM")  # in the third epoch of three steps
+    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=4, **BEST)
+    assert run.end() == 0 and "--resume continues" in run.text, run.text
+    monkeypatch.delenv("FAULT")
+    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=4, **BEST)
+    assert run.end() == 0, run.text
+    metric, scores = first_metric(run)
+    assert len(scores) == 4
+    epoch = scores.index(max(scores)) + 1
+    name = f"best_coco_{metric}_epoch_{epoch}"
+    assert [path.stem for path in run.work_dir.glob("best_*")] == [name]
+    assert checkpoint.latest(run.work_dir).name == "epoch_4.safetensors"
+    saved = checkpoint.load(run.work_dir / f"{name}.safetensors")
+    assert saved.optimizer == {} and saved.cursor == {"epoch": epoch, "step": 0}
+    last = checkpoint.load(run.work_dir / "epoch_4.safetensors").meta["verdicts"]
+    assert last["best"] == {f"coco/{metric}": {"score": max(scores), "file": f"{name}.safetensors"}}
+    again = Run(tmp_path / "again", data_root, "evaluate", "--checkpoint", str(run.work_dir / f"{name}.safetensors"))
+    assert again.end() == 0, again.text
+    results = json.loads((again.work_dir / "results.json").read_text())["results"]
+    assert results["val_base"][metric] == max(scores)
+    refused = Run(
+        tmp_path / "work", data_root, "--resume", "--checkpoint", str(run.work_dir / f"{name}.safetensors"), **BEST
+    )
+    assert refused.end() == 2 and "has weights alone, as the best ones of a run have" in refused.text.splitlines()[-1]
