@@ -37,7 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
@@ -81,7 +81,8 @@ class Hello(Message, large=True):
     `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at
     (`epoch`, `step`) and ends after epoch `epochs` - 1 (0: never); of every global batch, rank `rank` of `world_size`
     gets its own; at most `credits` batches are leased at a time. `digest` is the rolling digest of what the trainer has
-    had of the stream so far ("" at its beginning).
+    had of the stream so far ("" at its beginning). `predicted` is the most boxes that it may have predicted in each
+    image when it asks for metrics (0: it does not ask, or after a few images at a time).
     """
 
     stream: str
@@ -94,6 +95,7 @@ class Hello(Message, large=True):
     epochs: int
     credits: int
     digest: str = ""
+    predicted: int = 0
 
 
 @dataclass(frozen=True)

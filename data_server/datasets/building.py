@@ -21,6 +21,7 @@ from mmengine.utils import import_modules_from_strings
 from data_server.datasets import indexed
 from data_server.files.index.cache import Index, index_of
 from data_server.files.index.json_pieces import Unfit
+from data_server.machine.memory import MIB, available
 from shared import coco
 from shared.errors import UserError, described
 from shared.keys import nearest
@@ -29,8 +30,8 @@ NOTHING_LEFT = (
     "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
 )
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
-# What MMDetection takes for a MiB of JSON, of COCO's train2017 (measured); with few polygons it is a third less memory.
-_SECONDS_OF_ONE, _MEGABYTES_OF_ONE, _WORTH_A_WORD = 0.16, 8, 16
+# What MMDetection takes for a MiB of JSON, of COCO's train2017 (measured); with no polygons it is a third less memory.
+_SECONDS_OF_ONE, _MEGABYTES_OF_ONE, _LEAST_OF_ONE, _WORTH_A_WORD = 0.16, 8, 5, 16
 
 
 def build(
@@ -69,6 +70,8 @@ def build(
 
         dataset.COCOAPI = read
         dataset.full_init()
+    except UserError:
+        raise
     except Exception as error:
         name = name_of(config, annotations)
         if annotations and "Coco" in str(config.get("type", "")):
@@ -85,8 +88,12 @@ def build(
 
 
 def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index | None:
-    """The index of a data set's file, which is made where there is none; None where MMDetection has to read it."""
-    reason = indexed.refusal(dataset)
+    """The index of a data set's file, which is made where there is none; None where MMDetection has to read it.
+
+    Raises:
+        UserError: it has to, and there is not the memory for it.
+    """
+    reason = own_way = indexed.refusal(dataset)
     if reason is None:
         try:
             index = index_of(Path(annotations), say)
@@ -97,11 +104,18 @@ def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index 
             return None
     if reason is None:
         return index
-    size = Path(annotations).stat().st_size >> 20
+    size, left = Path(annotations).stat().st_size >> 20, available() // MIB
+    if own_way is None and size * _LEAST_OF_ONE > left:
+        raise UserError(
+            f"annotation file {annotations!r} cannot be indexed: {reason}; MMDetection's own reader takes at least "
+            f"{size * _LEAST_OF_ONE:,.0f} MiB of memory for its {size:,.0f} MiB, {left:,.0f} MiB are available; "
+            "correct the file, or use a larger machine"
+        )
     if size >= _WORTH_A_WORD:
         say(
             f"annotation file {annotations!r} is read by MMDetection itself, not from an index: {reason}; that takes "
-            f"about {size * _SECONDS_OF_ONE:.0f} s and {size * _MEGABYTES_OF_ONE:,.0f} MiB of memory, at every start"
+            f"about {size * _SECONDS_OF_ONE:.0f} s and {size * _MEGABYTES_OF_ONE:,.0f} MiB of memory at every start, "
+            f"{left:,.0f} MiB are available"
         )
     return None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import struct
 import tempfile
 
@@ -22,6 +23,7 @@ from shared.layout import aligned
 from shared.messages import Predictions
 
 _LENGTHS = struct.Struct("<QQ")
+_BYTES_OF_IMAGE, _BYTES_OF_BOX = 20, 24  # see `shared.messages.Predictions`
 Record = tuple[bytes, memoryview]
 
 
@@ -66,6 +68,26 @@ class Kept:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def check_room(images: int, boxes: int) -> None:
+    """Looks whether predictions of so many images, with up to so many boxes in each, can be kept.
+
+    Raises:
+        UserError: there is less room, or no directory for temporary files.
+    """
+    needed = images * (_BYTES_OF_IMAGE + boxes * _BYTES_OF_BOX)
+    try:
+        place = tempfile.gettempdir()
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise UserError(f"predictions cannot be kept: {error.strerror}; start with another TMPDIR") from None
+    if needed > free:
+        raise UserError(
+            f"predictions of one evaluation, up to {boxes} boxes in each of {images} images, may take "
+            f"{needed >> 20} MiB in {place!r}, where {free >> 20} MiB are free; make room there, or start the data "
+            "server with TMPDIR=<another directory>"
+        )
 
 
 def read(descriptor: int) -> list[Record]:

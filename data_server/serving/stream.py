@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from data_server.handover.facts import DatasetFacts
+from data_server.handover.predictions import check_room
 from data_server.serving.batches import MAX_MOVES, Batches, Poison
 from data_server.serving.blame import MAX_KILLS, Death
 from data_server.serving.client import Client
@@ -62,6 +63,8 @@ def check(hello: Hello) -> None:
             f"a stream with epoch={hello.epoch}, step={hello.step}, epochs={hello.epochs}: "
             f"expected numbers below {MAX_CURSOR}"
         )
+    if not 0 <= hello.predicted < MAX_CURSOR:
+        raise UserError(f"a stream with predicted={hello.predicted}: expected 0 or a number below {MAX_CURSOR}")
     check_data_part(hello.config)
 
 
@@ -294,7 +297,9 @@ class Stream:
         self._state = Closed()
 
     def _open(self, client: Client, facts: Facts, dataset: DatasetFacts) -> None:
-        """BUILDING -> OPEN. Raises UserError as `Batches.of` does."""
+        """BUILDING -> OPEN. Raises UserError as `Batches.of` does, and where predictions have no room."""
+        if self._hello.predicted:
+            check_room(facts.images, self._hello.predicted)
         planned = partial(self._server.in_loop, self._advance)
         batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room, planned)
         reach("server.arena")

@@ -102,7 +102,8 @@ class Evaluation:
         ways = readings(head, self.chance)
         title = display_name(self.config, split)
         pictures = Pictures(self.work_dir / FOLDER / title, self.threshold) if self.draws else None
-        feed = Feed(self.server, self.config, split, self.work_dir, self.say, epochs=1)
+        most = model.roi_head.test_cfg["max_per_img"]
+        feed = Feed(self.server, self.config, split, self.work_dir, self.say, epochs=1, predicted=most)
         predictions: dict[str, list[dict[str, np.ndarray]]] = {f"{title}{way}": [] for way in ways}
         own = list(ways).index(CALIBRATED if CALIBRATED in ways else PLAIN)
         tiles: list[Tile] = []

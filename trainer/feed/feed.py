@@ -40,6 +40,7 @@ class Feed:
 
     Args:
         record: of this stream, from the checkpoint that it continues.
+        predicted: the most boxes in an image, where all images are predicted before they are evaluated.
 
     Attributes:
         classes: the names of each data set's classes by label.
@@ -63,6 +64,7 @@ class Feed:
         step: int = 0,
         epochs: int = 0,
         record: dict[str, Any] | None = None,
+        predicted: int = 0,
     ) -> None:
         self._server = server
         self._config = config
@@ -71,6 +73,7 @@ class Feed:
         self._quarantine = Quarantine(work_dir, say)
         self._seed = seed
         self._epochs = epochs
+        self._predicted = predicted
         self.wait_seconds = 0.0
         self._first: Welcome | None = None
         self.record: dict[str, Any] = {"digest": ""} if record is None else dict(record)
@@ -160,6 +163,7 @@ class Feed:
             epochs=self._epochs,
             credits=settings["credits"],
             digest=digest,
+            predicted=self._predicted,
         )
         client = self._server.open(hello, settings["reconnect_seconds"], self._quarantine.record)
         welcome = client.welcome

@@ -145,6 +145,21 @@ FILE = {
 CLASSES = {"metainfo": {"classes": ("cup",)}, "data_prefix": {"img": ""}}
 
 
+def test_a_file_without_an_index_that_memory_would_not_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    crowds = [{**one, "iscrowd": 2} for one in FILE["annotations"]]
+    path.write_text(json.dumps(FILE | {"annotations": crowds}) + " " * (2 << 20))
+    config = {"type": "CocoDataset", "ann_file": str(path), "pipeline": list(TRAIN_PIPELINE)} | CLASSES
+    monkeypatch.setattr(building, "available", lambda: 9 << 20)
+    said = r"cannot be indexed: an iscrowd .*takes at least 10 MiB of memory for its 2 MiB, 9 MiB are available"
+    with monkeypatch.context() as patch:
+        patch.setattr(CocoDataset, "COCOAPI", None)
+        with pytest.raises(UserError, match=said):
+            built(config)
+    monkeypatch.setattr(building, "available", lambda: 10 << 20)
+    assert len(built(config)) == 4
+
+
 def plain(path):
     path.write_text(json.dumps(FILE))
     return (

@@ -1,9 +1,12 @@
 import errno
 import os
+import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from data_server.handover.predictions import Kept, read
+from data_server.handover.predictions import Kept, check_room, read
 from shared.errors import UserError
 from shared.layout import Layout
 from shared.messages import Predictions
@@ -31,6 +34,31 @@ def test_predictions_are_no_memory_of_the_server(tmp_path, monkeypatch):
     assert os.stat(kept.descriptor).st_size > 3 << 20
     assert os.readlink(f"/proc/self/fd/{kept.descriptor}").startswith(str(tmp_path)), "no file of that directory"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("images", "boxes"), [(1, 0), (7, 300), (64, 1000)])
+def test_what_predictions_may_take_is_what_they_take(tmp_path, monkeypatch, images, boxes):
+    arrays = {
+        "image_ids": np.zeros(images, np.int64),
+        "counts": np.zeros(images, np.int32),
+        "original_shapes": np.zeros((images, 2), np.int32),
+        "boxes": np.zeros((images * boxes, 4), np.float32),
+        "scores": np.zeros(images * boxes, np.float32),
+        "labels": np.zeros(images * boxes, np.int32),
+    }
+    taken = sum(array.nbytes for array in arrays.values())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    free = {str(tmp_path): taken}
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=free[place]))
+    check_room(images, boxes)
+    with pytest.raises(UserError, match=rf"up to {boxes + 1} boxes in each of {images} images, .* MiB are free"):
+        check_room(images, boxes + 1)
+
+
+def test_no_directory_for_predictions_is_one_line(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(UserError, match="predictions cannot be kept: No such file or directory; start with another"):
+        check_room(1, 1)
 
 
 def test_a_full_disk_is_one_line(monkeypatch):

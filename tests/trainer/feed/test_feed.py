@@ -1,6 +1,8 @@
 """The trainer's end of a stream: what a checkpoint remembers of it, and what is noted on disk."""
 
 import json
+import shutil
+import tempfile
 
 import cv2
 import numpy as np
@@ -142,6 +144,13 @@ def test_a_sample_that_kills_its_worker_is_noted_in_the_work_dir(server, photos,
     assert {line["image"] for line in lines} == {f"{photos}/images/03.jpg"}
     assert lines[0]["replaced"] and "was killed by SIGSEGV" in lines[0]["reason"]
     assert any("kills its worker" in line and "quarantine.jsonl" in line for line in said)
+
+
+def test_predictions_that_have_no_room_are_refused_before_there_are_any(server, photos, tmp_path):
+    boxes = shutil.disk_usage(tempfile.gettempdir()).free // 24
+    assert boxes < 1 << 31
+    with pytest.raises(UserError, match=rf"up to {boxes} boxes in each of 12 images, may take .*TMPDIR="):
+        Feed(server, config_for(photos), "val", tmp_path, print, epochs=1, predicted=boxes)
 
 
 def test_predictions_that_cannot_be_judged_are_kept(server, photos, tmp_path):

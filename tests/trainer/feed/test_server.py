@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.client import StreamFailed
 from shared.errors import UserError
 from shared.link import Address, default_address
 from shared.messages import Hello
+from tests.photos import config_of
 from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root
 from tests.trainer.runs import ROOT
 from trainer.feed.server import DataServerLost, connect
@@ -78,6 +82,22 @@ def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
         server._process.wait()
         with pytest.raises(DataServerLost, match="ended with code -9"):
             server.open(NOTHING, 60, print)
+
+
+@pytest.mark.usefixtures("home")
+def test_an_embedded_servers_data_set_that_is_killed_while_it_is_built_says_so_with_its_memory(photos: Path) -> None:
+    said: list[str] = []
+    config = config_of(photos, custom_imports={"imports": ["tests.data_server.killed_import"]})
+    with connect("embedded", 1, said.append) as server, pytest.raises(StreamFailed) as failure:
+        server.open(dataclasses.replace(NOTHING, config=config), 60, print)
+    assert said == ["the process that holds the data set died; building it again"] * 2
+    found = re.fullmatch(
+        r"the process that builds the data set died 3 times; what it said stands above \(data set "
+        rf"{photos}/all\.json \(0 MiB\): (\d+) MiB of memory were held when that was last looked at, \d+ MiB were "
+        r"available at the beginning\)",
+        str(failure.value),
+    )
+    assert found and int(found[1]) >= 300
 
 
 def test_an_address_of_another_form_is_refused() -> None:

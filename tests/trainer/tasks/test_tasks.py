@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -101,6 +102,14 @@ def test_an_evaluation_without_a_detection_says_so_and_gives_zeros(finished: Run
         assert {"AR@10", "AR@100", "AR@300"} <= metrics.keys() and max(metrics.values()) == 0
         assert run.text.count(f"warning: {name}: no detection in any image") == 1
     assert "no detection" not in finished.text
+
+
+def test_an_evaluation_whose_predictions_have_no_room_ends_before_the_first_image(finished: Run, start) -> None:
+    saved, boxes = checkpoint.latest(finished.work_dir), shutil.disk_usage(tempfile.gettempdir()).free // 24
+    run = start("evaluate", "--checkpoint", str(saved), **{"model.test_cfg.rcnn.max_per_img": boxes})
+    assert run.end() == 2, run.text
+    assert f"up to {boxes} boxes in each of 8 images, may take" in run.text.splitlines()[-1]
+    assert not list(run.work_dir.glob("predictions_*"))
 
 
 def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
