@@ -165,7 +165,7 @@ def in_hand(descriptor: int, slot: int, slot_bytes: int) -> tuple[int, str]:
 
 def read_only(descriptor: int) -> int:
     """A second descriptor of the same memory, which cannot be mapped writable."""
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
 
 
 def slot_bytes_for(payload_bytes: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+from shared.config_keys import class_name
 from shared.errors import UserError, described
 from shared.keys import COUNT, POSITIVE, Values, check_keys
 
@@ -82,7 +83,7 @@ def whole(dataset: dict[str, Any], pipeline: list[dict[str, Any]] | None = None)
     steps = dataset.get("pipeline", ()) if pipeline is None else pipeline
     return {
         **{key: value for key, value in dataset.items() if key not in _NOT_AT_INFERENCE},
-        "pipeline": [step for step in steps if step.get("type") != "LoadProposals"],
+        "pipeline": [step for step in steps if class_name(step.get("type")) != "LoadProposals"],
         "test_mode": True,
     }
 

@@ -62,7 +62,7 @@ def settle(growing: Path, path: Path) -> None:
 def _alone(path: Path) -> BinaryIO:
     """Opens `path` for this process alone; waits while another has it."""
     while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "w+b")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "w+b")
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):

@@ -151,7 +151,7 @@ class Address:
                     "choose a directory for the data server alone"
                 )
             self.directory.chmod(0o700)
-            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise UserError(
                 f"data server address {self.text!r}: cannot use directory {self.directory}: {error.strerror}; "

@@ -30,6 +30,7 @@ from data_server.datasets.indexed import Indexed
 from data_server.files import proposal_list
 from data_server.files.image_names import ImageNames, image_key
 from data_server.files.proposal_file import COLUMNS, SUFFIX, ProposalFile
+from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys
 
@@ -61,7 +62,7 @@ class Settings:
         self.file = config.pop("proposal_file", None)
         self.model = config.pop("proposal_model", None)
         self.data_root = config.get("data_root") or ""
-        steps = [step for step in config.get("pipeline", ()) if step.get("type") == "LoadProposals"]
+        steps = [step for step in config.get("pipeline", ()) if _kind(step) == "LoadProposals"]
         self.wanted = bool(steps)
         if bool(self.file) != self.wanted:
             has, lacks = (
@@ -72,14 +73,14 @@ class Settings:
             raise UserError(f"data set {config.get('type')!r} has {has} and {lacks}; give both or neither")
         if not self.wanted:
             return
-        config["pipeline"] = [step for step in config["pipeline"] if step.get("type") != "LoadProposals"]
+        config["pipeline"] = [step for step in config["pipeline"] if _kind(step) != "LoadProposals"]
         check_keys("LoadProposals", steps[0], _SETTINGS)
         self.most = steps[0].get("num_max_proposals")
         if self.most is not None and (not isinstance(self.most, int) or self.most < 1):
             raise UserError(f"LoadProposals.num_max_proposals is {self.most!r}; expected 1 or more, or None")
         self.load_score = bool(steps[0].get("load_score", False))
         for step in _steps(config["pipeline"]):
-            if step.get("type") in _SILENT:
+            if _kind(step) in _SILENT:
                 raise UserError(
                     f"{step['type']} moves the image without saying how, so proposals cannot follow; "
                     "remove it or LoadProposals from the pipeline"
@@ -90,8 +91,13 @@ def _steps(pipeline: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """All transforms of a pipeline, those inside of others as well."""
     for step in pipeline:
         yield step
-        for inner in step.get("transforms") or ():
+        within = step.get("transforms") or ()
+        for inner in [within] if isinstance(within, dict) else within:
             yield from _steps(inner if isinstance(inner, list | tuple) else [inner])
+
+
+def _kind(step: dict[str, Any]) -> str:
+    return class_name(step.get("type"))
 
 
 def names_of(dataset: Any) -> ImageNames:

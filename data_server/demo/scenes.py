@@ -142,7 +142,7 @@ def _scratch(out: Path) -> Iterator[Path]:
     """An empty folder beside `out`, which is gone afterwards. One that a kill has left is taken, by one process at a
     time."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    parent = os.open(out.parent, os.O_RDONLY | os.O_CLOEXEC)
+    parent = os.open(out.parent, os.O_RDONLY)
     folder = out.with_name(f".{out.name}.partial")
     try:
         fcntl.flock(parent, fcntl.LOCK_EX)

@@ -211,7 +211,7 @@ class _Growing:
         self._counts_at = _LENGTH.size + _HEADER_BYTES
         self._hashes_at = self._counts_at + 8 * len(images)
         self._rows_at = self._counts_at + 24 * len(images) + images.text.nbytes
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _is_alone(self._file, path):
             self.close()
             raise UserError(f"{path}: another process is writing these proposals; wait until it has ended")

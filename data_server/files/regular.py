@@ -46,7 +46,7 @@ def read(path: str | Path) -> bytes:
     if fault := unfit(path):  # before it is opened, which alone makes some devices act
         raise OSError(f"file {str(path)!r}: {fault}")
     # Another may lie there by now, and must not make us wait.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if fault := _unfit(status.st_mode):

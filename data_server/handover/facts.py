@@ -33,7 +33,7 @@ class DatasetFacts:
 
     def to_memory(self) -> int:
         """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
-        descriptor = os.memfd_create("unidetector-facts", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("unidetector-facts")
         os.write(descriptor, self.wide.tobytes())
         return descriptor
 

@@ -38,7 +38,7 @@ class Anonymous:
     process shares with the one it was forked from."""
 
     def __init__(self) -> None:
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY)
 
     def bytes(self) -> int:
         return _anonymous(os.pread(self._statm, 256, 0))

@@ -111,3 +111,33 @@ def test_no_command_sends_a_control_character_of_a_name_to_the_terminal(tmp_path
         main([str(word) for word in command])
         said = "".join(capsys.readouterr())
         assert r"a\x1b[2J\x07/" in said and said.replace("\n", "").isprintable(), command
+
+
+REQUIRED = {
+    "category-info": "the following arguments are required: --annotations",
+    "check": "the following arguments are required: --config",
+    "embed": "the following arguments are required: --out",
+    "embed --out F": "one of the arguments --names-file --annotations is required",
+    "embed --out F --names-file N": "one of the arguments",
+    "names": "the following arguments are required: --embeddings",
+    "names --embeddings F": "one of the arguments --names-file --annotations is required",
+    "proposals": "the following arguments are required: --file, --annotations, --out",
+    "replay": "the following arguments are required: --config, --step",
+    "scenes": "the following arguments are required: --out",
+    "subset": "the following arguments are required: --annotations, --percent",
+}
+
+
+@pytest.mark.slow
+def test_what_a_command_cannot_do_without_is_asked_for_by_its_name():
+    script = (
+        "import sys; from data_server.__main__ import main\n"
+        "for line in sys.argv[1:]:\n"
+        "    try: main(line.split())\n"
+        "    except SystemExit as left: print(line, 'left with', left.code, file=sys.stderr)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, *REQUIRED]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr
+    for line, says in REQUIRED.items():
+        before, _, said = said.partition(f"{line} left with 2\n")
+        assert says in before, line

@@ -118,13 +118,13 @@ def test_files(tree: Path) -> list[str]:
 
 
 def near(mutant: Mutant, tree: Path) -> list[str]:
-    """The test files of the mutant's module: the one in the same place; without one, those that import the module."""
+    """The test files of the mutant's module: those in the same place; without one, those that import the module."""
     path = Path(mutant.path)
     stem = {"__init__": path.parent.name, "__main__": "main"}.get(path.stem, path.stem)
     folder = path.parent.parent if path.stem == "__init__" else path.parent
-    mirror = Path("tests") / folder / f"test_{stem}.py"
-    if (tree / mirror).exists():
-        return [str(mirror)]
+    mirrors = [Path("tests") / folder / f"{kind}_{stem}.py" for kind in ("test", "apart")]
+    if found := [str(mirror) for mirror in mirrors if (tree / mirror).exists()]:
+        return found
     module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     return [name for name in test_files(tree) if _imports(tree / name, module)]
 

@@ -5,8 +5,7 @@ quotes, `min`/`max`, `any`/`all`; a value that is assigned or returned becomes N
 and a `del` are left out; `break` and `continue` change places.
 
 What is not: what cannot change a run (annotations, docstrings, imports, `__all__`, `if TYPE_CHECKING`, the type in a
-`cast`), decorators, texts for people (whatever has a space, f-strings, what is logged, `help` and `metavar` of an
-option), and `strict` of a `zip`: an assertion, which nothing breaks.
+`cast`), decorators, and texts for people (whatever has a space, f-strings, what is logged, an option's `metavar`).
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ class _Visitor(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> None:
-        if node.arg not in ("help", "metavar", "strict"):
+        if node.arg != "metavar":
             self.visit(node.value)
 
     def visit_Constant(self, node: ast.Constant) -> None:

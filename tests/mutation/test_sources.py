@@ -24,8 +24,7 @@ def first(a: int = 2) -> "list[int]":
         raise ValueError(f"{a} is too small")
     print("for people", "é")
     log.info(a + 1)
-    option("--out", metavar="F", help="where", nargs=3)
-    pairs = zip(a, "b", strict=True)
+    option("--out", metavar="F", nargs=3)
     names: dict[str, int] = {}
     return cast("int", -a)
 
@@ -53,18 +52,16 @@ def test_python_is_changed_where_it_matters_and_nowhere_else():
         "11 first: raise ValueError(f'{a} is too small') ─► pass",
         "12 first: print('for people', 'é') ─► pass",
         "12 first: 'é' ─► 'XXé'",
-        "14 first: option('--out', metavar='F', help='where', nargs=3) ─► pass",
+        "14 first: option('--out', metavar='F', nargs=3) ─► pass",
         "14 first: '--out' ─► 'XX--out'",
         "14 first: 3 ─► 4",
-        "15 first: zip(a, 'b', strict=True) ─► None",
-        "15 first: 'b' ─► 'XXb'",
-        "16 first: {} ─► None",
-        "17 first: cast('int', -a) ─► None",
-        "17 first: -a ─► a",
-        "21 Thing.reset: not self.done ─► self.done",
-        "22 Thing.reset: self.n -= 1 ─► self.n += 1",
-        "22 Thing.reset: 1 ─► 2",
-        "23 Thing.reset: break ─► continue",
+        "15 first: {} ─► None",
+        "16 first: cast('int', -a) ─► None",
+        "16 first: -a ─► a",
+        "20 Thing.reset: not self.done ─► self.done",
+        "21 Thing.reset: self.n -= 1 ─► self.n += 1",
+        "21 Thing.reset: 1 ─► 2",
+        "22 Thing.reset: break ─► continue",
     ]
 
 

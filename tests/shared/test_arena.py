@@ -6,7 +6,7 @@ import resource
 import numpy as np
 import pytest
 
-from shared.arena import HEADER_BYTES, Arena, SlotCorrupted, create_memory, read_only, slot_bytes_for
+from shared.arena import HEADER_BYTES, Arena, SlotCorrupted, create_memory, in_hand, read_only, slot_bytes_for
 from shared.checksum import BAND_BYTES, Checksum
 from shared.layout import Layout
 
@@ -159,6 +159,22 @@ def test_memory_of_another_size_or_without_seals_is_no_arena(memory):
     with pytest.raises(ValueError, match="not an arena"):
         Arena(unsealed, SLOTS, SLOT_BYTES, writable=True)
     os.close(unsealed)
+
+
+def test_what_is_in_hand_is_known_of_a_slot_whoever_made_it_has_died_over(memory, writer):
+    assert in_hand(memory, 1, SLOT_BYTES) == (0, "")
+    writer.take_in_hand(1, 3, "images/größte.jpg")
+    assert in_hand(memory, 1, SLOT_BYTES) == (3, "images/größte.jpg")
+    writer.take_in_hand(1, 4, "x")
+    assert [in_hand(memory, slot, SLOT_BYTES) for slot in range(SLOTS)] == [(0, ""), (4, "x"), (0, "")]
+    writer.take_in_hand(1, 0)
+    assert in_hand(memory, 1, SLOT_BYTES) == (0, "")
+
+
+def test_a_note_longer_than_its_place_is_cut(memory, writer):
+    writer.take_in_hand(2, 1, "é" * 3000)
+    place, note = in_hand(memory, 2, SLOT_BYTES)
+    assert place == 1 and note == "é" * len(note) and 100 < len(note) < 3000
 
 
 def test_a_slot_holds_the_payload_it_was_sized_for_in_whole_pages():

@@ -173,3 +173,31 @@ def test_the_file_is_left_behind_the_pickle() -> None:
     file = io.BytesIO(pickle.dumps([1]) + pickle.dumps("two") + b"rest")
     assert [pickles.load(file, "a file", Plain)[0] for _ in range(2)] == [[1], "two"]
     assert file.read() == b"rest"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"K\x01K\x020.",  # POP
+        b"K\x01(K\x020K\x03\x85.",  # POP within a mark
+        b"K\x01(0K\x02\x86.",  # POP of a mark
+        b"K\x01(K\x02K\x031.",  # POP_MARK
+        b"K\x012\x86.",  # DUP
+        b"S'a'\n.",
+        b"T\x02\x00\x00\x00ab.",
+        b"U\x02ab.",
+        b"]p0\n0g0\n.",  # PUT, GET
+        b"]r\x00\x00\x00\x000j\x00\x00\x00\x00.",  # LONG_BINPUT, LONG_BINGET
+        b"(K\x01K\x02t.",
+        b"(K\x01K\x02l.",
+        b"(K\x01K\x02d.",
+        b"}(K\x01K\x02u.",
+        b"](K\x01K\x02eK\x03a.",
+        b"L12L\n.",
+        b"I01\n.",
+        b"F1.5\n.",
+        b"Va\\u00fc\n.",
+    ],
+)
+def test_an_opcode_that_todays_python_seldom_writes_does_what_pythons_own_machine_does(program: bytes) -> None:
+    assert loaded(program) == pickle.loads(program)

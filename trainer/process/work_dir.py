@@ -17,7 +17,7 @@ def occupy(work_dir: Path) -> None:
     """
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        fcntl.flock(os.open(work_dir, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(os.open(work_dir, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(f"work dir {work_dir}: another trainer is writing there; choose another --work-dir") from None
     except OSError as error:

@@ -114,7 +114,7 @@ def index_of(path: Path, say: Say) -> Index:
         Unfit: the file is not taken in, or there is no room for an index.
         OSError: the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unfit("it is no regular file")

@@ -80,6 +80,24 @@ def test_a_fault_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert doctor.main(["--listen", "ipc:///tmp/never"]) == 0
 
 
+def test_what_the_control_group_allows_is_told_where_it_is_less(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "CONTROL_GROUP", tmp_path)
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    verdict, text = examine(functools.partial(CHECKS["processors"], Options(2, "")))
+    assert verdict == "warning"
+    assert text.endswith("the control group allows 0.5, for 2 workers; --workers 1 would do as much")
+    for plenty in ("max 100000", "999999999 100000"):
+        (tmp_path / "cpu.max").write_text(plenty)
+        verdict, text = examine(functools.partial(CHECKS["processors"], Options(1, "")))
+        assert verdict == "ok" and text.endswith("cores may be used, for 1 workers")
+    (tmp_path / "memory.max").write_text(f"{700 << 20}\n")
+    assert "the control group allows 700 MiB" in examine(functools.partial(CHECKS["memory"], Options(1, "")))[1]
+    (tmp_path / "memory.max").write_text("max\n")
+    assert "no control group bounds it" in examine(functools.partial(CHECKS["memory"], Options(1, "")))[1]
+
+
 def test_temporary_directories_that_are_no_places_for_sockets_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.link.COMMON", "/proc")
     monkeypatch.setenv("TMPDIR", "/nowhere")

@@ -61,11 +61,16 @@ def test_the_file_is_named_after_seed_and_percent(source: Path, capsys: pytest.C
         (101, 1, "--percent 101: expected"),
         (2, 1, "2 percent of the 40 images of .* are none"),
         (50, -1, "--seed -1: expected a number from 0"),
+        (50, 2**32, "--seed 4294967296: expected a number from 0 to 4294967295"),
     ],
 )
 def test_numbers_out_of_range_are_refused(source: Path, percent: float, seed: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         subset(source, percent, seed)
+
+
+def test_the_largest_seed_is_one(source: Path) -> None:
+    assert len(json.loads(subset(source, 50, 2**32 - 1).read_text())["images"]) == 20
 
 
 def test_an_index_gives_the_bytes_that_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """Only regular files are read: as images, as a sample's other files, as proposals."""
 
 import os
+import signal
 import socket
 
 import pytest
 
-from data_server.files import proposal_list
+from data_server.files import proposal_list, regular
 from data_server.files.image import damage
 from data_server.files.proposal_file import ProposalFile
 from data_server.files.regular import read, unfit
@@ -45,6 +46,23 @@ def test_a_file_is_read_as_far_as_it_reached_when_it_was_opened(tmp_path):
     assert unfit(tmp_path / "file") is None and read(tmp_path / "file") == b"x" * 100
     assert os.stat("/proc/self/status").st_size == 0 and read("/proc/self/status") == b""
     assert unfit(tmp_path / "nothing") is None
+
+
+def test_a_pipe_that_takes_a_files_place_keeps_nobody_waiting(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(regular, "unfit", lambda _: None)  # what lay there when it was looked at
+
+    def waits(*_):
+        raise AssertionError("it waits for a writer")
+
+    earlier = signal.signal(signal.SIGALRM, waits)
+    signal.alarm(60)
+    try:
+        with pytest.raises(OSError, match="it is a named pipe; expected a regular file"):
+            read(tmp_path / "pipe")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
 
 
 def test_an_image_that_is_no_regular_file_ends_the_stream_by_name(cluster, tmp_path, odd):

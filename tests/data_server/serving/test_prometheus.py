@@ -36,8 +36,8 @@ class MeasuredCluster(Cluster):
         self.port = free_port()
         super().__init__(2, ("sh", "-c", f'exec "$@" --prometheus {self.port}', "sh"))
 
-    def text(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+    def text(self, query=""):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics{query}", timeout=10) as answer:
             return answer.read().decode()
 
     def scrape(self):
@@ -100,6 +100,12 @@ def test_a_stream_tells_its_slots_batches_and_memory_under_its_name(measured, ph
     assert values["uptime_seconds"] > 0
     (name,) = measured.stream_names()
     assert f"stream {name}: " in measured.log
+
+
+def test_a_scraper_gets_the_series_that_it_asks_for(measured, photos):
+    measured.open(config_of(photos))
+    asked = measured.text("?name[]=data_server_uptime_seconds")
+    assert [family.name for family in text_string_to_metric_families(asked)] == ["data_server_uptime_seconds"]
 
 
 def test_the_documented_queries_ask_for_what_there_is(measured, photos):

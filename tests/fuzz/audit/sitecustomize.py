@@ -5,7 +5,7 @@ import os
 import sys
 
 if "data_server" in sys.orig_argv:
-    _file = os.open(os.environ["AUDIT_FILE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+    _file = os.open(os.environ["AUDIT_FILE"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _hook(event: str, arguments: tuple) -> None:
         if event == "pickle.find_class":
