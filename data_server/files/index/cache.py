@@ -4,7 +4,7 @@
       CONTENT/                       columns (`data_server.files.index.columns`); CONTENT is the digest of the file's
                                      bytes, its size and the version of the format
       CONTENT.unfit                  why the file is not taken in
-      CONTENT.lock, CONTENT.making/  while one process makes it; others wait for the lock
+      CONTENT.making/                while one process makes it; others wait for CONTENT.lock, which stays
 
     file ──stat──► digest known (`shared.contents`)? ──yes──► CONTENT/ is mapped: not one byte of the file is read
                      │ no
@@ -177,11 +177,10 @@ def _verdict(note: Path) -> str:
 
 
 def _opened(place: Path) -> Columns | None:
-    """The columns that are there; what is damaged is removed."""
+    """The columns that are there; None where there are none, or they are damaged."""
     try:
         columns = Columns(place)
     except (Damaged, OSError):
-        shutil.rmtree(place, ignore_errors=True)
         return None
     with contextlib.suppress(OSError):
         os.utime(place / HEADER)
@@ -196,15 +195,17 @@ def _made(kept: Path, content: str, before: Signature, descriptor: int, path: Pa
     with _alone(kept / f"{content}.lock"):
         if columns := _opened(place):
             return columns
+        shutil.rmtree(place, ignore_errors=True)  # what is damaged: nobody else makes it now
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
         making.mkdir()
         try:
             _write(making, content, before, descriptor, path, say)
+            columns = Columns(making)  # mapped, whatever becomes of the folder once others can remove it
             making.rename(place)
+            columns.folder = place
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
-        columns = Columns(place)
     _evict(kept, content)
     return columns
 
@@ -261,7 +262,6 @@ def _evict(kept: Path, content: str) -> None:
     for _, size, place in sorted(used):
         if total > MOST_BYTES and place.name != content:
             shutil.rmtree(place, ignore_errors=True)
-            place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
             total -= size
 
 

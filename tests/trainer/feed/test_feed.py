@@ -1,6 +1,8 @@
 """The trainer's end of a stream: what a checkpoint remembers of it, and what is noted on disk."""
 
 import json
+import os
+import re
 import shutil
 import tempfile
 
@@ -86,12 +88,28 @@ def test_another_pipeline_is_noticed_on_resume(server, photos, tmp_path):
     assert half["digest"] in warning
 
 
-def test_other_annotations_are_noticed_on_resume(server, tmp_path):
+def rewritten(file):
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    file.write_text(json.dumps(content))
+
+
+def edited_in_place(file):
+    """A digit of a box, by one that leaves size and date as they are."""
+    before, text = file.stat(), file.read_text()
+    digit = re.search(r'"bbox": \[\s*(\d)', text)
+    with file.open("r+") as opened:
+        opened.seek(digit.start(1))
+        opened.write("1" if digit[1] != "1" else "2")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("change", [rewritten, edited_in_place])
+def test_other_annotations_are_noticed_on_resume(server, tmp_path, change):
     folder = draw(tmp_path / "set")
     half, _ = run(server, config_for(folder), tmp_path, 4)
-    content = annotations_of(folder)
-    content["annotations"][0]["bbox"][0] += 1
-    write_annotations(folder, content)
+    change(folder / "all.json")
     _, said = run(server, config_for(folder), tmp_path, 2, half, (0, 4))
     (warning,) = [line for line in said if "warning" in line]
     assert "the annotations are not those that the checkpoint was trained on" in warning

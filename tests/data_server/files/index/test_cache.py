@@ -4,11 +4,13 @@ import errno
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import stat
 
 import numpy as np
 import pytest
+import xxhash
 
 from data_server.files.index import cache, coco, columns
 from data_server.files.index.cache import index_of
@@ -115,6 +117,54 @@ def test_an_index_of_another_version_is_not_read(path, folder, made, monkeypatch
     monkeypatch.undo()
     assert len(made) == 2 and kept(folder)
     assert first
+
+
+def test_an_index_whose_header_says_another_version_is_made_again(path, folder, made):
+    first = of(path)
+    (place,) = kept(folder)
+    _, text = json.loads((place / columns.HEADER).read_bytes())
+    text = text.replace(columns.FORMAT, "unidetector index 0")
+    (place / columns.HEADER).write_text(json.dumps([xxhash.xxh3_64(text.encode()).hexdigest(), text]))
+    assert of(path) == first and len(made) == 2
+
+
+def test_who_finds_damage_late_leaves_what_another_has_made_since(path, folder, made, monkeypatch):
+    first = of(path)
+    (place,) = kept(folder)
+    (place / columns.HEADER).unlink()
+    late = []
+
+    def slow(folder):
+        if not late:
+            late.append("begins")
+            assert of(path) == first  # of another process
+            raise columns.Damaged
+        return columns.Columns(folder)
+
+    monkeypatch.setattr(cache, "Columns", slow)
+    assert of(path) == first
+    assert len(made) == 2 and kept(folder) == [place]
+
+
+def _with_little_room(path, most, results):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # a write beyond that fails
+    try:
+        results.put(of(path))
+    except Unfit as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("most", [0, 1, 127, 128, 129, 200, 300, 400, 600, 1000, 1500, 10_000])
+def test_wherever_writing_stops_the_index_is_right_or_done_without(path, folder, most):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=_with_little_room, args=(path, most, results))
+    process.start()
+    found = results.get()
+    process.join()
+    whole = of(path)
+    assert found == whole or (most < 10_000 and found.startswith("there is no room for its index: "))
+    assert len(kept(folder)) == 1 and not list(folder.glob("*.unfit"))
 
 
 def _index(path, results):
