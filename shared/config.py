@@ -31,6 +31,7 @@ from shared.errors import UserError, described
 from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
 from shared.hook_keys import check_hooks
 from shared.keys import check_keys, nearest
+from shared.train_loop import TrainLoop
 from shared.typing_errors import check_names
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -114,6 +115,7 @@ def check(config: Config) -> None:
         for part in place.split("."):
             values = (values or {}).get(part)
         check_section(place, values, keys)
+    TrainLoop.of(config.get("train_cfg") or {})
     check_hooks(config)
     feed = config.get("feed") or {}
     if not isinstance(feed, dict):

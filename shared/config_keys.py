@@ -107,18 +107,22 @@ def check_section(where: str, values: Any, keys: Section) -> None:
 
 DICT = of_type(Mapping, "a dict").or_none()
 TEXT = of_type(str, "a text").or_none()
-EPOCH = Values(lambda value: COUNT.accepts(value) or value in (0, None), "an epoch")
+BEGIN = Values(lambda value: COUNT.accepts(value) or value in (0, None), "0 or more")
+# MMDetection's configs compute some by division
+WHOLE = Values(
+    lambda value: COUNT.accepts(int(value) if isinstance(value, float) and value.is_integer() else value), "1 or more"
+)
 NOTHING = only(None, False)
 ONE = Values(lambda value: not isinstance(value, bool) and value in (1, None), "1")
 
 _WORKERS = "workers are set by --workers, batches come over shared memory"
-_LOOP_OF_EPOCHS = "only EpochBasedTrainLoop: set max_epochs, and by_epoch=True in param_scheduler and default_hooks"
 _PRECISION = "training and evaluation are in float32: remove it"
 
 
 def _is_intervals(value: object) -> bool:
     return isinstance(value, list | tuple) and all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and all(map(COUNT.accepts, pair)) for pair in value
+        isinstance(pair, list | tuple) and len(pair) == 2 and COUNT.accepts(pair[0]) and WHOLE.accepts(pair[1])
+        for pair in value
     )
 
 
@@ -130,7 +134,7 @@ TOP_LEVEL: Section = (
     reads("test_dataloader", "the data to evaluate on", DICT),
     reads("val_evaluator", "metrics of `val_dataloader`"),
     reads("test_evaluator", "metrics of `test_dataloader`"),
-    reads("train_cfg", "epochs and evaluations", DICT),
+    reads("train_cfg", "epochs or steps, and evaluations", DICT),
     reads("val_cfg", "accepted as `dict(type='ValLoop')`", DICT),
     reads("test_cfg", "accepted as `dict(type='TestLoop')`", DICT),
     reads("optim_wrapper", "the optimizer"),
@@ -219,17 +223,23 @@ BATCH_SAMPLER: Section = (
 )
 
 TRAIN_CFG: Section = (
-    ConfigKey("type", REFUSED, _LOOP_OF_EPOCHS, types("EpochBasedTrainLoop")),
-    reads("max_epochs", "epochs to train (default 12)", COUNT),
-    reads("val_interval", "epochs from one evaluation to the next (default 1)", COUNT),
-    reads("val_begin", "the first epoch that may be evaluated (default 1)", EPOCH),
+    ConfigKey(
+        "type",
+        REFUSED,
+        "only EpochBasedTrainLoop, with max_epochs, and IterBasedTrainLoop, with max_iters: use one of them",
+        types("EpochBasedTrainLoop", "IterBasedTrainLoop"),
+    ),
+    reads("by_epoch", "True: EpochBasedTrainLoop (the default), False: IterBasedTrainLoop; instead of type", SWITCH),
+    reads("max_epochs", "epochs to train (default 12), with EpochBasedTrainLoop", WHOLE.or_none()),
+    reads("max_iters", "steps to train, with IterBasedTrainLoop", WHOLE.or_none()),
+    reads("val_interval", "epochs (default 1), or steps (default 1000), from one evaluation to the next", WHOLE),
+    reads("val_begin", "the first epoch, or step, that may be evaluated (default 1)", BEGIN),
     reads(
         "dynamic_intervals",
-        "(epoch, interval) pairs: `val_interval` from that epoch on",
-        Values(_is_intervals, "a list of (epoch, interval)").or_none(),
+        "(begin, interval) pairs: `val_interval` from that epoch, or step, on",
+        Values(_is_intervals, "a list of (begin, interval)").or_none(),
     ),
-    *refuses(_LOOP_OF_EPOCHS, "by_epoch", unless=only(True)),
-    *refuses(_LOOP_OF_EPOCHS, "max_iters", unless=NOTHING),
+    *ignores("a run that is resumed goes on at its next batch, at no cost", "fast_forward_on_resume"),
 )
 
 VAL_CFG: Section = (

@@ -58,8 +58,8 @@ LOGGER: Section = (
 
 CHECKPOINT: Section = (
     ConfigKey("type", REFUSED, "only CheckpointHook: use it", types("CheckpointHook")),
-    reads("interval", "epochs from one checkpoint to the next (default 1)", _INTERVAL),
-    reads("by_epoch", "False: `interval` counts steps", SWITCH),
+    reads("interval", "epochs, or steps, from one checkpoint to the next (default 1, of steps -1)", _INTERVAL),
+    reads("by_epoch", "False: `interval` counts steps; IterBasedTrainLoop knows no epoch but the whole run", SWITCH),
     reads("max_keep_ckpts", "how many are kept (default: all)", _AT_MOST),
     *ignores(_ALWAYS, "save_last", "save_optimizer", "save_param_scheduler"),
     reads(
@@ -112,7 +112,7 @@ _NO_EFFECT = {
 }
 _REFUSED = {
     "EMAHook": "no average of the weights is kept: remove it to train without one",
-    "EarlyStoppingHook": "a run trains for max_epochs: remove it, and end the run by Ctrl-C",
+    "EarlyStoppingHook": "a run trains for max_epochs or max_iters: remove it, and end the run by Ctrl-C",
     "YOLOXModeSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
     "with load_from and their pipeline",
     "PipelineSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "

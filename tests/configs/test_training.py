@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.train_loop import TrainLoop
 from tests.configs import files
 from tests.configs.shipped import FILES, load
 from tests.parity.models import changed
@@ -60,7 +61,9 @@ def test_a_config_takes_a_training_step(name: str, data_root: Path) -> None:
     model = build_detector(described)
     optimizer = build_optimizer(config.get("optim_wrapper", PLAIN), model)
     if "param_scheduler" in config:
-        schedule = Schedule(config.param_scheduler, optimizer.base_rate, STEPS_PER_EPOCH, config.train_cfg.max_epochs)
+        schedule = Schedule(
+            config.param_scheduler, optimizer.base_rate, STEPS_PER_EPOCH, TrainLoop.of(config.train_cfg)
+        )
         optimizer.follow(schedule, STEPS_PER_EPOCH - 1)
     watched = {key: value.numpy() for key, value in model.named_parameters() if "roi_head.bbox_head.fc_reg" in key}
     terms = model.loss(batch_for(name, head))

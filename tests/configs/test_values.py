@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
+from shared.train_loop import TrainLoop
 from tests.configs.shipped import CONFIGS, FILES, load
 from tests.configs.upstream import TABLE
 from trainer.training.schedule import Schedule
@@ -223,8 +224,8 @@ def sampler(config: dict) -> tuple:
 def test_the_rate_warms_up_as_mmdetection_2_does_and_drops_twice(name: str) -> None:
     """Upstream's log shows 1.978e-3 at its 50th step, for a base rate of 0.02."""
     config = load(name)
-    base, epochs = config.optim_wrapper.optimizer.lr, config.train_cfg.max_epochs
-    schedule = Schedule(config.param_scheduler, base, 600, epochs)
+    base = config.optim_wrapper.optimizer.lr
+    schedule = Schedule(config.param_scheduler, base, 600, TrainLoop.of(config.train_cfg))
     for step in (0, 1, 49, 499):
         assert schedule.rate(step) == pytest.approx(base * (1 - (1 - step / 500) * 0.999), rel=1e-6)
     assert schedule.rate(500) == schedule.rate(599) == pytest.approx(base)

@@ -44,8 +44,8 @@ def test_options_override_the_file_and_are_checked_like_it(tmp_path):
         ("default_hooks = dict(checkpoint=dict(intervall=1))", r"default_hooks.checkpoint: unknown key 'intervall'"),
         ("feed = [1]", r"'feed': expected a dict, found"),
         (
-            "train_cfg = dict(type='IterBasedTrainLoop')",
-            r"'train_cfg.type' is 'IterBasedTrainLoop', which is not supported: only EpochBased.*set max_epochs",
+            "train_cfg = dict(type='IterBasedTrainLop')",
+            r"'train_cfg.type' is 'IterBasedTrainLop', which is not supported: .* and IterBasedTrainLoop",
         ),
         (
             "val_dataloader = dict(sampler=dict(type='InfiniteSampler'))",

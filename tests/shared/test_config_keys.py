@@ -38,7 +38,8 @@ from mmengine.optim import OptimWrapper, AmpOptimWrapper
 from mmengine.registry import HOOKS
 names = lambda kind: [name for name in inspect.signature(kind).parameters if name != "kwargs"]
 json.dump({
-    "top": names(runner.Runner), "train": names(runner.EpochBasedTrainLoop), "val": names(runner.ValLoop),
+    "top": names(runner.Runner), "val": names(runner.ValLoop),
+    "train": names(runner.EpochBasedTrainLoop) + names(runner.IterBasedTrainLoop),
     "loader": names(data.DataLoader), "sampler": names(DefaultSampler),
     "wrapper": names(OptimWrapper) + names(AmpOptimWrapper), "checkpoint": names(mmengine.hooks.CheckpointHook),
     "logger": names(mmengine.hooks.LoggerHook), "randomness": names(runner.Runner.set_randomness)[1:],
@@ -84,6 +85,9 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
         "faster_rcnn/faster-rcnn_r50_fpn_amp-1x_coco.py",
         "retinanet/retinanet_r50_fpn_1x_coco.py",
         "lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py",
+        "faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py",
+        "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py",
+        "v3det/dino-4scale_r50_8xb2_sample1e-3_v3det_36e.py",
         "cascade_rcnn/cascade-rcnn_r50_fpn_20e_coco.py",
     ],
 )
@@ -97,7 +101,6 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
         ("yolox/yolox_s_8xb8-300e_coco.py", "YOLOXModeSwitchHook"),
         ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "EMAHook"),
         ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "GroupMultiSourceSampler"),
-        ("faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py", "IterBasedTrainLoop"),
         ("openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py", "ClassAwareSampler"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),
     ],
@@ -148,6 +151,11 @@ REFUSED = [
     "train_cfg = dict(val_interval=-1)",
     "train_cfg = dict(dynamic_intervals=[3, 1])",
     "train_cfg = dict(val_begn=3)",
+    "train_cfg = dict(type='IterBasedTrainLop', max_iters=5)",
+    "train_cfg = dict(type='IterBasedTrainLoop')",
+    "train_cfg = dict(type='IterBasedTrainLoop', max_iters=5, max_epochs=12)",
+    "train_cfg = dict(type='IterBasedTrainLoop', max_iter=5)",
+    "train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=0.5)",
     "randomness = dict(sed=1)",
     "randomness = dict(seed='1')",
     "auto_scale_lr = dict(enabled=True)",
@@ -194,6 +202,8 @@ ACCEPTED = [
     "train_dataloader = None\nval_dataloader = None\nval_evaluator = None",
     "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_begin=2, dynamic_intervals=[(2, 1)])",
     "train_cfg = dict(by_epoch=True, max_epochs=3)",
+    "train_cfg = dict(type='IterBasedTrainLoop', max_iters=9e4, val_interval=1e4, dynamic_intervals=[(80001, 5000)])",
+    "train_cfg = dict(by_epoch=False, max_iters=3, val_begin=2, fast_forward_on_resume=True)",
     "val_cfg = dict(type='ValLoop', fp16=False)\ntest_cfg = None",
     "randomness = dict(seed=None, deterministic=True, diff_rank_seed=False)",
     "auto_scale_lr = dict(enable=False, base_batch_size=16)",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from shared.train_loop import TrainLoop
 from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_model, write_vocabulary
 from tests.trainer.models.examples import random_batch, small_model
 from trainer import device
@@ -65,7 +66,7 @@ def main(kind: str, steps: int) -> None:
         model = build_detector(model_of(kind, Path(folder)))
     model.train()
     optimizer = build_optimizer(OPTIMIZER, model)
-    schedule = Schedule(RAMP, optimizer.base_rate, steps, 1)
+    schedule = Schedule(RAMP, optimizer.base_rate, steps, TrainLoop.of({"max_epochs": 1}))
     process = psutil.Process()
     record = []
     for step in range(steps):

@@ -28,7 +28,8 @@ class Run:
 
     Args:
         arguments: a task and options, or options alone.
-        config: one of the demo's.
+        epochs: None: as long as the config says.
+        config: one of the demo's, or a path.
         program: ``trainer``, or a module that does something to it first.
     """
 
@@ -37,7 +38,7 @@ class Run:
         work_dir: Path,
         data_root: Path,
         *arguments: str,
-        epochs: int = 1,
+        epochs: int | None = 1,
         config: str = "cln.py",
         program: str = "trainer",
         **options: object,
@@ -47,13 +48,12 @@ class Run:
         self.log = work_dir / f"log_{time.monotonic_ns()}.txt"
         settings = {
             "data_root": data_root,
-            "train_cfg.max_epochs": epochs,
-            "train_cfg.val_interval": epochs,
+            **({} if epochs is None else {"train_cfg.max_epochs": epochs, "train_cfg.val_interval": epochs}),
             "default_hooks.logger.interval": 1,
             "train_dataloader.batch_size": 4,
             **options,
         }
-        command = [sys.executable, "-m", program, *arguments, "--config", f"configs/demo/{config}"]
+        command = [sys.executable, "-m", program, *arguments, "--config", str(Path("configs/demo") / config)]
         command += ["--work-dir", str(work_dir), "--cfg-options"]
         command += [f"{key}={value}" for key, value in settings.items()]
         with open(self.log, "w") as output:

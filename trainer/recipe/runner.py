@@ -25,6 +25,7 @@ from pprint import pformat
 from shared.errors import UserError
 from shared.files import save
 from shared.lifetime import die_with_parent
+from shared.train_loop import TrainLoop
 from trainer import tasks
 from trainer.evaluation.results import RESULTS_FILE
 from trainer.process.interrupt import Interrupt
@@ -263,4 +264,4 @@ def _mark_of(folder: Path) -> str | None:
 
 def final_checkpoint(step: Step) -> str:
     """The name of the file that a train step ends with."""
-    return f"epoch_{(step.config.get('train_cfg') or {}).get('max_epochs', 12)}.safetensors"
+    return TrainLoop.of(step.config.get("train_cfg") or {}).last_checkpoint

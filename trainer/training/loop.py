@@ -63,7 +63,7 @@ class TrainingLoop:
 
     Args:
         resume_from: the checkpoint to continue from.
-        evaluate: gives the model's metrics; called after the epochs that the config says.
+        evaluate: gives the model's metrics; called after the epochs or steps that the config says.
 
     Attributes:
         config_file: where the run's whole config belongs, for messages.
@@ -99,9 +99,9 @@ class TrainingLoop:
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
         self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
-        self.total_steps = self.steps_per_epoch * self.intervals.max_epochs
+        self.total_steps = self.intervals.loop.total_steps(self.steps_per_epoch)
         self.schedule = Schedule(
-            config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.max_epochs
+            config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.loop
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.accumulation = Accumulation(self.optimizer.counts, self.total_steps)
@@ -138,7 +138,7 @@ class TrainingLoop:
                 results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
             while self.step < self.total_steps and interrupt.signal is None:
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
-                    self._train_epoch(batches, progress, interrupt)
+                    self._train(batches, progress, interrupt)
                 self._read(progress)
                 if interrupt.signal is None and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
@@ -154,11 +154,10 @@ class TrainingLoop:
         self.feed.close()
         return results if interrupt.signal is None else None
 
-    def _train_epoch(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
-        """From the present step to the end of its epoch, with its checkpoints."""
-        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+    def _train(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
+        """From the present step to the next evaluation or the end, with the checkpoints on the way."""
         self._look_at_clocks()
-        while self.step < end and interrupt.signal is None:
+        while self.step < self.total_steps and interrupt.signal is None:
             with interrupt.waiting():
                 batch = self._next(batches, progress)
             with memory_advised(batch):
@@ -172,6 +171,8 @@ class TrainingLoop:
                 self._save(progress)
                 self.feed.checkpointed()
                 self._look_at_clocks()
+            if self.intervals.evaluates(self.step, self.steps_per_epoch):
+                break
         self._read(progress)
 
     def _build(self, batch: Batch) -> _Step:
@@ -265,22 +266,20 @@ class TrainingLoop:
         if found is not None:
             raise UserError(
                 f"checkpoint {resume_from} has the gradients of {found.number} of {found.batches} batches of an "
-                f"update; with the config's accumulative_counts={self.optimizer.counts} and max_epochs there is none: "
+                f"update; with the config's accumulative_counts={self.optimizer.counts} and length there is none: "
                 "resume with those of the run that wrote it, or from a checkpoint between two updates"
             )
         if expected is not None:
             self.say(
                 f"the next update lacks {expected.number} of its {expected.batches} batches: {resume_from} was written "
-                "with another accumulative_counts or max_epochs, and has no gradients"
+                "with another accumulative_counts or length, and has no gradients"
             )
 
     def _save(self, progress: Progress) -> None:
         """Writes a checkpoint of the last finished step, if its numbers are right."""
         self._read(progress)
-        epoch, step = divmod(self.step, self.steps_per_epoch)
-        self._save_file(
-            f"epoch_{epoch}.safetensors" if step == 0 else f"step_{self.step}.safetensors", self.intervals.max_keep
-        )
+        name = self.intervals.loop.checkpoint_name(self.step, self.steps_per_epoch)
+        self._save_file(name, self.intervals.max_keep)
 
     def _save_file(self, name: str, max_keep: int | None, best: bool = False) -> None:
         """Writes the present state; of the `best`, which no run resumes from, the weights alone."""

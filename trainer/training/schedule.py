@@ -12,7 +12,8 @@ When a scheduler moves (mmengine's order; in its own range ``begin <= time < end
     before step 0    all, in the order of the config
     after a step     those with by_epoch=False, then, where an epoch ends, those with by_epoch=True
 
-``convert_to_iter_based=True`` turns a scheduler's epochs into steps.
+``convert_to_iter_based=True`` turns a scheduler's epochs into steps. To MMEngine a run of IterBasedTrainLoop is one
+epoch, where a schedule that counts epochs would never move: it is refused.
 """
 
 import math
@@ -27,6 +28,7 @@ from shared.config import section
 from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type
+from shared.train_loop import TrainLoop
 
 # time since the scheduler's begin -> (factor, per_base, constant): rate <- factor * rate + per_base * base + constant
 Move = Callable[[int], tuple[float, float, float]]
@@ -40,24 +42,25 @@ class _Scheduler(NamedTuple):
 
 
 class Schedule:
-    """The learning rates of a run of ``steps_per_epoch * max_epochs`` steps."""
+    """The learning rates of a run's steps."""
 
-    def __init__(self, param_scheduler: list[dict] | dict | None, base: float, steps_per_epoch: int, max_epochs: int):
+    def __init__(self, param_scheduler: list[dict] | dict | None, base: float, steps_per_epoch: int, loop: TrainLoop):
         """`param_scheduler` as MMEngine takes it: one dict is a list of one, None leaves the rate as it is; `base` is
         the optimizer's ``lr``.
 
         Raises:
-            UserError: an unknown type or key (the nearest known one is named), or a number out of its range.
+            UserError: an unknown type or key (the nearest known one is named), a number out of its range, or epochs
+                where the loop counts none.
         """
         self._base = base
         listed = param_scheduler if isinstance(param_scheduler, list | tuple) else [param_scheduler]
         schedulers = [
-            _read(f"param_scheduler[{i}]", config, steps_per_epoch, max_epochs)
+            _read(f"param_scheduler[{i}]", config, steps_per_epoch, loop)
             for i, config in enumerate(listed)
             if config is not None
         ]
         in_order = [s for s in schedulers if not s.by_epoch] + [s for s in schedulers if s.by_epoch]
-        steps = steps_per_epoch * max_epochs
+        steps = loop.total_steps(steps_per_epoch)
         self._scale, self._offset = np.empty(steps), np.empty(steps)
         scale, offset = 1.0, 0.0
         for step in range(steps):
@@ -94,7 +97,7 @@ def rate_factor(config: Config) -> tuple[float, str]:
     return factor, f"auto_scale_lr: lr times {batch} / {base} = {factor:g} (batch_size / base_batch_size)"
 
 
-def _read(where: str, config: dict, steps_per_epoch: int, max_epochs: int) -> _Scheduler:
+def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _Scheduler:
     """One scheduler, with the defaults that mmengine's Runner sets, counted in steps where it is converted to steps."""
     if not isinstance(config, dict):
         raise UserError(f"{where}: expected a dict with 'type', found {type(config).__name__}")
@@ -107,7 +110,8 @@ def _read(where: str, config: dict, steps_per_epoch: int, max_epochs: int) -> _S
         raise UserError(f"{where}.last_step={config['last_step']!r}: a schedule starts at the first step; remove it")
     by_epoch = config.get("by_epoch", True)
     begin = check_number(f"{where}.begin", config.get("begin", 0), 0)
-    end = check_number(f"{where}.end", config.get("end", max_epochs * (1 if by_epoch else steps_per_epoch)), 0)
+    length = loop.length if by_epoch and loop.by_epoch else 1 if by_epoch else loop.total_steps(steps_per_epoch)
+    end = check_number(f"{where}.end", config.get("end", length), 0)
     if end <= begin:
         raise UserError(f"{where}: end={end} must be larger than begin={begin}")
     unit = 1
@@ -115,6 +119,11 @@ def _read(where: str, config: dict, steps_per_epoch: int, max_epochs: int) -> _S
         if not by_epoch:
             raise UserError(f"{where}: convert_to_iter_based=True converts epochs to steps, so it needs by_epoch=True")
         by_epoch, unit = False, steps_per_epoch
+    if by_epoch and not loop.by_epoch:
+        raise UserError(
+            f"{where} counts epochs (by_epoch=True, the default), and IterBasedTrainLoop has none: set by_epoch=False "
+            "and count steps"
+        )
     begin, end = int(begin * unit), int(end * unit)
     return _Scheduler(by_epoch, begin, end, make(where, config, end - begin, unit))
 

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from shared.batch import blank_arrays
+from shared.train_loop import TrainLoop
 from trainer.batch import Batch
 from trainer.device import jt, nn, seed
 from trainer.training.accumulation import Accumulation
@@ -48,7 +49,9 @@ def take_steps(model: nn.Module, config: Config) -> None:
         assert_trains(model, config, noise(images))
     optimizer = build_optimizer(config.optim_wrapper, model)
     counts = optimizer.counts
-    schedule = Schedule(config.get("param_scheduler") or [], optimizer.base_rate, 2 * counts, 1)
+    schedule = Schedule(
+        config.get("param_scheduler") or [], optimizer.base_rate, 2 * counts, TrainLoop.of({"max_epochs": 1})
+    )
     accumulation = Accumulation(counts, 2 * counts)
     # The second update finds the optimizer's buffers filled. A batch is an update's first, its last, or one between.
     for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):

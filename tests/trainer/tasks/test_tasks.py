@@ -195,6 +195,33 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
     resumed.assert_nothing_left()
 
 
+def test_a_run_that_counts_steps_evaluates_and_goes_on_as_if_it_had_not_been_interrupted(
+    finished: Run, start, tmp_path: Path, monkeypatch
+) -> None:
+    steps_per_epoch = len(finished.steps()) // 2
+    last = steps_per_epoch + 3  # in the middle of the second time through the data
+    config = tmp_path / "in_steps.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / 'configs/demo/cln.py')!r}\n"
+        f"train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters={last}, val_interval={last - 2})\n"
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50)]\n"
+        "default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4))\n"
+    )
+    monkeypatch.setenv("FAULT", f"client.release:{steps_per_epoch + 1}:SIGTERM")
+    run = start("--workers", "1", epochs=None, config=config)
+    assert run.end() == 0 and f"checkpoint written at step {steps_per_epoch}" in run.text, run.text
+    monkeypatch.delenv("FAULT")
+    resumed = start("--workers", "2", "--resume", epochs=None, config=config)
+    assert resumed.end() == 0, resumed.text
+    assert resumed.steps() == list(range(1, last + 1))
+    assert resumed.losses(last) == finished.losses(last)
+    lines = (run.work_dir / "metrics.jsonl").read_text().splitlines()
+    evaluated = [line["step"] for line in map(json.loads, lines) if line["kind"] == "val"]
+    assert evaluated == [last - 2, last - 2, last, last]
+    assert checkpoint.latest(run.work_dir) == run.work_dir / f"step_{last}.safetensors"
+    assert not list(run.work_dir.glob("epoch_*"))
+
+
 def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finished: Run, start, monkeypatch) -> None:
     monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
     run = start("--workers", "1", epochs=200)

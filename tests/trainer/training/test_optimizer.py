@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shared.errors import UserError
+from shared.train_loop import TrainLoop
 from tests.trainer.models.examples import random_batch, small_model
 from trainer.device import jt, nn, seed, var
 from trainer.models import build_detector
@@ -56,6 +57,8 @@ for name, config in wrappers.items():
     result[name] = {key: value.tolist() for key, value in model.state_dict().items()}
 print("RESULT" + json.dumps(result))
 """
+
+LOOP = TrainLoop.of({"max_epochs": 10})
 
 
 class Model(nn.Module):
@@ -217,7 +220,7 @@ def test_the_rate_of_every_group_follows_the_schedule() -> None:
         {"optimizer": {"type": "SGD", "lr": 1.0}, "paramwise_cfg": {"custom_keys": {"backbone": {"lr_mult": 0.5}}}},
         model,
     )
-    schedule = Schedule([{"type": "ConstantLR", "factor": 0.25, "end": 5}], optimizer.base_rate, 10, 10)
+    schedule = Schedule([{"type": "ConstantLR", "factor": 0.25, "end": 5}], optimizer.base_rate, 10, LOOP)
     before = model.state_dict(to="numpy")
     assert optimizer.follow(schedule, 3) == 0.25
     optimizer.step(sum(parameter.sum() for parameter in (model.backbone.weight, model.head.weight)))

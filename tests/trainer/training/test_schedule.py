@@ -10,10 +10,12 @@ import pytest
 from mmengine.config import Config
 
 from shared.errors import UserError
+from shared.train_loop import TrainLoop
 from tests.cluster import ROOT
 from trainer.training.schedule import Schedule, rate_factor
 
 STEPS_PER_EPOCH, EPOCHS, BASE = 20, 12, 0.02
+LOOP = TrainLoop.of({"max_epochs": EPOCHS})
 WARM_UP = {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 50}
 SCHEDULES = {
     "none": [],
@@ -94,19 +96,21 @@ try:
 except ImportError:
     sys.modules["mmcv._ext"] = Uncompiled("mmcv._ext")
 import mmdet.engine.schedulers
-schedules, steps_per_epoch, epochs, rates = json.load(sys.stdin)
+schedules, steps_per_epoch, epochs, rates, max_iters = json.load(sys.stdin)
 result = {}
 for name, configs in schedules.items():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
     optimizer = torch.optim.SGD(groups, lr=rates[0])
     schedulers = []
     for config in configs:
-        config.setdefault("end", epochs if config.get("by_epoch", True) else epochs * steps_per_epoch)  # as Runner does
+        # as Runner does; to IterBasedTrainLoop, all is one epoch
+        length = (1, max_iters) if max_iters else (epochs, epochs * steps_per_epoch)
+        config.setdefault("end", length[0] if config.get("by_epoch", True) else length[1])
         defaults = dict(optimizer=optimizer, epoch_length=steps_per_epoch)
         schedulers.append(PARAM_SCHEDULERS.build(config, default_args=defaults))
     runner, hook, rows = types.SimpleNamespace(param_schedulers=schedulers), ParamSchedulerHook(), []
-    for epoch in range(epochs):
-        for step in range(steps_per_epoch):
+    for epoch in range(1 if max_iters else epochs):
+        for step in range(max_iters or steps_per_epoch):
             rows.append([group["lr"] for group in optimizer.param_groups])
             optimizer.step()
             hook.after_train_iter(runner, step)
@@ -116,33 +120,65 @@ print("RESULT" + json.dumps(result))
 """
 
 
-@pytest.fixture(scope="module")
-def mmengine_rates() -> dict[str, list[list[float]]]:
+ITERATIONS = 130  # no whole number of epochs
+IN_STEPS = {
+    "the zoo's warm-up and steps": [WARM_UP, {"type": "MultiStepLR", "by_epoch": False, "milestones": [80, 110]}],
+    "without an end, to the last step": [{"type": "LinearLR", "end_factor": 0.0, "by_epoch": False}],
+    "converted from epochs of the data": [
+        {"type": "MultiStepLR", "end": 6, "milestones": [2, 5], "convert_to_iter_based": True}
+    ],
+    "converted, without an end, for one epoch of the data": [
+        {"type": "CosineAnnealingLR", "eta_min": 1e-4, "convert_to_iter_based": True}
+    ],
+}
+
+
+def rates_of_mmengine(schedules: dict[str, list[dict]], max_iters: int | None) -> dict[str, list[list[float]]]:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed: mmengine's schedulers cannot be run")
-    question = json.dumps([SCHEDULES, STEPS_PER_EPOCH, EPOCHS, [BASE, BASE * 0.1]])
+    question = json.dumps([schedules, STEPS_PER_EPOCH, EPOCHS, [BASE, BASE * 0.1], max_iters])
     done = subprocess.run([sys.executable, "-c", MMENGINE], input=question, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("RESULT")[1])
 
 
+@pytest.fixture(scope="module")
+def mmengine_rates() -> dict[str, list[list[float]]]:
+    return rates_of_mmengine(SCHEDULES, None)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_rates: dict) -> None:
-    schedule = Schedule(SCHEDULES[name], BASE, STEPS_PER_EPOCH, EPOCHS)
+    schedule = Schedule(SCHEDULES[name], BASE, STEPS_PER_EPOCH, LOOP)
     ours = [[schedule.rate(step), schedule.rate(step, 0.1)] for step in range(STEPS_PER_EPOCH * EPOCHS)]
     # double precision on both sides: only the order of a few hundred multiplications differs; 1e-18 is for the zeros
     np.testing.assert_allclose(ours, mmengine_rates[name], rtol=1e-12, atol=1e-18)
 
 
+def test_every_rate_of_a_run_that_counts_steps_equals_mmengine() -> None:
+    loop = TrainLoop.of({"by_epoch": False, "max_iters": ITERATIONS})
+    for name, expected in rates_of_mmengine(IN_STEPS, ITERATIONS).items():
+        schedule = Schedule(IN_STEPS[name], BASE, STEPS_PER_EPOCH, loop)
+        ours = [[schedule.rate(step), schedule.rate(step, 0.1)] for step in range(ITERATIONS)]
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-18, err_msg=name)
+        assert len({rate for rate, _ in ours}) > 2
+
+
+def test_a_schedule_of_epochs_in_a_run_that_counts_steps_is_refused() -> None:
+    loop = TrainLoop.of({"type": "IterBasedTrainLoop", "max_iters": 100})
+    with pytest.raises(UserError, match=r"param_scheduler\[1\] counts epochs .* set by_epoch=False"):
+        Schedule([WARM_UP, {"type": "MultiStepLR", "milestones": [8, 11]}], BASE, STEPS_PER_EPOCH, loop)
+
+
 def test_the_rate_is_a_pure_function_of_the_step() -> None:
     config = SCHEDULES["cosine and steps at once"]
-    first, second = Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS), Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS)
+    first, second = Schedule(config, BASE, STEPS_PER_EPOCH, LOOP), Schedule(config, BASE, STEPS_PER_EPOCH, LOOP)
     forwards = [first.rate(step) for step in range(240)]
     assert forwards == [second.rate(step) for step in reversed(range(240))][::-1]
 
 
 def test_a_warm_up_that_ends_one_step_later_gives_the_formula_of_mmdetection_2() -> None:
-    schedule = Schedule([WARM_UP | {"end": 501}], BASE, 600, 1)
+    schedule = Schedule([WARM_UP | {"end": 501}], BASE, 600, TrainLoop.of({"max_epochs": 1}))
     expected = [BASE * (1 - (1 - step / 500) * 0.999) for step in range(500)] + [BASE] * 100
     np.testing.assert_allclose([schedule.rate(step) for step in range(600)], expected, rtol=1e-9)
     assert schedule.rate(49) == pytest.approx(1.978e-3, rel=1e-3)  # the 50th iteration in the authors' logs
@@ -150,7 +186,7 @@ def test_a_warm_up_that_ends_one_step_later_gives_the_formula_of_mmdetection_2()
 
 def test_one_dict_is_a_list_of_one_and_none_leaves_the_rate_as_it_is() -> None:
     def rates(config: list[dict] | dict | None) -> list[float]:
-        schedule = Schedule(config, BASE, STEPS_PER_EPOCH, EPOCHS)
+        schedule = Schedule(config, BASE, STEPS_PER_EPOCH, LOOP)
         return [schedule.rate(step) for step in range(STEPS_PER_EPOCH * EPOCHS)]
 
     assert rates(WARM_UP) == rates([WARM_UP]) == rates([WARM_UP | {"verbose": True, "last_step": -1}]) != rates([])
@@ -188,6 +224,6 @@ def test_auto_scale_lr_is_mmengines_ratio_of_batches_and_says_so() -> None:
 )
 def test_a_mistake_in_the_config_is_named(config: dict, text: str) -> None:
     with pytest.raises(UserError) as caught:
-        Schedule([config], BASE, STEPS_PER_EPOCH, EPOCHS)
+        Schedule([config], BASE, STEPS_PER_EPOCH, LOOP)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
