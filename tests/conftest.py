@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,22 @@ def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
     """A data server with two workers per stream, for all tests that leave it alive."""
     yield long_lived_cluster
     long_lived_cluster.close_streams()
+
+
+ODD_FILES = {
+    "a directory": os.mkdir,
+    "a named pipe": os.mkfifo,
+    "a device": lambda path: os.symlink("/dev/zero", path),
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+}
+
+
+@pytest.fixture(params=ODD_FILES)
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A path at which there is something else than a file, and what that is."""
+    path = tmp_path / "odd.jpg"
+    ODD_FILES[request.param](path)
+    return path, request.param
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,8 +17,8 @@ from data_server.datasets import pictures, proposals
 from data_server.datasets.part import Part
 from data_server.datasets.parts import Datasets
 from data_server.datasets.randomness import seed_everything
-from data_server.files.regular import unfit
 from shared.errors import UserError
+from shared.regular import unfit
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
 _CARRIED_META = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, UnidentifiedImageError
 
-from data_server.files.regular import unfit
 from shared.errors import described
+from shared.regular import unfit
 
 
 def damage(path: str) -> str | None:

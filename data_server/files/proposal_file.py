@@ -33,11 +33,11 @@ from typing import Any
 import numpy as np
 
 from data_server.files.image_names import ImageNames
-from data_server.files.regular import unfit
 from shared import json_text
 from shared.errors import UserError
 from shared.faults import reach
 from shared.files import settle, write_at
+from shared.regular import unfit
 
 FORMAT = "unidetector-proposals 2"
 SUFFIX = ".safetensors"

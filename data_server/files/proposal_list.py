@@ -22,10 +22,10 @@ import numpy as np
 import xxhash
 
 from data_server.files.proposal_file import COLUMNS
-from data_server.files.regular import unfit
 from shared import pickles
 from shared.errors import UserError
 from shared.files import ANOTHER_OUT, save
+from shared.regular import unfit
 
 _FLOATS = ("f2", "f4", "f8")
 _ORDERS = ("<", ">", "=", "|")

@@ -66,6 +66,16 @@ class Leaving(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class Shouting(BaseTransform):
+    """Fails at one image, with a text that would clear a terminal."""
+
+    def transform(self, results: dict) -> dict:
+        if results["img_id"] == 103:
+            raise ValueError("\x1b[2J\x07 all is well")
+        return results
+
+
+@TRANSFORMS.register_module()
 class Greedy(BaseTransform):
     """Takes ever more memory at one image, though not in a rehearsal, whose seeds are small numbers."""
 
@@ -137,6 +147,13 @@ class OwnGenerator(BaseTransform):
     def transform(self, results: dict) -> dict:
         results["img"] = results["img"] ^ self.generator.integers(0, 2, dtype=np.uint8)
         return results
+
+
+@TRANSFORMS.register_module(name="OldAlbu")
+class Albu(OwnGenerator):
+    """MMDetection's `Albu` around a transform whose generator cannot be seeded from outside."""
+
+    __module__ = "mmdet.datasets.transforms.transforms"
 
 
 @TRANSFORMS.register_module()

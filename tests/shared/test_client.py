@@ -15,7 +15,7 @@ from shared.errors import UserError
 from shared.link import Address
 from shared.messages import PROTOCOL_VERSION, Evaluate, Hello, Release
 from tests.cluster import arena_of, digests, wait_for
-from tests.photos import CLASSES, config_of
+from tests.photos import CLASSES, TRAIN_PIPELINE, config_of
 
 TRAINING_IMAGES = 11
 STEPS = 6  # four wide batches (seven wide images with boxes and a crowd) and two high ones
@@ -236,3 +236,21 @@ def test_a_client_that_breaks_the_protocol_loses_its_stream_and_hears_why(cluste
             while True:
                 client.next()
         assert digests(other, 2)
+
+
+@pytest.mark.parametrize("then", ["replace", "stop"])
+def test_what_a_server_says_reaches_nobody_with_a_control_character(cluster, photos, then):
+    steps = (*TRAIN_PIPELINE[:-1], {"type": "Shouting"}, TRAIN_PIPELINE[-1])
+    imports = {"imports": ["tests.data_server.transforms"]}
+    client = cluster.open(config_of(photos, pipeline=steps, custom_imports=imports, feed={"on_bad_sample": then}))
+    if then == "stop":
+        with pytest.raises(UserError) as raised:
+            digests(client, 12)
+        said = [str(raised.value)]
+    else:
+        digests(client, 12)
+        said = cluster.notices
+    assert said and all(
+        r"03.jpg': the pipeline fails on it: ValueError: \x1b[2J\x07 all is well" in one for one in said
+    )
+    assert all(line.isprintable() for line in cluster.log.splitlines())

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from shared.errors import UserError, described
 from shared.keys import SWITCH, Values, one_of
 from shared.pictures import cut_short
+from shared.regular import unfit
 
 
 class BadImage(UserError):
@@ -74,8 +75,11 @@ class Loader:
         """A file as u8 (H,W,3) BGR; `to_float32` is for whoever goes on (`Pipeline`).
 
         Raises:
-            BadImage: the file cannot be read, is no image, is cut short, or has not three channels of bytes.
+            BadImage: it is no regular file, cannot be read, is no image, is cut short, or has not three channels of
+                bytes.
         """
+        if fault := unfit(path):
+            raise BadImage(f"image {str(path)!r}: {fault}")
         try:
             content = Path(path).read_bytes()
             fault = cut_short(path)

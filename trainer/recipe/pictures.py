@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from shared import coco
+from shared.config_keys import class_name
 from shared.datasets import named_classes
 from shared.errors import UserError
 from shared.image_ids import stream_ids
 from trainer.evaluation import predictions
+from trainer.feed.loader import BadImage, Loader
 from trainer.recipe.steps import Step
 from trainer.reporting.highlights import Result, galleries
 from trainer.reporting.parts.gallery import Gallery
@@ -47,6 +48,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
     if (indices := dataset.get("indices")) is not None:
         judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
     own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
+    load = _loader(dataset.get("pipeline") or [])
     truths = _truths(annotated, {identity: label for label, identity in enumerate(counted)})
     results, paths = [], []
     with np.load(found) as arrays:
@@ -57,7 +59,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
             detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
             results.append(Result(files[identity].name, *detected, boxes, labels))
             paths.append(files[identity])
-    return list(galleries(results, list(counted.values()), lambda index: _image(paths[index]), PICTURES))
+    return list(galleries(results, list(counted.values()), lambda index: _image(paths[index], load), PICTURES))
 
 
 def _annotations(path: Path) -> dict[str, Any] | None:
@@ -83,8 +85,14 @@ def _truths(annotated: dict[str, Any], labels: dict[Any, int]) -> dict[Any, tupl
     return {image: (table[:, :4], table[:, 4].astype(int)) for image, table in tables.items()}
 
 
-def _image(path: Path) -> np.ndarray:
+def _loader(steps: list[dict[str, Any]]) -> Loader:
+    """How the evaluation's pipeline has read its images: boxes are in the pixels of these pictures."""
+    return next((Loader.of(step) for step in steps if class_name(step.get("type")) == "LoadImageFromFile"), Loader())
+
+
+def _image(path: Path, load: Loader) -> np.ndarray:
+    """u8 (H,W,3), RGB."""
     try:
-        return np.asarray(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise UserError(f"picture {path}: cannot be read ({error}); the report shows it") from None
+        return load(path)[:, :, ::-1]
+    except BadImage as error:
+        raise UserError(f"{error}; the report shows it") from None

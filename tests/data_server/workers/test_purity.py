@@ -20,6 +20,11 @@ def test_a_transform_that_is_no_function_of_the_seed_is_named(name, cluster, pho
         cluster.open(config(photos, {"type": name}))
 
 
+def test_what_albumentations_does_is_looked_at_although_mmdetection_runs_it(cluster, photos):
+    with pytest.raises(UserError, match=r"'Albu' of the pipeline makes two different samples of image"):
+        cluster.open(config(photos, {"type": "OldAlbu"}))
+
+
 def test_one_within_others_is_found(cluster, photos):
     nested = {"type": "RandomApply", "transforms": [{"type": "Remembering"}], "prob": 0.7}
     with pytest.raises(UserError, match="RandomApply"):

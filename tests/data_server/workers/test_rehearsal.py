@@ -45,6 +45,8 @@ from shared.data_part import from_plain
 config = from_plain(json.load(sys.stdin))
 rehearsal._HANG_SECONDS = config.pop("hang")
 rehearsal._CPU_SECONDS = config.pop("cpu")
+if mib := config.pop("free"):
+    rehearsal.available = lambda: mib << 20
 make = rehearsal.make_batch
 rehearsal.make_batch = lambda *order: print("a batch", flush=True) or make(*order)
 datasets = Datasets(config)
@@ -52,10 +54,10 @@ print(rehearsal.worker_bytes(datasets, config, gather(datasets, config)) == rehe
 """
 
 
-def timed(config, hang=600, cpu=600):
-    """How many batches a rehearsal makes, and whether it ends with a guess."""
+def timed(config, hang=600, cpu=600, free=None):
+    """How many batches a rehearsal makes, and whether it ends with a guess; on a machine that has `free` MiB left."""
     command = [sys.executable, "-W", "ignore", "-c", TIMED]
-    text = json.dumps({**config, "hang": hang, "cpu": cpu})
+    text = json.dumps({**config, "hang": hang, "cpu": cpu, "free": free})
     said = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=True).stdout.splitlines()
     return said.count("a batch"), said[-1]
 
@@ -72,6 +74,12 @@ def test_how_much_is_rehearsed_does_not_depend_on_how_long_it_takes(photos, batc
 def test_a_rehearsal_that_comes_to_no_end_leaves_the_plan_to_a_guess(photos, kind, limits):
     endless = (*BEFORE, {"type": kind, "images": tuple(range(100, 112))}, PACK)
     assert timed(config_of(photos, pipeline=endless, custom_imports=IMPORTS), **limits) == (1, "True")
+
+
+def test_a_rehearsal_never_takes_more_than_half_of_the_memory_that_is_free(photos):
+    hoarding = (*BEFORE, {"type": "Hoarding", "mib": 60}, PACK)
+    assert timed(config_of(photos), free=200)[1] == "False"
+    assert timed(config_of(photos, pipeline=hoarding, custom_imports=IMPORTS), free=200) == (1, "True")
 
 
 ASKED = """

@@ -198,7 +198,9 @@ def restarted(server, tmp_path):
     """A feed, two of its batches, and a function: changes the files, has the feed lose its server, which is back at
     once and knows nothing, and gives the next batch."""
     folder, said = draw(tmp_path / "set"), []
-    feed = Feed(server, config_for(folder), "train", tmp_path, said.append, seed=3)
+    config = config_for(folder)
+    config.train_dataloader.dataset.metainfo = None  # the classes are those of the file
+    feed = Feed(server, config, "train", tmp_path, said.append, seed=3)
     batches = iter(feed)
     assert [next(batches).step, next(batches).step] == [0, 1]
 
@@ -235,8 +237,9 @@ def test_a_server_that_comes_back_goes_on_at_the_next_batch(restarted, server, t
         (lambda content: content["annotations"][0]["bbox"].__setitem__(0, 7), "other annotations (fingerprint"),
         (lambda content: content["annotations"][0].update(category_id=3), "other annotations (fingerprint"),
         (lambda content: content["images"].pop(0), "images, there were"),
+        (lambda content: content["categories"][0].update(name="hat"), "other classes"),
     ],
-    ids=["box", "label", "image"],
+    ids=["box", "label", "image", "name"],
 )
 def test_a_server_that_comes_back_with_other_annotations_ends_the_feed(restarted, change, says):
     folder, _, restart = restarted

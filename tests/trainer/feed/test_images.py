@@ -180,6 +180,12 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             Loader()(tmp_path / name)
 
 
+def test_what_is_no_regular_file_is_named_and_never_opened(odd: tuple[Path, str]) -> None:
+    path, kind = odd
+    with pytest.raises(BadImage, match=f"^image '{path}': it is {kind}; expected a regular file$"):
+        Loader()(path)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[a-z]*/*.py")), ids=lambda path: path.name)
 def test_the_test_pipeline_of_every_shipped_config_is_known(path: Path) -> None:
     loaded = load_config(str(path))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from shared.errors import UserError
 from tests.trainer.recipe.finished import IMAGES, write
@@ -54,8 +55,25 @@ def test_an_evaluation_that_kept_no_predictions_has_no_pictures(step: Step, tmp_
 
 def test_a_picture_that_cannot_be_read_is_named(step: Step, tmp_path: Path) -> None:
     (tmp_path / "data" / "val" / "image_0.jpg").write_text("no picture")
-    with pytest.raises(UserError, match=r"picture .*image_0\.jpg"):
+    with pytest.raises(UserError, match=r"^image '.*image_0\.jpg': not an image, .*; the report shows it$"):
         pictures(step, tmp_path / "both")
+
+
+@pytest.mark.parametrize(("colours", "turned"), [("color", True), ("color_ignore_orientation", False)])
+def test_a_picture_is_shown_as_the_evaluation_has_read_it(
+    step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colours: str, turned: bool
+) -> None:
+    """Turned as EXIF says, where the pipeline's loader does that, since boxes are in its pixels; and however large."""
+    path = tmp_path / "data" / "val" / "image_0.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (96, 64), (250, 0, 0)).save(path, exif=exif)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    step.config.val_dataloader.dataset.pipeline = [{"type": "mmdet.LoadImageFromFile", "color_type": colours}]
+    (picture,) = [one for one in pictures(step, tmp_path / "both")[0].pictures if one.title == "image_0.jpg"]
+    height, width, _ = picture.image.shape
+    assert (height > width) == turned
+    assert (np.median(picture.image, (0, 1)) > (200, -1, -1)).all()  # red, and not blue
 
 
 def test_annotations_with_crowds_only_judge_nothing(step: Step, tmp_path: Path) -> None:

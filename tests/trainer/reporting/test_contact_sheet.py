@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from shared.errors import UserError
 from trainer.reporting.contact_sheet import BEST, GAP, GREEN, LINE, SIDE, WORST, draw
 
 NOTHING = np.zeros((0, 4), np.float32)
@@ -70,3 +72,9 @@ def test_the_best_of_equal_proposals_lies_on_top(tmp_path: Path) -> None:
     boxes = np.array([[100, 100, 260, 260]] * 2, np.float32)
     picture = first_picture(sheet_of(tmp_path, [image], [NOTHING], [(boxes, np.array([0.5, 0.9]))], top=2))
     assert has(picture[255:265, 150:200], BEST) and not has(picture[255:265, 150:200], WORST)
+
+
+def test_a_sheet_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*/sheet\.png: Is a directory; free some space"):
+        sheet_of(tmp_path, [np.zeros((20, 30, 3), np.uint8)], [NOTHING], [NO_PREDICTION])

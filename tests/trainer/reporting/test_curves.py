@@ -62,6 +62,13 @@ def test_the_picture_lies_beside_the_metrics(tmp_path: Path) -> None:
         assert picture.width > 1000
 
 
+def test_a_picture_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    (tmp_path / "curves.png").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*/curves\.png: Is a directory; free some space"):
+        curves.draw(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{\n", '{"step": 1}', "[1]", '{"kind": "val", "step": 1}'])
 def test_another_file_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "metrics.jsonl"

@@ -327,6 +327,25 @@ def test_a_loss_that_is_read_late_is_that_of_its_batch_and_in_no_checkpoint(
     assert (latest and latest.name) == ("step_2.safetensors" if saves.startswith("after") else None)
 
 
+@pytest.mark.parametrize("saves", ["never", "after every step"])
+def test_gradients_that_are_not_finite_end_a_run_before_its_next_step_and_are_in_no_checkpoint(
+    finished: Run, start, monkeypatch, saves: str
+) -> None:
+    monkeypatch.setenv("SPOILS", "gradients")
+    every = {"default_hooks.checkpoint.interval": 1, "default_hooks.checkpoint.by_epoch": False}
+    run = start(
+        "--workers", "1", epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {})
+    )
+    assert run.end() == 2, run.text
+    last = run.text.splitlines()[-1]
+    assert re.search(
+        r"error: the gradients' norm is nan at step 2 \(image ids \[[^]]*\]\), and the loss is finite", last
+    )
+    assert run.steps() == [1, 2] and run.losses(2) == finished.losses(2)
+    latest = checkpoint.latest(run.work_dir)
+    assert (latest and latest.name) == ("step_2.safetensors" if saves.startswith("after") else None)
+
+
 @pytest.mark.parametrize("where", ["forward", "update"])
 def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finished_step(
     finished: Run, start, monkeypatch, where: str
