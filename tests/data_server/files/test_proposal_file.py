@@ -23,7 +23,14 @@ def folder(photos, tmp_path):
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("damage", ["short", "header", "text", "model"])
+def with_first_count(content, change):
+    (length,) = struct.unpack("<Q", content[:8])
+    (count,) = struct.unpack_from("<q", content, 8 + length)
+    assert count
+    return content[: 8 + length] + struct.pack("<q", change(count)) + content[16 + length :]
+
+
+@pytest.mark.parametrize("damage", ["short", "long", "header", "text", "model", "counts", "negative"])
 def test_a_damaged_file_is_refused(folder, damage):
     file = write(folder)
     content = file.read_bytes()
@@ -31,6 +38,9 @@ def test_a_damaged_file_is_refused(folder, damage):
     file.write_bytes(
         {
             "short": content[:-8],
+            "long": content + b"\0" * 8,
+            "counts": with_first_count(content, lambda count: count + 1),
+            "negative": with_first_count(content, lambda count: -count),
             "header": struct.pack("<Q", 1 << 60) + content[8:],
             "text": b"x" * 20,
             "model": content.replace(MODEL.encode(), b"../" + MODEL[3:].encode()),

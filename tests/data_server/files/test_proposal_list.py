@@ -114,3 +114,9 @@ def test_a_list_is_written_whole_and_read_again(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*folder: Is a directory; .* choose another --out"):
         proposal_list.write(tmp_path / "folder", rows)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "new"]
+
+
+def test_a_list_of_empty_arrays_has_no_rows(tmp_path):
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.zeros((0, 5), np.float32)] * 2))
+    found = proposal_list.read(tmp_path / "rp.pkl")
+    assert found.rows.shape == (0, 5) and found.counts.tolist() == [0, 0]

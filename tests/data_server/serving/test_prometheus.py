@@ -180,8 +180,14 @@ def test_a_worker_that_has_grown_too_large_is_counted_as_recycled(measured, phot
 def test_samples_that_crash_their_worker_or_cannot_be_loaded_are_counted(measured, photos, tmp_path):
     client = measured.open(with_step(photos, {"type": "Deadly"}, feed={"on_bad_sample": "replace"}))
     digests(client, 6)
-    values = measured.scrape()
-    assert values["quarantined_samples_total"] >= 1
+    (name,) = measured.stream_names()
+
+    def counted():
+        values = measured.scrape()
+        said = re.findall(rf"stream {re.escape(name)}: image '.*' is quarantined", measured.log)
+        return values["quarantined_samples_total"] == len(said) >= 1 and values
+
+    values = wait_for(counted, 5)
     assert values["worker_restarts_total", "crashed"] >= 2
     assert values["replaced_samples_total"] == 0
     client.close()

@@ -35,6 +35,29 @@ def test_a_batch_that_kills_its_maker_leaves_the_plan_to_a_guess(cluster, photos
     assert planned_mib(client) == 64
 
 
+NEED = """
+import json, sys
+from data_server.workers import rehearsal
+from data_server.datasets.parts import Datasets
+from data_server.datasets.bounds import gather
+from shared.data_part import from_plain
+
+config = from_plain(json.load(sys.stdin))
+datasets = Datasets(config)
+for size in ((96, 128), (4000, 4000)):
+    config["feed"]["max_image_size"] = size
+    print(rehearsal.worker_bytes(datasets, config, gather(datasets, config)), flush=True)
+"""
+
+
+def test_a_slot_is_not_counted_among_what_a_worker_holds_for_itself(photos):
+    """A large one takes 96 MB of shared memory."""
+    command = [sys.executable, "-W", "ignore", "-c", NEED]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(config_of(photos)), capture_output=True, text=True)
+    small, large = map(int, done.stdout.split()[-2:])
+    assert 0 < small < 40 << 20 and abs(large - small) < 20 << 20
+
+
 TIMED = """
 import json, sys
 from data_server.workers import rehearsal
