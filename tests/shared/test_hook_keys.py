@@ -1,0 +1,99 @@
+"""Hooks: those that change nothing are accepted, all others refused by name, with what to do."""
+
+import pytest
+
+from shared.errors import UserError
+from shared.hook_keys import check_hooks, listed
+
+HARMLESS = [
+    *("NumClassCheckHook", "CheckInvalidLossHook", "ParamSchedulerHook", "DistSamplerSeedHook", "IterTimerHook"),
+    *("RuntimeInfoHook", "SyncNormHook", "SyncBuffersHook", "DetVisualizationHook", "TrackVisualizationHook"),
+    *("GroundingVisualizationHook", "TrainAugmentDetVisualizationHook", "NaiveVisualizationHook", "EmptyCacheHook"),
+    *("MemoryProfilerHook", "ProfilerHook", "NPUProfilerHook", "PrepareTTAHook", "SetEpochInfoHook"),
+]
+OTHERS = {
+    "EMAHook": "no average of the weights is kept",
+    "EarlyStoppingHook": "a run trains for max_epochs",
+    "YOLOXModeSwitchHook": "the pipeline is the same in all epochs",
+    "PipelineSwitchHook": "the pipeline is the same in all epochs",
+    "MeanTeacherHook": "there is no teacher here",
+    "CheckpointHook": "write it as default_hooks.checkpoint",
+    "LoggerHook": "write it as default_hooks.logger",
+    "mine.EMAHook": "it is code for PyTorch's runner",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_hook_without_an_effect_here_is_accepted_wherever_it_stands(name: str) -> None:
+    check_hooks({"custom_hooks": [{"type": name}, {"type": f"mmdet.{name}", "interval": 3}]})
+    check_hooks({"default_hooks": {"any": {"type": name}}})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_any_other_is_refused_with_its_place_and_what_to_do(name: str) -> None:
+    says = rf"' is '{name}', which is not supported: {OTHERS[name]}"
+    with pytest.raises(UserError, match=rf"^config key 'custom_hooks\[1\]{says}"):
+        check_hooks({"custom_hooks": [{"type": "IterTimerHook"}, {"type": name}]})
+    with pytest.raises(UserError, match=rf"^config key 'default_hooks\.any{says}"):
+        check_hooks({"default_hooks": {"any": {"type": name}}})
+
+
+def test_a_hook_without_a_type_is_told_with_the_default_hook_that_may_be_meant() -> None:
+    with pytest.raises(UserError, match=r"'default_hooks.chekpoint' has no 'type' \(did you mean 'checkpoint'\?\)"):
+        check_hooks({"default_hooks": {"chekpoint": {"interval": 1}}})
+    with pytest.raises(UserError, match=r"'custom_hooks\[0\]' has no 'type'; only logger and checkpoint need none"):
+        check_hooks({"custom_hooks": [{}]})
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"default_hooks": []}, None),
+        ({"default_hooks": [1]}, "'default_hooks': expected a dict, found list"),
+        ({"custom_hooks": {"a": 1}}, "'custom_hooks': expected a list of dicts, found dict"),
+        ({"custom_hooks": ["EMAHook"]}, r"'custom_hooks\[0\]': expected a dict with 'type', found str"),
+        ({"default_hooks": {"timer": 3}}, "'default_hooks.timer': expected a dict with 'type', found int"),
+        ({"default_hooks": {"_scope_": "mmdet", "timer": None}, "custom_hooks": ()}, None),
+        ({"default_hooks": {"param_scheduler": None}}, "cannot be switched off; set param_scheduler=None"),
+        ({"default_hooks": {"sampler_seed": None}}, "cannot be switched off; set train_dataloader.sampler.shuffle"),
+    ],
+)
+def test_what_is_no_table_of_hooks_is_refused(config: dict, says: str | None) -> None:
+    if says is None:
+        check_hooks(config)
+    else:
+        with pytest.raises(UserError, match=says):
+            check_hooks(config)
+
+
+@pytest.mark.parametrize(
+    ("hook", "key", "accepted", "refused"),
+    [
+        ("logger", "interval", [1, 50], [0, -1, 1.5, True]),
+        ("checkpoint", "interval", [1, -1], [0, -2, 1.5, -1.0, True]),
+        ("checkpoint", "max_keep_ckpts", [1, -1], [0, -2]),
+        ("checkpoint", "by_epoch", [True, False], [0, None]),
+        ("checkpoint", "save_best", [None, False, "auto", "a", ["a", "b"]], [True, "", ["a", "a"], ["auto", "a"], [1]]),
+        ("checkpoint", "rule", [None, "less", ["greater", None]], ["more", ["less", 1]]),
+        ("checkpoint", "greater_keys", [None, "a", ["a"]], [1, ["a", 1]]),
+        ("checkpoint", "less_keys", [None, "a", ["a"]], [1, ["a", 1]]),
+        ("checkpoint", "save_begin", [0, None], [1]),
+        ("checkpoint", "out_dir", [None], ["elsewhere"]),
+        ("checkpoint", "filename_tmpl", [None], ["a"]),
+        ("checkpoint", "published_keys", [["meta"]], []),
+        ("checkpoint", "type", ["CheckpointHook", "mmengine.CheckpointHook"], ["Mine"]),
+        ("logger", "type", ["LoggerHook"], ["Mine"]),
+    ],
+)
+def test_a_setting_of_the_two_own_hooks_has_its_values_and_no_others(
+    hook: str, key: str, accepted: list, refused: list
+) -> None:
+    for value in accepted:
+        check_hooks({"default_hooks": {hook: {key: value}}})
+    for value in refused:
+        with pytest.raises(UserError, match=f"default_hooks.{hook}.{key}"):
+            check_hooks({"default_hooks": {hook: {key: value}}})
+
+
+def test_one_item_is_a_list_of_one() -> None:
+    assert listed("a") == ["a"] and listed(("a", "b")) == ["a", "b"] and listed(None) == [None]
