@@ -71,7 +71,7 @@ def versions(extra: str) -> str:
             wrong.append(f"{requirement.name} is missing")
             continue
         found.append(f"{requirement.name} {version}")
-        if version.partition("+")[0] not in requirement.specifier:
+        if version not in requirement.specifier:
             wrong.append(f"{requirement.name} is {version}, expected {requirement.specifier}")
     if wrong:
         raise Faulty(f"{'; '.join(wrong)}; pip install -e '.[{extra}]'")

@@ -33,7 +33,7 @@ def read(path: str | os.PathLike[str], where: str) -> npt.NDArray[Any]:
             claimed = dtype.itemsize
             for length in shape:
                 claimed *= length
-            if dtype.hasobject or min(shape, default=0) < 0 or claimed != size - file.tell():
+            if dtype.hasobject or any(length < 0 for length in shape) or claimed != size - file.tell():
                 raise ValueError(
                     f"its header says {dtype} {shape}, {claimed} bytes, and {size - file.tell()} bytes follow"
                 )

@@ -4,8 +4,8 @@ What is changed: comparisons, arithmetic, `and`/`or`, `not`, conditions, numbers
 quotes, `min`/`max`, `any`/`all`; a value that is assigned or returned becomes None; a call for its effect, a `raise`
 and a `del` are left out; `break` and `continue` change places.
 
-What is not: what cannot change a run (annotations, docstrings, imports, `__all__`, `if TYPE_CHECKING`, the type in a
-`cast`), decorators, and texts for people (whatever has a space, f-strings, what is logged, an option's `metavar`).
+What is not: what cannot change a run (annotations, aliases of types, docstrings, imports, `__all__`,
+`if TYPE_CHECKING`, the type in a `cast`), decorators, and texts for people (whatever has a space, f-strings, what is logged, an option's `metavar`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitXor: ast.BitAnd,
 }
 SWAPPED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+TYPES = {"Callable", "dict", "list", "npt.NDArray", "tuple", "type"}
 SHOWN = 90  # characters of a change, on each side
 LOGS = {"log", "_log", "logger", "_logger", "logging", "warnings"}
 
@@ -97,6 +98,8 @@ class _Visitor(ast.NodeVisitor):
             self._assigned(node.value)
 
     def _assigned(self, value: ast.expr) -> None:
+        if _is_type(value):
+            return
         if not isinstance(value, ast.Constant):
             self._replace(value, ast.Constant(None))
         self.visit(value)
@@ -226,6 +229,13 @@ class _Visitor(ast.NodeVisitor):
             text = f"({text})"
         change = f"{_short(ast.unparse(old))} ─► {_short(ast.unparse(new))}"
         self.found.append(Mutant(self._path, old.lineno, old.col_offset + 1, start, end, text, function, change))
+
+
+def _is_type(value: ast.expr) -> bool:
+    """What an alias of a type stands for, such as ``tuple[int, str]``, and a type variable."""
+    if isinstance(value, ast.Subscript):
+        return ast.unparse(value.value) in TYPES
+    return isinstance(value, ast.Call) and ast.unparse(value.func) == "TypeVar"
 
 
 def _short(text: str) -> str:

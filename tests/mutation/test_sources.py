@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     limit = 1
 __all__ = ["first"]
-
+Pair = tuple[int, int]
+Kind = TypeVar("Kind")
 @decorated(1)
 def first(a: int = 2) -> "list[int]":
     """Another"""
@@ -42,26 +43,26 @@ def changes(mutants: list[Mutant]) -> list[str]:
 
 def test_python_is_changed_where_it_matters_and_nowhere_else():
     assert changes(python_source.mutants_of("shared/a.py", PYTHON.encode())) == [
-        "8 : 2 ─► 3",
-        "10 first: a < 3 ─► a <= 3",
-        "10 first: a < 3 and a != 0 ─► a < 3 or a != 0",
-        "10 first: a < 3 and a != 0 ─► not (a < 3 and a != 0)",
-        "10 first: 3 ─► 4",
-        "10 first: a != 0 ─► a == 0",
-        "10 first: 0 ─► 1",
-        "11 first: raise ValueError(f'{a} is too small') ─► pass",
-        "12 first: print('for people', 'é') ─► pass",
-        "12 first: 'é' ─► 'XXé'",
-        "14 first: option('--out', metavar='F', nargs=3) ─► pass",
-        "14 first: '--out' ─► 'XX--out'",
-        "14 first: 3 ─► 4",
-        "15 first: {} ─► None",
-        "16 first: cast('int', -a) ─► None",
-        "16 first: -a ─► a",
-        "20 Thing.reset: not self.done ─► self.done",
-        "21 Thing.reset: self.n -= 1 ─► self.n += 1",
-        "21 Thing.reset: 1 ─► 2",
-        "22 Thing.reset: break ─► continue",
+        "9 : 2 ─► 3",
+        "11 first: a < 3 ─► a <= 3",
+        "11 first: a < 3 and a != 0 ─► a < 3 or a != 0",
+        "11 first: a < 3 and a != 0 ─► not (a < 3 and a != 0)",
+        "11 first: 3 ─► 4",
+        "11 first: a != 0 ─► a == 0",
+        "11 first: 0 ─► 1",
+        "12 first: raise ValueError(f'{a} is too small') ─► pass",
+        "13 first: print('for people', 'é') ─► pass",
+        "13 first: 'é' ─► 'XXé'",
+        "15 first: option('--out', metavar='F', nargs=3) ─► pass",
+        "15 first: '--out' ─► 'XX--out'",
+        "15 first: 3 ─► 4",
+        "16 first: {} ─► None",
+        "17 first: cast('int', -a) ─► None",
+        "17 first: -a ─► a",
+        "21 Thing.reset: not self.done ─► self.done",
+        "22 Thing.reset: self.n -= 1 ─► self.n += 1",
+        "22 Thing.reset: 1 ─► 2",
+        "23 Thing.reset: break ─► continue",
     ]
 
 

@@ -39,8 +39,10 @@ def test_any_other_is_refused_with_its_place_and_what_to_do(name: str) -> None:
 
 
 def test_a_hook_without_a_type_is_told_with_the_default_hook_that_may_be_meant() -> None:
-    with pytest.raises(UserError, match=r"'default_hooks.chekpoint' has no 'type' \(did you mean 'checkpoint'\?\)"):
-        check_hooks({"default_hooks": {"chekpoint": {"interval": 1}}})
+    for name in ("logger", "checkpoint", "timer", "param_scheduler", "sampler_seed", "visualization"):
+        wrong = name[:3] + name[4:]
+        with pytest.raises(UserError, match=rf"'default_hooks.{wrong}' has no 'type' \(did you mean '{name}'\?\)"):
+            check_hooks({"default_hooks": {wrong: {"interval": 1}}})
     with pytest.raises(UserError, match=r"'custom_hooks\[0\]' has no 'type'; only logger and checkpoint need none"):
         check_hooks({"custom_hooks": [{}]})
 
@@ -80,7 +82,8 @@ def test_what_is_no_table_of_hooks_is_refused(config: dict, says: str | None) ->
         ("checkpoint", "save_begin", [0, None], [1]),
         ("checkpoint", "out_dir", [None], ["elsewhere"]),
         ("checkpoint", "filename_tmpl", [None], ["a"]),
-        ("checkpoint", "published_keys", [["meta"]], []),
+        *(("checkpoint", key, [True, 1], []) for key in ("save_last", "save_optimizer", "save_param_scheduler")),
+        *(("checkpoint", key, [None, "x"], []) for key in ("published_keys", "priority")),
         ("checkpoint", "type", ["CheckpointHook", "mmengine.CheckpointHook"], ["Mine"]),
         ("logger", "type", ["LoggerHook"], ["Mine"]),
     ],

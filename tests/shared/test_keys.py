@@ -92,5 +92,10 @@ def test_a_type_that_is_known_comes_back_and_another_is_told_with_the_nearest() 
     assert nearest("quite another", ("LinearLR",)) == ""
 
 
+def test_where_nothing_is_known_that_is_said() -> None:
+    with pytest.raises(UserError, match=r"^feed: unknown key 'x'; known: none$"):
+        check_keys("feed", {"x": 1}, ())
+
+
 def test_all_known_keys_pass() -> None:
     check_keys("optim_wrapper.clip_grad", {"max_norm": 35, "norm_type": 2}, ("max_norm", "norm_type"))
