@@ -5,7 +5,8 @@ quotes, `min`/`max`, `any`/`all`; a value that is assigned or returned becomes N
 and a `del` are left out; `break` and `continue` change places.
 
 What is not: what cannot change a run (annotations, aliases of types, docstrings, imports, `__all__`,
-`if TYPE_CHECKING`, the type in a `cast`), decorators, and texts for people (whatever has a space, f-strings, what is logged, an option's `metavar`).
+`if TYPE_CHECKING`, the type in a `cast`), decorators, and texts for people (whatever has a space, f-strings, what is
+logged, an option's `metavar`).
 """
 
 from __future__ import annotations
