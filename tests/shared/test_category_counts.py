@@ -54,3 +54,13 @@ def test_a_file_of_something_else_is_refused_with_what_writes_one(tmp_path, cont
         f"head.cat_freq_path: '{tmp_path}/a.json' should be a JSON list of categories with 'id' and 'name'"
     )
     assert text.endswith("python -m data_server category-info writes one") and "\n" not in text
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "2", True, None, 2**63])
+def test_a_count_that_is_none_is_refused(tmp_path, count):
+    with pytest.raises(UserError, match="should be a JSON list of categories with 'id' and 'image_count'"):
+        counts(tmp_path, [CUP, {**LAMP, "image_count": count}], ["cup", "lamp"])
+
+
+def test_a_class_without_an_image_counts_none(tmp_path):
+    assert counts(tmp_path, [{**CUP, "image_count": 0}, LAMP], ["cup", "lamp"])[0] == 0

@@ -323,3 +323,12 @@ def test_without_any_place_for_a_directory_the_line_says_what_was_tried(
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with pytest.raises(UserError, match=rf"\(/proc: No such file .*; {tmp_path}/file: Not a directory\); set TMPDIR"):
         private_directory()
+
+
+def test_descriptors_that_no_message_has_asked_for_are_few(ends):
+    left, channel = ends
+    for _ in range(2):
+        socket.send_fds(left.socket, [frame(Notice("x"))], [0, 0, 0])
+    with pytest.raises(MessageError, match="more than 4 descriptors that no message has asked for"):
+        for _ in range(2):
+            channel.receive(Notice)

@@ -201,3 +201,33 @@ def test_the_file_is_left_behind_the_pickle() -> None:
 )
 def test_an_opcode_that_todays_python_seldom_writes_does_what_pythons_own_machine_does(program: bytes) -> None:
     assert loaded(program) == pickle.loads(program)
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (b"K\x01Q.", "it refers to something outside of itself"),
+        (b"Pidentity\n.", "it refers to something outside of itself"),
+        (b"K\x01)R.", "it calls what is no function"),
+        (b"ca\nb\nK\x01R.", "it calls what is no function"),
+        (b"K\x01\x86.", "it takes more than there is"),
+        (b"](K\x01\x90.", "it adds to what is no set"),
+        (b"K\x01K\x02b.", "a int is given a state"),
+        (b"K\x01K\x02a.", "it appends to a int"),
+        (b"]K\x01K\x02s.", "it sets items of a list"),
+        (b"(K\x01K\x02K\x03d.", "ValueError"),
+        (b"Nr\xff\xff\xff\x7f.", r"memory slot 2147483647 in a pickle of \d bytes"),
+        (b"K\x01K\x02\x93.", "a name that is no text"),
+        (b"ca\nb\n)}\x92.", r"a\.b is called with keywords"),
+    ],
+)
+def test_a_pickle_that_makes_no_sense_is_refused_with_what_it_does(program: bytes, says: str) -> None:
+    with pytest.raises(UserError, match=rf"^a file: its pickle is damaged \(.*{says}"):
+        pickles.load(io.BytesIO(program), "a file", Called)
+
+
+@pytest.mark.parametrize(
+    ("program", "count"), [(b"(K\x01ia\nb\n.", 1), (b"(ca\nb\nK\x01K\x02o.", 2), (b"ca\nb\n)\x81.", 0)]
+)
+def test_the_ways_to_call_that_are_seldom_used_call(program: bytes, count: int) -> None:
+    assert pickles.load(io.BytesIO(program), "a file", Called)[0] == count

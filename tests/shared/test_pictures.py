@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.pictures import cut_short
+from shared.errors import UserError
+from shared.pictures import cut_short, rounded
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
@@ -33,3 +34,22 @@ def test_other_files_are_not_looked_at(tmp_path: Path) -> None:
         assert cut_short(path) is None
     with pytest.raises(FileNotFoundError):
         cut_short(tmp_path / "none.jpg")
+
+
+def test_colours_are_rounded_to_the_nearest_even_ones_at_the_half_and_cut() -> None:
+    floats = np.array([[[0.5, 1.5, 2.4], [2.6, -3.0, 300.0]]], np.float32)
+    found = rounded(floats)
+    assert found.dtype == np.uint8 and found.tolist() == [[[0, 2, 2], [3, 0, 255]]]
+    assert rounded(found) is found
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 3, 4), (1, 2, 3, 3)])
+def test_a_picture_without_three_channels_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"^images have shape \(.*\); expected three channels, \(h, w, 3\): load them"):
+        rounded(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, bool, complex])
+def test_numbers_that_are_no_colours_are_refused_with_their_type(dtype: type) -> None:
+    with pytest.raises(UserError, match=rf"^images have dtype {np.dtype(dtype)}; expected uint8, or floats of 0..255"):
+        rounded(np.zeros((2, 2, 3), dtype))

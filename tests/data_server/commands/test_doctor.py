@@ -98,6 +98,60 @@ def test_what_the_control_group_allows_is_told_where_it_is_less(
     assert "no control group bounds it" in examine(functools.partial(CHECKS["memory"], Options(1, "")))[1]
 
 
+@pytest.mark.parametrize(
+    ("system", "release", "verdict", "says"),
+    [
+        ("Linux", "5.4.0-42-generic", "ok", "Linux 5.4.0-42-generic, "),
+        ("Linux", "6.1", "ok", "Linux 6.1, "),
+        ("Linux", "5.3.18-lp152", "fault", "Linux 5.3.18-lp152; needed is 5.4 or newer"),
+        ("Linux", "4.19.0", "fault", "Linux 4.19.0; needed is 5.4 or newer"),
+        ("Darwin", "23.1.0", "fault", "Darwin; the data server needs Linux, a container or a virtual machine will do"),
+    ],
+)
+def test_a_kernel_that_lacks_what_is_needed_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, system: str, release: str, verdict: str, says: str
+) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    monkeypatch.setattr(doctor.platform, "release", lambda: release)
+    found, text = examine(functools.partial(CHECKS["kernel"], Options(1, "")))
+    assert found == verdict and text.startswith(says)
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(2048, "ok"), (2047, "warning")])
+def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch, left: int, verdict: str) -> None:
+    monkeypatch.setattr(doctor, "available", lambda: left << 20)
+    found, text = examine(functools.partial(CHECKS["memory"], Options(1, "")))
+    assert found == verdict and text.startswith(f"{left} MiB left of ")
+    assert text.endswith("; 2048 MiB or more are advised") == (verdict == "warning")
+
+
+@pytest.mark.parametrize(
+    ("build", "unreadable", "verdict", "says"),
+    [
+        ("\n  JPEG:   libjpeg-turbo (ver 3)\n  PNG: x", "", "ok", "JPEG, PNG and WebP can be read"),
+        ("  JPEG:   build (ver 9)", "", "warning", "with build (ver 9), not libjpeg-turbo: JPEG files take longer"),
+        ("nothing", "", "warning", "with an unknown JPEG library, not libjpeg-turbo"),
+        ("  JPEG: libjpeg-turbo", "webp", "fault", "with libjpeg-turbo cannot read webp; pip install opencv"),
+    ],
+)
+def test_what_opencv_cannot_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, build: str, unreadable: str, verdict: str, says: str
+) -> None:
+    import cv2
+
+    encode = cv2.imencode
+
+    def without(kind: str, picture: object) -> object:
+        if kind == f".{unreadable}":
+            raise cv2.error("no encoder")
+        return encode(kind, picture)
+
+    monkeypatch.setattr(cv2, "imencode", without)
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: build)
+    found, text = examine(functools.partial(CHECKS["image codecs"], Options(1, "")))
+    assert found == verdict and says in text
+
+
 def test_temporary_directories_that_are_no_places_for_sockets_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.link.COMMON", "/proc")
     monkeypatch.setenv("TMPDIR", "/nowhere")

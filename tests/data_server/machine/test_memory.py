@@ -46,3 +46,40 @@ def test_a_control_group_without_a_limit_leaves_the_machines_memory(tmp_path, mo
     control_group(tmp_path, max="max\n", current="5\n", stat="")
     monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
     assert memory.available() > 100 * MIB
+
+
+@pytest.mark.parametrize(("used", "left"), [(80 * MIB, 20 * MIB), (100 * MIB, 0), (120 * MIB, 0)])
+def test_a_control_group_that_holds_more_than_it_may_has_nothing_left(tmp_path, monkeypatch, used, left):
+    control_group(tmp_path, max=f"{100 * MIB}\n", current=f"{used}\n", stat="anon 5\n")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    assert memory.available() == left
+
+
+@pytest.mark.parametrize("files", [{"max": "5"}, {"current": "5"}, {}])
+def test_half_a_control_group_bounds_nothing(tmp_path, monkeypatch, files):
+    control_group(tmp_path, **files)
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    assert memory.available() > 100 * MIB
+
+
+def test_the_machines_memory_counts_where_the_control_group_allows_more(tmp_path, monkeypatch):
+    control_group(tmp_path, max=f"{1 << 60}\n", current="5\n", stat="")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "numbers", lambda *_: [300 * MIB])
+    assert memory.available() == 300 * MIB
+
+
+def test_a_plan_may_take_all_that_is_available_and_not_a_byte_more(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 3 * MIB)
+    MemoryPlan(slots=1, slot_bytes=MIB, dataset_bytes=9 * MIB, workers=2, worker_bytes=MIB).check()
+    with pytest.raises(UserError, match=r"9\.0 MiB .*; the data set is there, 3 MiB more are needed, 3 MiB are avail"):
+        MemoryPlan(slots=1, slot_bytes=MIB + 1, dataset_bytes=9 * MIB, workers=2, worker_bytes=MIB).check()
+
+
+def test_a_kernel_that_does_not_say_what_is_available_is_too_old(monkeypatch):
+    def numbers(path, key):
+        raise OSError(f"{path} has no {key}")
+
+    monkeypatch.setattr(memory, "numbers", numbers)
+    with pytest.raises(UserError, match=r"^/proc/meminfo has no MemAvailable; a Linux kernel 3\.14 or newer"):
+        memory.available()
