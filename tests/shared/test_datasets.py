@@ -1,6 +1,6 @@
 """The parts of a data set's config, and its form for inference."""
 
-from shared.datasets import parts_of, whole, with_data_root
+from shared.datasets import bytes_of, names_of, parts_of, whole, with_data_root
 
 CUPS = {
     "type": "CocoDataset",
@@ -55,3 +55,20 @@ def test_a_data_root_goes_to_every_data_set_that_has_none():
     cups, lamps = with_data_root(nested, "data")["dataset"]["datasets"]
     assert (cups["data_root"], lamps["data_root"]) == ("data", "own") and "data_root" not in CUPS
     assert with_data_root(nested, None) == nested
+
+
+def test_data_sets_are_called_as_their_annotation_files_and_as_large_as_these_together(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"x" * 10)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.json").write_bytes(b"x" * 7)
+    one, other = str(tmp_path / "a.json"), str(tmp_path / "sub" / "b.json")
+    first = {"type": "CocoDataset", "ann_file": "a.json", "data_root": str(tmp_path)}
+    second = {"type": "CocoDataset", "ann_file": other, "data_root": "nowhere"}
+    missing = {"type": "CocoDataset", "ann_file": "none.json"}
+    both = {"type": "ConcatDataset", "datasets": (first, {"type": "RepeatDataset", "dataset": second}, first)}
+    assert names_of(first) == f"data set {one}" and bytes_of(first) == 10
+    assert names_of(both) == f"data sets {one}, {other}" and bytes_of(both) == 17
+    assert names_of(missing) == "data set none.json" and bytes_of(missing) == 0
+    assert names_of({"type": "Mine"}) == "data set Mine" and bytes_of({"type": "Mine"}) == 0
+    # as where the root of the whole counts for those within
+    assert names_of({"type": "ConcatDataset", "data_root": "r", "datasets": [missing]}) == "data set r/none.json"

@@ -12,6 +12,7 @@ from shared.messages import (
     MAX_DEPTH,
     MAX_ITEMS,
     MAX_MESSAGE_BYTES,
+    MAX_SMALL_BYTES,
     MAX_TEXT,
     Evaluate,
     Failure,
@@ -20,6 +21,7 @@ from shared.messages import (
     Message,
     MessageError,
     Notice,
+    Predictions,
     Release,
 )
 
@@ -160,6 +162,14 @@ def test_a_message_above_the_limits_is_neither_sent_nor_taken():
     for value in (["x" * (MAX_TEXT + 1)], [b"x" * (MAX_TEXT + 1)], [None] * (MAX_ITEMS + 1)):
         with pytest.raises(MessageError, match="within the limits"):
             decode(wire(Evaluate, value), Evaluate)
+
+
+def test_a_message_of_exactly_the_limit_is_sent_and_taken():
+    room = MAX_SMALL_BYTES - len(encode(Predictions(bytes(1 << 8)))) + (1 << 8)
+    data = encode(Predictions(bytes(room)))
+    assert len(data) == MAX_SMALL_BYTES and decode(data, Predictions) == Predictions(bytes(room))
+    with pytest.raises(MessageError, match="Predictions has 65537 bytes, the limit is 65536"):
+        encode(Predictions(bytes(room + 1)))
 
 
 def test_what_begins_with_no_known_tag_is_refused_before_it_is_unpacked():
