@@ -1,5 +1,6 @@
 """The file that proposals are kept in: how it grows, and what is no such file."""
 
+import json
 import os
 import shutil
 import signal
@@ -48,6 +49,41 @@ def test_a_damaged_file_is_refused(folder, damage):
     )
     assert length < len(content)
     with pytest.raises(UserError, match="cut short, or not made by python -m trainer propose"):
+        ProposalFile.open(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "change", "says"),
+    [
+        ("counts", "dtype", lambda _: "U64", "an array"),
+        ("proposals", "dtype", lambda _: "F64", "an array"),
+        ("counts", "shape", lambda shape: [-shape[0]], "an array"),
+        ("proposals", "shape", lambda shape: [shape[0] + 1, 5], "an array"),
+        ("proposals", "shape", lambda shape: [float(shape[0]), 5], "an array"),
+        ("images", "data_offsets", lambda offsets: list(map(str, offsets)), "an array"),
+        ("images", "data_offsets", lambda offsets: [offset + (1 << 20) for offset in offsets], "the file ends at byte"),
+        ("counts", "data_offsets", lambda offsets: [offset - 8 for offset in offsets], "an array at"),
+        ("images", "data_offsets", lambda offsets: offsets[:1], "ValueError"),
+        ("images", None, None, "KeyError: 'images'"),
+        ("__metadata__", None, None, "KeyError: '__metadata__'"),
+        ("__metadata__", "data", lambda _: "a/b", "data is 'a/b', expected a fingerprint: letters and digits"),
+        ("__metadata__", "model", lambda _: 7, "model is 7, expected a fingerprint: letters and digits"),
+        ("proposals", "shape", lambda shape: [5, shape[0]], r"\d+ images, counts \(\d+,\), proposals \(5, \d+\)"),
+        ("images", "shape", lambda shape: [1, shape[0]], r"\d+ images, counts"),
+        ("image_ends", "shape", lambda shape: [shape[0], 1], r"\d+ images, counts"),
+    ],
+)
+def test_a_header_that_lies_is_refused_with_what_it_says(folder, name, key, change, says):
+    file = write(folder)
+    content = file.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    if change is None:
+        del header[name]
+    else:
+        header[name][key] = change(header[name][key])
+    file.write_bytes(content[:8] + json.dumps(header).encode().ljust(length) + content[8 + length :])
+    with pytest.raises(UserError, match=rf"not made by python -m trainer propose \(.*{says}"):
         ProposalFile.open(file)
 
 

@@ -164,3 +164,26 @@ def test_a_stream_that_is_wanted_asks_for_room_until_there_is_enough_or_none_can
     asked.clear()
     with pytest.raises(UserError, match=r"^too little memory: the plan is 5 slots x .*: No space left on device$"):
         opened(make_room=lambda: False)
+
+
+@pytest.mark.parametrize(("epochs", "end"), [(1, 5), (3, 15), (0, None)])
+def test_a_stream_ends_after_its_epochs_or_never(epochs, end):
+    made = opened(epochs=epochs)
+    assert made.ledger.end_step == end
+    os.close(made.memory)
+
+
+@pytest.mark.parametrize(("epochs", "planned"), [(2, {0, 1}), (0, {0, 1}), (1, {0})])
+def test_an_epoch_is_planned_from_the_middle_of_the_one_before_it_unless_the_stream_ends_there(epochs, planned):
+    made = opened(epochs=epochs)
+    made._is_planned(2)
+    assert set(made._plan._orders) == {0}
+    made._is_planned(3)
+    assert set(made._plan._orders) == planned
+    os.close(made.memory)
+
+
+def test_the_memory_plan_is_that_of_its_slots_its_data_set_and_its_workers(stream):
+    welcome = stream.welcome
+    assert stream.memory_plan.total == welcome.slots * welcome.slot_bytes + (1 << 20) + WORKERS * (1 << 20)
+    assert welcome.plan == str(stream.memory_plan)
