@@ -20,6 +20,7 @@ _SECTIONS: dict[str, Section] = {
     "randomness.": config_keys.RANDOMNESS,
     "default_hooks.logger.": hook_keys.LOGGER,
     "default_hooks.checkpoint.": hook_keys.CHECKPOINT,
+    "EMAHook.": hook_keys.EMA,
     "type=": hook_keys.HOOKS,
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.config_keys import (
+    BEGIN,
     NOTHING,
     REFUSED,
     ConfigKey,
@@ -29,6 +30,7 @@ _INTERVAL = Values(
 )
 _AT_MOST = Values(lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (all)")
 _FOLDER = "checkpoints lie in the work dir: set --work-dir"
+_AVERAGES = ("ExponentialMovingAverage", "MomentumAnnealingEMA", "ExpMomentumEMA", "StochasticWeightAverage")
 _RULES = ("greater", "less", None)
 _ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
 
@@ -83,6 +85,20 @@ CHECKPOINT: Section = (
     *refuses("remove it", "save_begin", unless=only(0, None)),
 )
 
+EMA: Section = (
+    reads("type", "`EMAHook`"),
+    reads("ema_type", "how it averages (default ExponentialMovingAverage)", types(*_AVERAGES)),
+    reads("momentum", "the share of the newest weights (default 0.0002)"),
+    reads("gamma", "how fast that share comes down from 1, of ExpMomentumEMA and MomentumAnnealingEMA"),
+    reads("interval", "steps from one update of the average to the next (default 1)", COUNT),
+    reads("begin_iter", "the first step that is averaged", BEGIN),
+    reads("begin_epoch", "the first epoch that is averaged", BEGIN),
+    *ignores("running statistics are not trained here: their average is what they are", "update_buffers"),
+    *ignores("what is resumed must fit in any case", "strict_load"),
+    *ignores("an average is taken after a step's update in any case", "priority"),
+    *refuses("the average is where the weights are: remove it", "device", unless=NOTHING),
+)
+
 # hooks that do nothing here that a run could be told by; why
 _NO_EFFECT = {
     "the product does it in any case": (
@@ -110,8 +126,8 @@ _NO_EFFECT = {
     "used by MMDetection's `test.py --tta` only": ("PrepareTTAHook",),
     "no part of these networks looks at the epoch": ("SetEpochInfoHook",),
 }
+_SECTIONS: dict[str, Section] = {"EMAHook": EMA}
 _REFUSED = {
-    "EMAHook": "no average of the weights is kept: remove it to train without one",
     "EarlyStoppingHook": "a run trains for max_epochs or max_iters: remove it, and end the run by Ctrl-C",
     "YOLOXModeSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
     "with load_from and their pipeline",
@@ -133,6 +149,7 @@ HOOKS: Section = (
     reads("CheckpointHook", "`default_hooks.checkpoint`; None: only where a run is interrupted"),
     *(key for why, names in _NO_EFFECT.items() for key in ignores(why, *names)),
     *(ConfigKey(name, REFUSED, why) for name, why in _REFUSED.items() if name not in ("CheckpointHook", "LoggerHook")),
+    reads("EMAHook", "an average of the weights is evaluated and saved, in `custom_hooks` or `default_hooks`"),
     ConfigKey("any other", REFUSED, _UNKNOWN),
 )
 
@@ -159,6 +176,27 @@ def check_hooks(config: Mapping[str, Any]) -> None:
         raise UserError(f"config key 'custom_hooks': expected a list of dicts, found {type(custom).__name__}")
     for index, hook in enumerate(custom):
         _check_hook(f"custom_hooks[{index}]", hook, "")
+    for kind in _SECTIONS:
+        find_hook(config, kind)
+
+
+def find_hook(config: Mapping[str, Any], kind: str) -> tuple[str, Mapping[str, Any]]:
+    """The hook of a class, in ``custom_hooks`` or ``default_hooks``, and its place in the config; two empty ones where
+    there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    hooks = {f"default_hooks.{name}": hook for name, hook in (config.get("default_hooks") or {}).items()}
+    hooks |= {f"custom_hooks[{index}]": hook for index, hook in enumerate(config.get("custom_hooks") or [])}
+    found = {
+        where: hook
+        for where, hook in hooks.items()
+        if isinstance(hook, Mapping) and class_name(hook.get("type")) == kind
+    }
+    if len(found) > 1:
+        raise UserError(f"config keys {' and '.join(map(repr, found))} are both {kind}: one is enough")
+    return next(iter(found.items()), ("", {}))
 
 
 def _check_hook(where: str, hook: Any, name: str) -> None:
@@ -171,6 +209,9 @@ def _check_hook(where: str, hook: Any, name: str) -> None:
             f"config key {where!r} has no 'type'{nearest(name, known)}; only logger and checkpoint need none"
         )
     kind = class_name(hook["type"])
+    if kind in _SECTIONS:
+        check_section(where, hook, _SECTIONS[kind])
+        return
     if any(kind in names for names in _NO_EFFECT.values()):
         return
     hint = "" if kind in _REFUSED else nearest(kind, [key.name for key in HOOKS])

@@ -99,7 +99,7 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
     ("name", "key"),
     [
         ("yolox/yolox_s_8xb8-300e_coco.py", "YOLOXModeSwitchHook"),
-        ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "EMAHook"),
+        ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "PipelineSwitchHook"),
         ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "GroupMultiSourceSampler"),
         ("openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py", "ClassAwareSampler"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),
@@ -111,13 +111,17 @@ def test_configs_of_mmdetections_zoo_that_train_otherwise_are_refused_by_the_key
 
 
 REFUSED = [
-    "custom_hooks = [dict(type='EMAHook', momentum=0.001)]",
+    "custom_hooks = [dict(type='EMAHook', momentm=0.001)]",
+    "custom_hooks = [dict(type='EMAHook', ema_type='ExpEMA')]",
+    "custom_hooks = [dict(type='EMAHook', interval=0)]",
+    "custom_hooks = [dict(type='EMAHook', device='cpu')]",
+    "custom_hooks = [dict(type='EMAHook'), dict(type='mmengine.EMAHook')]",
     "custom_hooks = [dict(type='mmdet.YOLOXModeSwitchHook')]",
     "custom_hooks = [dict(type='NumClassCheckHook'), dict(type='PipelineSwitchHook', switch_epoch=3)]",
     "custom_hooks = [dict(type='MyOwnHook')]",
     "custom_hooks = [dict(type='CheckpointHook', interval=2)]",
     "custom_hooks = dict(type='EMAHook')",
-    "default_hooks = dict(ema=dict(type='EMAHook'))",
+    "default_hooks = dict(ema=dict(type='EMAHook', begin_iter=-1))",
     "default_hooks = dict(early_stopping=dict(type='EarlyStoppingHook', monitor='x'))",
     "default_hooks = dict(checkpoint=dict(type='MyHook'))",
     "default_hooks = dict(checkpoint=dict(save_best=['auto', 'coco/bbox_mAP']))",
@@ -188,6 +192,8 @@ ACCEPTED = [
     "tta_model = dict(type='DetTTAModel')\ntta_pipeline = []\ndefault_scope = 'mmdet'\nresume = False",
     "custom_hooks = [dict(type='NumClassCheckHook'), dict(type='mmdet.CheckInvalidLossHook', interval=50)]",
     "custom_hooks = None",
+    "custom_hooks = [dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.0002, priority=49, gamma=2000)]",
+    "default_hooks = dict(ema=dict(type='EMAHook', update_buffers=True, strict_load=True, begin_epoch=0, device=None))",
     "default_hooks = None",
     "default_hooks = dict(checkpoint=None, logger=None, timer=None, visualization=None)",
     "default_hooks = dict(visualization=dict(type='DetVisualizationHook', draw=True, interval=3))",
@@ -216,9 +222,9 @@ def test_what_changes_no_number_is_accepted(tmp_path, text) -> None:
 
 
 def test_what_a_refusal_says_names_the_hook_and_what_to_do(tmp_path) -> None:
-    said = "config key 'custom_hooks\\[0\\]' is 'EMAHook', which is not supported: .*remove it to train without one"
+    said = "config key 'custom_hooks\\[0\\]' is 'MeanTeacherHook', which is not supported: .*remove it to train on"
     with pytest.raises(UserError, match=said):
-        load(tmp_path, "custom_hooks = [dict(type='EMAHook')]")
+        load(tmp_path, "custom_hooks = [dict(type='MeanTeacherHook')]")
     with pytest.raises(UserError, match=r"'MyEMAHook'.*\(did you mean 'EMAHook'\?\)"):
         load(tmp_path, "custom_hooks = [dict(type='MyEMAHook')]")
 
@@ -232,5 +238,5 @@ def test_a_top_level_data_preprocessor_is_the_models_where_that_has_none(tmp_pat
 
 def test_a_config_that_was_made_in_python_is_checked_as_a_file_is() -> None:
     check(Config({"train_cfg": {"max_epochs": 1}}))
-    with pytest.raises(UserError, match="EMAHook"):
-        check(Config({"custom_hooks": [{"type": "EMAHook"}]}))
+    with pytest.raises(UserError, match="MeanTeacherHook"):
+        check(Config({"custom_hooks": [{"type": "MeanTeacherHook"}]}))

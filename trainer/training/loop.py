@@ -44,6 +44,7 @@ from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.terms import packed, total_loss
 from trainer.training.verdicts import Evaluated, Metrics, Verdicts
+from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint, pretrained
 
 
@@ -95,11 +96,13 @@ class TrainingLoop:
         if why:
             say(why)
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, factor)
+        self.average = WeightAverage(config, self.optimizer.parameters)
         cursor, record = self._restore(resume_from)
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
         self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.intervals.loop.total_steps(self.steps_per_epoch)
+        self.average.check_begin(self.total_steps, self.intervals.loop)
         self.schedule = Schedule(
             config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.loop
         )
@@ -128,7 +131,7 @@ class TrainingLoop:
         if first is not None:
             with memory_advised(first):
                 assert_trains(self.model, self.config, first)  # compiles the kernels: nothing is lost if it is killed
-        self.optimizer.keep()
+        self._keep()
         batches = itertools.chain([] if first is None else [first], self.feed)
         results: Metrics | None = None
         progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
@@ -144,6 +147,7 @@ class TrainingLoop:
                     results = self._evaluate(progress)
         except (DataServerLost, OutOfMemory) as lost:
             self.optimizer.restore()
+            self.average.restore()
             self._save(progress)
             raise type(lost)(f"{lost}; checkpoint written at step {self.step}, --resume continues from there") from None
         finally:
@@ -165,7 +169,7 @@ class TrainingLoop:
             self._read(progress)
             with memory_advised(batch):
                 jt.sync_all()
-            self.optimizer.keep()
+            self._keep()
             self._unread, self.step, self.record = built, self.step + 1, self.feed.record
             if self.intervals.saves(self.step, self.steps_per_epoch):
                 self._save(progress)
@@ -182,7 +186,13 @@ class TrainingLoop:
         values = packed(terms)
         rate = self.optimizer.follow(self.schedule, self.step)
         norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
+        self.average.follow(self.step, self.steps_per_epoch)
         return _Step(batch, list(terms), values, norm, rate)
+
+    def _keep(self) -> None:
+        """What there is now is what a step that fails goes back to."""
+        self.optimizer.keep()
+        self.average.keep()
 
     def _read(self, progress: Progress) -> None:
         """Reads, checks and logs the numbers of the last step, where that has not been done.
@@ -225,7 +235,8 @@ class TrainingLoop:
 
     def _evaluate(self, progress: Progress) -> Metrics:
         """Evaluates, and does what follows from it. The log comes last: with it the evaluation is over."""
-        results = self.evaluate(self.model)
+        with self.average.in_place():
+            results = self.evaluate(self.model)
         verdict = self.verdicts.take(results.judged, self.step // self.steps_per_epoch, self.step)
         for best in verdict.best:
             self._save_file(best.file, max_keep=None, best=True)
@@ -242,6 +253,9 @@ class TrainingLoop:
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
             checkpoint.restore(resumed, self.model, self.optimizer)
+            checkpoint.put(self.average.load(resumed), self.model)
+            if self.average and not resumed.training:
+                self.say(f"{resumed.path} has no average of the weights: it begins with them")
             self.verdicts.resume(resumed.meta.get("verdicts", {}))
             self._compare_arithmetic(resumed)
             return resumed.cursor, resumed.meta.get("stream")
@@ -284,18 +298,20 @@ class TrainingLoop:
     def _save_file(self, name: str, max_keep: int | None, best: bool = False) -> None:
         """Writes the present state; of the `best`, which no run resumes from, the weights alone."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
-        checkpoint.save(
-            self.work_dir / name,
-            self.model,
-            None if best else self.optimizer,
-            {"epoch": epoch, "step": step},
-            {
-                "seed": self.seed,
-                "config": self.config.pretty_text,
-                "stream": self.record,
-                "arithmetic": arithmetic(),
-                "verdicts": self.verdicts.state,
-            },
-            max_keep,
-            latest=not best,
-        )
+        with self.average.in_place():
+            checkpoint.save(
+                self.work_dir / name,
+                self.model,
+                None if best else self.optimizer,
+                {"epoch": epoch, "step": step},
+                {
+                    "seed": self.seed,
+                    "config": self.config.pretty_text,
+                    "stream": self.record,
+                    "arithmetic": arithmetic(),
+                    "verdicts": self.verdicts.state,
+                },
+                max_keep,
+                latest=not best,
+                training=None if best else self.average.state_dict(),
+            )

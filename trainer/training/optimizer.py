@@ -25,6 +25,7 @@ from shared.keys import check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
 from trainer.models.layers import FixedBatchNorm
 from trainer.training.accumulation import WHOLE, Share
+from trainer.training.kept import Kept
 from trainer.training.schedule import Schedule
 from trainer.training.update import SGD, AdamW, gradient_norm
 from trainer.weights.names import describe_mismatch
@@ -71,8 +72,14 @@ class Optimizer:
         self._algorithm = algorithm
         self._buffers = buffers
         self._max_norm = max_norm
-        self._kept: list[jt.Var] = []
+        self._kept = Kept()
         self._kept_numbers: tuple[int, Share | None] = (0, None)
+
+    @property
+    def parameters(self) -> dict[str, jt.Var]:
+        """What it updates, by name."""
+        groups = self._algorithm.param_groups
+        return {name: one for group in groups for name, one in zip(group["names"], group["params"], strict=True)}
 
     def follow(self, schedule: Schedule, step: int) -> float:
         """Sets every group's learning rate for the 0-based global `step`; returns that of the base rate."""
@@ -106,22 +113,14 @@ class Optimizer:
         return norm
 
     def keep(self) -> None:
-        """From now on parameters, buffers and gradients that wait are what `restore` brings back.
-
-        Nothing is copied: while a step is under way, what it replaces lives on.
-        """
-        variables = self._variables()
-        del self._kept[len(variables) :]
-        self._kept += [jt.zeros(1) for _ in variables[len(self._kept) :]]
-        for kept, variable in zip(self._kept, variables, strict=True):
-            kept._update(variable)
+        """From now on parameters, buffers and gradients that wait are what `restore` brings back."""
+        self._kept.keep(self._variables())
         self._kept_numbers = self._algorithm.n_step, self.waiting
 
     def restore(self) -> None:
         """Back to the last `keep`, from a step that failed at any point."""
         self._algorithm.n_step, self.waiting = self._kept_numbers
-        for kept, variable in zip(self._kept, self._variables(), strict=True):
-            variable._update(kept)
+        self._kept.restore(self._variables())
         if self.waiting is None:
             for group in self._algorithm.param_groups:
                 group.pop("grads", None)  # they would be computed once more, and fail again

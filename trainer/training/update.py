@@ -7,6 +7,7 @@ blocks those of a few dozen.
     row       in                              out
     SGD       parameter, gradient, momentum   parameter, momentum
     AdamW     parameter, gradient, m, v       parameter, m, v
+    Average   average, parameter              average
 
 Jittor numbers an operator's inputs with three digits, and compiling one takes a time that grows with the square of its
 inputs: models with many parameters take several. Networks repeat convolution, scale and shift, so that with a multiple
@@ -81,6 +82,12 @@ def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, nu
     """
     for part in _parts(rows, ROWS):
         _update_together(part, norm, rule, numbers)
+
+
+def blend(averages: list[jt.Var], weights: list[jt.Var], share: float) -> None:
+    """Moves averages f32 (...) by a `share` of the way to the weights f32 (...)."""
+    rows = [([average], weight) for average, weight in zip(averages, weights, strict=True)]
+    _update(rows, jt.ones(1), "Average", {"max_norm": 1.0, "share": share})
 
 
 def _parts(items: list[_Item], most: int) -> list[list[_Item]]:

@@ -41,4 +41,14 @@ struct AdamW {
     }
 };
 
+// A moving average: the weights are what is read second. As torch.lerp, exact at both ends.
+struct Average {
+    float share;
+
+    ON_DEVICE void operator()(const Row& row, int64_t i, float) const {
+        const float average = row.old[0][i], weight = row.old[1][i];
+        row.now[0][i] = share < 0.5f ? average + share * (weight - average) : weight - (weight - average) * (1 - share);
+    }
+};
+
 }  // namespace update

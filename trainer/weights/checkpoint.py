@@ -2,6 +2,7 @@
 
     backbone.conv1.weight                           parameters and running statistics, under the model's own names
     optimizer.backbone.conv1.weight.momentum_buffer the optimizer's state, under `Optimizer.state_dict`'s names
+    training.backbone.conv1.weight                  where the parameters are averages, those that training goes on with
     metadata                                        format_version, cursor, meta: strings, the last two JSON
 
 Text embeddings (``zs_weights*``) are saved and never read: a run has those of its config's vocabulary.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +39,7 @@ from trainer.weights.names import check_finite, describe_mismatch, is_bookkeepin
 
 FORMAT_VERSION = "1"
 OPTIMIZER_PREFIX = "optimizer."
+TRAINING_PREFIX = "training."
 LAST_CHECKPOINT = "last_checkpoint"
 PARTIAL = ".partial"  # one name for all steps: what a kill leaves behind is overwritten by the next save
 
@@ -51,11 +54,12 @@ class HasState(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `load` read: arrays by name, and the metadata. `optimizer` is empty where none was saved."""
+    """What `load` read: arrays by name, and the metadata. `optimizer` and `training` are empty where none was saved."""
 
     path: Path
     model: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
+    training: dict[str, np.ndarray]
     cursor: dict[str, int]
     meta: dict[str, Any]
 
@@ -68,6 +72,7 @@ def save(
     meta: dict[str, Any],
     max_keep: int | None = None,
     latest: bool = True,
+    training: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes `path` (``*.safetensors``) and, with `latest`, makes it the directory's latest checkpoint.
 
@@ -80,6 +85,7 @@ def save(
     """
     path = Path(path)
     tensors = model.state_dict(to="numpy")
+    tensors |= {TRAINING_PREFIX + name: array for name, array in (training or {}).items()}
     spoilt = [name for name, array in tensors.items() if not np.isfinite(array).all()]
     if spoilt:
         raise UserError(
@@ -129,9 +135,12 @@ def load(path: str | os.PathLike) -> Checkpoint:
             f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
             "or, for weights of another program, drop --resume"
         ) from error
-    own = {name: array for name, array in tensors.items() if not name.startswith(OPTIMIZER_PREFIX)}
-    state = {name.removeprefix(OPTIMIZER_PREFIX): array for name, array in tensors.items() if name not in own}
-    return Checkpoint(path, own, state, _cursor(metadata, path), _content(metadata, "meta", path))
+    optimizer, training = (
+        {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        for prefix in (OPTIMIZER_PREFIX, TRAINING_PREFIX)
+    )
+    own = {name: array for name, array in tensors.items() if not name.startswith((OPTIMIZER_PREFIX, TRAINING_PREFIX))}
+    return Checkpoint(path, own, optimizer, training, _cursor(metadata, path), _content(metadata, "meta", path))
 
 
 def _content(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:

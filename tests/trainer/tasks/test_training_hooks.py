@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_server.demo import scenes
@@ -19,6 +20,14 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scenes") / "demo"
     scenes.generate(out, seed=1, train_images=10, val_images=8)
     return out
+
+
+AVERAGE = {
+    "default_hooks.ema.type": "EMAHook",
+    "default_hooks.ema.ema_type": "ExpMomentumEMA",
+    "default_hooks.ema.gamma": 3,
+    "default_hooks.ema.begin_iter": 2,
+}
 
 
 def first_metric(run: Run) -> tuple[str, list[float]]:
@@ -56,3 +65,33 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_ke
         tmp_path / "work", data_root, "--resume", "--checkpoint", str(run.work_dir / f"{name}.safetensors"), **BEST
     )
     assert refused.end() == 2 and "has weights alone, as the best ones of a run have" in refused.text.splitlines()[-1]
+
+
+def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = Run(tmp_path / "undisturbed", data_root, "--workers", "1", epochs=2, **AVERAGE)
+    assert undisturbed.end() == 0, undisturbed.text
+    expected = checkpoint.load(checkpoint.latest(undisturbed.work_dir))
+    assert expected.training["steps"] == [len(undisturbed.steps()) - 1]
+    names = expected.training.keys() - {"steps"}
+    assert any((expected.training[name] != expected.model[name]).any() for name in names)
+
+    monkeypatch.setenv("FAULT", "client.release:4:SIGTERM")
+    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=2, **AVERAGE)
+    assert run.end() == 0 and "--resume continues" in run.text, run.text
+    monkeypatch.delenv("FAULT")
+    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=2, **AVERAGE)
+    assert run.end() == 0, run.text
+    found = checkpoint.load(checkpoint.latest(run.work_dir))
+    assert run.losses(100) == undisturbed.losses(100)
+    for part in ("model", "training", "optimizer"):
+        assert getattr(found, part).keys() == getattr(expected, part).keys()
+        for name, array in getattr(expected, part).items():
+            np.testing.assert_array_equal(getattr(found, part)[name], array, err_msg=name)
+
+    again = Run(tmp_path / "again", data_root, "evaluate", "--checkpoint", str(checkpoint.latest(run.work_dir)))
+    assert again.end() == 0, again.text
+    assert again.text.splitlines()[-2:] == undisturbed.text.splitlines()[-2:] == run.text.splitlines()[-2:]
+    refused = Run(tmp_path / "work", data_root, "--resume", epochs=3)
+    assert refused.end() == 2 and "the config has no EMAHook" in refused.text.splitlines()[-1], refused.text

@@ -97,6 +97,16 @@ def update_parameters(algorithm: type) -> list:
     return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
 
 
+def move_averages() -> list:
+    generator = np.random.default_rng(0)
+    averages, weights = (
+        [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
+        for _ in range(2)
+    )
+    update.blend(averages, weights, 0.2)
+    return averages
+
+
 def norm_of_gradients() -> list:
     generator = np.random.default_rng(0)
     gradients = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
@@ -170,6 +180,7 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "anchors": (anchors, make_anchors),
     "SGD": (update, lambda: update_parameters(update.SGD)),
     "AdamW": (update, lambda: update_parameters(update.AdamW)),
+    "average of weights": (update, move_averages),
     "norm of gradients": (update, norm_of_gradients),
     "SGD of many rows": (update, update_many),
     "norm of many gradients": (update, norm_of_many_gradients),
