@@ -21,6 +21,7 @@ _SECTIONS: dict[str, Section] = {
     "default_hooks.logger.": hook_keys.LOGGER,
     "default_hooks.checkpoint.": hook_keys.CHECKPOINT,
     "EMAHook.": hook_keys.EMA,
+    "EarlyStoppingHook.": hook_keys.EARLY_STOPPING,
     "type=": hook_keys.HOOKS,
 }
 

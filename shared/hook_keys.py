@@ -23,7 +23,7 @@ from shared.config_keys import (
     types,
 )
 from shared.errors import UserError
-from shared.keys import COUNT, SWITCH, Values, nearest
+from shared.keys import COUNT, SWITCH, Values, nearest, one_of
 
 _INTERVAL = Values(
     lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (the last only)"
@@ -31,7 +31,9 @@ _INTERVAL = Values(
 _AT_MOST = Values(lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (all)")
 _FOLDER = "checkpoints lie in the work dir: set --work-dir"
 _AVERAGES = ("ExponentialMovingAverage", "MomentumAnnealingEMA", "ExpMomentumEMA", "StochasticWeightAverage")
-_RULES = ("greater", "less", None)
+_RULES = ("greater", "less")
+_NAME = Values(lambda value: isinstance(value, str) and bool(value), "a metric's name")
+_NUMBER = Values(lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number")
 _ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
 
 
@@ -74,7 +76,7 @@ CHECKPOINT: Section = (
         "rule",
         "which score is better, for all metrics or for each; where there is none, the metric's name tells",
         Values(
-            lambda value: all(rule in _RULES for rule in listed(value)),
+            lambda value: all(rule in (*_RULES, None) for rule in listed(value)),
             "'greater', 'less', a list of them, or None",
         ),
     ),
@@ -97,6 +99,18 @@ EMA: Section = (
     *ignores("what is resumed must fit in any case", "strict_load"),
     *ignores("an average is taken after a step's update in any case", "priority"),
     *refuses("the average is where the weights are: remove it", "device", unless=NOTHING),
+)
+
+EARLY_STOPPING: Section = (
+    reads("type", "`EarlyStoppingHook`"),
+    reads("monitor", "the metric that ends a run, of the first split, by the detector's own scores", _NAME),
+    reads("rule", "which score is better; where there is none, the metric's name tells", one_of(*_RULES).or_none()),
+    reads("min_delta", "what is at least gained by an improvement (default 0.1)", _NUMBER),
+    reads("patience", "evaluations in a row without an improvement (default 5)", COUNT),
+    reads("stopping_threshold", "a score better than this ends the run", _NUMBER.or_none()),
+    reads("strict", "True: an evaluation without this metric is an error", SWITCH),
+    reads("check_finite", "True, the default: a score that is not finite ends the run", SWITCH),
+    *ignores("a run ends after all that follows from an evaluation in any case", "priority"),
 )
 
 # hooks that do nothing here that a run could be told by; why
@@ -126,9 +140,8 @@ _NO_EFFECT = {
     "used by MMDetection's `test.py --tta` only": ("PrepareTTAHook",),
     "no part of these networks looks at the epoch": ("SetEpochInfoHook",),
 }
-_SECTIONS: dict[str, Section] = {"EMAHook": EMA}
+_SECTIONS: dict[str, Section] = {"EMAHook": EMA, "EarlyStoppingHook": EARLY_STOPPING}
 _REFUSED = {
-    "EarlyStoppingHook": "a run trains for max_epochs or max_iters: remove it, and end the run by Ctrl-C",
     "YOLOXModeSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
     "with load_from and their pipeline",
     "PipelineSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
@@ -150,6 +163,7 @@ HOOKS: Section = (
     *(key for why, names in _NO_EFFECT.items() for key in ignores(why, *names)),
     *(ConfigKey(name, REFUSED, why) for name, why in _REFUSED.items() if name not in ("CheckpointHook", "LoggerHook")),
     reads("EMAHook", "an average of the weights is evaluated and saved, in `custom_hooks` or `default_hooks`"),
+    reads("EarlyStoppingHook", "ends a run early, in `custom_hooks` or `default_hooks`"),
     ConfigKey("any other", REFUSED, _UNKNOWN),
 )
 
@@ -211,6 +225,8 @@ def _check_hook(where: str, hook: Any, name: str) -> None:
     kind = class_name(hook["type"])
     if kind in _SECTIONS:
         check_section(where, hook, _SECTIONS[kind])
+        if kind == "EarlyStoppingHook" and "monitor" not in hook:
+            raise UserError(f"config key '{where}.monitor' is missing: give the name of a metric, e.g. coco/bbox_mAP")
         return
     if any(kind in names for names in _NO_EFFECT.values()):
         return

@@ -29,6 +29,7 @@ from mmengine.config import Config
 
 from shared.config import cause, load_config
 from shared.errors import UserError
+from shared.hook_keys import find_hook
 from shared.keys import check_keys, check_number, unknown
 from trainer import tasks
 
@@ -129,6 +130,11 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
         config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if task == "train" and (stopping := find_hook(config, "EarlyStoppingHook")[0]):
+        raise UserError(
+            f"{where}: config key {stopping!r} is an EarlyStoppingHook: later steps read the checkpoint after "
+            "max_epochs, so switch it off in the step's options"
+        )
     weights = values.get("weights")
     trained = [step.name for step in earlier if step.task == "train"]
     if weights is not None and weights not in trained:

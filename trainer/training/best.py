@@ -4,8 +4,8 @@
     save_best=['a', 'b']        a file for each
     save_best='auto'            the first metric of the evaluation
 
-The file is ``best_<metric>_epoch_<N>.safetensors``, with by_epoch=False ``best_<metric>_iter_<N>.safetensors``; a
-better one takes its place. It has weights alone.
+The file is ``best_<metric>_epoch_<N>.safetensors``, with by_epoch=False, or where a run counts steps,
+``best_<metric>_iter_<N>.safetensors``; a better one takes its place. It has weights alone.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ class Best:
         state: by metric ``{"score": s, "file": f}``, for a checkpoint; as set, it goes on from there.
     """
 
-    def __init__(self, hook: Mapping[str, Any]) -> None:
-        """`hook` is ``default_hooks.checkpoint``, whose values `check_hooks` has accepted.
+    def __init__(self, hook: Mapping[str, Any], counts_epochs: bool = True) -> None:
+        """`hook` is ``default_hooks.checkpoint``, whose values `check_hooks` has accepted; `counts_epochs`: whether
+        the run does.
 
         Raises:
             UserError: no rule, or not one for each metric.
         """
         self.state: dict[str, dict[str, Any]] = {}
-        self._unit = "epoch" if hook.get("by_epoch", True) else "iter"
+        self._unit = "epoch" if counts_epochs and hook.get("by_epoch", True) else "iter"
         self._keys = [
             listed(hook[key]) if hook.get(key) is not None else default
             for key, default in (("greater_keys", GREATER_KEYS), ("less_keys", LESS_KEYS))

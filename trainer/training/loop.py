@@ -139,7 +139,9 @@ class TrainingLoop:
             due = self.intervals.evaluates(self.step, self.steps_per_epoch)
             if due and not evaluated_at(self.work_dir, self.step):
                 results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
-            while self.step < self.total_steps and interrupt.signal is None:
+            if self.verdicts.over:
+                self.say(f"the run ended early: {self.verdicts.over}; to go on, remove the EarlyStoppingHook")
+            while self.step < self.total_steps and not self.verdicts.over and interrupt.signal is None:
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train(batches, progress, interrupt)
                 self._read(progress)
@@ -245,6 +247,8 @@ class TrainingLoop:
             self.say(f"best {best.metric} so far, {best.score:.4g}: {self.work_dir / best.file}")
         if verdict.changed and self.intervals.saves(self.step, self.steps_per_epoch):
             self._save(progress)  # the evaluation's checkpoint once more, now with the verdict
+        if verdict.says:
+            self.say(verdict.says)
         progress.evaluation(self.step, results.metrics)
         return results.metrics
 

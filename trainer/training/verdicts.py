@@ -1,4 +1,4 @@
-"""What an evaluation decides: whether a checkpoint is the best one.
+"""What an evaluation decides: whether a checkpoint is the best one, and whether the run ends early.
 
 A verdict is a function of the metrics so far, and what it needs of earlier ones is in every checkpoint, so a resumed
 run decides as an undisturbed one. An evaluation that is made again, because the run was killed in it, decides nothing
@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from shared.errors import UserError
+from shared.train_loop import TrainLoop
 from trainer.training.best import Best, NewBest
+from trainer.training.early_stopping import EarlyStopping
 
 Metrics = dict[str, dict[str, float]]
 
@@ -34,10 +36,12 @@ class Verdict(NamedTuple):
 
     Attributes:
         best: the best checkpoints to be written.
+        says: a line for the user, or an empty one.
         changed: whether the next evaluation's verdict depends on it.
     """
 
     best: list[NewBest]
+    says: str
     changed: bool
 
 
@@ -46,23 +50,32 @@ class Verdicts:
 
     def __init__(self, config: Config) -> None:
         """Raises UserError for settings of the hooks that contradict each other, and where nothing is evaluated."""
-        self._best = Best((config.get("default_hooks") or {}).get("checkpoint") or {})
+        hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
+        self._best = Best(hook, TrainLoop.of(config.get("train_cfg") or {}).by_epoch)
+        self._stopping = EarlyStopping(config)
         self._step = 0
-        if self._best and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
+        if (self._best or self._stopping) and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
             raise UserError(
-                "default_hooks.checkpoint.save_best is decided by evaluations, and there is no val_evaluator: give "
-                "one, or remove it"
+                "save_best and EarlyStoppingHook are decided by evaluations, and there is no val_evaluator: give one, "
+                "or remove them"
             )
+
+    @property
+    def over(self) -> str:
+        """Why the run ends early; empty while it does not."""
+        return self._stopping.over
 
     @property
     def state(self) -> dict[str, Any]:
         """For a checkpoint: numbers and texts."""
-        return {"step": self._step, "best": self._best.state}
+        return {"step": self._step, "best": self._best.state, "early_stopping": self._stopping.state}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave."""
         self._step = state.get("step", 0)
         self._best.state = state.get("best", {})
+        if self._stopping:
+            self._stopping.state |= state.get("early_stopping", {})
 
     def take(self, metrics: dict[str, float], epoch: int, step: int) -> Verdict:
         """Of an evaluation after `step` finished steps, `epoch` epochs.
@@ -71,7 +84,8 @@ class Verdicts:
             UserError: it has no metric that a hook names.
         """
         if step == self._step or not metrics:
-            return Verdict([], False)
+            return Verdict([], "", False)
         best = self._best.take(metrics, epoch, step)
+        says = self._stopping.take(metrics)
         self._step = step
-        return Verdict(best, bool(best))
+        return Verdict(best, says, bool(best or self._stopping))

@@ -105,7 +105,9 @@ class WeightAverage:
         if self._begin_epoch and not loop.by_epoch:
             raise UserError(f"{self._where}.begin_epoch: IterBasedTrainLoop has no epochs; set begin_iter")
         if self._begin_step > steps or (self._begin_epoch > loop.length and loop.by_epoch):
-            raise UserError(f"{self._where} would begin after the run's end, {steps} steps: begin earlier, or remove it")
+            raise UserError(
+                f"{self._where} would begin after the run's end, {steps} steps: begin earlier, or remove it"
+            )
 
     def follow(self, step: int, steps_per_epoch: int) -> None:
         """Takes in the weights after the 0-based `step`; their update may still be in Jittor's graph."""

@@ -105,6 +105,13 @@ def test_a_dict_that_replaces_another_stays_whole() -> None:
             TWO_STEPS.replace("weights='first'", "needs=['frist']"),
             r"step 2 \(second\): needs: unknown earlier step 'frist' \(did you mean 'first'\?\)",
         ),
+        (
+            TWO_STEPS.replace(
+                "name='first'",
+                "name='first', options=dict(default_hooks=dict(x=dict(type='EarlyStoppingHook', monitor='AR')))",
+            ),
+            r"step 1 \(first\): config key 'default_hooks\.x' is an EarlyStoppingHook: .* switch it off in the step's",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_recipe_step_and_key(text: str, says: str, tmp_path: Path) -> None:

@@ -95,3 +95,20 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
     assert again.text.splitlines()[-2:] == undisturbed.text.splitlines()[-2:] == run.text.splitlines()[-2:]
     refused = Run(tmp_path / "work", data_root, "--resume", epochs=3)
     assert refused.end() == 2 and "the config has no EMAHook" in refused.text.splitlines()[-1], refused.text
+
+
+def test_a_run_that_stops_early_evaluates_no_more_and_ends_at_once_when_it_is_resumed(
+    tmp_path: Path, data_root: Path
+) -> None:
+    stopping = {"default_hooks.stop.type": "EarlyStoppingHook", "default_hooks.stop.monitor": "AR@100"}
+    options = stopping | {"default_hooks.stop.patience": 1, "default_hooks.stop.min_delta": 2, **BEST}
+    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=9, **options)
+    assert run.end() == 0, run.text
+    # the first score is better than nothing, the second not by 2
+    assert "the run ends early: coco/AR@100 has not improved in 1 evaluations" in run.text
+    assert checkpoint.latest(run.work_dir).name == "epoch_2.safetensors" and len(first_metric(run)[1]) == 2
+    table = run.text.splitlines()[-2:]
+    assert "val_never_seen" in table[-1]
+    resumed = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=9, **options)
+    assert resumed.end() == 0 and "the run ended early" in resumed.text, resumed.text
+    assert len(first_metric(resumed)[1]) == 2

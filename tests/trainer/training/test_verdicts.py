@@ -9,6 +9,7 @@ from shared.errors import UserError
 from trainer.training.verdicts import Verdicts
 
 SAVE_BEST = {"default_hooks": {"checkpoint": {"save_best": "auto"}}, "val_evaluator": {"type": "CocoMetric"}}
+STOPPING = {"type": "EarlyStoppingHook", "monitor": "mAP", "patience": 2, "min_delta": 0.0}
 
 
 def of(**keys: object) -> Verdicts:
@@ -24,11 +25,35 @@ def test_an_evaluation_that_is_made_again_decides_nothing() -> None:
     assert resumed.take({"mAP": 0.9}, 2, 14).changed
 
 
+def test_a_resumed_run_ends_where_an_undisturbed_one_ends() -> None:
+    verdicts = of(custom_hooks=[STOPPING])
+    assert verdicts.take({"mAP": 0.5}, 1, 7).changed and verdicts.take({"mAP": 0.4}, 2, 14).changed
+    assert not verdicts.over
+    resumed = of(custom_hooks=[STOPPING])
+    resumed.resume(json.loads(json.dumps(verdicts.state)))
+    assert "coco/mAP has not" not in resumed.take({"mAP": 0.4}, 2, 14).says and not resumed.over
+    said = resumed.take({"mAP": 0.45}, 3, 21).says
+    assert said == "the run ends early: mAP has not improved in 2 evaluations; the best was 0.5 (custom_hooks[0])"
+    again = of(custom_hooks=[STOPPING])
+    again.resume(resumed.state)
+    assert again.over and not of().over
+    without = of()
+    without.resume(resumed.state)
+    assert not without.over
+
+
+def test_a_run_that_counts_steps_names_its_best_by_them() -> None:
+    (best,) = of(train_cfg={"type": "IterBasedTrainLoop", "max_iters": 90}).take({"mAP": 0.5}, 2, 14).best
+    assert best.file == "best_mAP_iter_14.safetensors"
+
+
 def test_an_evaluation_without_metrics_decides_nothing() -> None:
     assert not of().take({}, 1, 7).changed
 
 
 def test_the_best_of_a_run_without_evaluations_is_refused() -> None:
-    with pytest.raises(UserError, match="save_best is decided by evaluations, and there is no val_evaluator"):
+    with pytest.raises(UserError, match="save_best and EarlyStoppingHook are decided by evaluations, and there is no"):
         of(val_evaluator=None)
+    with pytest.raises(UserError, match="there is no val_evaluator"):
+        of(val_evaluator=None, default_hooks=None, custom_hooks=[STOPPING])
     of(val_evaluator=None, default_hooks=None)

@@ -210,9 +210,9 @@ def test_without_a_hook_there_is_none_and_a_checkpoint_that_has_one_is_refused(t
         ({"begin_iter": 1, "begin_epoch": 1}, "custom_hooks[0]: give begin_iter or begin_epoch, not both"),
         (
             {"begin_iter": 21},
-            "custom_hooks[0] would begin after the run's 20 steps, 4 epochs: begin earlier, or remove",
+            "custom_hooks[0] would begin after the run's end, 20 steps: begin earlier, or remove it",
         ),
-        ({"begin_epoch": 5}, "custom_hooks[0] would begin after the run's 20 steps, 4 epochs"),
+        ({"begin_epoch": 5}, "custom_hooks[0] would begin after the run's end, 20 steps"),
     ],
 )
 def test_a_mistake_in_the_config_is_named(hook: dict, text: str) -> None:
