@@ -18,7 +18,7 @@ import xxhash
 
 from shared.files import replace
 
-_FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
+FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
 _STEP = 1 << 22
 
 Signature = tuple[int, int, int, int, int]
@@ -49,7 +49,7 @@ def digest(descriptor: int) -> str:
         content.update(data)
         at += len(data)
     found = content.hexdigest()
-    if signature(descriptor) == before and abs(time.time_ns() - before[4]) > _FRESH_NS:
+    if signature(descriptor) == before and abs(time.time_ns() - before[4]) > FRESH_NS:
         with contextlib.suppress(OSError, RuntimeError):
             place = cache_folder() / "contents" / key
             place.parent.mkdir(parents=True, exist_ok=True)

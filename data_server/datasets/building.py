@@ -18,7 +18,8 @@ from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.utils import import_modules_from_strings
 
-from data_server.datasets import indexed
+from data_server.datasets.indexed import coco as coco_way
+from data_server.datasets.indexed import open_images, voc
 from data_server.files.index.cache import Index, index_of
 from data_server.files.index.json_pieces import Unfit
 from data_server.machine.memory import MIB, available
@@ -50,13 +51,13 @@ def build(
     try:
         kind = DATASETS.get(str(config.get("type")))
         if not (isinstance(kind, type) and issubclass(kind, CocoDataset)):
-            return DATASETS.build(ConfigDict(config)), {}
+            return _of_another_form(config, kind, annotations, say), {}
         dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
         if annotations and (index := _index(dataset, annotations, say)):
             categories = {one["id"]: one["name"] for one in index.columns.facts["categories"]}
-            if named is None and (kind is CocoDataset or class_agnostic) and indexed.reads_by_coco(dataset):
+            if named is None and (kind is CocoDataset or class_agnostic) and coco_way.reads_by_coco(dataset):
                 dataset._metainfo["classes"] = tuple(categories.values())
-            indexed.put_over(dataset, index)
+            coco_way.put_over(dataset, index)
             dataset.full_init()
             return dataset, categories
         load = dataset.COCOAPI
@@ -87,17 +88,36 @@ def build(
     return dataset, categories
 
 
+def _of_another_form(config: dict[str, Any], kind: Any, annotations: str | None, say: Callable[[str], None]) -> Any:
+    """MMDetection's data set of files that are not COCO's, over their index where there is a way."""
+    for way in (open_images, voc):
+        if annotations and isinstance(kind, type) and issubclass(kind, way.REFERENCE) and way.refusal(kind) is None:
+            break
+    else:
+        return DATASETS.build(ConfigDict(config))
+    dataset = DATASETS.build(ConfigDict({**config, "lazy_init": True}))
+    try:
+        way.put_over(dataset, say)
+    except Unfit as error:
+        if Path(annotations).stat().st_size >> 20 >= _WORTH_A_WORD:
+            say(f"annotation file {annotations!r} is read by MMDetection itself, not from an index: {error}")
+    except OSError:  # MMDetection will say it
+        pass
+    dataset.full_init()
+    return dataset
+
+
 def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index | None:
     """The index of a data set's file, which is made where there is none; None where MMDetection has to read it.
 
     Raises:
         UserError: it has to, and there is not the memory for it.
     """
-    reason = own_way = indexed.refusal(dataset)
+    reason = own_way = coco_way.refusal(dataset)
     if reason is None:
         try:
             index = index_of(Path(annotations), say)
-            reason = indexed.lacks(dataset, index)
+            reason = coco_way.lacks(dataset, index)
         except Unfit as error:
             reason = str(error)
         except OSError:  # who reads it next will say it

@@ -15,7 +15,7 @@ from shared import contents
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where digests are kept; files are never too fresh."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(contents, "_FRESH_NS", -1)
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
     return tmp_path / "cache" / "unidetector" / "contents"
 
 
@@ -54,7 +54,7 @@ def test_an_edit_in_place_with_equal_size_and_time_is_noticed(path: Path) -> Non
 def test_the_digest_of_a_file_that_has_just_been_written_is_not_kept(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "_FRESH_NS", 10**12)
+    monkeypatch.setattr(contents, "FRESH_NS", 10**12)
     assert digest(path) == right(path)
     assert not cache.exists()
 

@@ -10,7 +10,9 @@ at every start, takes 29 GB and a quarter of an hour; the columns are 1.6 GB on 
     columns      the format on disk
     json_pieces  a JSON file of any size, a piece at a time
     coco         the columns of a file in COCO's format; refuses whatever it cannot represent exactly
-    cache        finds the index of a file, or has it made
+    open_images  those of OpenImages' CSV
+    voc          those of a folder of XML files
+    cache        finds an index, or has it made
 
 Nothing here knows torch or MMDetection: `data_server.datasets.indexed` has MMDetection's data sets over an index.
 """

@@ -25,7 +25,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import xxhash
@@ -43,6 +43,10 @@ _QUIET_SECONDS = 3.0  # what takes less needs no word
 _BETWEEN_SECONDS = 5.0
 
 Say = Callable[[str], None]
+
+
+class Changed(Unfit):
+    """A file that was written to meanwhile."""
 
 
 class Index:
@@ -96,7 +100,7 @@ class Index:
     def _compare(self) -> None:
         """Goes on where all bytes are the same: to rename or replace the file changes the ctime as well."""
         try:
-            now, content = _identified(self._descriptor)
+            (now,), content = identified([self._descriptor], "")
         except (Unfit, OSError):
             content = ""
         if content != self.columns.facts["source"]["content"]:
@@ -105,7 +109,7 @@ class Index:
 
 
 def index_of(path: Path, say: Say) -> Index:
-    """The index of an annotation file, which is made where there is none.
+    """The index of an annotation file in COCO's format, which is made where there is none.
 
     Args:
         say: called with a line every few seconds while it is being made.
@@ -114,11 +118,15 @@ def index_of(path: Path, say: Say) -> Index:
         Unfit: the file is not taken in, or there is no room for an index.
         OSError: the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = opened(path)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unfit("it is no regular file")
-        return Index(_columns_of(descriptor, path, say), path, descriptor)
+        before, content = identified([descriptor], "")
+
+        def write(making: Path) -> None:
+            with unchanged([descriptor], before):
+                coco.write(descriptor, making, progress(path, before[0][2], say), {"content": content})
+
+        return Index(columns_of(content, write), path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -137,35 +145,68 @@ def folder() -> Path:
     return cache_folder() / "index"
 
 
-def _identified(descriptor: int) -> tuple[Signature, str]:
-    """The signature of an open file, and what names its content."""
-    before = signature(descriptor)
-    version = xxhash.xxh3_64(FORMAT.encode()).hexdigest()[:4]
-    content = f"{digest(descriptor)}-{before[2]}-{version}"
-    _check_unchanged(descriptor, before)
-    return before, content
+def opened(path: Path) -> int:
+    """A descriptor of a file. Raises Unfit where it is no regular one, and OSError where it cannot be opened."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unfit("it is no regular file")
+    return descriptor
 
 
-def _check_unchanged(descriptor: int, before: Signature) -> None:
-    if signature(descriptor) != before:
-        raise Unfit("it was changed while it was read")
+def identified(descriptors: Sequence[int], kind: str) -> tuple[list[Signature], str]:
+    """The signatures of open files, and what names their content as that of an index of some kind.
+
+    Raises:
+        Unfit: one is being written to.
+        OSError: one cannot be read.
+    """
+    before = [signature(one) for one in descriptors]
+    digests = [digest(one) for one in descriptors]
+    with unchanged(descriptors, before):
+        joined = digests[0] if len(digests) == 1 else xxhash.xxh3_128("".join(digests).encode()).hexdigest()
+    return before, name_of(joined, sum(one[2] for one in before), kind)
 
 
-def _columns_of(descriptor: int, path: Path, say: Say) -> Columns:
-    before, content = _identified(descriptor)
+def name_of(digest: str, size: int, kind: str) -> str:
+    """Names a content as that of an index of some kind."""
+    return f"{digest}-{size}-{xxhash.xxh3_64((FORMAT + kind).encode()).hexdigest()[:4]}"
+
+
+@contextlib.contextmanager
+def unchanged(descriptors: Sequence[int], before: Sequence[Signature]) -> Iterator[None]:
+    """Inside, open files are read that had the signatures `before`. Raises Unfit where one was changed meanwhile."""
+    try:
+        yield
+    finally:  # what was read of such a file is nothing that it held
+        if [signature(one) for one in descriptors] != before:
+            raise Changed("it was changed while it was read")
+
+
+def columns_of(content: str, write: Callable[[Path], None]) -> Columns:
+    """The columns of a content.
+
+    Args:
+        content: as `name_of` names it.
+        write: makes them in an empty folder; called where there are none.
+
+    Raises:
+        Unfit: by `write`, now or for this content before, or there is no room.
+    """
     try:
         kept = folder()
         kept.mkdir(parents=True, exist_ok=True)
         if reason := _verdict(kept / f"{content}.unfit"):
             raise Unfit(reason)
         try:
-            return _made(kept, content, before, descriptor, path, say)
+            return _made(kept, content, write)
+        except Changed:
+            raise
         except Unfit as error:
-            if signature(descriptor) == before:  # else it is nothing that was read
-                replace(kept / f"{content}.unfit", str(error).encode())
+            replace(kept / f"{content}.unfit", str(error).encode())
             raise
     except (OSError, RuntimeError):  # read-only, full, or there is no home
-        return _for_once(content, before, descriptor, path, say)
+        return _for_once(write)
 
 
 def _verdict(note: Path) -> str:
@@ -187,8 +228,8 @@ def _opened(place: Path) -> Columns | None:
     return columns
 
 
-def _made(kept: Path, content: str, before: Signature, descriptor: int, path: Path, say: Say) -> Columns:
-    """The columns of a file, which others may be making at the same time."""
+def _made(kept: Path, content: str, write: Callable[[Path], None]) -> Columns:
+    """The columns of a content, which others may be making at the same time."""
     place, making = kept / content, kept / f"{content}.making"
     if columns := _opened(place):
         return columns
@@ -199,7 +240,7 @@ def _made(kept: Path, content: str, before: Signature, descriptor: int, path: Pa
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
         making.mkdir()
         try:
-            _write(making, content, before, descriptor, path, say)
+            write(making)
             columns = Columns(making)  # mapped, whatever becomes of the folder once others can remove it
             making.rename(place)
             columns.folder = place
@@ -210,26 +251,22 @@ def _made(kept: Path, content: str, before: Signature, descriptor: int, path: Pa
     return columns
 
 
-def _for_once(content: str, before: Signature, descriptor: int, path: Path, say: Say) -> Columns:
-    """The columns of a file in a folder that has no name any more."""
+def _for_once(write: Callable[[Path], None]) -> Columns:
+    """Columns in a folder that has no name any more."""
     try:
         with tempfile.TemporaryDirectory(prefix="unidetector-index-", ignore_cleanup_errors=True) as making:
-            _write(Path(making), content, before, descriptor, path, say)
+            write(Path(making))
             return Columns(Path(making))
     except OSError as error:
         raise Unfit(f"there is no room for its index: {error}") from None
 
 
-def _write(making: Path, content: str, before: Signature, descriptor: int, path: Path, say: Say) -> None:
-    coco.write(descriptor, making, _progress(path, before[2], say), {"content": content})
-    _check_unchanged(descriptor, before)
-
-
-def _progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
+def progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
+    """To be called with how much of `size` has been done for the index of `path`; says it and the time left."""
     began = time.monotonic()
     next_word = began + _QUIET_SECONDS
 
-    def progress(done: int) -> None:
+    def told(done: int) -> None:
         nonlocal next_word
         now = time.monotonic()
         if now >= next_word and done:
@@ -237,7 +274,7 @@ def _progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
             say(f"annotation file {str(path)!r}: making its index, {done / size:.0%} done, {left:.0f} s left")
             next_word = now + _BETWEEN_SECONDS
 
-    return progress
+    return told
 
 
 @contextlib.contextmanager

@@ -176,6 +176,9 @@ class Columns:
             if digest.hexdigest() != self._entries[name][2]:
                 raise Damaged(f"{folder}: column {name!r} is damaged")
 
+    def __deepcopy__(self, _memo: Any) -> Columns:
+        return self  # mapped, and never written to
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

@@ -10,8 +10,8 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from data_server.datasets import building, indexed, parts, proposals
-from data_server.datasets.indexed import Indexed
+from data_server.datasets import building, parts, proposals
+from data_server.datasets.indexed import Indexed, coco
 from data_server.workers.metrics import mmdetection
 from shared.errors import UserError
 from tests.data_server import annotation_files
@@ -63,14 +63,20 @@ def answer(config):
         return str(error), None
     (part,) = datasets.parts
     dataset = part.dataset
+    said = answer_of(datasets)
+    return said | {"cat_img_map": dict(dataset.cat_img_map), "ids of categories": dataset.cat_ids}, dataset
+
+
+def answer_of(datasets):
+    """Everything that can be asked of any data set."""
+    (part,) = datasets.parts
+    dataset = part.dataset
     records = [dataset.get_data_info(index) for index in range(len(dataset))]
-    said = {
+    return {
         "records": records,
         "last": dataset.get_data_info(-1) if len(dataset) > 1 else None,  # MMDetection's own fails on one
         "labels": [dataset.get_cat_ids(index) for index in range(len(dataset))],
         "all": dataset.load_data_list(),
-        "cat_img_map": dict(dataset.cat_img_map),
-        "ids of categories": dataset.cat_ids,
         "paths": [part.image_path(index) for index in range(len(dataset))],
         "sizes": datasets.image_sizes.tolist(),
         "names": list(proposals.names_of(dataset)),
@@ -78,7 +84,6 @@ def answer(config):
         "called": datasets.image_ids.tolist(),
         "facts": (datasets.max_boxes, datasets.fingerprint, datasets.edges, datasets.classes),
     }
-    return said, dataset
 
 
 def kinds(value):
@@ -97,7 +102,7 @@ def test_every_record_is_mmdetections_to_the_last_key_and_type(tmp_path, monkeyp
         config = config_of(path, seed)
         ours, dataset = answer(copy.deepcopy(config))
         with monkeypatch.context() as without:
-            without.setattr(indexed, "refusal", lambda _: "it is compared")
+            without.setattr(coco, "refusal", lambda _: "it is compared")
             theirs, _ = answer(copy.deepcopy(config))
         if isinstance(theirs, str):
             # The same refusal, unless an image of the file is not even there any more when the index counts.
@@ -110,7 +115,7 @@ def test_every_record_is_mmdetections_to_the_last_key_and_type(tmp_path, monkeyp
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mmdetections_own_classes_are_had_over_an_index(kind):
-    assert indexed.refusal(DATASETS.build({"type": kind, "lazy_init": True})) is None
+    assert coco.refusal(DATASETS.build({"type": kind, "lazy_init": True})) is None
 
 
 @pytest.mark.parametrize("name", ["load_data_list", "parse_data_info", "filter_data", "get_data_info", "full_init"])

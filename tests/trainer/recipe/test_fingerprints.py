@@ -56,7 +56,7 @@ def test_the_content_of_annotations_counts_and_their_time_does_not(root: Path) -
 
 
 def test_files_that_the_config_names_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "_FRESH_NS", -1)
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
     before = fingerprint(step(root), {})
     monkeypatch.setattr(contents, "_STEP", None)  # so that no byte can be read
     assert fingerprint(step(root), {}) == before

@@ -25,7 +25,7 @@ TEXT = next(annotation_files.text(seed) for seed in range(99) if annotation_file
 def folder(tmp_path, monkeypatch):
     """Where indexes are kept; files are never too fresh to be known by their times."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(contents, "_FRESH_NS", -1)
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
     return tmp_path / "cache" / "unidetector" / "index"
 
 

@@ -1,17 +1,7 @@
-"""MMDetection's data sets of COCO's format over an index: the records are made on demand, from columns that all
-processes share, and equal to MMDetection's to the last key.
-
-    MMDetection    load_data_list ─► a dict for each image ─► filter_data ─► pickled, one after the other
-    here           `rows`, the images that are left, in order ─► get_data_info(i) makes the dict of image rows[i]
-
-That is done where MMDetection's own methods would read the file, filter it and hand out its records, whatever else a
-class adds. A class that has one of these methods of its own keeps it, and MMDetection reads the file (`refusal`).
-"""
+"""MMDetection's data sets of COCO's format over an index."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import json
 import os.path as osp
 from collections import defaultdict
@@ -25,28 +15,11 @@ from mmdet.datasets.lvis import LVISV05Dataset, LVISV1Dataset
 from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, objv2_ignore_list
 
 from data_server.datasets.annotated import Annotated
+from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
 from data_server.files.index.cache import Index
-from data_server.files.index.coco import Flag, annotations_of
+from data_server.files.index.coco import Flag
+from data_server.files.index.columns import Columns
 
-# What makes the records of MMDetection's classes, and hands them out.
-_OURS = (
-    "__init__",
-    "__len__",
-    "_copy_without_annotation",
-    "_get_serialized_subset",
-    "_get_unserialized_subset",
-    "_serialize_data",
-    "full_init",
-    "get_cat_ids",
-    "get_data_info",
-    "get_subset",
-    "get_subset_",
-    "load_proposals",
-    "metainfo",
-    "parse_data_info",
-    "ANN_ID_UNIQUE",
-    "COCOAPI",
-)
 _LVIS_HOST = "http://images.cocodataset.org/"
 _FILTERS = (CocoDataset.filter_data, CityscapesDataset.filter_data)
 
@@ -120,9 +93,8 @@ def refusal(dataset: Any) -> str | None:
         return f"{kind.__name__} has its own load_data_list"
     if kind.filter_data not in _FILTERS:
         return f"{kind.__name__} has its own filter_data"
-    for name in _OURS:
-        if getattr(kind, name) is not getattr(CocoDataset, name):
-            return f"{kind.__name__} has its own {name}"
+    if own := own_method(kind, CocoDataset, ("__init__", "ANN_ID_UNIQUE", "COCOAPI")):
+        return own
     if dataset.backend_args:
         return f"it is read by backend_args={dataset.backend_args!r}"
     return None
@@ -144,27 +116,24 @@ def reads_by_coco(dataset: Any) -> bool:
 def put_over(dataset: Any, index: Index) -> None:
     """Makes a data set that is not yet initialised read `index` and not its file; `refusal` and `lacks` allow it."""
     dataset.index = index
-    dataset.__class__ = _over_index(type(dataset))  # type: ignore[arg-type]
+    dataset.__class__ = over(IndexedCoco, type(dataset))  # type: ignore[arg-type]
 
 
-@functools.cache
-def _over_index(kind: type) -> type:
-    return type(kind.__name__, (Indexed, kind), {"__module__": kind.__module__, "_kind": _KINDS[kind.load_data_list]})  # type: ignore[attr-defined]
+class IndexedCoco(Indexed, CocoDataset):
+    """Over `index`, that of its file."""
 
-
-class Indexed(CocoDataset):
-    """What a data set over an index does in its own way. `index` is that of its file; ``rows`` (images,) are the rows
-    of its images there."""
-
-    _kind: _Kind
-    _fully_initialized: bool
     index: Index
 
-    def full_init(self) -> None:
-        """Finds the images that are left after filtering."""
-        if self._fully_initialized:
-            return
-        columns = self.index.columns
+    @property
+    def columns(self) -> Columns:
+        return self.index.columns
+
+    @property
+    def _kind(self) -> _Kind:
+        return _KINDS[self._original.load_data_list]  # type: ignore[attr-defined]
+
+    def _prepare(self) -> None:
+        columns = self.columns
         self.names = columns.texts("image.name")
         self._texts = columns.texts("image.id") if "image.id.ends" in columns else None
         categories = columns.facts["categories"]
@@ -172,38 +141,9 @@ class Indexed(CocoDataset):
         self.cat2label = {identity: label for label, identity in enumerate(self.cat_ids)}
         # By a category's row; the last is of what is no category of the file, whose row is -1.
         self._labels = np.array([*(self.cat2label.get(one["id"], -1) for one in categories), -1], np.int64)
-        self.rows = self._filtered(self._read())
-        if self._indices is not None:
-            self.rows = _subset(self.rows, self._indices)
-        self._fully_initialized = True
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """MMDetection's record of an image."""
-        record = self._record(int(self.rows[idx]))
-        record["sample_idx"] = idx if idx >= 0 else len(self) + idx
-        return record
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """The labels of an image's boxes."""
-        place = range(len(self))[idx]
-        found: list[int] = self.annotated(place, place + 1).labels.tolist()
-        return found
 
     def image_path(self, idx: int) -> str:
-        """The file of an image."""
         return osp.join(self.data_prefix["img"], self._kind.file_name(self, int(self.rows[idx])))
-
-    def size(self, idx: int) -> tuple[int, int]:
-        """Width and height of an image."""
-        columns, row = self.index.columns, self.rows[idx]
-        return int(columns["image.width"][row]), int(columns["image.height"][row])
-
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """The records of all images, unfiltered."""
-        return [self._record(row) for row in self._read().tolist()]
 
     @property
     def cat_img_map(self) -> dict[Any, list[Any]]:
@@ -214,50 +154,32 @@ class Indexed(CocoDataset):
             found[annotation["category_id"]].append(annotation["image_id"])
         return found
 
-    def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keeps some of the images."""
-        self.rows = _checked_subset(self.rows, indices)
-
-    def get_subset(self, indices: Sequence[int] | int) -> Indexed:
-        """A copy with some of the images."""
-        other: Indexed = copy.deepcopy(self)
-        other.get_subset_(indices)
-        return other
-
     def identities(self, start: int, stop: int) -> Any:
-        """The ids of images: int64 (n,), or a list of texts."""
         rows = self.rows[start:stop]
         if self._texts is not None:
             return [self._texts[row] for row in rows]
         return self.index.columns["image.id"][rows].astype(np.int64)
 
     def annotated(self, start: int, stop: int) -> Annotated:
-        """What is annotated about images, without making their records."""
-        columns, rows = self.index.columns, self.rows[start:stop]
+        columns, rows = self.columns, self.rows[start:stop]
         first = columns["image.first"]
-        begins, ends = first[rows], first[rows + 1]
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            place: Any = slice(int(begins[0]), int(ends[-1]))
-        else:
-            place = annotations_of(columns, rows)
+        place = places(first, rows)
         labels, flags = self._labels[columns["annotation.category"][place]], columns["annotation.flags"][place]
         kept = (labels >= 0) & (flags & Flag.USABLE != 0)
         boxes = columns["annotation.box"][place]
         boxes = np.array(boxes) if kept.all() else boxes[kept]
         boxes[:, 2:] += boxes[:, :2]
-        counts = np.diff(np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], np.cumsum(ends - begins)])])
         return Annotated(
             identities=self.identities(start, stop),
-            sizes=np.stack([columns["image.width"][rows], columns["image.height"][rows]], 1).astype(np.float64),
-            counts=counts,
+            sizes=self.sizes(rows),
+            counts=counts_of(kept, first[rows + 1] - first[rows]),
             boxes=boxes,
             labels=labels[kept],
             ignored=(flags[kept] & Flag.CROWD).astype(np.int64),
         )
 
-    def _read(self) -> np.ndarray:
-        """The rows of all images but those that MMDetection skips."""
-        rows = np.arange(self.index.columns.facts["images"], dtype=np.int32)
+    def _all(self) -> np.ndarray:
+        rows = super()._all()
         if self._kind.left_out:
             candidates = _ending(self.names.ends, self.names.bytes, self._kind.left_out)
             skipped = [row for row in candidates if self._kind.file_name(self, row) in self._kind.left_out]
@@ -273,9 +195,9 @@ class Indexed(CocoDataset):
         if self.filter_cfg.get("filter_empty_gt", False):
             first, flags = columns["image.first"], columns["annotation.flags"]
             counted = (self._labels >= 0)[columns["annotation.category"]]
-            if type(self).filter_data is CityscapesDataset.filter_data:
+            if self._original.filter_data is CityscapesDataset.filter_data:  # type: ignore[attr-defined]
                 counted &= flags & (Flag.USABLE | Flag.CROWD) == Flag.USABLE
-            kept &= _any(counted, first)[rows]
+            kept &= any_of(counted, first[:-1])[rows]  # behind its last but one are those of no image
         return rows[kept]
 
     def _record(self, row: int) -> dict[str, Any]:
@@ -320,15 +242,6 @@ class Indexed(CocoDataset):
         return instances
 
 
-def _any(wanted: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """bool (images,), whether one of an image's annotations is `wanted`."""
-    found = np.zeros(len(first) - 1, bool)
-    filled = first[1:] > first[:-1]
-    if filled.any():  # reduceat takes no empty group
-        found[filled] = np.logical_or.reduceat(wanted, first[:-1][filled])
-    return found[:-1]  # the last is of images that the file does not list
-
-
 def _ending(ends: np.ndarray, characters: np.ndarray, names: Sequence[str]) -> list[int]:
     """Rows of a column of texts that end like one of `names`, and perhaps some others."""
     found: set[int] = set()
@@ -339,22 +252,3 @@ def _ending(ends: np.ndarray, characters: np.ndarray, names: Sequence[str]) -> l
             rows = rows[characters[ends[rows] - place] == tail[-place]]
         found.update(rows.tolist())
     return sorted(found)
-
-
-def _subset(rows: np.ndarray, indices: Any) -> np.ndarray:
-    """As MMEngine takes the data set's key ``indices``."""
-    if isinstance(indices, int):
-        return rows[:indices] if indices >= 0 else rows[indices:]
-    if not isinstance(indices, Sequence):
-        raise TypeError(f"indices should be a int or sequence of int, but got {type(indices)}")
-    return rows[np.array([*indices], np.int64)]
-
-
-def _checked_subset(rows: np.ndarray, indices: Any) -> np.ndarray:
-    """As MMEngine takes the indices of its `get_subset`."""
-    if isinstance(indices, int):
-        most = indices if indices >= 0 else -indices - 1
-        assert most < len(rows), f"{indices} is out of dataset length({len(rows)}"
-    elif isinstance(indices, Sequence):
-        assert all(len(rows) > one >= -len(rows) for one in indices)
-    return _subset(rows, indices)
