@@ -6,8 +6,8 @@ kept; what is ours alone is the `feed` section, whose keys `shared.feed_keys` de
 
 `shared.config_keys` says what becomes of every key of MMDetection's.
 
-``train_dataloader.sampler.source_ratio``, a number for each data set of a ConcatDataset, is the share that each has in
-an epoch (default: every image is in it once; `data_server.serving.plan`).
+``source_ratio`` of a DefaultSampler, a number for each data set of a ConcatDataset, is the share that each has in an
+epoch (default: every image is in it once; `data_server.serving.orders`).
 
 Of stage 1's proposals, outside of `feed`: ``proposal_dir``, the folder that ``python -m trainer propose`` writes to
 (default: the work dir's ``proposals``), and a data set's ``proposal_file``, that folder or one file, with
@@ -31,6 +31,7 @@ from shared.errors import UserError, described
 from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
 from shared.hook_keys import check_hooks
 from shared.keys import check_keys, nearest
+from shared.samplers import check_samplers
 from shared.train_loop import TrainLoop
 from shared.typing_errors import check_names
 
@@ -116,6 +117,7 @@ def check(config: Config) -> None:
             values = (values or {}).get(part)
         check_section(place, values, keys)
     TrainLoop.of(config.get("train_cfg") or {})
+    check_samplers(config)
     check_hooks(config)
     feed = config.get("feed") or {}
     if not isinstance(feed, dict):

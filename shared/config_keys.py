@@ -5,8 +5,8 @@
     refused    it would change numbers and is not implemented; a value that asks for nothing (None, False) is accepted
 
 `shared.config` checks configs by it, and the table in docs/configs.md is made from it. The `feed` section is in
-`shared.feed_keys`, hooks are in `shared.hook_keys`; a model's keys are those of its classes (`trainer.models`), a data
-set's and a metric's those of MMDetection, which builds them.
+`shared.feed_keys`, hooks are in `shared.hook_keys`, samplers in `shared.samplers`; a model's keys are those of its
+classes (`trainer.models`), a data set's and a metric's those of MMDetection, which builds them.
 """
 
 from __future__ import annotations
@@ -186,10 +186,11 @@ DATALOADER: Section = (
     reads("batch_size", "images in a batch", COUNT),
     reads("dataset", "MMDetection's data set, with its pipeline"),
     reads("sampler", "the order of images", DICT),
-    reads("batch_sampler", "`AspectRatioBatchSampler`: no batch mixes wide and high images", DICT),
+    reads("batch_sampler", "how images are put into batches", DICT),
     *ignores(_WORKERS, "num_workers", "persistent_workers", "pin_memory", "pin_memory_device", "prefetch_factor"),
     *ignores(_WORKERS, "timeout", "multiprocessing_context", "disable_subprocess_warning", "in_order"),
-    *refuses("remove it: the last batch is filled up, so that no image is left out", "drop_last", unless=NOTHING),
+    reads("drop_last", "as `batch_sampler.drop_last`, without a batch_sampler; in training", SWITCH.or_none()),
+    reads("num_batch_per_epoch", "the first images alone, as many as that takes; in training", COUNT.or_none()),
     *refuses(
         "batches are padded as pseudo_collate and DetDataPreprocessor do: remove it",
         "collate_fn",
@@ -198,28 +199,7 @@ DATALOADER: Section = (
         ),
     ),
     *refuses("remove it: every sample has a seed of its own", "worker_init_fn", "generator", unless=NOTHING),
-    *refuses("use the data set's `indices` to train on a part of it", "num_batch_per_epoch", unless=NOTHING),
     *refuses("set it in the sampler, as MMEngine does", "shuffle"),
-)
-
-SAMPLER: Section = (
-    ConfigKey(
-        "type", REFUSED, "only DefaultSampler: use it, with source_ratio to mix data sets", types("DefaultSampler")
-    ),
-    reads("shuffle", "a new order every epoch (default: in training)", SWITCH),
-    reads("source_ratio", "the share of each data set of a ConcatDataset in an epoch"),
-    *refuses("set randomness.seed", "seed", unless=NOTHING),
-    *ignores("there is one process that trains", "round_up"),
-)
-
-BATCH_SAMPLER: Section = (
-    ConfigKey(
-        "type",
-        REFUSED,
-        "only AspectRatioBatchSampler: use it, or batch_sampler=None",
-        types("AspectRatioBatchSampler"),
-    ),
-    *refuses("remove it: the last batch is filled up, so that no image is left out", "drop_last", unless=NOTHING),
 )
 
 TRAIN_CFG: Section = (
@@ -309,11 +289,9 @@ CLIP_GRAD: Section = (
     *ignores("a norm that is not finite is an error in any case", "error_if_nonfinite", "foreach"),
 )
 
-# by dotted place in the config; optim_wrapper's are looked at when an optimizer is built
+# by dotted place in the config; samplers' are in `shared.samplers`, optim_wrapper's are looked at when one is built
 SECTIONS: dict[str, Section] = {
     **{f"{split}_dataloader": DATALOADER for split in ("train", "val", "test")},
-    **{f"{split}_dataloader.sampler": SAMPLER for split in ("train", "val", "test")},
-    **{f"{split}_dataloader.batch_sampler": BATCH_SAMPLER for split in ("train", "val", "test")},
     "train_cfg": TRAIN_CFG,
     "val_cfg": VAL_CFG,
     "test_cfg": VAL_CFG,

@@ -1,15 +1,16 @@
-"""The table of docs/configs.md, made from `shared.config_keys` and `shared.hook_keys`."""
+"""The table of docs/configs.md, made from `shared.config_keys`, `shared.samplers` and `shared.hook_keys`."""
 
 from __future__ import annotations
 
-from shared import config_keys, hook_keys
+from shared import config_keys, hook_keys, samplers
 from shared.config_keys import REFUSED, Section
 
 _SECTIONS: dict[str, Section] = {
     "": config_keys.TOP_LEVEL,
     "*_dataloader.": config_keys.DATALOADER,
-    "*_dataloader.sampler.": config_keys.SAMPLER,
-    "*_dataloader.batch_sampler.": config_keys.BATCH_SAMPLER,
+    "*_dataloader.sampler.": samplers.SAMPLER,
+    **{f"{name}.": keys for name, keys in samplers.SAMPLERS.items()},
+    "*_dataloader.batch_sampler.": samplers.BATCH_SAMPLER,
     "train_cfg.": config_keys.TRAIN_CFG,
     "val_cfg.": config_keys.VAL_CFG,
     "optim_wrapper.": config_keys.OPTIM_WRAPPER,

@@ -14,13 +14,10 @@ from shared.config import feed_settings, section
 from shared.datasets import check_evaluated, parts_of, with_data_root
 from shared.errors import UserError
 from shared.feed_keys import FEED_NAMES, check_feed
-from shared.keys import COUNT, SWITCH, Values, of_type
+from shared.keys import COUNT, SWITCH, of_type
+from shared.samplers import check_sampling, sampling
 
 TUPLE = "(tuple)"
-
-
-def _is_ratio(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(share, int | float) and 0 <= share < 1e9 for share in value)
 
 
 _VALUES = {
@@ -29,10 +26,7 @@ _VALUES = {
     "custom_imports": of_type(dict, "a dict").or_none(),
     "batch_size": COUNT,
     "size_divisor": COUNT,
-    "shuffle": SWITCH,
-    "group_by_aspect_ratio": SWITCH,
     "training": SWITCH,
-    "source_ratio": Values(_is_ratio, "a list of numbers").or_none(),
     "feed": of_type(dict, "a dict"),
 }
 
@@ -51,7 +45,6 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
     parts_of(dataloader.dataset)  # refuses what is wrong with a wrapper
     if split != "train":
         check_evaluated(dataloader.dataset, f"config key '{split}_dataloader.dataset'")
-    sampler = dataloader.get("sampler") or {}
     preprocessor = section(config, "model").get("data_preprocessor") or {}
     part: dict[str, Any] = _plain(
         {
@@ -59,10 +52,8 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "dataset": with_data_root(dataloader.dataset, config.get("data_root")),
             "custom_imports": config.get("custom_imports"),
             "batch_size": dataloader.batch_size,
-            "shuffle": sampler.get("shuffle", split == "train"),
-            "group_by_aspect_ratio": bool(dataloader.get("batch_sampler")),
             "training": split == "train",
-            "source_ratio": list(sampler["source_ratio"]) if sampler.get("source_ratio") else None,
+            **sampling(dataloader, split),
             "size_divisor": preprocessor.get("pad_size_divisor", 1),
             "feed": feed_settings(config),
         }
@@ -74,6 +65,7 @@ def check_data_part(part: dict[str, Any]) -> None:
     """Raises UserError unless `part`, which came over the wire, is what `data_part` makes."""
     for key, values in _VALUES.items():
         values.check(f"data part of the config: {key!r}", part.get(key))
+    check_sampling(part)
     if part["feed"].keys() != set(FEED_NAMES):
         raise UserError(f"data part of the config: 'feed' has keys {short(list(part['feed']))}; expected {FEED_NAMES}")
     check_feed(from_plain(part["feed"]))

@@ -56,6 +56,7 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
         fingerprint=datasets.fingerprint,
         sizes=datasets.sizes,
         classes=datasets.classes,
+        by_class=datasets.by_class() if config["sampler"] == "ClassAwareSampler" else [],
     )
 
 

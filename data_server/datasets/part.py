@@ -85,7 +85,7 @@ class Part:
             try:
                 found = [self.dataset.get_cat_ids(index) for index in range(len(self))]
             except AttributeError:
-                raise UserError(f"{self}: ClassBalancedDataset needs a data set with get_cat_ids") from None
+                raise UserError(f"{self}: images cannot be counted by class: there is no get_cat_ids") from None
             counts, labels = np.array([*map(len, found)]), np.concatenate([np.zeros(0, np.int64), *found])
         return np.repeat(np.arange(len(self)), counts), labels.astype(np.int64)
 

@@ -101,6 +101,10 @@ class Datasets:
         """Whether images of a data set stand among those of another."""
         return any(len(found) <= found[-1] - found[0] for found in map(self.indices_of, self.parts))
 
+    def by_class(self) -> list[np.ndarray]:
+        """The images that each class is in, int64, ascending; classes of one name are one."""
+        return wrappers.by_class(self.parts, self._order)
+
     @property
     def classes(self) -> list[list[str]]:
         """The names of each data set's classes by label."""

@@ -45,10 +45,42 @@ def order_of(config: dict[str, Any], sources: Sequence[Source]) -> Places | None
     Args:
         config: a data set; its parts (`shared.datasets.parts_of`) are `sources`.
     """
+    order = _order(config, iter(_end_to_end(sources)))
+    return None if len(order) == sum(map(len, sources)) and (np.diff(order) == 1).all() else order
+
+
+def by_class(sources: Sequence[Source], order: Places | None) -> list[Places]:
+    """The images of an epoch, counted in its `order`, that each class is in, ascending; classes in the order in which
+    the data sets name them."""
+    image, of_class, classes = _classes(_end_to_end(sources))
+    if order is not None:
+        by_image = np.argsort(image, kind="stable")
+        first, end = (np.searchsorted(image, order, side, by_image) for side in ("left", "right"))
+        times = end - first
+        row = np.arange(times.sum()) + np.repeat(first - np.cumsum(times) + times, times)
+        image, of_class = np.repeat(np.arange(len(order)), times), of_class[by_image[row]]
+    sizes = np.bincount(of_class, minlength=classes)
+    return np.split(image[np.lexsort((image, of_class))], np.cumsum(sizes)[:-1])
+
+
+def _end_to_end(sources: Sequence[Source]) -> list[tuple[int, Source]]:
+    """Each with the place of its first image."""
     ends = np.cumsum([len(source) for source in sources])
-    starts = (int(end) - len(source) for end, source in zip(ends, sources, strict=True))
-    order = _order(config, iter(list(zip(starts, sources, strict=True))))
-    return None if len(order) == ends[-1] and (np.diff(order) == 1).all() else order
+    return [(int(end) - len(source), source) for end, source in zip(ends, sources, strict=True)]
+
+
+def _classes(sources: Sequence[tuple[int, Source]]) -> tuple[Places, Places, int]:
+    """Which images (by place) are of which classes (by number), each pair once, and how many classes there are."""
+    numbers: dict[str, int] = {}
+    images, classes = [], []
+    for start, source in sources:
+        rows, labels = source.labels()
+        names = [*source.classes, *map(str, range(len(source.classes), int(labels.max(initial=-1)) + 1))]
+        number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
+        image, of_class = np.unique(np.stack([rows + start, number[labels]]), axis=1)  # once, however many boxes
+        images.append(image)
+        classes.append(of_class)
+    return np.concatenate(images), np.concatenate(classes), len(numbers)
 
 
 def _order(config: dict[str, Any], sources: Iterator[tuple[int, Source]]) -> Places:
@@ -73,18 +105,9 @@ def _noted(sources: Iterator[tuple[int, Source]], within: list[tuple[int, Source
 
 def _repeats(inner: Places, sources: list[tuple[int, Source]], threshold: float) -> npt.NDArray[np.int64]:
     """int64 (len(inner),), how often each image comes."""
-    numbers: dict[str, int] = {}
-    images, classes = [], []
-    for start, source in sources:
-        rows, labels = source.labels()
-        names = [*source.classes, *map(str, range(len(source.classes), int(labels.max(initial=-1)) + 1))]
-        number = np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
-        image, of_class = np.unique(np.stack([rows + start, number[labels]]), axis=1)  # once, however many boxes
-        images.append(image)
-        classes.append(of_class)
-    image, of_class = np.concatenate(images), np.concatenate(classes)
+    image, of_class, classes = _classes(sources)
     times = np.bincount(inner, minlength=int(image.max(initial=0)) + 1)
-    share = np.bincount(of_class, times[image], len(numbers)) / len(inner)
+    share = np.bincount(of_class, times[image], classes) / len(inner)
     with np.errstate(divide="ignore"):
         factor = np.maximum(1.0, np.sqrt(threshold / share))
     largest = np.ones(len(times))

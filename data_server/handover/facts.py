@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ class DatasetFacts:
 
     `wide` uint8 (images,), 1 where an image is wider than high; the most boxes and the most proposals an image has (0:
     none are asked for); `height` x `width` pixels is the largest area of a padded image; the annotations'
-    `fingerprint`; how many images each data set has (`sizes`) and the names of its `classes`.
+    `fingerprint`; how many images each data set has (`sizes`) and the names of its `classes`. `by_class` int64, the
+    images that each class is in, where the sampler goes by them.
     """
 
     wide: npt.NDArray[np.uint8]
@@ -30,18 +31,28 @@ class DatasetFacts:
     fingerprint: str
     sizes: list[int]
     classes: list[Any]
+    by_class: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     def to_memory(self) -> int:
-        """A memfd that holds `wide`, which is too long for a message; returns its descriptor."""
+        """A memfd that holds `wide` and `by_class`, which are too long for a message; returns its descriptor.
+
+        wide (uint8) | number of classes (int64 from here) | images of each class | those of the first | the second ...
+        """
         descriptor = os.memfd_create("unidetector-facts")
+        counts = [len(images) for images in self.by_class]
         os.write(descriptor, self.wide.tobytes())
+        os.write(descriptor, np.concatenate([[len(counts)], counts, *self.by_class]).astype(np.int64).tobytes())
         return descriptor
 
     @classmethod
     def received(cls, facts: Facts, descriptor: int) -> DatasetFacts:
         """Puts a FACTS message and its memfd together again. Closes `descriptor`."""
-        wide = np.frombuffer(os.pread(descriptor, facts.images, 0), np.uint8)
-        os.close(descriptor)
+        with open(descriptor, "rb") as file:
+            file.seek(0)
+            wide = np.frombuffer(file.read(facts.images), np.uint8)
+            (classes,) = np.frombuffer(file.read(8), np.int64)
+            counts = np.frombuffer(file.read(8 * classes), np.int64)
+            images = np.frombuffer(file.read(), np.int64)
         return cls(
             wide,
             facts.max_boxes,
@@ -51,6 +62,7 @@ class DatasetFacts:
             facts.fingerprint,
             facts.sizes,
             facts.classes,
+            np.split(images, np.cumsum(counts)[:-1]) if classes else [],
         )
 
     def change_since(self, first: DatasetFacts) -> str:

@@ -1,16 +1,9 @@
 """What is in batch k: a pure function of (data set, seed, rank, world size, k), not of what the workers do.
 
-    epoch ──seed──► permutation ──aspect ratio──► groups ──cut──► batches ──seed──► their order ──rank──► this stream's
+    sampler, seed, epoch ──► images ──groups──► batches, `data_server.serving.orders` ──rank──► this stream's
 
-With ``sampler.source_ratio`` an epoch is as long as without, and data set k has its share r_k / Σ r of it: less than
-all of its images, drawn anew every epoch, or some of them several times. Each data set keeps its own proportion of wide
-images, so that all epochs have the same number of steps.
-
-Each group (wide images, high images) is filled up to whole batches by repeating its first images, as MMDetection 2's
-GroupSampler does, so an epoch has the same number of steps every time. Without shuffling the order is the data set's
-own, and only the last batch is filled up, by repeating its last image; those repetitions are marked as not valid.
-
-Every sample has its own seed, from (seed, epoch, its place in the epoch), whichever worker makes it.
+An epoch has the same number of steps every time. Every sample has its own seed, from (seed, epoch, its place in the
+epoch), whichever worker makes it.
 
 An epoch's order takes a second of a million images, and the server has one thread for all its streams. So another
 thread makes it, for all plans of the process, and an epoch's well before its first batch is due::
@@ -21,19 +14,15 @@ thread makes it, for all plans of the process, and an epoch's well before its fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from data_server.handover.facts import DatasetFacts
-from shared.errors import UserError
+from data_server.serving.orders import Order, Rows
+from data_server.serving.orders.choice import order_of
 
-Indices = npt.NDArray[np.int64]
-Order = tuple[npt.NDArray[np.int32], Indices]
 _MAKER = ThreadPoolExecutor(1, "plan")
 _ORDERS = 3  # of the last epoch a batch may have to be made again, while the next one has begun
 
@@ -53,44 +42,26 @@ class Plan:
     """The batches of one stream.
 
     Args:
-        wide: uint8 (images,), 1 where an image is wider than high.
-        batch_size: images in a batch of this rank.
-        shuffle: a new order every epoch.
-        group_by_aspect_ratio: no batch mixes wide and high images.
-        sizes: images of each data set, in their order under one index; by default there is one.
-        ratio: the share of each data set in an epoch; None: each image is in it once.
-        made: is called by another thread whenever it has made an order.
-
-    Raises:
-        UserError: a ratio without shuffling, or with too few or negative numbers.
+        order: of all ranks' batches.
+        made: is called by another thread whenever it has made an epoch's order.
     """
 
     def __init__(
         self,
-        wide: npt.NDArray[np.uint8],
-        *,
-        batch_size: int,
-        shuffle: bool,
-        group_by_aspect_ratio: bool,
+        order: Order,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        sizes: Sequence[int] | None = None,
-        ratio: Sequence[float] | None = None,
         made: Callable[[], object] = lambda: None,
     ) -> None:
-        self._wide = wide.astype(bool)
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._group = group_by_aspect_ratio
+        self._make_batches = order.batches
+        self._repeats_count = order.shuffled
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
-        self._orders: dict[int, Future[Order]] = {}
+        self._orders: dict[int, Future[Rows]] = {}
         self._made = made
-        self._cells = _cells(self._wide, sizes or [len(wide)], ratio, shuffle) if ratio else None
-        global_batches = sum(-(-images // batch_size) for images in self._group_sizes())
-        self.steps_per_epoch = -(-global_batches // world_size)
+        self.steps_per_epoch = -(-order.batches_per_epoch // world_size)
 
     @classmethod
     def of(
@@ -102,19 +73,12 @@ class Plan:
         world_size: int = 1,
         made: Callable[[], object] = lambda: None,
     ) -> Plan:
-        """The plan of a stream with this data part of a trainer's config."""
-        return cls(
-            facts.wide,
-            batch_size=config["batch_size"],
-            shuffle=config["shuffle"],
-            group_by_aspect_ratio=config["group_by_aspect_ratio"],
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            sizes=facts.sizes,
-            ratio=config.get("source_ratio"),
-            made=made,
-        )
+        """The plan of a stream with this data part of a trainer's config.
+
+        Raises:
+            UserError: its sampler does not go with the data set.
+        """
+        return cls(order_of(config, facts, seed, world_size), seed, rank, world_size, made)
 
     def cursor(self, epoch: int, step: int) -> int:
         """The global step, counted from the start of epoch 0, of step `step` of `epoch`."""
@@ -128,14 +92,14 @@ class Plan:
         """The recipe of global step `step`, counted from the start of epoch 0."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         batches, valid = self._order(epoch).result()
-        place = step_in_epoch * self._world_size + self._rank
-        seeds = tuple(sample_seed(self._seed, epoch, place * self._batch_size + i) for i in range(self._batch_size))
+        place, size = step_in_epoch * self._world_size + self._rank, batches.shape[1]
+        seeds = tuple(sample_seed(self._seed, epoch, place * size + i) for i in range(size))
         # The last steps of an epoch may run out of batches for the higher ranks: those repeat the first ones.
         repeated, row = divmod(place, len(batches))
-        counts = 0 if repeated and not self._shuffle else int(valid[row])
+        counts = 0 if repeated and not self._repeats_count else int(valid[row])
         return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
 
-    def _order(self, epoch: int) -> Future[Order]:
+    def _order(self, epoch: int) -> Future[Rows]:
         """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,
         (batches,)."""
         if epoch not in self._orders:
@@ -144,81 +108,6 @@ class Plan:
             for other in sorted(self._orders, key=lambda other: abs(other - epoch))[_ORDERS:]:
                 del self._orders[other]
         return self._orders[epoch]
-
-    def _make_batches(self, epoch: int) -> Order:
-        random = np.random.default_rng([self._seed, epoch])
-        order = self._images(random)
-        if self._shuffle:
-            random.shuffle(order)
-        rows, valid = [], []
-        for group in self._groups(order):
-            missing = -len(group) % self._batch_size
-            filler = np.resize(group, missing) if self._shuffle else np.repeat(group[-1:], missing)
-            rows.append(np.concatenate([group, filler]).reshape(-1, self._batch_size))
-            counts = np.full(len(rows[-1]), self._batch_size)
-            if not self._shuffle:
-                counts[-1] -= missing
-            valid.append(counts)
-        batches, counts = np.concatenate(rows), np.concatenate(valid)
-        if self._shuffle:
-            mixed = random.permutation(len(batches))
-            batches, counts = batches[mixed], counts[mixed]
-        return batches.astype(np.int32), counts
-
-    def _images(self, random: np.random.Generator) -> Indices:
-        """The images of an epoch, those of each data set together."""
-        if self._cells is None:
-            return np.arange(len(self._wide))
-        drawn = []
-        for cell in self._cells:
-            images = np.arange(cell.start, cell.end)
-            images = images[self._wide[cell.start : cell.end] == cell.wide]
-            orders = [random.permutation(images) for _ in range(-(-cell.count // len(images)))]
-            drawn += [np.concatenate(orders)[: cell.count]] if orders else []
-        return np.concatenate(drawn)
-
-    def _group_sizes(self) -> list[int]:
-        """How many images `_groups` has in each group, of any epoch."""
-        if self._cells is None:
-            images, wide = len(self._wide), int(np.count_nonzero(self._wide))
-        else:
-            images = sum(cell.count for cell in self._cells)
-            wide = sum(cell.count for cell in self._cells if cell.wide)
-        return [wide, images - wide] if self._group else [images]
-
-    def _groups(self, order: Indices) -> list[Indices]:
-        if not self._group:
-            return [order]
-        wide = self._wide[order]
-        return [group for group in (order[wide], order[~wide]) if len(group)]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """The images from `start` to `end` that are wide, or those that are not: `count` of them are in an epoch."""
-
-    start: int
-    end: int
-    wide: bool
-    count: int
-
-
-def _cells(wide: npt.NDArray[np.bool_], sizes: Sequence[int], ratio: Sequence[float], shuffle: bool) -> list[_Cell]:
-    """The wide and the high images of each data set; none that is empty."""
-    if not shuffle:
-        raise UserError("sampler.source_ratio needs sampler.shuffle=True")
-    if len(ratio) != len(sizes) or min(ratio) < 0 or not sum(ratio) > 0:
-        raise UserError(
-            f"sampler.source_ratio is {list(ratio)}; expected {len(sizes)} numbers of 0 or more, one for each data set"
-        )
-    cells = []
-    for end, size, share in zip(np.cumsum(sizes).tolist(), sizes, ratio, strict=True):
-        count = round(len(wide) * share / sum(ratio))
-        some = int(np.count_nonzero(wide[end - size : end]))
-        of_these = round(count * some / size)
-        cells += [_Cell(end - size, end, True, of_these)] * bool(some)
-        cells += [_Cell(end - size, end, False, count - of_these)] * bool(size - some)
-    return cells
 
 
 def sample_seed(seed: int, epoch: int, place: int) -> int:

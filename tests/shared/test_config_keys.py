@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from shared import config_keys, config_table, hook_keys
+from shared import config_keys, config_table, hook_keys, samplers
 from shared.config import check, load_config
 from shared.errors import UserError
 
@@ -59,7 +59,7 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
         "train": config_keys.TRAIN_CFG,
         "val": config_keys.VAL_CFG,
         "loader": config_keys.DATALOADER,
-        "sampler": config_keys.SAMPLER,
+        "sampler": (*samplers.SAMPLER, *samplers.SAMPLERS["DefaultSampler"]),
         "wrapper": config_keys.OPTIM_WRAPPER,
         "checkpoint": hook_keys.CHECKPOINT,
         "logger": hook_keys.LOGGER,
@@ -87,6 +87,8 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
         "lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py",
         "faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py",
         "mask2former/mask2former_r50_8xb2-lsj-50e_coco.py",
+        "common/ssj_270k_coco-instance.py",
+        "openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py",
         "v3det/dino-4scale_r50_8xb2_sample1e-3_v3det_36e.py",
         "cascade_rcnn/cascade-rcnn_r50_fpn_20e_coco.py",
     ],
@@ -100,8 +102,8 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
     [
         ("yolox/yolox_s_8xb8-300e_coco.py", "YOLOXModeSwitchHook"),
         ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "PipelineSwitchHook"),
-        ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "GroupMultiSourceSampler"),
-        ("openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py", "ClassAwareSampler"),
+        ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "TeacherStudentValLoop"),
+        ("qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py", "TrackImgSampler"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),
     ],
 )
@@ -142,12 +144,11 @@ REFUSED = [
     "train_dataloader = dict(sampler=dict(type='DefaultSampler', source_ratios=[1, 2]))",
     "train_dataloader = dict(sampler=dict(seed=3))",
     "train_dataloader = dict(sampler=dict(shuffle='no'))",
-    "train_dataloader = dict(batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True))",
     "train_dataloader = dict(batch_sampler=dict(typ='AspectRatioBatchSampler'))",
     "val_dataloader = dict(batch_sampler=dict(type='MultiDataAspectRatioBatchSampler'))",
-    "train_dataloader = dict(drop_last=True)",
+    "train_dataloader = dict(drop_last='yes')",
     "train_dataloader = dict(collate_fn=dict(type='yolov5_collate'))",
-    "train_dataloader = dict(num_batch_per_epoch=10)",
+    "train_dataloader = dict(num_batch_per_epoch=0)",
     "train_dataloader = dict(worker_init_fn=dict(type='mine'))",
     "val_dataloader = [dict(batch_size=1)]",
     "val_cfg = dict(type='ValLoop', fp16=True)",

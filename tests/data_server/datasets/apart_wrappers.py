@@ -94,6 +94,16 @@ def test_images_come_in_the_order_of_mmengines_wrappers(leaves, seed):
     assert [tuple(size) for size in datasets.image_sizes.tolist()] == sizes
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_images_of_a_class_are_those_that_mmengines_wrappers_say(leaves, seed):
+    DefaultScope.get_instance("test", scope_name="mmdet")
+    config = nested(random.Random(seed), leaves, 3)
+    found = built(train(copy.deepcopy(config))).by_class()
+    labels = [labels for _, labels in reference(config)]
+    expected = [[index for index, some in enumerate(labels) if label in some] for label in range(len(found))]
+    assert [images.tolist() for images in found] == expected and sum(map(len, expected))
+
+
 @pytest.mark.parametrize(
     "wrapper", [{"type": "RepeatDataset", "times": 3}, {"type": "ClassBalancedDataset", "oversample_thr": 0.5}]
 )

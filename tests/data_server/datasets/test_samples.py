@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_server.handover.facts import DatasetFacts
 from data_server.serving.plan import Plan
 from tests.cluster import ROOT
 from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations_of, config_of, write_annotations
@@ -22,7 +23,7 @@ SAMPLES = 200
 
 def compare(client, config, wide, steps, folder):
     """Yields (our arrays of one image, MMDetection's) for the first `steps` batches of a stream of single images."""
-    plan = Plan(wide, batch_size=1, shuffle=True, group_by_aspect_ratio=True, seed=SEED)
+    plan = Plan.of(config, DatasetFacts(wide, 1, 0, 64, 64, "", [len(wide)], []), SEED)
     batches = [plan.batch(step) for step in range(steps)]
     request = {"dataset": config["dataset"], "samples": [[batch.indices[0], batch.seeds[0]] for batch in batches]}
     file = folder / "arrays.npz"

@@ -13,9 +13,10 @@ from shared.arena import Arena
 from shared.errors import UserError
 from shared.feed_keys import with_defaults
 from shared.messages import Facts, Hello, Wrote
+from shared.samplers import sampling
 
 IMAGES, WORKERS = 10, 2
-CONFIG = {"batch_size": 2, "shuffle": False, "group_by_aspect_ratio": False, "source_ratio": None, "size_divisor": 1}
+CONFIG = {"batch_size": 2, **sampling({"batch_size": 2}, "val"), "size_divisor": 1}
 CRASH = Death(signal=11)
 
 

@@ -6,19 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MemoryPlan
 from data_server.serving.batches import Batches
 from data_server.serving.ledger import Ledger
 from data_server.serving.plan import Plan, sample_seed
 from shared.errors import UserError
 from shared.messages import Welcome
+from shared.samplers import sampling
 
 WIDE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1], np.uint8)
 
 
-def plan(**changes):
-    arguments = {"batch_size": 2, "shuffle": True, "group_by_aspect_ratio": True, "seed": 5} | changes
-    return Plan(arguments.pop("wide", WIDE), **arguments)
+def plan(wide=WIDE, *, seed=5, rank=0, world_size=1, made=lambda: None, sizes=None, **changes):
+    """The plan of a data set with these images, and of a data part with these `changes`."""
+    facts = DatasetFacts(wide, 1, 0, 64, 64, "", sizes or [len(wide)], [])
+    return Plan.of(data_part_of(**changes), facts, seed, rank, world_size, made)
+
+
+def data_part_of(**changes):
+    part = {"batch_size": 2, **sampling({"batch_size": 2}, "train"), "group_by_aspect_ratio": True}
+    assert changes.keys() <= part.keys()
+    return part | changes
 
 
 def epoch_of(one, number=0):
@@ -109,7 +118,7 @@ def parts_of(one, epoch):
 
 def test_a_ratio_gives_each_data_set_its_share_of_an_epoch_that_stays_as_long():
     plain = plan(wide=TWO, batch_size=1)
-    mixed = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[2, 1])
+    mixed = plan(wide=TWO, batch_size=1, sizes=SIZES, source_ratio=[2, 1])
     assert plain.steps_per_epoch == mixed.steps_per_epoch == 33
     for epoch in range(3):
         assert parts_of(mixed, epoch).count(0) == 22  # each of its images twice
@@ -119,14 +128,14 @@ def test_a_ratio_gives_each_data_set_its_share_of_an_epoch_that_stays_as_long():
     assert {index for epoch in range(20) for batch in epoch_of(mixed, epoch) for index in batch.indices} == set(
         range(33)
     )
-    without = plan(wide=TWO, batch_size=1, sizes=SIZES, ratio=[0, 1])
+    without = plan(wide=TWO, batch_size=1, sizes=SIZES, source_ratio=[0, 1])
     assert set(parts_of(without, 0)) == {1}
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=2).filter(any), st.integers(1, 4), st.integers(0, 2**64 - 1))
 @settings(max_examples=60, deadline=None)
 def test_with_a_ratio_every_epoch_has_its_steps_and_a_batch_depends_on_nothing_else(ratio, batch_size, seed):
-    arguments = {"wide": TWO, "batch_size": batch_size, "seed": seed, "sizes": SIZES, "ratio": ratio}
+    arguments = {"wide": TWO, "batch_size": batch_size, "seed": seed, "sizes": SIZES, "source_ratio": ratio}
     one, other = plan(**arguments), plan(**arguments)
     for epoch in (3, 0):
         batches = epoch_of(one, epoch)
@@ -140,10 +149,12 @@ def test_with_a_ratio_every_epoch_has_its_steps_and_a_batch_depends_on_nothing_e
     assert [one.batch(step) for step in steps] == [other.batch(step) for step in sorted(steps)][::-1]
 
 
-@pytest.mark.parametrize("changes", [{"ratio": [1]}, {"ratio": [1, -1]}, {"ratio": [0, 0]}, {"shuffle": False}])
+@pytest.mark.parametrize(
+    "changes", [{"source_ratio": [1]}, {"source_ratio": [1, -1]}, {"source_ratio": [0, 0]}, {"shuffle": False}]
+)
 def test_a_ratio_that_makes_no_sense_is_refused(changes):
     with pytest.raises(UserError, match=r"sampler.source_ratio"):
-        plan(**{"wide": TWO, "sizes": SIZES, "ratio": [1, 1], **changes})
+        plan(**{"wide": TWO, "sizes": SIZES, "source_ratio": [1, 1], **changes})
 
 
 def test_an_epochs_order_is_made_by_another_thread_which_says_when_it_is_there():

@@ -1,0 +1,114 @@
+"""Streams of every sampler: the same bytes however many workers make them, whoever is killed, wherever they go on."""
+
+import os
+import signal
+
+import pytest
+
+from shared.errors import UserError
+from shared.samplers import sampling
+from tests.cluster import Cluster, digests
+from tests.photos import config_of
+
+STEPS, KILL_AT = 24, 9
+GROUPED = {"batch_sampler": {"type": "AspectRatioBatchSampler"}}
+DRAW = {"batch_size": 3, "source_ratio": [1, 2]}
+DATALOADERS = {
+    "InfiniteSampler": {"sampler": {"type": "InfiniteSampler"}, **GROUPED},
+    "InfiniteSampler, ungrouped, in order": {"sampler": {"type": "InfiniteSampler", "shuffle": False}},
+    "ClassAwareSampler": {"sampler": {"type": "ClassAwareSampler", "num_sample_class": 2}, **GROUPED},
+    "MultiSourceSampler": {"sampler": {"type": "MultiSourceSampler", **DRAW}},
+    "GroupMultiSourceSampler": {"sampler": {"type": "GroupMultiSourceSampler", **DRAW}},
+    "CustomSampleSizeSampler": {"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [-1, 5]}, **GROUPED},
+    "drop_last": {"batch_sampler": {"type": "AspectRatioBatchSampler", "drop_last": True}},
+    "num_batch_per_epoch": {"num_batch_per_epoch": 2, **GROUPED},
+}
+
+
+def config_for(photos, dataloader, batch_size=3):
+    """The data part of two data sets and this dataloader."""
+    part = config_of(photos)
+    both = {"type": "ConcatDataset", "datasets": [part["dataset"], part["dataset"]]}
+    dataloader = {"batch_size": batch_size, **dataloader}
+    return {**part, "dataset": both, "batch_size": batch_size, **sampling(dataloader, "train")}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    cluster = Cluster(workers=1)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.mark.parametrize("name", DATALOADERS)
+def test_a_stream_is_the_same_for_one_worker_and_two_and_after_kills_and_resumes(cluster, alone, photos, name):
+    config = config_for(photos, DATALOADERS[name])
+    client = alone.open(config)
+    undisturbed = digests(client, STEPS)
+    steps_per_epoch = client.welcome.steps_per_epoch
+    alone.close_streams()
+    assert len(set(undisturbed)) == STEPS
+
+    client = cluster.open(config)
+    found = digests(client, KILL_AT)
+    for worker in cluster.workers():
+        os.kill(worker.pid, signal.SIGKILL)
+    assert found + digests(client, 3) == undisturbed[: KILL_AT + 3]
+    cluster.close_streams()
+
+    epoch, step = divmod(KILL_AT, steps_per_epoch)
+    assert epoch
+    resumed = cluster.open(config, epoch=epoch, step=step)
+    assert digests(resumed, STEPS - KILL_AT) == undisturbed[KILL_AT:]
+
+
+def test_images_of_one_class_after_the_other_are_those_of_the_annotations(cluster, photos):
+    """With as many images of a class in a row as a batch has, all images of a batch have the class."""
+    config = config_for(photos, {"sampler": {"type": "ClassAwareSampler", "num_sample_class": 3}})
+    client = cluster.open(config)
+    common = []
+    for _ in range(30):
+        lease = client.next()
+        labels = [
+            set(row[:count].tolist())
+            for row, count in zip(lease.arrays["labels"], lease.arrays["box_counts"], strict=True)
+        ]
+        lease.release()
+        common.append(set.intersection(*labels))
+    # one batch of each epoch of 8 is filled up, with images of another class
+    assert sum(map(bool, common)) >= 26 and {0, 1, 2} == set.union(*common)
+
+
+@pytest.mark.parametrize(
+    ("dataloader", "batch_size", "said"),
+    [
+        ({"num_batch_per_epoch": 9}, 3, "num_batch_per_epoch takes 27 images of batches of 3, and there are 22"),
+        ({"drop_last": True}, 23, "drop_last=True leaves nothing: no 23 of the 22 images"),
+        ({"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [12, 1]}}, 3, "asks for 12 images of a data"),
+        (
+            {"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [3]}},
+            3,
+            "dataset_size is .3.; expected 2 num",
+        ),
+        (
+            {"sampler": {"type": "MultiSourceSampler", "batch_size": 3, "source_ratio": [1, 1, 1]}},
+            3,
+            "expected 2 numbers",
+        ),
+    ],
+)
+def test_what_does_not_go_with_the_data_sets_is_refused(cluster, photos, dataloader, batch_size, said):
+    with pytest.raises(UserError, match=said):
+        cluster.open(config_for(photos, dataloader, batch_size))
+
+
+def test_a_sampler_of_several_data_sets_needs_several(cluster, photos):
+    part = config_for(photos, DATALOADERS["MultiSourceSampler"])
+    with pytest.raises(
+        UserError, match=r"MultiSourceSampler draws from each data set of a ConcatDataset; .* CocoDataset"
+    ):
+        cluster.open({**part, "dataset": part["dataset"]["datasets"][0]})
+    wide_only = [{**part["dataset"]["datasets"][0], "indices": list(range(6))}, part["dataset"]["datasets"][1]]
+    grouped = config_for(photos, DATALOADERS["GroupMultiSourceSampler"])
+    with pytest.raises(UserError, match=r"one of them has only one kind, .* use MultiSourceSampler"):
+        cluster.open({**grouped, "dataset": {"type": "ConcatDataset", "datasets": wide_only}})
