@@ -1,0 +1,188 @@
+"""What an evaluation costs: the data server's evaluator beside MMDetection's CocoMetric, over the same predictions.
+
+    python -m benchmarks.evaluation [--images N] [--boxes N] [--folder DIR]
+
+An annotation file is written (`benchmarks.annotation_file`), and detections are drawn for it, as many for every image:
+most near an object, many with equal scores. Each side judges them in a process of its own; ours twice, as an evaluator
+does that stays for its trainer's next evaluation:
+
+    ours           the evaluator of a stream, over the index of the annotation file, which is there already
+    ours again     the same process, the same predictions
+    MMDetection    its CocoMetric, from the annotation file
+
+`cpu` is the process' own seconds; `peak` is its anonymous memory at its largest, beyond what it had when its libraries,
+the data set and the predictions were there. Every number of both is compared, to 1e-6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.annotation_file import write
+from benchmarks.rounds import REPOSITORY, RESULTS, machine, write_results
+from benchmarks.scale import Figures, Meter
+from shared.layout import Layout
+
+IMAGES, BOXES = 5_000, 300
+OURS, AGAIN, THEIRS = "ours", "ours again", "MMDetection"
+METRIC = {"type": "CocoMetric", "metric": "bbox", "classwise": True}
+_AT_A_TIME = 16  # images of a message
+_SIDES = 600, 400
+
+Detections = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def detections(path: Path, boxes: int) -> Iterator[tuple[int, Detections]]:
+    """The id of each image, and what is found there: boxes f32 (N, 4) x1, y1, x2, y2, scores f32 (N,), labels (N,)."""
+    random, content = np.random.default_rng(0), json.loads(path.read_bytes())
+    label_of = {one["id"]: label for label, one in enumerate(content["categories"])}
+    truth: dict[int, list[list[float]]] = {one["id"]: [] for one in content["images"]}
+    for one in content["annotations"]:
+        x, y, width, height = one["bbox"]
+        truth[one["image_id"]].append([x, y, x + width, y + height, label_of[one["category_id"]]])
+    for identity, objects in truth.items():
+        corners = random.uniform(0, _SIDES, (boxes, 2))
+        found = np.column_stack([corners, corners + random.uniform(4, 200, (boxes, 2)), np.zeros(boxes)])
+        found[:, 4] = random.integers(len(label_of), size=boxes)
+        if objects:
+            near = random.random(boxes) < 0.3
+            some = np.array(objects)[random.integers(len(objects), size=boxes)]
+            some[:, :4] += random.normal(0, 4, (boxes, 4))
+            found[near] = some[near]
+        scores = random.random(boxes).round(3).astype(np.float32)
+        yield identity, (found[:, :4].astype(np.float32), scores, found[:, 4].astype(np.int32))
+
+
+def measure(side: str, path: Path, boxes: int) -> dict[str, Figures]:
+    """Runs a side in this process; its figures, and under `numbers` its metrics."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return _ours(path, boxes) if side == OURS else _theirs(path, boxes)
+
+
+def _ours(path: Path, boxes: int) -> dict[str, Figures]:
+    from data_server.datasets.parts import Datasets
+    from data_server.workers import evaluator
+
+    config = {
+        "type": "CocoDataset",
+        "ann_file": str(path),
+        "pipeline": [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs"}],
+    }
+    datasets = Datasets({"dataset": config, "training": False, "custom_imports": None}, lambda _: None)
+    records = [*_records(detections(path, boxes))]
+    found = {}
+    for name in (OURS, AGAIN):
+        meter = Meter()
+        numbers = evaluator.evaluate(datasets, [METRIC], records)
+        found[name] = {**meter.read(), "numbers": numbers}
+    return found
+
+
+def _records(found: Iterator[tuple[int, Detections]]) -> Iterator[tuple[bytes, memoryview]]:
+    """PREDICTIONS messages."""
+    images = [*found]
+    for start in range(0, len(images), _AT_A_TIME):
+        identities, some = zip(*images[start : start + _AT_A_TIME], strict=True)
+        all_boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
+        arrays = {
+            "image_ids": np.array(identities, np.int64),
+            "counts": np.array([len(one[1]) for one in some], np.int32),
+            "original_shapes": np.full((len(some), 2), _SIDES[::-1], np.int32),
+            "boxes": all_boxes,
+            "scores": scores,
+            "labels": labels,
+        }
+        layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+        payload = np.zeros(layout.nbytes, np.uint8)
+        for name, view in layout.views(payload).items():
+            view[:] = arrays[name]
+        yield layout.wire, payload.data
+
+
+def _theirs(path: Path, boxes: int) -> dict[str, Figures]:
+    import torch
+    from mmdet.evaluation.metrics import CocoMetric
+
+    names = [one["name"] for one in json.loads(path.read_bytes())["categories"]]
+    found = [*detections(path, boxes)]
+    meter = Meter()
+    metric = CocoMetric(ann_file=str(path), **{key: value for key, value in METRIC.items() if key != "type"})
+    metric.dataset_meta = {"classes": names}
+    for identity, arrays in found:
+        instances = dict(zip(("bboxes", "scores", "labels"), map(torch.tensor, arrays), strict=True))
+        metric.process({}, [{"img_id": identity, "ori_shape": _SIDES[::-1], "pred_instances": instances}])
+    numbers = {name: float(value) for name, value in metric.evaluate(len(found)).items()}
+    return {THEIRS: {**meter.read(), "numbers": numbers}}
+
+
+def compare(path: Path, boxes: int, cache: Path) -> dict[str, Figures]:
+    """The figures of both sides. Raises SystemExit as `equal` does."""
+    found: dict[str, Figures] = {}
+    for side in (OURS, THEIRS):
+        options = {"--side": side, "--file": path, "--boxes": boxes}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.evaluation"]
+            + [str(word) for option in options.items() for word in option],
+            cwd=REPOSITORY,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found |= json.loads(done.stdout.splitlines()[-1])
+    ours, again, theirs = (found[name].pop("numbers") for name in (OURS, AGAIN, THEIRS))
+    found["equal numbers"] = {"count": equal(ours, theirs)}
+    equal(again, theirs)
+    return found
+
+
+def equal(ours: dict[str, float], theirs: dict[str, float]) -> int:
+    """How many numbers there are.
+
+    Raises:
+        SystemExit: they are not the same, to 1e-6.
+    """
+    if ours.keys() != theirs.keys():
+        raise SystemExit(f"not both have {sorted(ours.keys() ^ theirs.keys())}")
+    for name, value in ours.items():
+        if not np.isclose(value, theirs[name], rtol=0, atol=1e-6, equal_nan=True):
+            raise SystemExit(f"{name} is {value}, MMDetection's is {theirs[name]}")
+    return len(ours)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=IMAGES, help="of the data set (default: %(default)s)")
+    parser.add_argument("--boxes", type=int, default=BOXES, help="that are found in each (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where the annotation file is written")
+    parser.add_argument("--side", help=argparse.SUPPRESS)  # of a process of its own
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        figures = measure(options.side, options.file, options.boxes)
+        print(json.dumps(figures))
+        return
+    with tempfile.TemporaryDirectory(prefix="benchmark-evaluation-", dir=options.folder) as folder:
+        path = Path(folder) / "annotations.json"
+        truth = write(path, options.images)
+        print(f"{options.images:,} images, {truth:,} objects, {options.boxes} boxes found in each image")
+        load = os.getloadavg()[0]
+        found = compare(path, options.boxes, Path(folder) / "cache")
+    for name, figures in found.items():
+        print(f"  {name:14}" + ", ".join(f"{key} {value:,.1f}" for key, value in figures.items()))
+    print(f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
+    write_results(RESULTS / "evaluation.json", {"machine": machine(), **vars(options), "sides": found})
+
+
+if __name__ == "__main__":
+    main()
