@@ -28,6 +28,12 @@ _MOST_PIXELS = 2**31
 _WRAPPERS = {  # and what does the same
     "MultiImageMixDataset": "give the data set that it draws from, with the transforms in its pipeline",
 }
+_NOT_CARRIED = {"with_mask": "masks", "with_seg": "semantic maps"}
+# Of `PackDetInputs.meta_keys`: what a batch has, and what metrics get from the data set.
+_CARRIED_META = {
+    *("img_id", "img_path", "sample_idx", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip"),
+    *("flip_direction", "instances", "image_level_labels"),
+}
 _AT_A_TIME = 1 << 14  # images that are looked at
 
 
@@ -61,6 +67,8 @@ class Part:
             self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
         self.pack = _take_packing(self.dataset)
         self.transforms = all_transforms(self.dataset)
+        for line in _left_out(self.transforms, self.pack):
+            say(f"{building.name_of(config, annotations)}: {line}")
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())
@@ -187,6 +195,18 @@ def _take_packing(dataset: Any) -> Any:
             "expected PackDetInputs as the last transform"
         )
     return transforms.pop()
+
+
+def _left_out(transforms: list[Any], pack: Any) -> Iterator[str]:
+    """A line about each thing that a pipeline asks for and that no batch has."""
+    for key, what in _NOT_CARRIED.items():
+        if any(getattr(transform, key, False) for transform in transforms):
+            yield (
+                f"its pipeline loads {what}, which are not carried to the trainer; {key}=False saves the time, unless "
+                "a transform needs them"
+            )
+    if unknown := [key for key in pack.meta_keys if key not in _CARRIED_META]:
+        yield f"PackDetInputs.meta_keys names {', '.join(map(repr, unknown))}, not carried: nothing here reads it"
 
 
 def _loads_after_resizing(pipeline: Any) -> bool:

@@ -1,7 +1,8 @@
 """One sample: an MMDetection pipeline's result, checked, seeded by itself and ready to be written into a slot.
 
 The pipeline runs unmodified up to its final PackDetInputs. What that would do (transposing the image, wrapping boxes
-into tensors) is left out: rows go into the slot as they are, and the device transposes for free.
+into tensors) is left out: rows go into the slot as they are, and the device transposes for free. Masks and semantic
+maps are there for the pipeline's transforms, and left out of the sample.
 """
 
 from __future__ import annotations
@@ -17,22 +18,9 @@ from data_server.datasets import pictures, proposals
 from data_server.datasets.part import Part
 from data_server.datasets.parts import Datasets
 from data_server.datasets.randomness import seed_everything
-from shared.errors import UserError
 from shared.regular import unfit
 
 _FLIPS = {None: 0, "horizontal": 1, "vertical": 2, "diagonal": 3}
-_CARRIED_META = {
-    "img_id",
-    "img_path",
-    "ori_shape",
-    "img_shape",
-    "scale_factor",
-    "flip",
-    "flip_direction",
-    "pad_shape",
-    "sample_idx",
-}
-_NOT_CARRIED = {"gt_masks": "with_mask=False", "gt_seg_map": "with_seg=False"}
 
 
 class BadSample(Exception):
@@ -69,7 +57,7 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
 
     Raises:
         BadSample: the image is missing, truncated, no image, or the pipeline fails on it.
-        UserError: the pipeline yields something that is not carried.
+        UserError: the pipeline yields no picture of bytes.
     """
     part, place = datasets.locate(index)
     path = part.image_path(place)
@@ -85,7 +73,6 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
         raise BadSample(f"image {path!r}: {pictures.reason(path, error)}") from None
     if fault := pictures.fault(results.get("img_path")):
         raise BadSample(f"image {results['img_path']!r}: {fault}")
-    _check_carried(results, part.pack.meta_keys)
     return _sample(results, part, datasets.image_id(part, part.in_hand))
 
 
@@ -114,17 +101,3 @@ def _sample(results: dict[str, Any], part: Part, image_id: int) -> Sample:
         if part.proposals is None
         else proposals.moved(part.proposals.of(part.in_hand), results.get("homography_matrix"), *image.shape[:2]),
     )
-
-
-def _check_carried(results: dict[str, Any], meta_keys: tuple[str, ...]) -> None:
-    for key, remedy in _NOT_CARRIED.items():
-        if results.get(key) is not None:
-            raise UserError(
-                f"the pipeline yields {key!r}, which is not carried to the trainer; load annotations {remedy}"
-            )
-    for key in meta_keys:
-        if key not in _CARRIED_META:
-            raise UserError(
-                f"PackDetInputs.meta_keys names {key!r}, which is not carried; "
-                f"known are: {', '.join(sorted(_CARRIED_META))}"
-            )

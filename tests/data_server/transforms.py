@@ -217,6 +217,16 @@ class LenientLoad(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
+class NeedsMasks(BaseTransform):
+    """Fails on an image whose boxes have no masks of its size."""
+
+    def transform(self, results: dict) -> dict:
+        masks = results["gt_masks"]
+        assert len(masks) == len(results["gt_bboxes"]) and (masks.height, masks.width) == results["img"].shape[:2]
+        return results
+
+
 @METRICS.register_module()
 class SlowMetric(BaseMetric):
     """Takes its time to count images, so that its evaluator can be met at work."""

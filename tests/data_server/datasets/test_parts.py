@@ -174,23 +174,35 @@ def test_a_pipeline_without_packing_is_told_what_its_last_step_must_be(cluster, 
     assert text == "data set CocoDataset: its pipeline ends in RandomFlip; expected PackDetInputs as the last transform"
 
 
-def test_masks_in_the_pipeline_are_refused_with_the_remedy(cluster, folder):
+def test_masks_are_there_for_the_pipeline_and_left_out_of_the_batch_with_a_line(cluster, folder):
     content = annotations_of(folder)
     for annotation in content["annotations"]:
         x, y, w, h = annotation["bbox"]
         annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h]]
     write_annotations(folder, content)
+    plain = digests(cluster.open(config_of(folder)), 6)
+    assert not cluster.notices
     masks = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True}
-    text = refusal(cluster, config_of(folder, pipeline=(LOAD, masks, RESIZE, PACK)))
-    assert (
-        text == "the pipeline yields 'gt_masks', which is not carried to the trainer; load annotations with_mask=False"
+    flip = {"type": "RandomFlip", "prob": 0.5}
+    needs = {"type": "NeedsMasks"}
+    config = config_of(
+        folder,
+        pipeline=(LOAD, masks, RESIZE, flip, needs, PACK),
+        custom_imports={"imports": ["tests.data_server.transforms"]},
     )
+    assert digests(cluster.open(config), 6) == plain
+    assert cluster.notices == [
+        f"data set 'CocoDataset' of annotation file '{folder}/all.json': its pipeline loads masks, which are not "
+        "carried to the trainer; with_mask=False saves the time, unless a transform needs them"
+    ]
 
 
-def test_meta_keys_that_are_not_carried_are_refused(cluster, folder):
-    pack = {"type": "PackDetInputs", "meta_keys": ("img_id", "homography_matrix")}
-    text = refusal(cluster, config_of(folder, pipeline=(LOAD, BOXES, RESIZE, pack)))
-    assert "PackDetInputs.meta_keys names 'homography_matrix', which is not carried; known are: " in text
+def test_meta_keys_that_are_not_carried_are_named_in_a_line(cluster, folder):
+    pack = {"type": "PackDetInputs", "meta_keys": ("img_id", "text", "instances", "border")}
+    client = cluster.open(config_of(folder, pipeline=(LOAD, BOXES, RESIZE, pack)))
+    assert len(digests(client, 2)) == 2
+    (line,) = cluster.notices
+    assert line.endswith("PackDetInputs.meta_keys names 'text', 'border', not carried: nothing here reads it")
 
 
 def test_images_that_are_no_bytes_any_more_are_refused(cluster, folder):
