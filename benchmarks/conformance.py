@@ -110,7 +110,7 @@ class Feeders:
             return (BOTH, failure) if failure else (REFUSED, refusal)
         if failure:
             return DIFFERENT, f"MMDetection fails: {failure}"
-        return _compared(ours, theirs, fed)
+        return compared(ours, theirs, fed)
 
     def _delivered(self, stream: StreamClient, count: int) -> Iterator[Arrays]:
         for _ in range(count):
@@ -137,7 +137,8 @@ class Feeders:
         return made, answer.get("error", "")
 
 
-def _compared(ours: list[Arrays], theirs: list[Arrays], fed: Fed) -> Verdict:
+def compared(ours: list[Arrays], theirs: list[Arrays], fed: Fed) -> Verdict:
+    """Whether the arrays of some samples are what MMDetection has made (`benchmarks.mmdetection_reference`)."""
     verdict = IDENTICAL
     for number, (here, there) in enumerate(zip(ours, theirs, strict=True)):
         image, scale = there["image"], np.tile(there["scale"].astype(np.float32), 2)[:4]
