@@ -1,16 +1,10 @@
 """What the server must know about a data set before it can plan: how many images, which are wide, how many boxes, how
 large a batch can get.
 
-The largest padded batch follows from the pipeline's own resizing:
-
-    Resize(scale=(1333, 800), keep_ratio=True)     long edge <= 1333, short edge <= 800, either way round
-    Resize(scale=(w, h), keep_ratio=False)         exactly h x w
-    RandomResize, RandomChoiceResize               the largest of their scales
-    none of these                                  the largest image of the annotations
-
-With aspect-ratio grouping all images of a batch lie the same way, so its area is long x short; without, long x long.
-Long x long it is as well where another image may take the place of one: a transform rejects some, or
-``feed.on_bad_sample`` is 'replace'. ``feed.max_image_size`` overrides all this.
+The largest padded batch follows from the images' sizes in the annotations and what the pipeline makes of them
+(`data_server.datasets.edges`). With aspect-ratio grouping all images of a batch lie the same way, so its area is
+long x short; without, long x long. Long x long it is as well where another image may take the place of one: a transform
+rejects some, or ``feed.on_bad_sample`` is 'replace'. ``feed.max_image_size`` overrides all this.
 """
 
 from __future__ import annotations
@@ -19,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_server.datasets.edges import Edges, along
 from data_server.datasets.parts import Datasets
 from data_server.handover.facts import DatasetFacts
 from shared.batch import padded
@@ -63,13 +58,14 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
     long = short = 0
     for part, annotated in zip(datasets.parts, datasets.edges, strict=True):
-        edges = _pipeline_edges(part.dataset.pipeline) or annotated
-        if not all(edges):
+        transforms = getattr(part.dataset.pipeline, "transforms", part.dataset.pipeline)
+        edges = along(transforms, Edges(*annotated) if all(annotated) else None)
+        if edges is None:
             raise UserError(
-                "cannot tell how large a batch may get: the pipeline has no Resize and the annotations give no "
+                "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "
                 "image sizes; set feed.max_image_size=(height, width)"
             )
-        long, short = max(long, edges[0]), max(short, edges[1])
+        long, short = max(long, edges.long), max(short, edges.short)
     divisor = config["size_divisor"]
     long, short = padded(long, divisor), padded(short, divisor)
     alike = config["batch_size"] == 1 or (config["group_by_aspect_ratio"] and not _may_exchange(datasets, config))
@@ -82,24 +78,3 @@ def _may_exchange(datasets: Datasets, config: dict[str, Any]) -> bool:
     return config["feed"]["on_bad_sample"] == "replace" or any(
         kind.__name__ in _REJECTING or not kind.__module__.startswith(_KNOWN) for kind in kinds
     )
-
-
-def _pipeline_edges(pipeline: Any) -> tuple[int, int] | None:
-    """(long, short) edge in pixels that the last resizing transform of a built pipeline leaves at most; None without
-    one."""
-    for transform in reversed(getattr(pipeline, "transforms", pipeline)):
-        scales = _scales(transform)
-        if scales:
-            factor = max(getattr(transform, "ratio_range", None) or (1.0,))
-            edges = [sorted((round(w * factor), round(h * factor))) for w, h in scales]
-            return max(edge[1] for edge in edges), max(edge[0] for edge in edges)
-    return None
-
-
-def _scales(transform: Any) -> list[tuple[int, int]]:
-    if "Resize" not in type(transform).__name__:
-        return []
-    scale = getattr(transform, "scales", None) or getattr(transform, "scale", None)
-    if not isinstance(scale, list | tuple):
-        return []
-    return [tuple(scale)] if isinstance(scale[0], int | float) else [tuple(one) for one in scale]
