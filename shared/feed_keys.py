@@ -41,7 +41,7 @@ FEED_KEYS = (
         SIZE.or_none(),
         None,
         "the largest padded batch; a slot has room for it",
-        "from the pipeline's Resize",
+        "from the pipeline's transforms",
     ),
     FeedKey("max_boxes", COUNT.or_none(), None, "the most boxes of an image", "the most that an annotated image has"),
     FeedKey("checksum", SWITCH, True, "whether the payload of every batch is checksummed and checked"),
