@@ -109,3 +109,22 @@ def test_an_odd_value_counts_with_its_place():
 
 def test_what_is_beside_the_images_is_in_the_fingerprint_as_well():
     assert len({fingerprint(RECORDS, others=others) for others in ((), (b"a",), (b"b",), (b"a", b"b"))}) == 4
+
+
+def test_the_same_boxes_in_other_images_are_another_fingerprint():
+    box = {"bbox": [0, 0, 1, 1], "bbox_label": 0, "ignore_flag": 0}
+    together = [{"img_id": 1, "instances": [box, box]}, {"img_id": 2, "instances": []}]
+    apart = [{"img_id": 1, "instances": [box]}, {"img_id": 2, "instances": [box]}]
+    assert fingerprint(together) != fingerprint(apart)
+
+
+def test_an_odd_label_counts_with_its_place_among_all_boxes():
+    boxes = [{"bbox": [0, 0, 1, 1], "bbox_label": label, "ignore_flag": 0} for label in ("a", 1, "b")]
+    records = [{"img_id": 1, "instances": boxes[:2]}, {"img_id": 2, "instances": boxes[2:]}]
+    assert fingerprint(records) == fingerprint(records[:1], records[1:])
+
+
+@pytest.mark.parametrize("identity", [-(1 << 63) - 1, -(1 << 63), 1 << 63, 1 << 70])
+def test_a_number_that_no_array_holds_is_kept_as_text(identity):
+    found = {fingerprint([{"img_id": one, "instances": []}]) for one in (identity, identity - 1, "a", 0)}
+    assert len(found) == 4

@@ -9,10 +9,10 @@ from data_server.machine.fields import fields, numbers
 
 def test_numbers_are_bytes_where_the_file_says_kb(tmp_path):
     (tmp_path / "status").write_text(
-        "Name:\ta b\nVmHWM:\t    12 kB\nThreads:\t3\noom_kill 7\nSigCgt:\t0000000000014402\n"
+        "Name:\ta: b\nVmHWM:\t    12 kB\nThreads:\t3\noom_kill 7\nSigCgt:\t0000000000014402\n"
     )
     assert numbers(tmp_path / "status", "oom_kill", "VmHWM", "Threads") == [7, 12288, 3]
-    assert fields(tmp_path / "status")["Name"] == "a b"
+    assert fields(tmp_path / "status")["Name"] == "a: b"
     assert fields(tmp_path / "status")["SigCgt"] == "0000000000014402"
 
 

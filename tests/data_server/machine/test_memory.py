@@ -9,7 +9,8 @@ from shared.errors import UserError
 
 def test_a_plan_says_what_it_is_made_of():
     plan = MemoryPlan(slots=5, slot_bytes=6 * MIB, dataset_bytes=3 * MIB, workers=2, worker_bytes=12 * MIB)
-    assert plan.total == 57 * MIB
+    assert plan.total == 57 * MIB == 57 * 1024 * 1024
+    assert MemoryPlan(slots=2, slot_bytes=5).total == 10
     assert str(plan) == "5 slots x 6.0 MiB + data set 3.0 MiB + 2 workers x 12.0 MiB = 57.0 MiB"
 
 
@@ -83,3 +84,8 @@ def test_a_kernel_that_does_not_say_what_is_available_is_too_old(monkeypatch):
     monkeypatch.setattr(memory, "numbers", numbers)
     with pytest.raises(UserError, match=r"^/proc/meminfo has no MemAvailable; a Linux kernel 3\.14 or newer"):
         memory.available()
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup").is_dir(), reason="no control groups here")
+def test_the_control_group_is_where_linux_has_it():
+    assert memory.CONTROL_GROUP.is_dir()

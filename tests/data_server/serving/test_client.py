@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from data_server.handover.predictions import read
 from data_server.serving.client import Client
 from shared.digest import rolled
 from shared.link import Channel, ChannelClosed
@@ -29,6 +30,7 @@ def test_what_it_is_told_arrives_and_its_digest_follows_what_it_is_given(ends) -
         client.was_given(batch)
     assert [theirs.receive(Batch) for _ in batches] == batches
     assert client.digest == rolled(rolled("", 0, 100, 2), 1, 101, 2) and not client.deaf
+    assert client.identity == b"x" * 16 and not client.ended
 
 
 def test_one_that_reads_nothing_is_deaf_in_the_end_and_not_before(ends) -> None:
@@ -58,8 +60,9 @@ def test_predictions_that_are_taken_are_the_takers_and_new_ones_are_kept_apart(e
     client, _ = ends
     client.keep(Predictions(b""), [b"first"])
     taken = client.take_predictions()
-    assert taken is not client.take_predictions()
+    assert read(os.dup(client.take_predictions().descriptor)) == []
     client.leave()
+    assert [(layout, bytes(payload)) for layout, payload in read(os.dup(taken.descriptor))] == [(b"", b"first")]
     taken.close()
 
 
