@@ -43,12 +43,10 @@ class Kept:
         head = encode(message)
         head = _LENGTHS.pack(len(head), len(payload)) + head
         start = aligned(self._end + len(head))
-        end = aligned(start + len(payload))
         try:
             write_at(self.descriptor, head, self._end)
             write_at(self.descriptor, payload, start)
-            os.ftruncate(self.descriptor, end)
-            self._end = end
+            self._end = aligned(start + len(payload))
         except OSError as error:
             raise UserError(
                 f"predictions of one evaluation are kept in {tempfile.gettempdir()!r}, {self._end >> 20} MiB so far: "

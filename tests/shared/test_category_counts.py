@@ -64,3 +64,8 @@ def test_a_count_that_is_none_is_refused(tmp_path, count):
 
 def test_a_class_without_an_image_counts_none(tmp_path):
     assert counts(tmp_path, [{**CUP, "image_count": 0}, LAMP], ["cup", "lamp"])[0] == 0
+
+
+def test_names_can_be_asked_for_as_well_in_the_order_of_ids(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"id": 2, "name": "b"}, {"id": 1, "name": "a"}]))
+    assert category_counts.by_name(str(tmp_path / "a.json"), "name", None) == ["a", "b"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_server.files.image_names import ImageNames
+from data_server.files.image_names import ImageNames, image_key
 
 KEYS = [(7, "a/1.jpg"), ("7", "a/1.jpg"), (None, "b/ä.jpg"), (2.5, "c\n/x.jpg"), (8, "a/2.jpg")]
 
@@ -39,3 +39,8 @@ def test_a_damaged_name_is_no_name():
     assert damaged.key(1) == KEYS[1]
     with pytest.raises(ValueError, match="image 0 is no id and name"):
         damaged.key(0)
+
+
+def test_an_image_is_known_by_its_id_and_the_last_folder_and_name_of_its_path():
+    assert image_key({"img_id": 5, "img_path": "/data/set/train/07.jpg"}) == (5, "train/07.jpg")
+    assert image_key({"img_path": "07.jpg"}) == (None, "07.jpg")

@@ -110,3 +110,11 @@ def test_the_seconds_of_a_wait_are_those_between_its_two_ends(monkeypatch):
     meter.observe(read=True, all_idle=False)
     now[0] = 201.0
     assert meter.stall_seconds(Stall.DATA) == 8.5
+
+
+def test_a_new_stream_has_counted_nothing_and_knows_all_causes_that_dashboards_name():
+    meter = Meter()
+    counts = (meter.memory_bytes, meter.batches, meter.payload_bytes, meter.nursery_restarts, meter.quarantined)
+    assert (*counts, meter.replaced, meter.evaluations) == (0,) * 7 and not meter.worker_restarts
+    assert all(meter.stall_seconds(stall) == 0 for stall in Stall)
+    assert CAUSES == ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn")
