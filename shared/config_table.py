@@ -11,6 +11,7 @@ _SECTIONS: dict[str, Section] = {
     "*_dataloader.sampler.": samplers.SAMPLER,
     **{f"{name}.": keys for name, keys in samplers.SAMPLERS.items()},
     "*_dataloader.batch_sampler.": samplers.BATCH_SAMPLER,
+    f"{samplers.BY_DATA_SET}.": samplers.DATA_SETS,
     "train_cfg.": config_keys.TRAIN_CFG,
     "val_cfg.": config_keys.VAL_CFG,
     "optim_wrapper.": config_keys.OPTIM_WRAPPER,

@@ -34,6 +34,7 @@ from shared.train_loop import TrainLoop
 DEFAULT, GROUPED_SOURCES = "DefaultSampler", "GroupMultiSourceSampler"
 SOURCES = ("MultiSourceSampler", GROUPED_SOURCES)
 ENDLESS = ("InfiniteSampler", *SOURCES)
+BY_DATA_SET = "MultiDataAspectRatioBatchSampler"
 
 
 def _is_number(value: object) -> bool:
@@ -98,11 +99,20 @@ BATCH_SAMPLER: Section = (
     ConfigKey(
         "type",
         REFUSED,
-        "only AspectRatioBatchSampler (no batch mixes wide and high images) and BatchSampler: use one of them, or "
-        "batch_sampler=None",
-        types("AspectRatioBatchSampler", "BatchSampler"),
+        "only AspectRatioBatchSampler (no batch mixes wide and high images), MultiDataAspectRatioBatchSampler (nor "
+        "several data sets) and BatchSampler: use one of them, or batch_sampler=None",
+        types("AspectRatioBatchSampler", BY_DATA_SET, "BatchSampler"),
     ),
-    reads("drop_last", "True: what does not fill a batch is left out; else it is filled up (in training)", SWITCH),
+    reads(
+        "drop_last",
+        "True: what does not fill a batch is left out; else it is filled up. In training; default: False, True for "
+        "MultiDataAspectRatioBatchSampler",
+        SWITCH,
+    ),
+)
+DATA_SETS: Section = (
+    reads("num_datasets", "of the ConcatDataset", COUNT),
+    reads("batch_size", "for each data set; here all the same, that of the dataloader", RATIO),
 )
 
 
@@ -121,7 +131,8 @@ def check_samplers(config: Mapping[str, Any]) -> None:
         (named,) = SAMPLER
         named.check(f"{place}.type", kind)
         check_section(place, dataloader.get("sampler"), (named, *SAMPLERS[kind]))
-        check_section(f"{split}_dataloader.batch_sampler", dataloader.get("batch_sampler"), BATCH_SAMPLER)
+        own = DATA_SETS if _batch_sampler_of(dataloader) == BY_DATA_SET else ()
+        check_section(f"{split}_dataloader.batch_sampler", dataloader.get("batch_sampler"), (*BATCH_SAMPLER, *own))
         if split == "train":
             _check_training(config, dataloader)
         else:
@@ -164,6 +175,8 @@ def _check_training(config: Mapping[str, Any], dataloader: Mapping[str, Any]) ->
                 "mixes wide and high images",
             )
     _check_sizes(sampler)
+    if _batch_sampler_of(dataloader) == BY_DATA_SET:
+        _check_data_sets(kind, dataloader)
     if dataloader.get("drop_last") and dataloader.get("batch_sampler"):
         raise _refusal(f"{place}.drop_last", True, "where there is a batch_sampler, set its drop_last")
     if dataloader.get("num_batch_per_epoch") and (
@@ -173,6 +186,23 @@ def _check_training(config: Mapping[str, Any], dataloader: Mapping[str, Any]) ->
             f"{place}.num_batch_per_epoch",
             dataloader["num_batch_per_epoch"],
             "only with DefaultSampler or InfiniteSampler, and without source_ratio: use the data sets' `indices`",
+        )
+
+
+def _check_data_sets(kind: str, dataloader: Mapping[str, Any]) -> None:
+    place, batch_sampler = "train_dataloader.batch_sampler", dataloader["batch_sampler"]
+    if kind not in (DEFAULT, "InfiniteSampler"):
+        raise _refusal(f"{place}.type", BY_DATA_SET, "only with DefaultSampler or InfiniteSampler: use one of them")
+    for key in ("num_datasets", "batch_size"):
+        if key not in batch_sampler:
+            raise UserError(f"config key '{place}.{key}' is missing: {BY_DATA_SET} needs it")
+    sizes, number = list(batch_sampler["batch_size"]), batch_sampler["num_datasets"]
+    if sizes != [dataloader.get("batch_size")] * number:
+        raise _refusal(
+            f"{place}.batch_size",
+            sizes,
+            f"all batches of a run are of one size: give the dataloader's batch_size, {dataloader.get('batch_size')}, "
+            f"{number} times",
         )
 
 
@@ -189,7 +219,11 @@ def _refusal(place: str, value: object, says: str) -> UserError:
 
 
 def _groups(dataloader: Mapping[str, Any]) -> bool:
-    return class_name((dataloader.get("batch_sampler") or {}).get("type", "BatchSampler")) != "BatchSampler"
+    return _batch_sampler_of(dataloader) != "BatchSampler"
+
+
+def _batch_sampler_of(dataloader: Mapping[str, Any]) -> str:
+    return class_name((dataloader.get("batch_sampler") or {}).get("type", "BatchSampler"))
 
 
 def shares(batch_size: int, ratio: Sequence[float]) -> list[int]:
@@ -219,12 +253,15 @@ def sampling(dataloader: Mapping[str, Any], split: str) -> dict[str, Any]:
         "shuffle": sampler.get("shuffle", kind != DEFAULT or split == "train"),
         # a draw of whole batches is of one group, and so is each of them
         "group_by_aspect_ratio": _groups(dataloader) or (kind == GROUPED_SOURCES and draw % batch_size == 0),
+        "grouped_data_sets": batch_sampler.get("num_datasets"),
         "source_ratio": list(ratio) if ratio else None,
         "source_batch_size": draw,
         "num_sample_class": sampler.get("num_sample_class", 1),
         "dataset_size": list(sizes) if sizes else None,
         "ratio_mode": sampler.get("ratio_mode", False),
-        "drop_last": bool(dataloader.get("drop_last") or batch_sampler.get("drop_last")),
+        "drop_last": bool(
+            dataloader.get("drop_last") or batch_sampler.get("drop_last", _batch_sampler_of(dataloader) == BY_DATA_SET)
+        ),
         "num_batch_per_epoch": dataloader.get("num_batch_per_epoch") or None,
     }
 
@@ -233,6 +270,7 @@ SAMPLING: dict[str, Values] = {
     "sampler": NAMES,
     "shuffle": SWITCH,
     "group_by_aspect_ratio": SWITCH,
+    "grouped_data_sets": COUNT.or_none(),
     "source_ratio": RATIO.or_none(),
     "source_batch_size": COUNT.or_none(),
     "num_sample_class": COUNT,

@@ -145,7 +145,7 @@ REFUSED = [
     "train_dataloader = dict(sampler=dict(seed=3))",
     "train_dataloader = dict(sampler=dict(shuffle='no'))",
     "train_dataloader = dict(batch_sampler=dict(typ='AspectRatioBatchSampler'))",
-    "val_dataloader = dict(batch_sampler=dict(type='MultiDataAspectRatioBatchSampler'))",
+    "val_dataloader = dict(batch_sampler=dict(type='TrackAspectRatioBatchSampler'))",
     "train_dataloader = dict(drop_last='yes')",
     "train_dataloader = dict(collate_fn=dict(type='yolov5_collate'))",
     "train_dataloader = dict(num_batch_per_epoch=0)",

@@ -26,6 +26,8 @@ def check(text):
         "train_dataloader = dict(sampler=dict(type='CustomSampleSizeSampler', dataset_size=[-1, 5000], round_up=True))",
         "train_dataloader = dict(sampler=dict(type='CustomSampleSizeSampler', dataset_size=[0.1], ratio_mode=True))",
         "train_dataloader = dict(sampler=dict(type='DefaultSampler'), drop_last=True)",
+        "train_dataloader = dict(batch_size=2, batch_sampler="
+        "dict(type='MultiDataAspectRatioBatchSampler', num_datasets=2, batch_size=[2, 2], drop_last=False))",
         "val_dataloader = dict(drop_last=False, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))",
         "train_dataloader = dict(drop_last=False, batch_sampler=dict(type='AspectRatioBatchSampler', drop_last=True))",
     ],
@@ -34,6 +36,7 @@ def test_what_is_built_is_accepted(text):
     check(text)
 
 
+BY_DATA_SET = "dict(type='MultiDataAspectRatioBatchSampler'"
 REFUSED = [
     (
         "dict(sampler=dict(type='InfinteSampler'))",
@@ -59,6 +62,20 @@ REFUSED = [
         "dict(batch_sampler=dict(type='TrackAspectRatioBatchSampler'))",
         "only AspectRatioBatchSampler .* and BatchSampler",
     ),
+    (
+        f"dict(batch_size=2, batch_sampler={BY_DATA_SET}, num_datasets=2, batch_size=[2, 3]))",
+        r"is \[2, 3\], .*of one size",
+    ),
+    (
+        f"dict(batch_size=2, batch_sampler={BY_DATA_SET}, num_datasets=2))",
+        "batch_sampler.batch_size' is missing: MultiD",
+    ),
+    (f"dict(batch_sampler={BY_DATA_SET}, num_dataset=2))", "did you mean 'num_datasets'"),
+    (
+        f"dict(sampler=dict(type='ClassAwareSampler'), batch_sampler={BY_DATA_SET}, num_datasets=1, batch_size=[2]))",
+        "MultiDataAspectRatioBatchSampler', .* only with DefaultSampler or InfiniteSampler",
+    ),
+    ("dict(batch_sampler=dict(type='AspectRatioBatchSampler', num_datasets=2))", "unknown key 'num_datasets'"),
     ("dict(batch_sampler=dict(type='AspectRatioBatchSampler', drop_lst=True))", "did you mean 'drop_last'"),
     (
         "dict(batch_sampler=dict(type='AspectRatioBatchSampler'), drop_last=True)",
@@ -141,3 +158,6 @@ def test_a_batch_sampler_that_only_cuts_makes_no_groups():
     assert part["drop_last"] and not part["group_by_aspect_ratio"]
     aspect = sampling({**loader, "batch_sampler": {"type": "mmdet.AspectRatioBatchSampler"}}, "train")
     assert aspect["group_by_aspect_ratio"] and not aspect["drop_last"]
+    by_data_set = {"type": "MultiDataAspectRatioBatchSampler", "num_datasets": 2, "batch_size": [2, 2]}
+    part = sampling({**loader, "batch_sampler": by_data_set}, "train")
+    assert part["group_by_aspect_ratio"] and part["grouped_data_sets"] == 2 and part["drop_last"]

@@ -16,7 +16,7 @@ from data_server.serving.orders.multi_source import MultiSourceOrder
 from data_server.serving.orders.sample_sizes import SampleSizesOrder
 from shared.datasets import parts_of, wrapper_of
 from shared.errors import UserError
-from shared.samplers import DEFAULT, GROUPED_SOURCES, SOURCES, shares
+from shared.samplers import BY_DATA_SET, DEFAULT, GROUPED_SOURCES, SOURCES, shares
 
 
 def order_of(config: dict[str, Any], facts: DatasetFacts, seed: int, world_size: int = 1) -> Order:
@@ -58,9 +58,18 @@ def _of_sources(config: dict[str, Any], facts: DatasetFacts, seed: int) -> Multi
 
 
 def _groups(config: dict[str, Any], facts: DatasetFacts) -> Groups:
-    """The group of each image: 0 where it is wide, 1 where it is high; without groups all 0."""
+    """The group of each image: 0 where it is wide, 1 where it is high, without groups all 0; and 2 more for each data
+    set before its own, where no batch mixes data sets."""
     grouped = config["group_by_aspect_ratio"]
-    return (1 - facts.wide if grouped else np.zeros_like(facts.wide)).astype(np.uint16)
+    groups = (1 - facts.wide if grouped else np.zeros_like(facts.wide)).astype(np.uint16)
+    if config["grouped_data_sets"]:
+        sizes = _sources(config, facts)
+        if len(sizes) != config["grouped_data_sets"]:
+            raise UserError(
+                f"batch_sampler.num_datasets is {config['grouped_data_sets']}; the ConcatDataset has {len(sizes)}"
+            )
+        groups += np.repeat(2 * np.arange(len(sizes), dtype=np.uint16), sizes)
+    return groups
 
 
 def _images_for(batches: int | None, batch_size: int, images: int) -> int:
@@ -79,9 +88,10 @@ def _sources(config: dict[str, Any], facts: DatasetFacts) -> list[int]:
     """How many images each data set of the outermost ConcatDataset has, wrappers within it included."""
     dataset = config["dataset"]
     if wrapper_of(dataset) != "ConcatDataset":
+        by = BY_DATA_SET if config["grouped_data_sets"] else config["sampler"]
         raise UserError(
-            f"{config['sampler']} draws from each data set of a ConcatDataset; the outermost data set here is a "
-            f"{dataset.get('type')}: put one ConcatDataset around all"
+            f"{by} goes by the data sets of a ConcatDataset; the outermost data set here is a {dataset.get('type')}: "
+            "put one ConcatDataset around all"
         )
     sizes, found = iter(facts.sizes), []
     for inner in dataset["datasets"]:

@@ -50,6 +50,7 @@ class Several(Images):
     def __init__(self, datasets):
         super().__init__(np.concatenate([one.wide for one in datasets]))
         self.datasets = datasets
+        self.get_dataset_source = lambda index: int(np.searchsorted(self.cumulative_sizes, index, side="right"))
         self.cumulative_sizes = np.cumsum([len(one) for one in datasets]).tolist()
 
 
@@ -154,6 +155,38 @@ def test_what_does_not_fill_a_batch_is_left_out(count, batch_size):
 
 def test_in_one_process_an_epoch_is_as_long_rounded_up_as_not():
     assert [*DefaultSampler(images(7), seed=1)] == [*DefaultSampler(images(7), seed=1, round_up=False)]
+
+
+@pytest.mark.parametrize("drop_last", [{}, {"drop_last": False}])
+def test_batches_of_one_data_set_and_one_shape_are_mmdetections(drop_last, permutations):
+    dataset, sampler = several(9, 24, 5), {"type": "InfiniteSampler"}
+    batch_sampler = {
+        "type": "MultiDataAspectRatioBatchSampler",
+        "num_datasets": 3,
+        "batch_size": [4, 4, 4],
+        **drop_last,
+    }
+    cycle = Cycle(np.arange(38), (SEED,))
+    permutations[38] = [cycle.once(number) for number in range(100)]
+    expected = list(itertools.islice(theirs(dataset, 4, sampler, batch_sampler=batch_sampler), 60))
+    assert first(ours(dataset, 4, sampler, batch_sampler=batch_sampler), 60) == expected
+    # of an epoch, those that are full are theirs, but for those in which they mix shapes
+    sampler = {"type": "DefaultSampler", "shuffle": False}
+    full, all_of = (
+        [row for row in theirs(dataset, 4, sampler, batch_sampler=batch_sampler) if whole(row, dataset)],
+        [],
+    )
+    order = ours(dataset, 4, sampler, batch_sampler=batch_sampler)
+    for row, valid in zip(*order.batches(0), strict=True):
+        assert whole(row, dataset) and (valid == 4 or drop_last)
+        all_of.append(row[:valid].tolist())
+    assert sorted(row for row in all_of if len(row) == 4) == sorted(full)
+    assert drop_last == {} or sorted(itertools.chain(*all_of)) == list(range(38))
+
+
+def whole(row, dataset):
+    """Whether it is a full batch of one data set and one shape."""
+    return len(row) == 4 and len({(dataset.get_dataset_source(index), int(dataset.wide[index])) for index in row}) == 1
 
 
 def annotated(count, classes, seed=3):

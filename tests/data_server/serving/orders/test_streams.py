@@ -20,6 +20,10 @@ DATALOADERS = {
     "MultiSourceSampler": {"sampler": {"type": "MultiSourceSampler", **DRAW}},
     "GroupMultiSourceSampler": {"sampler": {"type": "GroupMultiSourceSampler", **DRAW}},
     "CustomSampleSizeSampler": {"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [-1, 5]}, **GROUPED},
+    "MultiDataAspectRatioBatchSampler": {
+        "sampler": {"type": "InfiniteSampler"},
+        "batch_sampler": {"type": "MultiDataAspectRatioBatchSampler", "num_datasets": 2, "batch_size": [3, 3]},
+    },
     "drop_last": {"batch_sampler": {"type": "AspectRatioBatchSampler", "drop_last": True}},
     "num_batch_per_epoch": {"num_batch_per_epoch": 2, **GROUPED},
 }
@@ -104,9 +108,7 @@ def test_what_does_not_go_with_the_data_sets_is_refused(cluster, photos, dataloa
 
 def test_a_sampler_of_several_data_sets_needs_several(cluster, photos):
     part = config_for(photos, DATALOADERS["MultiSourceSampler"])
-    with pytest.raises(
-        UserError, match=r"MultiSourceSampler draws from each data set of a ConcatDataset; .* CocoDataset"
-    ):
+    with pytest.raises(UserError, match=r"MultiSourceSampler goes by the data sets of a ConcatDataset; .* CocoDataset"):
         cluster.open({**part, "dataset": part["dataset"]["datasets"][0]})
     wide_only = [{**part["dataset"]["datasets"][0], "indices": list(range(6))}, part["dataset"]["datasets"][1]]
     grouped = config_for(photos, DATALOADERS["GroupMultiSourceSampler"])
