@@ -78,6 +78,7 @@ class Proposing:
             "folder": str(folder),
             "model": identity,
             "about": f"{weights}, {self.config.filename}",
+            "boxes": model.roi_head.test_cfg["max_per_img"],
         }
         for one in configs:
             self._propose(model, one, order)

@@ -1,7 +1,8 @@
-"""Keeps a stage 1's predictions as proposals: ``dict(type='ProposalFile', folder=, model=, about=, first=)``."""
+"""Keeps a stage 1's predictions as proposals: ``type='ProposalFile'`` with folder, model, about, first and boxes."""
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from shared.errors import UserError
 from shared.files import reported
 
 TYPES = ("ProposalFile",)
+_REMEDY = "free some space, or choose another proposal_dir"
+_BYTES_OF_BOX = 20  # see `data_server.files.proposal_file`
 
 
 def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record]) -> dict[str, Any]:
@@ -26,17 +29,21 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
 
     Args:
         datasets: one data set, unfiltered, in its own order.
-        order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted.
+        order: `folder` and fingerprint `model`; `first`, the index of the first image that is predicted; `boxes`, the
+            most in an image.
 
     Returns:
         ``images_done``, of the file so far; asked without predictions, that is where to continue.
 
     Raises:
-        UserError: the predictions are of more images than there are, or the file cannot be written.
+        UserError: the predictions are of more images than there are, or the file cannot be written; without
+            predictions, there is no room for those that are to come.
     """
     writer = _writer(datasets, str(order["folder"]), str(order["model"]), str(order["about"]))
     first = int(order["first"])
-    with reported(writer.path, "free some space, or choose another proposal_dir"):
+    with reported(writer.path, _REMEDY):
+        if not predictions:
+            _check_room(writer.path, len(datasets) - writer.done, int(order["boxes"]))
         for arrays in map(arrays_of, predictions):
             last = first + len(arrays["counts"])
             if last > len(datasets):
@@ -47,6 +54,16 @@ def evaluate(datasets: Datasets, order: dict[str, Any], predictions: list[Record
             first = last
         writer.finish()  # also what a kill has kept from its end
     return {"images_done": float(writer.done)}
+
+
+def _check_room(path: Path, images: int, boxes: int) -> None:
+    folder = next(place for place in path.absolute().parents if place.is_dir())
+    needed, free = images * boxes * _BYTES_OF_BOX, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"proposals of {images} images, up to {boxes} boxes in each, may take {needed >> 20} MiB in {folder}, "
+            f"where {free >> 20} MiB are free; {_REMEDY}"
+        )
 
 
 @lru_cache(1)

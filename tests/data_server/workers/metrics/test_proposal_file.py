@@ -1,6 +1,7 @@
 """``ProposalFile`` in EVALUATE: predictions are kept as proposals, in the order of the data set's images."""
 
 import contextlib
+import shutil
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ def test_predictions_become_proposals_in_as_many_calls_as_it_takes(cluster, phot
     client = cluster.open(config_of(photos, "val", batch_size=5), epochs=1)
     predictions = list(predictions_for(list(validation_batches(client, 3))))
     order = {"type": "ProposalFile", "folder": str(tmp_path), "model": MODEL, "about": "a test"}
-    assert client.evaluate([], [{**order, "first": 0}]) == {"images_done": 0}
+    assert client.evaluate([], [{**order, "first": 0, "boxes": 300}]) == {"images_done": 0}
     assert client.evaluate(predictions[:1], [{**order, "first": 0}]) == {"images_done": 5}
     assert client.evaluate(predictions[1:], [{**order, "first": 5}]) == {"images_done": IMAGES}
     (path,) = tmp_path.iterdir()
@@ -55,6 +56,15 @@ def test_one_evaluator_keeps_all_and_its_death_loses_none(cluster, photos, tmp_p
                 evaluator.wait(10)
     (one,), (other,) = ((tmp_path / name).iterdir() for name in ("undisturbed", "killed"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_proposals_that_would_have_no_room_are_refused_before_there_are_any(cluster, photos, tmp_path):
+    client = cluster.open(config_of(photos, "val"), epochs=1)
+    boxes = shutil.disk_usage(tmp_path).free // 20
+    order = {"type": "ProposalFile", "folder": str(tmp_path / "new"), "model": MODEL, "about": "", "first": 0}
+    with pytest.raises(UserError, match=rf"proposals of 12 images, up to {boxes} boxes .* in {tmp_path}, where"):
+        client.evaluate([], [{**order, "boxes": boxes}])
+    assert not list(tmp_path.iterdir())
 
 
 def test_predictions_of_more_images_than_there_are_are_refused(cluster, photos, tmp_path):
