@@ -209,6 +209,19 @@ def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
     assert "half.cpp:6:" in capfd.readouterr().err
 
 
+def test_a_kernels_source_names_file_and_line_at_its_begin_and_behind_every_include(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path.resolve()
+    monkeypatch.setattr(kernels, "_ROOT", root)
+    (root / "a.cpp").write_text('#include <cmath>\nint a;\n#include "a.h"\nint b;\n')
+    (root / "a.h").write_text("int c;\n")
+    own = ['#line 1 "a.h"', "int c;", '#line 1 "(written by Jittor)"', ""]
+    expected = ['#line 1 "a.cpp"', "#include <cmath>", '#line 2 "a.cpp"', "int a;", *own, '#line 4 "a.cpp"', "int b;"]
+    source = kernel(str(root / "a.py"), "")["cpu_header"]
+    assert source.split("\n") == [*expected, '#line 1 "(written by Jittor)"', ""]
+
+
 def test_kernels_take_their_headers_from_a_file_that_was_compiled_before(tmp_path: Path) -> None:
     own = jt.flags.cc_flags.partition(" -include ")[0]
     more = precompiled_headers(jt.flags.cc_path, own, tmp_path)

@@ -5,20 +5,22 @@ batches ──► detector, uncalibrated ──► detections, after NMS and max
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from trainer.batch import Batch
 from trainer.device import jt, nn
 from trainer.evaluation.readings import uncalibrated
-from trainer.feed.feed import Feed
 
 
-def count_detections(model: nn.Module, feed: Feed) -> np.ndarray:
-    """n_c, i64 (C,), over all images of `feed`. The model is in evaluation mode afterwards."""
+def count_detections(model: nn.Module, batches: Iterable[Batch]) -> np.ndarray:
+    """n_c, i64 (C,), over all images that count. The model is in evaluation mode afterwards."""
     head = model.roi_head.bbox_head
     counts = np.zeros(head.num_classes, np.int64)
     model.eval()
     with jt.no_grad(), uncalibrated(head):
-        for batch in feed:
+        for batch in batches:
             for found in model.predict(batch)[: batch.valid]:
                 counts += np.bincount(found.labels, minlength=len(counts))
             jt.sync_all()

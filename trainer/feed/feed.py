@@ -77,10 +77,7 @@ class Feed:
         self.wait_seconds = 0.0
         self._first: Welcome | None = None
         self.record: dict[str, Any] = {"digest": ""} if record is None else dict(record)
-        if "last" in self.record:
-            self._client = self._reopen_checked(epoch, step)
-        else:
-            self._client = self._open(epoch, step, self.record["digest"])
+        self._client = self._continued(epoch, step)
         self._first = self._client.welcome
         self.record["fingerprint"] = self._first.fingerprint
         self._next_step = epoch * self.steps_per_epoch + step
@@ -116,8 +113,10 @@ class Feed:
         self._client.close()
         self._quarantine.close()
 
-    def _reopen_checked(self, epoch: int, step: int) -> StreamClient:
-        """Opens one batch early and compares it with the record; reports what has changed."""
+    def _continued(self, epoch: int, step: int) -> StreamClient:
+        """Where the record knows of a batch: opens one batch early and compares it; reports what has changed."""
+        if "last" not in self.record:
+            return self._open(epoch, step, self.record["digest"])
         last = self.record["last"]
         client = self._open(last["epoch"], last["step"], self.record["before_last"])
         now, was = client.welcome.fingerprint, self.record["fingerprint"]
@@ -210,10 +209,7 @@ class Feed:
         while True:
             self._say(f"{gone}; waiting for it to come back")
             try:
-                if "last" in self.record:
-                    self._client = self._reopen_checked(*cursor)
-                else:
-                    self._client = self._open(*cursor, self.record["digest"])
+                self._client = self._continued(*cursor)
                 break
             except ServerGone as again:
                 gone = again

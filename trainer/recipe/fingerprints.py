@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,9 +56,9 @@ def files(config: Any, root: str | None = None) -> Iterator[str]:
     elif isinstance(config, list | tuple):
         for value in config:
             yield from files(value, root)
-    elif isinstance(config, str) and 0 < len(config) < 1024 and "\n" not in config:
+    elif isinstance(config, str):
         for path in (Path(config), Path(root or "", config)):
-            if path.is_file():
+            if os.path.isfile(path):  # False of whatever cannot be a path, where Path.is_file raises
                 yield str(path)
                 return
 

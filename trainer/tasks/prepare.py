@@ -32,7 +32,6 @@ def run(request: Request) -> int:
     with with_stand_ins(section(config, "model")) as (model_config, _):
         model = build_detector(model_config)
     if config.get("train_dataloader") and config.get("optim_wrapper"):
-        model.train()
         take_steps(model, config)
     loader = config.get("val_dataloader") or config.get("test_dataloader")
     if loader:

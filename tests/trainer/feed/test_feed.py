@@ -1,5 +1,6 @@
 """The trainer's end of a stream: what a checkpoint remembers of it, and what is noted on disk."""
 
+import itertools
 import json
 import os
 import re
@@ -229,6 +230,15 @@ def test_a_server_that_comes_back_goes_on_at_the_next_batch(restarted, server, t
     assert record == run(server, config_for(folder), tmp_path, 3)[0]
     assert not [line for line in said if "warning" in line]
     assert said[-1].endswith("the data server is back; continuing at step 2")
+
+
+def test_a_server_that_goes_away_before_the_first_batch_comes_back_with_it(server, tmp_path):
+    config = config_for(draw(tmp_path / "set"))
+    feed = Feed(server, config, "train", tmp_path, lambda _: None, seed=3)
+    feed._reconnect(ServerGone("the data server is gone"))
+    assert [batch.step for batch in itertools.islice(feed, 3)] == [0, 1, 2]
+    assert feed.record == run(server, config, tmp_path, 3)[0]
+    feed.close()
 
 
 @pytest.mark.parametrize(

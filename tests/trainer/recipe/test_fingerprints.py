@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from shared import contents
+from trainer.recipe import fingerprints
 from trainer.recipe.fingerprints import digest, files, fingerprint
 from trainer.recipe.steps import Step
 
@@ -83,6 +84,19 @@ def test_files_are_found_as_they_are_and_under_the_nearest_data_root(tmp_path: P
     }
     expected = [tmp_path / folder / "train.json" for folder in ("a", "b", "b")]
     assert list(files(config)) == [str(path) for path in expected]
+
+
+@pytest.mark.parametrize("text", ["", "x" * 300, "x/" * 5000, "a\0b", "a photo of a {}.\nand more"])
+def test_a_text_that_can_be_no_path_names_no_file(text: str) -> None:
+    assert list(files({"one": text, "two": [text]}, root="/")) == []
+
+
+def test_another_version_of_the_program_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for number in ("1.0", "1.1"):
+        monkeypatch.setattr(fingerprints, "version", {"unidetector-jittor": number}.__getitem__)
+        found.add(fingerprint(step(root), {}))
+    assert len(found) == 2
 
 
 def test_a_digest_is_of_the_content_alone(tmp_path: Path) -> None:

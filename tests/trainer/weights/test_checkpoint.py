@@ -55,6 +55,19 @@ def files_limited_to(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_a_checkpoint_is_told_from_other_files_by_its_content(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    checkpoint.save(tmp_path / "own.pth", model, optimizer, CURSOR, META)
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / "plain.safetensors")
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / "other.safetensors", {"format": "pt"})
+    (tmp_path / "text.safetensors").write_text("format_version")
+    content = (tmp_path / "own.pth").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-1])
+    assert checkpoint.is_own(tmp_path / "own.pth") is True
+    for name in ("plain", "other", "text", "cut", "none"):
+        assert checkpoint.is_own(tmp_path / f"{name}.safetensors") is False, name
+
+
 def test_a_saved_run_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model, optimizer = trained()
     checkpoint.save(tmp_path / "step_7.safetensors", model, optimizer, CURSOR, META)

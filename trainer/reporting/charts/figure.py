@@ -33,7 +33,7 @@ def svg(chart: Chart) -> str:
     width, height = size(chart)
     content = io.StringIO()
     # Identifiers, which the charts of one page share, are made of this and of what they name.
-    with style.applied({"svg.hashsalt": hashlib.sha256(repr(chart).encode("utf-8", "replace")).hexdigest()}):
+    with style.applied({"svg.hashsalt": hashlib.sha256(repr(chart).encode()).hexdigest()}):
         figure = _figure(width, height, "none")
         lay_out(chart, Area(figure, 0, 0))
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -85,3 +85,9 @@ def test_classes_do_not_suppress_each_other() -> None:
         found = kept.numpy()[i, : counts.numpy()[i]]
         assert sorted(found) == sorted(expected)
         assert (np.diff(scores[i, found]) <= 0).all()
+
+
+def test_a_box_is_suppressed_by_any_of_those_that_are_kept_however_many_there_are() -> None:
+    apart = np.arange(200, dtype=np.float32)[:, None] * 20 + np.array([0, 0, 10, 10], np.float32)
+    scores = np.linspace(1, 0.5, 400, dtype=np.float32)
+    assert suppress(np.concatenate([apart, apart]), scores, 0.5, 0.0, 400) == list(range(200))

@@ -141,6 +141,11 @@ def test_each_bar_has_its_value_and_each_series_its_colour_and_name() -> None:
     assert drawn.bars(BLUE)[0] > 300 and drawn.bars(ORANGE)[1] == 0
 
 
+def test_a_bar_without_length_has_its_value_on_a_logarithmic_axis_too() -> None:
+    chart = BarChart("t", "n", ["cat", "dog", "cow"], [Series("before", [100, 0, 0])], logarithmic=True)
+    assert [text for text, *_ in Drawn(chart).texts].count("0") == 2
+
+
 @pytest.mark.parametrize("values", [[0, 0], [math.nan, math.inf], [1e-9, 1e9]])
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_odd_bars_stay_within_the_chart(values: list[float], logarithmic: bool) -> None:

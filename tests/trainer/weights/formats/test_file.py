@@ -67,6 +67,29 @@ def test_an_old_file_that_is_cut_in_the_length_of_an_empty_storage_is_refused(tm
         file.read(tmp_path / "old.pth")
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("ComplexDoubleStorage", 16),
+        ("ComplexFloatStorage", 8),
+        ("QInt32Storage", 4),
+        ("QInt8Storage", 1),
+        ("QUInt8Storage", 1),
+        ("UntypedStorage", 1),
+    ],
+)
+def test_numbers_that_are_no_weights_are_skipped_in_an_old_file(kind: str, size: int, tmp_path: Path) -> None:
+    rest = b"NtQK\x00K\x03\x85K\x01\x85tR"
+    other = b"ctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\n" + kind.encode() + b"\nU\x01aU\x03cpuK\x03" + rest
+    own = b"U\x01o" + other + b"s" + OLD_TENSOR.removeprefix(b"\x80\x02}") + b"K\x03" + rest + b"s."
+    keys = b"\x80\x02](U\x01aU\x01ke."
+    contents = struct.pack("<q", 3) + b"\xff" * 3 * size + struct.pack("<q3f", 3, 1, 2, 3)
+    (tmp_path / "old.pth").write_bytes(OLD_HEAD + b"\x80\x02}" + own + keys + contents)
+    weights = file.read(tmp_path / "old.pth")
+    assert list(weights) == ["w"]
+    np.testing.assert_array_equal(weights["w"], [1, 2, 3])
+
+
 def test_a_big_endian_file_is_read(tmp_path: Path, torch_files: Path) -> None:
     with zipfile.ZipFile(torch_files / "zip.pth") as source, zipfile.ZipFile(tmp_path / "big.pth", "w") as target:
         for member in source.namelist():
@@ -93,6 +116,13 @@ def test_safetensors_are_read_with_bfloat16_as_float32(tmp_path: Path) -> None:
     weights = file.read(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(weights["a"], np.array([1.5, -2], np.float32), strict=True)
     np.testing.assert_array_equal(weights["b"], np.array(3.25), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"])
+def test_safetensors_of_every_dtype_are_read(dtype: str, tmp_path: Path) -> None:
+    array = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+    save_file({"w": array}, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(file.read(tmp_path / "a.safetensors")["w"], array, strict=True)
 
 
 def test_the_files_name_does_not_matter(tmp_path: Path, torch_files: Path) -> None:

@@ -171,6 +171,13 @@ def test_a_shape_without_numbers_costs_no_memory(tmp_path: Path) -> None:
     assert weights.shape == (0x70000000,) and np.asarray(weights).strides == (0,)
 
 
+def test_a_whole_module_of_an_old_file_is_called_what_it_is(tmp_path: Path) -> None:
+    module = b"(U\x06moduleU\x04NameU\x09source.pyU\x0aclass NametQ"
+    (tmp_path / "a.pth").write_bytes(LEGACY_HEAD + b"\x80\x02}U\x05model" + module + b"s.\x80\x02].")
+    with pytest.raises(UserError, match=r"its pickle asks for torch\.nn\.Module, which is no tensor; refused"):
+        file.read(tmp_path / "a.pth")
+
+
 def test_a_module_inside_itself_ends(tmp_path: Path) -> None:
     program = b"\x80\x02c__torch__\nM\n)\x81q\x00}U\x04selfh\x00sb."
     (tmp_path / "a.pt").write_bytes(as_zip(program))
