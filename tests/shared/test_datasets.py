@@ -1,6 +1,9 @@
 """The parts of a data set's config, and its form for inference."""
 
-from shared.datasets import bytes_of, names_of, parts_of, whole, with_data_root
+import pytest
+
+from shared.datasets import bytes_of, check_evaluated, names_of, parts_of, whole, with_data_root
+from shared.errors import UserError
 
 CUPS = {
     "type": "CocoDataset",
@@ -57,7 +60,7 @@ def test_a_data_root_goes_to_every_data_set_that_has_none():
     assert with_data_root(nested, None) == nested
 
 
-def test_data_sets_are_called_as_their_annotation_files_and_as_large_as_these_together(tmp_path):
+def test_data_sets_are_called_as_their_annotation_files_and_as_large_as_these_together(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_bytes(b"x" * 10)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.json").write_bytes(b"x" * 7)
@@ -70,5 +73,31 @@ def test_data_sets_are_called_as_their_annotation_files_and_as_large_as_these_to
     assert names_of(both) == f"data sets {one}, {other}" and bytes_of(both) == 17
     assert names_of(missing) == "data set none.json" and bytes_of(missing) == 0
     assert names_of({"type": "Mine"}) == "data set Mine" and bytes_of({"type": "Mine"}) == 0
+    monkeypatch.chdir(tmp_path)
+    assert bytes_of({"type": "CocoDataset", "ann_file": "a.json"}) == 10
     # as where the root of the whole counts for those within
     assert names_of({"type": "ConcatDataset", "data_root": "r", "datasets": [missing]}) == "data set r/none.json"
+
+
+@pytest.mark.parametrize("wrapper", ["RepeatDataset", "ClassBalancedDataset", "mmdet.RepeatDataset"])
+def test_what_repeats_images_is_not_evaluated_however_deep_it_lies(wrapper):
+    repeated = {"type": wrapper, "dataset": LAMPS}
+    both = {"type": "ConcatDataset", "datasets": [CUPS, {"type": "mmdet.ConcatDataset", "datasets": (repeated,)}]}
+    name = wrapper.rpartition(".")[2]
+    for dataset in (repeated, both):
+        with pytest.raises(UserError, match=f"^val_dataloader.dataset has a {name}, but what is evaluated has each"):
+            check_evaluated(dataset, "val_dataloader.dataset")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        CUPS,
+        {"type": "ConcatDataset", "datasets": [CUPS, LAMPS]},
+        {"type": "ConcatDataset", "datasets": None},
+        {"type": "ConcatDataset", "datasets": ["none"]},
+        {"type": "Mine", "datasets": [{"type": "RepeatDataset"}]},  # of which only its own code knows what it is
+    ],
+)
+def test_anything_else_is(dataset):
+    check_evaluated(dataset, "val_dataloader.dataset")
