@@ -12,14 +12,12 @@ HARMLESS = [
     *("MemoryProfilerHook", "ProfilerHook", "NPUProfilerHook", "PrepareTTAHook", "SetEpochInfoHook"),
 ]
 OTHERS = {
-    "EMAHook": "no average of the weights is kept",
-    "EarlyStoppingHook": "a run trains for max_epochs",
     "YOLOXModeSwitchHook": "the pipeline is the same in all epochs",
     "PipelineSwitchHook": "the pipeline is the same in all epochs",
     "MeanTeacherHook": "there is no teacher here",
     "CheckpointHook": "write it as default_hooks.checkpoint",
     "LoggerHook": "write it as default_hooks.logger",
-    "mine.EMAHook": "it is code for PyTorch's runner",
+    "mine.OwnHook": "it is code for PyTorch's runner",
 }
 
 
