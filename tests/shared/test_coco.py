@@ -96,3 +96,63 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write .*a\.json"):
         coco.write(tmp_path / "a.json", [1])
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_lists_written_an_entry_at_a_time_are_those_written_at_once(tmp_path: Path) -> None:
+    content = {"images": [{"id": 1, "file_name": "ä"}, {"id": 2}], "annotations": [], "categories": [{"id": 3}]}
+    coco.write_lists(tmp_path / "a.json", {key: iter(entries) for key, entries in content.items()})
+    coco.write(tmp_path / "b.json", content)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert json.loads((tmp_path / "a.json").read_text()) == content
+
+
+def test_a_list_that_fails_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
+    def entries():
+        yield 1
+        raise KeyError("second")
+
+    with pytest.raises(KeyError):
+        coco.write_lists(tmp_path / "a.json", {"images": entries()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, 1e300], [None, 2, 3, 4]])
+def test_a_box_that_is_no_four_numbers_is_named_for_mmdetection(tmp_path: Path, box: list) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "width": 5, "height": 5}
+    fine = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    content = {
+        "images": [image],
+        "annotations": [fine, {**fine, "id": 2, "bbox": box}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"a.json': annotations\[1\] has bbox .*; expected \[x, y, w, h\]"):
+        coco.read_strictly(tmp_path / "a.json")
+    content["annotations"].pop()
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert coco.read_strictly(tmp_path / "a.json") == content
+
+
+@pytest.mark.parametrize(("length", "shown"), [(10, False), (200, True)])
+def test_a_long_entry_is_cut_in_a_message(tmp_path: Path, length: int, shown: bool) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"categories": [{"id": 1, "other": "x" * length}]}))
+    with pytest.raises(UserError, match=r"categories\[0\] lacks a valid 'name': ") as caught:
+        coco.categories(tmp_path / "a.json")
+    entry = str(caught.value).partition("'name': ")[2]
+    assert len(entry) <= 120 and entry.endswith("...") == shown
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xef\xbb\xbf{}", "begins with a byte order mark, where MMDetection's own reader stops"),
+        (b"\xff\xff", "not a text file; expected COCO JSON"),
+        (b'{"a": \n x}', "line 2 column 2: not valid JSON: Expecting value"),
+        (b"[" * 100_000, "not valid JSON: it is nested too deep"),
+        (b"7" * 5000, "not valid JSON: "),
+    ],
+)
+def test_a_file_that_is_no_json_is_named_with_the_reason(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"^annotation file '{tmp_path}/a.json'.* ?{says}"):
+        coco.categories(tmp_path / "a.json")

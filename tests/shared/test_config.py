@@ -1,3 +1,4 @@
+import argparse
 import os
 import subprocess
 import sys
@@ -85,3 +86,52 @@ def test_loading_a_config_imports_neither_torch_nor_the_users_modules(tmp_path):
     root = Path(configs.__file__).parents[1]
     command = [sys.executable, "-c", code, str(tmp_path / "config.py")]
     subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=True)
+
+
+def parsed(*arguments, recipe=False):
+    parser = argparse.ArgumentParser()
+    configs.add_arguments(parser, recipe)
+    return parser.parse_args(arguments)
+
+
+def test_options_are_read_as_mmdetections_tools_read_them():
+    options = parsed("--config", "c.py", "--cfg-options", "a.b=1", "c=[1,(2,x)]", "d=text", "e=True")
+    assert options.config == "c.py"
+    assert options.cfg_options == {"a.b": 1, "c": [1, (2, "x")], "d": "text", "e": True}
+    assert parsed("--config", "c.py").cfg_options == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "recipe", "says"),
+    [
+        ((), False, "the following arguments are required: --config"),
+        ((), True, "one of the arguments --config --recipe is required"),
+        (("--config", "c", "--recipe", "r"), True, "not allowed with argument"),
+        (("--config", "c", "--cfg-options"), False, "expected at least one argument"),
+        (("--config", "c", "--cfg-options", "a"), False, "--cfg-options a: expected KEY=VALUE with plain values"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(capsys, arguments, recipe, says):
+    with pytest.raises(SystemExit) as left:
+        parsed(*arguments, recipe=recipe)
+    assert left.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_a_recipe_stands_in_for_a_config():
+    assert parsed("--recipe", "r.py", recipe=True).recipe == "r.py"
+    assert parsed("--config", "c.py", recipe=True).config == "c.py"
+
+
+@pytest.mark.parametrize("text", ["", "randomness = None", "randomness = dict()", "randomness = dict(seed=None)"])
+def test_without_a_seed_it_is_0(tmp_path, text):
+    assert configs.seed_of(load(tmp_path, text)) == 0
+    assert configs.seed_of(load(tmp_path, "randomness = dict(seed=7)")) == 7
+
+
+def test_a_section_that_is_missing_is_told_with_the_nearest(tmp_path):
+    config = load(tmp_path, "model = dict(a=1)\nmodels = dict(b=1)\nother = None\nprint(models)")
+    assert configs.section(config, "model").a == 1
+    with pytest.raises(UserError, match=r"config '.*config\.py' has no 'modell' \(did you mean 'model'\?\)"):
+        configs.section(config, "modell")
+    with pytest.raises(UserError, match=r"has no 'other'"):
+        configs.section(config, "other")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.embeddings import names_file, read_embeddings, read_names, write_embeddings, write_names
+from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings, write_names
 from shared.errors import UserError
 
 
@@ -70,3 +70,36 @@ def test_an_empty_name_is_told_with_its_row(tmp_path):
     assert names_file(tmp_path / "a.npy").exists()
     with pytest.raises(UserError, match=r"the name of row 1 \(counted from 0\) is empty"):
         read_names(tmp_path / "a.npy")
+
+
+def test_the_first_row_with_something_else_than_numbers_is_told(tmp_path):
+    rows = np.ones((4, 3), np.float64)
+    rows[2, 1], rows[3, 0] = 1e300, np.nan  # float32 has no room for the first
+    np.save(tmp_path / "e.npy", rows)
+    with pytest.raises(UserError, match=r"found float64 \(4, 3\) with others in row 2 \(counted from 0\)$"):
+        read_embeddings(tmp_path / "e.npy")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[", "expected a JSON list of class names$"),
+        (b"\xff\xff", "expected a JSON list of class names$"),
+        (b'{"a": 1}', "expected a JSON list of class names, in the order of the rows$"),
+        (b'["a", 1]', "expected a JSON list of class names, in the order of the rows$"),
+    ],
+)
+def test_a_file_of_something_else_than_names_is_refused(tmp_path, content, says):
+    names_file(tmp_path / "e.npy").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^names '{tmp_path}/e\.names\.json': .*{says}"):
+        read_names(tmp_path / "e.npy")
+
+
+def test_names_are_compared_without_regard_to_case_and_blanks():
+    assert compared("  Traffic\t LIGHT ") == compared("traffic light") == "traffic light"
+    assert compared("STRASSE") == compared("straße")
+
+
+def test_names_can_be_read_by_people_in_the_file(tmp_path):
+    write_names(tmp_path / "e.npy", ["größe", "cup"])
+    assert names_file(tmp_path / "e.npy").read_text(encoding="utf-8") == '[\n "größe",\n "cup"\n]\n'

@@ -231,3 +231,31 @@ def test_a_pickle_that_makes_no_sense_is_refused_with_what_it_does(program: byte
 )
 def test_the_ways_to_call_that_are_seldom_used_call(program: bytes, count: int) -> None:
     assert pickles.load(io.BytesIO(program), "a file", Called)[0] == count
+
+
+class Strict(pickles.Machine):
+    """Refuses what it does not know."""
+
+    MEANINGS: ClassVar = {("a", "b"): lambda _machine: "called"}
+
+    def unknown(self, named: pickles.Named) -> pickles.LeftOut:
+        raise UserError(f"no {named} here")
+
+
+def test_a_reader_that_refuses_names_does_so_before_they_are_called() -> None:
+    assert pickles.load(io.BytesIO(b"ca\nb\n)R."), "a file", Strict)[0] == "called"
+    with pytest.raises(UserError, match=r"^no a\.c here$"):
+        pickles.load(io.BytesIO(b"ca\nc\n0N."), "a file", Strict)
+
+
+def test_sets_are_left_out_under_their_name() -> None:
+    for value in ({1}, frozenset({1})):
+        assert str(loaded(pickle.dumps(value, 4)).what) == "builtins.set"
+
+
+def test_a_small_file_may_make_a_little_and_a_large_one_in_proportion() -> None:
+    for length, most in ((10, 160 + (1 << 16)), (1 << 20, (16 << 20) + (1 << 16))):
+        machine = Plain("a file", length)
+        machine.spend(most)
+        with pytest.raises(pickle.UnpicklingError, match="it makes more than 16 times its own size"):
+            machine.spend(1)

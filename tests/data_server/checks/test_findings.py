@@ -18,3 +18,14 @@ def test_a_few_places_are_all_shown() -> None:
     found = Findings()
     found.error("crooked lines", "line 7")
     assert [str(finding) for finding in found] == ["ERROR   1 crooked lines: line 7"]
+
+
+def test_several_of_a_kind_are_counted_together_with_the_first_places() -> None:
+    found = Findings()
+    found.several(False, "crooked lines", ["line 1", "line 2"], 70)
+    found.several(False, "crooked lines", ["line 99"], 1)
+    found.several(True, "torn pages", ["page 3"], 1)
+    assert [str(finding) for finding in found] == [
+        "ERROR   1 torn pages: page 3",
+        "warning 71 crooked lines: line 1, line 2, line 99, ...",
+    ]
