@@ -179,3 +179,29 @@ def test_an_index_has_the_same_faults_and_counts_as_the_file(tmp_path: Path, nam
         assert counted == look_through(content, named, theirs, judged=judged), seed
         assert [str(one) for one in ours] == [str(one) for one in theirs], seed
     assert compared > 50
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((90, 10, 11, 20), None),
+        ((90, 10, 11.25, 20), "reach beyond"),
+        ((-1, 10, 12, 20), None),
+        ((-1.25, 10, 12, 20), "reach beyond"),
+        ((10, 61, 9, 20), None),
+        ((10, 61.25, 9, 20), "reach beyond"),
+        ((10, -1, 9, 20), None),
+        ((10, -1.25, 9, 20), "reach beyond"),
+        ((10, 10, 1, 20), None),
+        ((10, 10, 0.75, 20), "a side below one pixel"),
+        ((10, 10, 9, 1), None),
+        ((10, 10, 9, 0.75), "a side below one pixel"),
+        ((-9, 10, 9, 20), "outside of their image"),
+        ((100, 10, 9, 20), "outside of their image"),
+        ((10, -20, 9, 20), "outside of their image"),
+        ((10, 80, 9, 20), "outside of their image"),
+    ],
+)
+def test_a_box_is_told_from_the_bound_on_and_not_before(numbers: tuple, words: str | None) -> None:
+    lines = [line for line in found(box(*numbers)) if "without a box" not in line]
+    assert lines == [] if words is None else words in lines[0] and len(lines) == 1
