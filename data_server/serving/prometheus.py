@@ -77,6 +77,10 @@ class Exporter:
 
         loop.watch(self._asked.fileno(), answer)
 
+    def describe(self) -> list[Metric]:
+        """What prometheus_client calls once, to know the names that a scraper may ask for (``?name[]=``)."""
+        return self._read([], [])
+
     def collect(self) -> list[Metric]:
         """What prometheus_client calls, in an HTTP thread, for each scrape."""
         question: Future[list[Metric]] = Future()

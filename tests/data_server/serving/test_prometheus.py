@@ -104,8 +104,10 @@ def test_a_stream_tells_its_slots_batches_and_memory_under_its_name(measured, ph
 
 def test_a_scraper_gets_the_series_that_it_asks_for(measured, photos):
     measured.open(config_of(photos))
-    asked = measured.text("?name[]=data_server_uptime_seconds")
-    assert [family.name for family in text_string_to_metric_families(asked)] == ["data_server_uptime_seconds"]
+    asked = measured.text("?name[]=data_server_uptime_seconds&name[]=data_server_batches_delivered_total")
+    found = {family.name: family.samples[0].value for family in text_string_to_metric_families(asked)}
+    assert found.keys() == {"data_server_uptime_seconds", "data_server_batches_delivered"}
+    assert found["data_server_uptime_seconds"] > 0
 
 
 def test_the_documented_queries_ask_for_what_there_is(measured, photos):
