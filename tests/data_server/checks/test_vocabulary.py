@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from data_server.checks.findings import Findings
-from data_server.checks.vocabulary import compare
+from data_server.checks.subject import Subject
+from data_server.checks.vocabulary import check, compare
 from shared.embeddings import IN_ORDER, names_file
 
 CLASSES = ["cup", "table lamp", "shoe"]
@@ -85,3 +88,20 @@ def test_image_counts_must_be_there_and_of_the_same_classes(tmp_path: Path) -> N
 
 def test_a_head_without_names_is_not_compared() -> None:
     assert found({"type": "Shared2FCBBoxScoreHead"}) == []
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [
+        (None, False),
+        (SimpleNamespace(classes=["cup"], class_agnostic=True), False),
+        (SimpleNamespace(classes=["cup"], class_agnostic=False), True),
+    ],
+)
+def test_only_a_data_set_that_could_be_built_and_tells_classes_apart_is_compared(whole: Any, told: bool) -> None:
+    found = Findings()
+    subject = Subject("train", 0, {}, {"zeroshot_path": []}, None, whole=whole)
+    assert check(subject, found) == ""
+    assert [str(finding) for finding in found] == (
+        ["ERROR   no text embeddings: zeroshot_path has no entry for data set 0 (counted from 0)"] if told else []
+    )
