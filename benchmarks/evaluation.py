@@ -181,7 +181,10 @@ def main() -> None:
     for name, figures in found.items():
         print(f"  {name:14}" + ", ".join(f"{key} {value:,.1f}" for key, value in figures.items()))
     print(f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
-    write_results(RESULTS / "evaluation.json", {"machine": machine(), **vars(options), "sides": found})
+    write_results(
+        RESULTS / "evaluation.json",
+        {"machine": machine(), "images": options.images, "boxes": options.boxes, "sides": found},
+    )
 
 
 if __name__ == "__main__":

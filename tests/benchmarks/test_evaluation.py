@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
@@ -20,9 +23,11 @@ def test_both_sides_judge_the_same_detections(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_small_evaluation_has_equal_numbers_and_costs(tmp_path):
-    write(tmp_path / "a.json", 60)
-    found = evaluation.compare(tmp_path / "a.json", 20, tmp_path / "cache")
+def test_a_small_evaluation_has_equal_numbers_and_costs(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluation", "--images", "60", "--boxes", "20", "--folder", str(tmp_path)])
+    evaluation.main()
+    found = json.loads((tmp_path / "evaluation.json").read_text())["sides"]
     assert found["equal numbers"]["count"] > 80
     assert all(found[name]["cpu"] > 0 for name in (evaluation.OURS, evaluation.AGAIN, evaluation.THEIRS))
 

@@ -34,6 +34,7 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _MOST_PIXELS = 1 << 31
 _SIZE, _CTIME = 2, 4  # of a signature
 _AT_A_TIME = 1 << 10  # files
+_MOST = (1 << 63) - 1
 
 
 def index_of(identities: Sequence[str], files: Sequence[str], say: Say) -> Columns:
@@ -61,9 +62,11 @@ def index_of(identities: Sequence[str], files: Sequence[str], say: Say) -> Colum
 
 def _signatures(files: Sequence[str]) -> Array:
     """int64 (files, 5), see `shared.contents.signature`."""
-    found = [os.stat(file) for file in files]
-    rows = [(one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in found]
-    return np.array(rows, np.uint64).view(np.int64).reshape(-1, 5)
+    rows = np.empty((len(files), 5), np.int64)
+    for row, file in enumerate(files):
+        one = os.stat(file)
+        rows[row] = one.st_dev & _MOST, one.st_ino & _MOST, one.st_size, one.st_mtime_ns, one.st_ctime_ns
+    return rows
 
 
 def _write(identities: Sequence[str], files: Sequence[str], folder: Path, say: Say) -> None:

@@ -88,7 +88,9 @@ def never_fresh(monkeypatch):
 @pytest.mark.usefixtures("never_fresh")
 @pytest.mark.parametrize("form", WRITERS)
 def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch, form):
-    config, _ = taken_in(form, tmp_path / "sets")
+    config, folder = taken_in(form, tmp_path / "sets")
+    for file in (one for one in folder.rglob("*") if one.is_file()):
+        os.utime(file, (-5, -5))  # times before 1970 are times
     first = records(config)
     monkeypatch.setattr(contents, "_STEP", None)  # so that no byte can be read
     monkeypatch.setattr(voc_files, "_read", None)
