@@ -37,6 +37,7 @@ from benchmarks.data_server_contender import open_stream
 from benchmarks.rounds import REPOSITORY, RESULTS, Contender, machine, write_results
 from benchmarks.standard_data import make_photographs
 from benchmarks.zoo import Fed, Photographs
+from data_server.handover.facts import DatasetFacts
 from data_server.serving.plan import Plan
 from shared.client import ServerGone, StreamClient, StreamFailed
 from shared.config import load_config
@@ -120,7 +121,7 @@ class Feeders:
             lease.release()
 
     def _made(self, fed: Fed, images: int) -> tuple[list[Arrays], str]:
-        plan = Plan(np.zeros(images, np.uint8), batch_size=1, shuffle=False, group_by_aspect_ratio=False, seed=_SEED)
+        plan = Plan.of(fed.part, DatasetFacts(np.zeros(images, np.uint8), 1, 0, 1, 1, "", [images], []), _SEED)
         batches = [plan.batch(step) for step in range(min(self._images, images))]
         file = Path(self._folder.name) / "theirs.npz"
         answer = self._theirs.ask(
