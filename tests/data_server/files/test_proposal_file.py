@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from data_server.files import proposal_file
 from data_server.files.image_names import ImageNames
 from data_server.files.proposal_file import ProposalFile, Writer
 from shared.errors import UserError
@@ -191,3 +192,29 @@ def test_the_file_is_a_safetensors_file(folder):
     arrays = safetensors.load_file(file)
     np.testing.assert_array_equal(arrays["proposals"], ProposalFile.open(file).rows)
     assert arrays["counts"].sum() == len(arrays["proposals"])
+
+
+def test_a_header_longer_than_its_file_is_refused_before_it_is_read(folder):
+    file = write(folder)
+    content = file.read_bytes()
+    file.write_bytes(struct.pack("<Q", len(content) + 1) + content[8:])
+    with pytest.raises(UserError, match=rf"a header of {len(content) + 1} bytes in a file of {len(content)}\)"):
+        ProposalFile.open(file)
+
+
+def test_what_is_said_to_be_there_is_on_the_disk_before_it_is_said(folder, monkeypatch):
+    done = []
+
+    def watch(place, name, word):
+        real = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *arguments: (done.append(word), real(*arguments))[1])
+
+    watch(proposal_file, "write_at", "write")
+    watch(proposal_file, "settle", "name")
+    watch(proposal_file.os, "fsync", "sync")
+    writer = Writer(folder / "p", "t", ImageNames.of([(1, "a/1.jpg")]), MODEL, "")
+    writer.append(0, np.array([2]), np.ones((2, 5), np.float32))
+    begun, appended = ["write"] * 4 + ["sync", "write"], ["write", "sync", "write"]
+    assert done == begun + appended
+    writer.finish()
+    assert done[len(begun + appended) :][:3] == ["write", "sync", "name"]
