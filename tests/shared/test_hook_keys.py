@@ -11,6 +11,7 @@ HARMLESS = [
     *("GroundingVisualizationHook", "TrainAugmentDetVisualizationHook", "NaiveVisualizationHook", "EmptyCacheHook"),
     *("MemoryProfilerHook", "ProfilerHook", "NPUProfilerHook", "PrepareTTAHook", "SetEpochInfoHook"),
 ]
+AVERAGES = ["ExponentialMovingAverage", "MomentumAnnealingEMA", "ExpMomentumEMA", "StochasticWeightAverage"]
 OTHERS = {
     "YOLOXModeSwitchHook": "the pipeline is the same in all epochs",
     "PipelineSwitchHook": "the pipeline is the same in all epochs",
@@ -83,6 +84,9 @@ def test_what_is_no_table_of_hooks_is_refused(config: dict, says: str | None) ->
         *(("checkpoint", key, [True, 1], []) for key in ("save_last", "save_optimizer", "save_param_scheduler")),
         *(("checkpoint", key, [None, "x"], []) for key in ("published_keys", "priority")),
         ("checkpoint", "type", ["CheckpointHook", "mmengine.CheckpointHook"], ["Mine"]),
+        *(("logger", key, [None, 1], []) for key in ("priority", "ignore_last", "interval_exp_name", "out_dir")),
+        *(("logger", key, [None, 1], []) for key in ("out_suffix", "keep_local", "file_client_args", "backend_args")),
+        ("logger", "log_metric_by_epoch", [True], []),
         ("logger", "type", ["LoggerHook"], ["Mine"]),
     ],
 )
@@ -98,3 +102,40 @@ def test_a_setting_of_the_two_own_hooks_has_its_values_and_no_others(
 
 def test_one_item_is_a_list_of_one() -> None:
     assert listed("a") == ["a"] and listed(("a", "b")) == ["a", "b"] and listed(None) == [None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "accepted", "refused"),
+    [
+        ("EMAHook", "ema_type", [f"mmengine.{name}" for name in AVERAGES] + AVERAGES, ["Mine", 1]),
+        ("EMAHook", "interval", [1, 7], [0, 1.5, True]),
+        ("EMAHook", "begin_iter", [0, 7], [-1, 1.5]),
+        ("EMAHook", "begin_epoch", [0, 7], [-1, 1.5]),
+        *(("EMAHook", key, [True, False], []) for key in ("update_buffers", "strict_load", "priority")),
+        ("EMAHook", "device", [None], ["cuda"]),
+        ("EMAHook", "momentun", [], [0.1]),
+        ("EarlyStoppingHook", "monitor", ["coco/bbox_mAP"], ["", None, 1]),
+        ("EarlyStoppingHook", "rule", ["greater", "less", None], ["more"]),
+        ("EarlyStoppingHook", "min_delta", [0, 0.1, -1], ["0.1", None, True]),
+        ("EarlyStoppingHook", "patience", [1, 5], [0, 1.5]),
+        ("EarlyStoppingHook", "stopping_threshold", [0.5, None], ["0.5"]),
+        ("EarlyStoppingHook", "strict", [True, False], [1]),
+        ("EarlyStoppingHook", "check_finite", [True, False], [0]),
+        ("EarlyStoppingHook", "priority", ["LOW"], []),
+    ],
+)
+def test_a_setting_of_hooks_that_change_training_has_its_values_and_no_others(
+    kind: str, key: str, accepted: list, refused: list
+) -> None:
+    needed = {"monitor": "coco/bbox_mAP"} if kind == "EarlyStoppingHook" else {}
+    for value in accepted:
+        check_hooks({"custom_hooks": [{"type": kind, **needed, key: value}]})
+        check_hooks({"default_hooks": {"any": {"type": f"mmengine.{kind}", **needed, key: value}}})
+    for value in refused:
+        with pytest.raises(UserError, match=rf"custom_hooks\[0\].*{key}"):
+            check_hooks({"custom_hooks": [{"type": kind, **needed, key: value}]})
+
+
+def test_a_run_that_is_to_end_early_names_the_metric() -> None:
+    with pytest.raises(UserError, match=r"^config key 'custom_hooks\[0\]\.monitor' is missing: give the name of a met"):
+        check_hooks({"custom_hooks": [{"type": "EarlyStoppingHook"}]})
