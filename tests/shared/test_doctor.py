@@ -57,7 +57,13 @@ def declared(monkeypatch: pytest.MonkeyPatch):
             return installed[name]
 
         monkeypatch.setattr(doctor.importlib.metadata, "version", version)
-        monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: lines)
+
+        def requires(name: str) -> list[str] | None:
+            if name != "unidetector-jittor":
+                raise importlib.metadata.PackageNotFoundError(name)
+            return lines
+
+        monkeypatch.setattr(doctor.importlib.metadata, "requires", requires)
 
     return declare
 
@@ -71,8 +77,9 @@ def test_versions_are_those_of_the_extra_and_of_no_other(declared) -> None:
 
 
 def test_all_wrong_versions_are_told_at_once(declared) -> None:
-    declared(["numpy<1.26", "torch>=2"], numpy="1.26.4", torch="1.9.0+cpu")
-    with pytest.raises(Faulty, match=r"^numpy is 1.26.4, expected <1.26; torch is 1.9.0\+cpu, expected >=2; pip"):
+    declared(["zmq", "numpy<1.26", "torch>=2"], numpy="1.26.4", torch="1.9.0+cpu")
+    says = r"^zmq is missing; numpy is 1.26.4, expected <1.26; torch is 1.9.0\+cpu, expected >=2; pip"
+    with pytest.raises(Faulty, match=says):
         versions("")
 
 
@@ -86,3 +93,10 @@ def test_a_numpy_that_jittor_copies_nothing_from_is_a_fault(declared, version: s
 def test_a_project_that_declares_nothing_needs_nothing(declared) -> None:
     declared(None, numpy="1.26.4")
     assert versions("") == ""
+
+
+def test_a_project_that_is_not_installed_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROJECT", "a-project-that-nobody-has")
+    says = r"^a-project-that-nobody-has is not installed, nothing says what it needs; pip install -e '\.\[x\]'$"
+    with pytest.raises(Warned, match=says):
+        versions("x")

@@ -23,7 +23,8 @@ FACTS = DatasetFacts(
 )
 
 
-def test_facts_come_through_a_message_and_its_memory_and_leave_no_descriptor() -> None:
+@pytest.mark.parametrize("by_class", [[], [[]], [[0, 2], [], [1 << 40]]])
+def test_facts_come_through_a_message_and_its_memory_and_leave_no_descriptor(by_class: list[list[int]]) -> None:
     message = Facts(
         classes=FACTS.classes,
         images=3,
@@ -36,10 +37,11 @@ def test_facts_come_through_a_message_and_its_memory_and_leave_no_descriptor() -
         nursery_bytes=1,
         worker_bytes=2,
     )
-    memory = FACTS.to_memory()
+    memory = replace(FACTS, by_class=[np.array(images, np.int64) for images in by_class]).to_memory()
     found = DatasetFacts.received(message, memory)
     assert found.wide.tolist() == [1, 0, 1]
-    assert replace(found, wide=FACTS.wide) == FACTS
+    assert [images.tolist() for images in found.by_class] == by_class
+    assert replace(found, wide=FACTS.wide, by_class=[]) == FACTS
     with pytest.raises(OSError):
         os.fstat(memory)
 
