@@ -128,3 +128,11 @@ def test_an_odd_label_counts_with_its_place_among_all_boxes():
 def test_a_number_that_no_array_holds_is_kept_as_text(identity):
     found = {fingerprint([{"img_id": one, "instances": []}]) for one in (identity, identity - 1, "a", 0)}
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("identity", [-(1 << 63) + 1, -1, 0, (1 << 63) - 1])
+def test_numbers_up_to_both_ends_have_the_fingerprint_that_an_array_of_them_has(identity):
+    found = Fingerprint()
+    none = np.zeros(0, np.int64)
+    found.update(Annotated(np.array([identity]), np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros((0, 4)), none, none))
+    assert found.hexdigest() == fingerprint([{"img_id": identity, "instances": []}])

@@ -120,3 +120,30 @@ def test_a_list_of_empty_arrays_has_no_rows(tmp_path):
     (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.zeros((0, 5), np.float32)] * 2))
     found = proposal_list.read(tmp_path / "rp.pkl")
     assert found.rows.shape == (0, 5) and found.counts.tolist() == [0, 0]
+
+
+def test_what_is_no_array_is_told_with_its_place(tmp_path):
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.zeros((1, 5), np.float32), 7]))
+    with pytest.raises(UserError, match=r"rp\.pkl': entry 1 is a int; expected an array \(n, 5\)"):
+        proposal_list.read(tmp_path / "rp.pkl")
+
+
+def test_a_missing_list_is_told_with_the_systems_reason(tmp_path):
+    with pytest.raises(UserError, match=r"none\.pkl': No such file or directory"):
+        proposal_list.read(tmp_path / "none.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_are_known_by_the_module_names_of_every_numpy(tmp_path, protocol):
+    rows = np.array([[1, 2, 3, 4, 0.5]], np.float32)
+    old = pickle.dumps([rows], protocol).replace(b"numpy._core.", b"numpy.core.").replace(b"\x13numpy", b"\x12numpy")
+    new = old.replace(b"numpy.core.", b"numpy._core.").replace(b"\x12numpy", b"\x13numpy")
+    assert b"numpy.core." in old and b"numpy._core." in new
+    for content in (old, new):
+        (tmp_path / "rp.pkl").write_bytes(content)
+        assert [one.tolist() for one in arrays_of(tmp_path / "rp.pkl")] == [rows.tolist()]
+
+
+def test_a_list_is_written_in_the_protocol_that_every_python_3_reads(tmp_path):
+    proposal_list.write(tmp_path / "rp.pkl", [np.zeros((1, 5), np.float32)])
+    assert (tmp_path / "rp.pkl").read_bytes()[:2] == b"\x80\x02"

@@ -10,7 +10,7 @@ from shared.errors import UserError
 def test_a_plan_says_what_it_is_made_of():
     plan = MemoryPlan(slots=5, slot_bytes=6 * MIB, dataset_bytes=3 * MIB, workers=2, worker_bytes=12 * MIB)
     assert plan.total == 57 * MIB == 57 * 1024 * 1024
-    assert MemoryPlan(slots=2, slot_bytes=5).total == 10
+    assert MemoryPlan(slots=2, slot_bytes=5).total == MemoryPlan(slots=2, slot_bytes=5, worker_bytes=7).total == 10
     assert str(plan) == "5 slots x 6.0 MiB + data set 3.0 MiB + 2 workers x 12.0 MiB = 57.0 MiB"
 
 
