@@ -60,6 +60,7 @@ def test_the_file_is_named_after_seed_and_percent(source: Path, capsys: pytest.C
         (0, 1, "--percent 0: expected a number above 0"),
         (101, 1, "--percent 101: expected"),
         (2, 1, "2 percent of the 40 images of .* are none"),
+        (0.5, 1, "0.5 percent of the 40 images of .* are none"),
         (50, -1, "--seed -1: expected a number from 0"),
         (50, 2**32, "--seed 4294967296: expected a number from 0 to 4294967295"),
     ],
@@ -69,8 +70,9 @@ def test_numbers_out_of_range_are_refused(source: Path, percent: float, seed: in
         subset(source, percent, seed)
 
 
-def test_the_largest_seed_is_one(source: Path) -> None:
-    assert len(json.loads(subset(source, 50, 2**32 - 1).read_text())["images"]) == 20
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_the_smallest_and_the_largest_seed_are_seeds(source: Path, seed: int) -> None:
+    assert len(json.loads(subset(source, 50, seed).read_text())["images"]) == 20
 
 
 def test_an_index_gives_the_bytes_that_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
