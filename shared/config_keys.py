@@ -244,8 +244,8 @@ AUTO_SCALE_LR: Section = (
 
 OPTIM_WRAPPER: Section = (
     ConfigKey("type", REFUSED, "training is in float32: use OptimWrapper", types("OptimWrapper")),
-    reads("optimizer", "`SGD` or `AdamW`, with torch's keys and defaults"),
-    reads("clip_grad", "`max_norm`, of the gradients' global L2 norm"),
+    reads("optimizer", "`SGD`, `Adam` or `AdamW`, with torch's keys and defaults"),
+    reads("clip_grad", "by the gradients' global norm, or each number of them"),
     reads("paramwise_cfg", "multipliers of learning rate and weight decay, by kinds of parameters"),
     *refuses(_PRECISION, "loss_scale", "dtype", "use_fsdp", unless=NOTHING),
     reads("accumulative_counts", "batches whose mean gradient makes an update (default 1)", COUNT),
@@ -262,8 +262,8 @@ OPTIM_WRAPPER: Section = (
 # beside `lr` and those of the algorithm (`trainer.training.optimizer`)
 OPTIMIZER: Section = (
     *ignores("they are how torch computes the same", "foreach", "fused", "capturable"),
-    *refuses("remove it", "amsgrad", "maximize", "differentiable", unless=NOTHING),
-    *refuses("remove it", "dampening", unless=only(0, 0.0, None)),
+    *refuses("remove it", "maximize", "differentiable", unless=NOTHING),
+    *refuses("use AdamW", "decoupled_weight_decay", unless=NOTHING),
 )
 
 PARAMWISE_CFG: Section = (
@@ -282,10 +282,10 @@ PARAMWISE_CFG: Section = (
 )
 
 CLIP_GRAD: Section = (
+    reads("type", "whether the global norm is clipped (default), or each number", one_of("norm", "value").or_none()),
     reads("max_norm", "of the gradients' global norm"),
-    *refuses("gradients are clipped by their L2 norm", "norm_type", unless=only(2, 2.0)),
-    *refuses("gradients are clipped by their L2 norm", "type", unless=only("norm", None)),
-    *refuses("gradients are clipped by max_norm", "clip_value", unless=NOTHING),
+    reads("norm_type", "by which power that is measured: 2 (default), any other above 0, 'inf': the largest"),
+    reads("clip_value", "of each number, with type='value'"),
     *ignores("a norm that is not finite is an error in any case", "error_if_nonfinite", "foreach"),
 )
 

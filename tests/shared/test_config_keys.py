@@ -44,7 +44,7 @@ json.dump({
     "wrapper": names(OptimWrapper) + names(AmpOptimWrapper), "checkpoint": names(mmengine.hooks.CheckpointHook),
     "logger": names(mmengine.hooks.LoggerHook), "randomness": names(runner.Runner.set_randomness)[1:],
     "hooks": list(HOOKS.module_dict),
-    "sgd": names(torch.optim.SGD), "adamw": names(torch.optim.AdamW),
+    "sgd": names(torch.optim.SGD), "adam": names(torch.optim.Adam), "adamw": names(torch.optim.AdamW),
 }, sys.stdout)
 """
 
@@ -67,9 +67,9 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
     }
     for name, keys in ours.items():
         assert set(theirs[name]) - given - {key.name for key in keys} == set(), name
-    algorithms = {"lr", "betas", "eps", "weight_decay", "momentum", "nesterov"}
+    algorithms = {"lr", "betas", "eps", "weight_decay", "momentum", "dampening", "nesterov", "amsgrad"}
     extra = {key.name for key in config_keys.OPTIMIZER}
-    assert set(theirs["sgd"] + theirs["adamw"]) - given - algorithms - extra == set()
+    assert set(theirs["sgd"] + theirs["adam"] + theirs["adamw"]) - given - algorithms - extra == set()
     files = (ZOO.parents[1] / "engine" / "hooks").glob("*.py")
     detection = [name for path in files for name in re.findall(r"^class (\w+)\(", path.read_text(), re.MULTILINE)]
     assert "MeanTeacherHook" in detection and "EMAHook" in theirs["hooks"]

@@ -1,8 +1,7 @@
 """The optimizer, built from a config's ``optim_wrapper`` as MMDetection 3 writes it.
 
-The update rules are SGD and AdamW as torch has them (trainer/training/update.py). Added here: parameter groups from
-``paramwise_cfg``, clipping by the global norm, updates from several batches, and a state keyed by parameter
-name.
+The update rules are SGD, Adam and AdamW as torch has them (trainer/training/update.py). Added here: parameter groups
+from ``paramwise_cfg``, clipping, updates from several batches, and a state keyed by parameter name.
 
 One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
 
@@ -14,6 +13,7 @@ One training step, in this order (a parameter that changes between forward and b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,13 +21,13 @@ import numpy as np
 
 from shared.config_keys import CLIP_GRAD, OPTIM_WRAPPER, OPTIMIZER, PARAMWISE_CFG, check_section, class_name
 from shared.errors import UserError
-from shared.keys import check_keys, check_number, check_type, nearest
+from shared.keys import SWITCH, Values, check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
 from trainer.models.layers import FixedBatchNorm
 from trainer.training.accumulation import WHOLE, Share
 from trainer.training.kept import Kept
 from trainer.training.schedule import Schedule
-from trainer.training.update import SGD, AdamW, gradient_norm
+from trainer.training.update import NO_LIMIT, SGD, Adam, AdamW, gradient_norm
 from trainer.weights.names import describe_mismatch
 
 
@@ -42,18 +42,40 @@ class _Algorithm(NamedTuple):
 _ALGORITHMS = {
     "SGD": _Algorithm(
         SGD,
-        {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+        {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False},
         {"values": "momentum_buffer"},
+    ),
+    "Adam": _Algorithm(
+        Adam,
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False},
+        {"m": "exp_avg", "values": "exp_avg_sq"},
     ),
     "AdamW": _Algorithm(
         AdamW,
-        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
+        {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "amsgrad": False},
         {"m": "exp_avg", "values": "exp_avg_sq"},
     ),
 }
-_NO_LIMIT = 1e30  # of a gradient's norm
+_AMSGRAD = {"most": "max_exp_avg_sq"}
+# which values an optimizer's keys may have; the others' are numbers
+_OTHERS = {
+    "betas": Values(
+        lambda value: isinstance(value, list | tuple) and len(value) == 2 and all(0 <= beta < 1 for beta in value),
+        "two numbers, 0 or more and below 1",
+    ),
+    "nesterov": SWITCH,
+    "amsgrad": SWITCH,
+}
 _WAITING = "waiting_share"  # beside the gradients that wait for an update, under these names:
 _GRADIENT = "gradient"
+
+
+class Clipping(NamedTuple):
+    """How gradients are clipped: all together at `max_norm`, measured by `power`, or each number at `limit`."""
+
+    max_norm: float = NO_LIMIT
+    power: float = 2.0
+    limit: float = NO_LIMIT
 
 
 class Optimizer:
@@ -65,13 +87,13 @@ class Optimizer:
         waiting: the share of the last batch, where no update has followed it yet.
     """
 
-    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], max_norm: float | None, counts: int):
+    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], clipping: Clipping, counts: int):
         self.base_rate: float = algorithm.lr
         self.counts = counts
         self.waiting: Share | None = None
         self._algorithm = algorithm
         self._buffers = buffers
-        self._max_norm = max_norm
+        self._clipping = clipping
         self._kept = Kept()
         self._kept_numbers: tuple[int, Share | None] = (0, None)
 
@@ -91,7 +113,8 @@ class Optimizer:
         """Backward of the scalar `loss`; after the last batch of its group clipping and update. The caller runs
         ``jt.sync_all()`` afterwards.
 
-        Returns the global L2 norm of the group's mean gradient, so far and before clipping, (1,) float32.
+        Returns the global norm of the group's mean gradient, so far and before clipping, (1,) float32: L2 unless
+        clip_grad has another.
 
         Raises:
             TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
@@ -104,12 +127,12 @@ class Optimizer:
             return self.update()
         self.waiting = share
         self._algorithm.n_step -= 1  # Jittor counts backwards, the rules need updates
-        return gradient_norm(self._gradients())
+        return gradient_norm(self._gradients(), self._clipping.power)
 
     def update(self) -> jt.Var:
         """The second half of `step`: clipping and update with the gradients of the last backward."""
-        norm = gradient_norm(self._gradients())
-        self._algorithm.update(norm, _NO_LIMIT if self._max_norm is None else self._max_norm)
+        norm = gradient_norm(self._gradients(), self._clipping.power)
+        self._algorithm.update(norm, self._clipping.max_norm, self._clipping.limit)
         return norm
 
     def keep(self) -> None:
@@ -183,8 +206,8 @@ class Optimizer:
 def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 1.0) -> Optimizer:
     """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
 
-    Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD`` or ``AdamW``, torch's defaults),
-    ``clip_grad`` (``max_norm``, L2), ``accumulative_counts``, ``paramwise_cfg.custom_keys`` (substring of the
+    Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD``, ``Adam`` or ``AdamW``, torch's
+    defaults), ``clip_grad`` (see `_clipping`), ``accumulative_counts``, ``paramwise_cfg.custom_keys`` (substring of the
     parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins), and for parameters that no
     custom key matches ``norm_decay_mult``, ``bias_lr_mult`` of biases that are no norm's, and ``bias_decay_mult`` of
     biases, a norm's only without ``norm_decay_mult``. Weight decay applies to every other parameter, as in torch.
@@ -205,23 +228,37 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     check_keys(f"{where}.optimizer", settings, ("lr", *defaults))
     settings = defaults | settings
     for key, value in settings.items():
-        if key not in ("betas", "nesterov"):
+        if key in _OTHERS:
+            _OTHERS[key].check(f"{where}.optimizer.{key}", value)
+        else:
             check_number(f"{where}.optimizer.{key}", value, 0.0)
+    if settings.get("nesterov") and (settings["dampening"] or not settings["momentum"]):
+        raise UserError(f"{where}.optimizer.nesterov=True needs a momentum above 0, and no dampening")
     if "lr" not in settings:
         raise UserError(f"{where}.optimizer.lr is missing: give the base learning rate, e.g. lr=0.02")
-
-    clip_grad = optim_wrapper.get("clip_grad") or {}
-    check_section(f"{where}.clip_grad", clip_grad, CLIP_GRAD)
-    if clip_grad:
-        check_number(f"{where}.clip_grad.max_norm", clip_grad.get("max_norm"), 0.0)
-
+    if settings.get("amsgrad"):
+        buffers = buffers | _AMSGRAD
+    clipping = _clipping(f"{where}.clip_grad", optim_wrapper.get("clip_grad") or {})
     paramwise = optim_wrapper.get("paramwise_cfg") or {}
     check_section(f"{where}.paramwise_cfg", paramwise, PARAMWISE_CFG)
     settings["lr"] *= rate_factor
     groups = _group(model, paramwise, settings["lr"], settings["weight_decay"])
-    return Optimizer(
-        make(groups, **settings), buffers, clip_grad.get("max_norm"), optim_wrapper.get("accumulative_counts", 1)
-    )
+    return Optimizer(make(groups, **settings), buffers, clipping, optim_wrapper.get("accumulative_counts", 1))
+
+
+def _clipping(where: str, clip_grad: dict) -> Clipping:
+    """MMEngine's ``clip_grad``: of type 'norm', ``max_norm`` with torch's ``norm_type``, or 'value', ``clip_value``."""
+    check_section(where, clip_grad, CLIP_GRAD)
+    by_value = clip_grad.get("type") == "value"
+    if stray := {"max_norm", "norm_type"} & clip_grad.keys() if by_value else {"clip_value"} & clip_grad.keys():
+        raise UserError(f"{where}.{min(stray)} has no effect with type={clip_grad.get('type', 'norm')!r}: remove it")
+    if not clip_grad:
+        return Clipping()
+    if by_value:
+        return Clipping(limit=check_number(f"{where}.clip_value", clip_grad.get("clip_value"), 0.0))
+    power = clip_grad.get("norm_type", 2.0)
+    power = check_number(f"{where}.norm_type", math.inf if power == "inf" else power, 0.0, above=True)
+    return Clipping(check_number(f"{where}.max_norm", clip_grad.get("max_norm"), 0.0), float(power))
 
 
 def _group(model: nn.Module, paramwise: dict, rate: float, decay: float) -> list[dict]:

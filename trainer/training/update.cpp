@@ -23,31 +23,32 @@ inline std::vector<Piece> pieces_of(const std::vector<Row>& rows) {
 }
 
 // The gradients are the first that the rows read -> norm (1); `sums` is working memory of the GPU.
-inline void measure(const std::vector<Row>& rows, float* norm, float* /*sums*/) {
+template <typename Norm>
+void measure(const std::vector<Row>& rows, float* norm, float* /*sums*/, const Norm kind) {
     const auto pieces = pieces_of(rows);
-    std::vector<double> sums(pieces.size());
+    std::vector<float> sums(pieces.size());
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
         const float* __restrict__ gradient = rows[pieces[k].row].old[0];
         float sum = 0;
-        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) sum += gradient[i] * gradient[i];
+        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) sum = kind.with(sum, gradient[i]);
         sums[k] = sum;
     }
-    double total = 0;
-    for (const double sum : sums) total += sum;
-    *norm = std::sqrt(total);
+    typename Norm::Total total = 0;
+    for (const float sum : sums) total = kind.joined(total, sum);
+    *norm = kind.root(total);
 }
 
-// Gradients are scaled by max_norm / norm where that is below 1.
+// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`.
 template <typename Rule>
-void apply(const std::vector<Row>& rows, const float* norm, float max_norm, const Rule rule) {
+void apply(const std::vector<Row>& rows, const float* norm, float max_norm, float limit, const Rule rule) {
     const auto pieces = pieces_of(rows);
-    const float factor = std::min(max_norm / (*norm + 1e-6f), 1.0f);
+    const Clip clip{std::min(max_norm / (*norm + 1e-6f), 1.0f), limit};
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
         const Row row = rows[pieces[k].row];
         const Rule own = rule;  // no store to a parameter can change this copy
-        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, factor);
+        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, clip);
     }
 }
 

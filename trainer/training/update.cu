@@ -31,40 +31,42 @@ __device__ inline Part part_of(const int* first) {
             (int64_t)(first[row + 1] - first[row]) * THREADS};
 }
 
-__global__ void square_sums(const Table table, float* sums) {
+template <typename Norm>
+__global__ void sums_of_rows(const Table table, float* sums, const Norm kind) {
     __shared__ float shares[THREADS];
     const Part part = part_of(table.first);
     const int64_t number = table.rows[part.row].number;
     const float* gradient = table.rows[part.row].old[0];
     float sum = 0;
-    for (int64_t i = part.first; i < number; i += part.step) sum += gradient[i] * gradient[i];
+    for (int64_t i = part.first; i < number; i += part.step) sum = kind.with(sum, gradient[i]);
     shares[threadIdx.x] = sum;
     for (int half = THREADS / 2; half; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
+        if (threadIdx.x < half) shares[threadIdx.x] = kind.joined(shares[threadIdx.x], shares[threadIdx.x + half]);
     }
     if (threadIdx.x == 0) sums[blockIdx.x] = shares[0];
 }
 
 // One block.
-__global__ void root_of_sum(int number, const float* sums, float* norm) {
-    __shared__ double shares[1024];
-    double sum = 0;
-    for (int i = threadIdx.x; i < number; i += 1024) sum += sums[i];
+template <typename Norm>
+__global__ void root_of_sum(int number, const float* sums, float* norm, const Norm kind) {
+    __shared__ typename Norm::Total shares[1024];
+    typename Norm::Total sum = 0;
+    for (int i = threadIdx.x; i < number; i += 1024) sum = kind.joined(sum, sums[i]);
     shares[threadIdx.x] = sum;
     for (int half = 512; half; half /= 2) {
         __syncthreads();
-        if (threadIdx.x < half) shares[threadIdx.x] += shares[threadIdx.x + half];
+        if (threadIdx.x < half) shares[threadIdx.x] = kind.joined(shares[threadIdx.x], shares[threadIdx.x + half]);
     }
-    if (threadIdx.x == 0) *norm = sqrt(shares[0]);
+    if (threadIdx.x == 0) *norm = kind.root(shares[0]);
 }
 
 template <typename Rule>
-__global__ void apply_to_rows(const Table table, const float* norm, float max_norm, const Rule rule) {
+__global__ void apply_to_rows(const Table table, const float* norm, float max_norm, float limit, const Rule rule) {
     const Part part = part_of(table.first);
     const Row row = table.rows[part.row];
-    const float factor = min(max_norm / (*norm + 1e-6f), 1.0f);
-    for (int64_t i = part.first; i < row.number; i += part.step) rule(row, i, factor);
+    const Clip clip{min(max_norm / (*norm + 1e-6f), 1.0f), limit};
+    for (int64_t i = part.first; i < row.number; i += part.step) rule(row, i, clip);
 }
 
 // `launch(table, blocks)` for all rows, up to MOST_ROWS at a time.
@@ -83,20 +85,21 @@ void by_tables(const std::vector<Row>& rows, Launch launch) {
 }
 
 // The gradients are the first that the rows read -> norm (1); `sums` (MOST_BLOCKS rows) is working memory.
-inline void measure(const std::vector<Row>& rows, float* norm, float* sums) {
+template <typename Norm>
+void measure(const std::vector<Row>& rows, float* norm, float* sums, const Norm kind) {
     int number = 0;
     by_tables(rows, [&](const Table& table, int blocks) {
-        square_sums<<<blocks, THREADS>>>(table, sums + number);
+        sums_of_rows<Norm><<<blocks, THREADS>>>(table, sums + number, kind);
         number += blocks;
     });
-    root_of_sum<<<1, 1024>>>(number, sums, norm);
+    root_of_sum<Norm><<<1, 1024>>>(number, sums, norm, kind);
 }
 
-// Gradients are scaled by max_norm / norm where that is below 1.
+// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`.
 template <typename Rule>
-void apply(const std::vector<Row>& rows, const float* norm, float max_norm, const Rule rule) {
+void apply(const std::vector<Row>& rows, const float* norm, float max_norm, float limit, const Rule rule) {
     by_tables(rows, [&](const Table& table, int blocks) {
-        apply_to_rows<Rule><<<blocks, THREADS>>>(table, norm, max_norm, rule);
+        apply_to_rows<Rule><<<blocks, THREADS>>>(table, norm, max_norm, limit, rule);
     });
 }
 

@@ -4,10 +4,11 @@ Jittor's own optimizers make several small kernels for each rank of parameter an
 a kernel has a table with a row for each of its parameters; the CPU's threads share out pieces of all rows, a GPU's
 blocks those of a few dozen.
 
-    row       in                              out
-    SGD       parameter, gradient, momentum   parameter, momentum
-    AdamW     parameter, gradient, m, v       parameter, m, v
-    Average   average, parameter              average
+    row       in                                 out
+    SGD       parameter, gradient, momentum      parameter, momentum
+    AdamW     parameter, gradient, m, v          parameter, m, v
+    AMSGrad   parameter, gradient, m, v, most v  parameter, m, v, most v
+    Average   average, parameter                 average
 
 Jittor numbers an operator's inputs with three digits, and compiling one takes a time that grows with the square of its
 inputs: models with many parameters take several. Networks repeat convolution, scale and shift, so that with a multiple
@@ -16,32 +17,36 @@ of three rows most of these have the same kernel.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import math
+from typing import Any, TypeVar
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
 
 ROWS = 60  # of an operator
 GRADIENTS = 240  # that an operator takes the norm of
+NO_LIMIT = 1e30  # of a gradient, or of their norm
 SUMS = 1024  # of each of them, at most, in a GPU's working memory: MOST_BLOCKS
 
 _Item = TypeVar("_Item")
 
 
-def gradient_norm(gradients: list[jt.Var]) -> jt.Var:
-    """The L2 norm f32 (1,) of all numbers of all gradients f32 (...).
+def gradient_norm(gradients: list[jt.Var], power: float = 2.0) -> jt.Var:
+    """The norm f32 (1,) of all numbers of all gradients f32 (...): L2, or by another power up to infinity.
 
     Jittor's own sums in one float32 accumulator, which is off by percents at 20 million parameters.
     """
     if len(gradients) > GRADIENTS:
-        return gradient_norm([gradient_norm(part) for part in _parts(gradients, GRADIENTS)])
+        return gradient_norm([gradient_norm(part, power) for part in _parts(gradients, GRADIENTS)], power)
     count = len(gradients)
     rows = ", ".join(f"{{in{i}->num, {{in{i}_p}}, {{}}}}" for i in range(count))
+    kind = {2.0: "TwoNorm{}", math.inf: "MostNorm{}"}.get(power, 'AnyNorm{(float)data["power"]}')
     norm, _ = jt.code(
         [(1,), (count * SUMS,)],
         ["float32", "float32"],
         gradients,
-        **kernel(__file__, f"update::measure({{{rows}}}, out0_p, out1_p);"),
+        data={"power": power} if kind.startswith("Any") else {},
+        **kernel(__file__, f"update::measure({{{rows}}}, out0_p, out1_p, update::{kind});"),
     )
     return norm
 
@@ -60,8 +65,9 @@ def _update_together(
         ins = ", ".join(f"in{first + i}_p" for i in range(len(variables) + 1))
         outs = ", ".join(f"out{out + i}_p" for i in range(len(variables)))
         table.append(f"{{in{first}->num, {{{ins}}}, {{{outs}}}}}")
-    members = ", ".join(f'(float)data["{name}"]' for name in numbers if name != "max_norm")
-    call = f'update::apply({{{", ".join(table)}}}, in0_p, data["max_norm"], update::{rule}{{{members}}});'
+    members = ", ".join(f'(float)data["{name}"]' for name in numbers if name not in ("max_norm", "limit"))
+    clip = 'in0_p, data["max_norm"], data["limit"]'
+    call = f"update::apply({{{', '.join(table)}}}, {clip}, update::{rule}{{{members}}});"
     updated = jt.code(
         [tuple(variable.shape) for variable in changing],
         ["float32"] * len(changing),
@@ -78,7 +84,7 @@ def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, nu
 
     Args:
         rule: a struct of update_rules.h.
-        numbers: max_norm, and the struct's members in their order.
+        numbers: max_norm, limit, and the struct's members in their order.
     """
     for part in _parts(rows, ROWS):
         _update_together(part, norm, rule, numbers)
@@ -87,7 +93,7 @@ def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, nu
 def blend(averages: list[jt.Var], weights: list[jt.Var], share: float) -> None:
     """Moves averages f32 (...) by a `share` of the way to the weights f32 (...)."""
     rows = [([average], weight) for average, weight in zip(averages, weights, strict=True)]
-    _update(rows, jt.ones(1), "Average", {"max_norm": 1.0, "share": share})
+    _update(rows, jt.ones(1), "Average", {"max_norm": 1.0, "limit": NO_LIMIT, "share": share})
 
 
 def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
@@ -101,21 +107,25 @@ class _Accumulating(jt.optim.Optimizer):
 
 
 class SGD(_Accumulating, jt.optim.SGD):
-    """Jittor's SGD (and torch's) with its update in operators of our own."""
+    """torch's SGD, with its update in operators of our own."""
 
-    def update(self, norm: jt.Var, max_norm: float) -> None:
-        """Moves the parameters by the gradients of the last backward, scaled by max_norm / norm where that is below 1.
+    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT) -> None:
+        """Moves the parameters by the gradients of the last backward, scaled by max_norm / norm where that is below 1,
+        and cut at `limit` and -`limit`.
 
         Args:
             norm: f32 (1,), the gradients' norm.
         """
+        dampens = self.momentum and self.n_step > 1  # torch's momentum begins as the first gradient
         for group in self.param_groups:
             rows = _rows(group, ("values",))
             numbers = {
                 "max_norm": max_norm,
+                "limit": limit,
                 "rate": group["lr"],
                 "decay": group["weight_decay"],
                 "momentum": self.momentum,
+                "dampening": self.dampening if dampens else 0.0,
                 "nesterov": float(self.nesterov),
             }
             _update(rows, norm, "SGD", numbers)
@@ -123,24 +133,41 @@ class SGD(_Accumulating, jt.optim.SGD):
 
 
 class AdamW(_Accumulating, jt.optim.AdamW):
-    """Jittor's AdamW (and torch's) with its update in operators of our own."""
+    """torch's AdamW, with its update in operators of our own; with `amsgrad` by the largest second moment so far."""
 
-    def update(self, norm: jt.Var, max_norm: float) -> None:
+    decoupled = True  # weight decay is no part of the gradient
+
+    def __init__(self, params: list, lr: float, amsgrad: bool = False, **settings: Any) -> None:
+        super().__init__(params, lr, **settings)
+        self.amsgrad = amsgrad
+        for group in self.param_groups if amsgrad else ():
+            group["most"] = [jt.zeros(value.shape).stop_grad() for value in group["values"]]
+
+    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT) -> None:
         """See SGD.update."""
         beta1, beta2 = self.betas
         for group in self.param_groups:
-            rows = _rows(group, ("m", "values"))
+            rows = _rows(group, ("m", "values", "most") if self.amsgrad else ("m", "values"))
+            decay = group["weight_decay"]
             numbers = {
                 "max_norm": max_norm,
-                "shrink": 1.0 - group["lr"] * group["weight_decay"],
+                "limit": limit,
+                "shrink": 1.0 - group["lr"] * decay if self.decoupled else 1.0,
+                "decay": 0.0 if self.decoupled else decay,
                 "step": group["lr"] / (1.0 - beta1**self.n_step),
                 "root": (1.0 - beta2**self.n_step) ** 0.5,
                 "eps": self.eps,
                 "beta1": beta1,
                 "beta2": beta2,
             }
-            _update(rows, norm, "AdamW", numbers)
+            _update(rows, norm, "AMSGrad" if self.amsgrad else "AdamW", numbers)
         self.zero_grad()
+
+
+class Adam(AdamW):
+    """torch's Adam: weight decay is a part of the gradient."""
+
+    decoupled = False
 
 
 def _rows(group: dict, buffers: tuple[str, ...]) -> list[tuple[list[jt.Var], jt.Var]]:

@@ -1,6 +1,7 @@
 // How the optimizers move one number of a parameter, and the table of all parameters; for the CPU and a GPU.
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #ifdef __CUDACC__
 #define ON_DEVICE __device__
@@ -13,31 +14,90 @@ namespace update {
 // A parameter: what is read and what is written, in the order of the module's text.
 struct Row {
     int64_t number;
-    const float* old[4];
-    float* now[3];
+    const float* old[5];
+    float* now[4];
+};
+
+// A gradient as it is clipped: by the norm of all, by each number's own size. NaN stays NaN.
+struct Clip {
+    float factor, limit;
+
+    ON_DEVICE float operator()(float gradient) const {
+        const float scaled = gradient * factor;
+        return scaled > limit ? limit : scaled < -limit ? -limit : scaled;
+    }
 };
 
 struct SGD {
-    float rate, decay, momentum, nesterov;
+    float rate, decay, momentum, dampening, nesterov;
 
-    ON_DEVICE void operator()(const Row& row, int64_t i, float factor) const {
-        const float slope = row.old[1][i] * factor + decay * row.old[0][i];
-        const float momentum_now = momentum * row.old[2][i] + slope;
+    ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
+        const float slope = clip(row.old[1][i]) + decay * row.old[0][i];
+        const float momentum_now = momentum * row.old[2][i] + (1 - dampening) * slope;
         row.now[1][i] = momentum_now;
         row.now[0][i] = row.old[0][i] - rate * (nesterov != 0 ? slope + momentum * momentum_now : momentum_now);
     }
 };
 
-struct AdamW {
-    float shrink, step, root, eps, beta1, beta2;
+// The moments of Adam's rules; returns the second.
+template <typename Rule>
+ON_DEVICE float moments(const Rule& rule, const Row& row, int64_t i, const Clip clip) {
+    const float slope = clip(row.old[1][i]) + rule.decay * row.old[0][i];
+    const float second = rule.beta2 * row.old[3][i] + (1 - rule.beta2) * slope * slope;
+    row.now[1][i] = rule.beta1 * row.old[2][i] + (1 - rule.beta1) * slope;
+    row.now[2][i] = second;
+    return second;
+}
 
-    ON_DEVICE void operator()(const Row& row, int64_t i, float factor) const {
-        const float slope = row.old[1][i] * factor;
-        const float first = beta1 * row.old[2][i] + (1 - beta1) * slope;
-        const float second = beta2 * row.old[3][i] + (1 - beta2) * slope * slope;
-        row.now[1][i] = first;
-        row.now[2][i] = second;
-        row.now[0][i] = row.old[0][i] * shrink - step * first / (sqrtf(second) / root + eps);
+// AdamW decays by `shrink`, Adam by `decay`; the other is 1 or 0.
+struct AdamW {
+    float shrink, decay, step, root, eps, beta1, beta2;
+
+    ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
+        const float second = moments(*this, row, i, clip);
+        row.now[0][i] = row.old[0][i] * shrink - step * row.now[1][i] / (sqrtf(second) / root + eps);
+    }
+};
+
+// By the largest second moment so far.
+struct AMSGrad {
+    float shrink, decay, step, root, eps, beta1, beta2;
+
+    ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
+        const float second = moments(*this, row, i, clip);
+        const float most = second < row.old[4][i] ? row.old[4][i] : second;
+        row.now[3][i] = most;
+        row.now[0][i] = row.old[0][i] * shrink - step * row.now[1][i] / (sqrtf(most) / root + eps);
+    }
+};
+
+// Norms: a number is added to a sum, sums of parts are joined, and the root of the whole is the norm.
+struct TwoNorm {
+    using Total = double;
+    ON_DEVICE float with(float sum, float x) const { return sum + x * x; }
+    ON_DEVICE double joined(double one, double other) const { return one + other; }
+    ON_DEVICE float root(double total) const { return sqrt(total); }
+};
+
+struct AnyNorm {
+    using Total = double;
+    float power;
+    ON_DEVICE float with(float sum, float x) const { return sum + powf(fabsf(x), power); }
+    ON_DEVICE double joined(double one, double other) const { return one + other; }
+    ON_DEVICE float root(double total) const { return pow(total, 1.0 / power); }
+};
+
+// The largest, NaN above all: without a sign floats are ordered as their bits are.
+struct MostNorm {
+    using Total = float;
+    ON_DEVICE float with(float sum, float x) const { return joined(sum, fabsf(x)); }
+    ON_DEVICE float joined(float one, float other) const { return bits(one) < bits(other) ? other : one; }
+    ON_DEVICE float root(float total) const { return total; }
+
+    ON_DEVICE uint32_t bits(float x) const {
+        uint32_t found;
+        memcpy(&found, &x, sizeof found);
+        return found;
     }
 };
 
@@ -45,7 +105,7 @@ struct AdamW {
 struct Average {
     float share;
 
-    ON_DEVICE void operator()(const Row& row, int64_t i, float) const {
+    ON_DEVICE void operator()(const Row& row, int64_t i, const Clip) const {
         const float average = row.old[0][i], weight = row.old[1][i];
         row.now[0][i] = share < 0.5f ? average + share * (weight - average) : weight - (weight - average) * (1 - share);
     }

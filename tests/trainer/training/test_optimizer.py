@@ -1,4 +1,4 @@
-"""The optimizer against torch's SGD and AdamW on the same numbers; torch runs in a process of its own."""
+"""The optimizer against torch's SGD, Adam and AdamW on the same numbers; torch runs in a process of its own."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ from trainer.training.optimizer import Optimizer, build_optimizer
 from trainer.training.schedule import Schedule
 from trainer.training.terms import total_loss
 
-STEPS = 8
+STEPS = 20
 SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
 ADAMW = {"type": "AdamW", "lr": 1e-2, "betas": [0.9, 0.99], "weight_decay": 0.05}
 CUSTOM_KEYS = {"backbone": {"lr_mult": 0.1}, "backbone.bias": {"lr_mult": 2.0, "decay_mult": 0.0}}
@@ -31,6 +31,18 @@ WRAPPERS = {
     "SGD with custom keys": {"optimizer": SGD, "paramwise_cfg": {"custom_keys": CUSTOM_KEYS}},
     "SGD with batches in threes": {"optimizer": SGD, "accumulative_counts": 3, "clip_grad": {"max_norm": 0.5}},
     "AdamW with batches in threes": {"optimizer": ADAMW, "accumulative_counts": 3},
+    "SGD dampened": {"optimizer": SGD | {"dampening": 0.3}},
+    "SGD dampened without momentum": {"optimizer": SGD | {"dampening": 0.3, "momentum": 0}},
+    "SGD dampened, batches in threes": {"optimizer": SGD | {"dampening": 0.5}, "accumulative_counts": 3},
+    "SGD clipped by value": {"optimizer": SGD, "clip_grad": {"type": "value", "clip_value": 0.1}},
+    "SGD clipped by the L1 norm": {"optimizer": SGD, "clip_grad": {"max_norm": 2, "norm_type": 1}},
+    "SGD clipped by the L3 norm": {"optimizer": SGD, "clip_grad": {"max_norm": 0.3, "norm_type": 3.0}},
+    "SGD clipped by the largest": {"optimizer": SGD, "clip_grad": {"max_norm": 0.2, "norm_type": "inf"}},
+    "Adam with torch's defaults": {"optimizer": {"type": "Adam", "lr": 1e-2}},
+    "Adam with decay": {"optimizer": ADAMW | {"type": "Adam"}, "paramwise_cfg": {"custom_keys": CUSTOM_KEYS}},
+    "Adam by the largest moments": {"optimizer": ADAMW | {"type": "Adam", "amsgrad": True}},
+    "AdamW by the largest moments": {"optimizer": ADAMW | {"amsgrad": True}, "clip_grad": {"max_norm": 0.5}},
+    "AdamW clipped by value": {"optimizer": ADAMW, "clip_grad": {"type": "value", "clip_value": 0.05}},
     "AdamW": {"optimizer": ADAMW},
     "AdamW with torch's defaults": {"optimizer": {"type": "AdamW", "lr": 1e-2}},
     "AdamW clipped, with custom keys": {
@@ -113,12 +125,12 @@ def torch_weights() -> dict[str, dict[str, list]]:
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_eight_steps_give_the_weights_of_torch(name: str, torch_weights: dict) -> None:
+def test_twenty_steps_give_the_weights_of_torch(name: str, torch_weights: dict) -> None:
     model = make_model()
     train(model, build_optimizer(WRAPPERS[name], model), STEPS)
     ours = model.state_dict(to="numpy")
     for parameter, expected in torch_weights[name].items():
-        # float32 on both sides; products and squares are summed in another order, and eight steps add it up
+        # float32 on both sides; products and squares are summed in another order, and the steps add it up
         np.testing.assert_allclose(ours[parameter], expected, rtol=1e-6, atol=1e-6, err_msg=parameter)
 
 
@@ -280,6 +292,8 @@ def test_two_batches_of_four_images_move_a_detector_by_the_mean_of_their_gradien
     "name",
     [
         "SGD clipped",
+        "SGD dampened",
+        "AdamW by the largest moments",
         "AdamW clipped, with custom keys",
         "SGD with batches in threes",
         "AdamW with batches in threes",
@@ -311,6 +325,10 @@ def test_the_state_is_keyed_by_parameter_name() -> None:
     assert set(build_optimizer(WRAPPERS["AdamW"], model).state_dict()) == {"step"} | {
         f"{name}.{buffer}" for name in numbers()[0] for buffer in ("exp_avg", "exp_avg_sq")
     }
+    most = {f"{name}.max_exp_avg_sq" for name in numbers()[0]}
+    for kind in ("Adam", "AdamW"):
+        state = set(build_optimizer({"optimizer": ADAMW | {"type": kind, "amsgrad": True}}, model).state_dict())
+        assert most < state and len(state) == 3 * len(most) + 1
 
 
 def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
@@ -339,9 +357,33 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": SGD | {"momentun": 0.9}}, "unknown key 'momentun' (did you mean 'momentum'?)"),
         ({"optimizer": SGD | {"lr": "0.02"}}, "optim_wrapper.optimizer.lr='0.02': expected a number"),
         (
-            {"optimizer": SGD, "clip_grad": {"max_norm": 35, "norm_type": 1}},
-            "norm_type' is 1, which is not supported: gradients are clipped by their L2 norm",
+            {"optimizer": SGD, "clip_grad": {"max_norm": 35, "norm_type": 0}},
+            "optim_wrapper.clip_grad.norm_type=0: expected a number above 0",
         ),
+        (
+            {"optimizer": SGD, "clip_grad": {"type": "values"}},
+            "clip_grad.type' is 'values'; expected 'norm' or 'value'",
+        ),
+        (
+            {"optimizer": SGD, "clip_grad": {"type": "value"}},
+            "optim_wrapper.clip_grad.clip_value=None: expected a numb",
+        ),
+        (
+            {"optimizer": SGD, "clip_grad": {"type": "value", "clip_value": 1, "max_norm": 2}},
+            "optim_wrapper.clip_grad.max_norm has no effect with type='value': remove it",
+        ),
+        ({"optimizer": SGD, "clip_grad": {"clip_value": 1}}, "clip_grad.clip_value has no effect with type='norm'"),
+        (
+            {"optimizer": SGD | {"nesterov": True, "momentum": 0}},
+            "optimizer.nesterov=True needs a momentum above 0, and",
+        ),
+        (
+            {"optimizer": SGD | {"nesterov": True, "dampening": 0.1}},
+            "nesterov=True needs a momentum above 0, and no damp",
+        ),
+        ({"optimizer": SGD | {"nesterov": 1}}, "optim_wrapper.optimizer.nesterov is 1; expected True or False"),
+        ({"optimizer": ADAMW | {"betas": [0.9, 1]}}, "optim_wrapper.optimizer.betas is [0.9, 1]; expected two numbers"),
+        ({"optimizer": SGD | {"amsgrad": True}}, "optim_wrapper.optimizer: unknown key 'amsgrad'"),
         ({"optimizer": SGD, "clip_grad": {"norm_type": 2}}, "clip_grad.max_norm=None: expected a number"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"backbon.": {}}}}, "'backbon.' is part of no parameter"),
         ({"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"head": {"lr": 1}}}}, "unknown key 'lr'"),

@@ -79,6 +79,29 @@ SCHEDULES = {
             "convert_to_iter_based": True,
         }
     ],
+    "one cycle of steps": [{"type": "OneCycleLR", "eta_max": 0.1, "by_epoch": False}],
+    "one cycle of epochs in the middle, three straight phases": [
+        {
+            "type": "OneCycleLR",
+            "eta_max": 0.05,
+            "begin": 2,
+            "end": 11,
+            "three_phase": True,
+            "anneal_strategy": "linear",
+            "div_factor": 4.0,
+            "final_div_factor": 10.0,
+        }
+    ],
+    "one cycle converted to steps, cut off": [
+        {
+            "type": "OneCycleLR",
+            "eta_max": 0.1,
+            "pct_start": 0.6,
+            "total_steps": 15,
+            "convert_to_iter_based": True,
+        }
+    ],
+    "one cycle that begins at its top": [{"type": "OneCycleLR", "eta_max": 0.1, "pct_start": 0.0}],
     "cosine and steps at once": [
         {"type": "MultiStepLR", "milestones": [4], "gamma": 0.1},
         {"type": "CosineAnnealingLR", "T_max": 100, "by_epoch": False, "eta_min": 1e-3},
@@ -219,6 +242,10 @@ def test_auto_scale_lr_is_mmengines_ratio_of_batches_and_says_so() -> None:
         ({"type": "LinearLR", "begin": 5, "end": 5}, "end=5 must be larger than begin=5"),
         ({"type": "LinearLR", "by_epoch": False, "convert_to_iter_based": True}, "needs by_epoch=True"),
         ({"type": "CosineAnnealingLR", "eta_min": 0.1, "eta_min_ratio": 0.1}, "eta_min or eta_min_ratio, not both"),
+        ({"type": "OneCycleLR"}, "param_scheduler[0].eta_max=None: expected a number above 0"),
+        ({"type": "OneCycleLR", "eta_max": 0.1, "anneal_strategy": "cosine"}, "'cosine'; expected 'cos' or 'linear'"),
+        ({"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 5}, "total_steps=5 is less than the 12 from its begin"),
+        ({"type": "OneCycleLR", "eta_max": 0.1, "pct_start": 1 / 12}, "leaves none for a phase; give more of them"),
         ({"type": "CosineAnnealingLR", "eta_min": "1e-5"}, "eta_min='1e-5': expected a number at least 0"),
     ],
 )
@@ -227,3 +254,8 @@ def test_a_mistake_in_the_config_is_named(config: dict, text: str) -> None:
         Schedule([config], BASE, STEPS_PER_EPOCH, LOOP)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_cycle_is_the_only_scheduler() -> None:
+    with pytest.raises(UserError, match="OneCycleLR sets the rate whatever others do; let it be the only one"):
+        Schedule([WARM_UP, {"type": "OneCycleLR", "eta_max": 0.1}], BASE, STEPS_PER_EPOCH, LOOP)

@@ -54,3 +54,14 @@ def test_detectors_on_deep_backbones_take_a_step(depth: int, algorithm: type) ->
     model.train()
     trained = [parameter for parameter in model.parameters() if not parameter.is_stop_grad()]
     assert_steps(algorithm, trained, jt.grad(total_loss(model.loss(random_batch())), trained))
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0, np.inf])
+def test_a_norm_of_many_gradients_is_that_of_all_their_numbers_and_not_finite_where_one_is_not(power: float) -> None:
+    generator = np.random.default_rng(0)
+    gradients = [generator.standard_normal((7, 30)).astype(np.float32) for _ in range(250)]
+    expected = np.linalg.norm(np.concatenate(gradients).astype(np.float64).ravel(), power)
+    np.testing.assert_allclose(gradient_norm([var(one) for one in gradients], power).item(), expected, rtol=1e-5)
+    for spoilt in (np.nan, np.inf, -np.inf):
+        gradients[3][2, 1] = spoilt
+        assert not np.isfinite(gradient_norm([var(one) for one in gradients[:9]], power).item())

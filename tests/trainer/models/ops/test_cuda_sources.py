@@ -82,18 +82,20 @@ def align_and_differentiate() -> list:
     return jt.grad((features * weights).sum(), maps)
 
 
-def update_parameters(algorithm: type) -> list:
+def update_parameters(algorithm: type, **settings: object) -> list:
     """Parameters and buffers after a step; shapes that fill no, one and several blocks of threads."""
     generator = np.random.default_rng(0)
     parameters = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
-    optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1)
-    optimizer.param_groups[0] |= {"lr": 0.1, "weight_decay": 0.1}
-    buffers = [optimizer.param_groups[0][name] for name in ("m", "values") if name in optimizer.param_groups[0]]
+    optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1, **settings)
+    group = optimizer.param_groups[0]
+    group |= {"lr": 0.1, "weight_decay": 0.1}
+    buffers = [group[name] for name in ("m", "values", "most") if name in group]
     for buffer in (buffer for buffers_of_one in buffers for buffer in buffers_of_one):
         buffer.update(var(generator.random(buffer.shape), "float32"))
     optimizer.backward(sum((parameter.sin() * parameter).sum() for parameter in parameters))
     jt.sync_all()
-    optimizer.update(var([3.0], "float32"), 2.0)
+    optimizer.n_step = 3
+    optimizer.update(var([3.0], "float32"), 2.0, 0.3)
     return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
 
 
@@ -107,10 +109,10 @@ def move_averages() -> list:
     return averages
 
 
-def norm_of_gradients() -> list:
+def norm_of_gradients(power: float = 2.0) -> list:
     generator = np.random.default_rng(0)
     gradients = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
-    return [update.gradient_norm(gradients)]
+    return [update.gradient_norm(gradients, power)]
 
 
 MANY = [(1 + 7 * i % 50, 3) for i in range(99)] + [
@@ -131,7 +133,8 @@ def update_many() -> list:
         [var(generator.standard_normal(shape), "float32") for shape in MANY[-update.ROWS :]] for _ in range(3)
     )
     rows = [([p, m], g) for p, m, g in zip(parameters, momenta, gradients, strict=True)]
-    numbers = {"max_norm": 2.0, "rate": 0.1, "decay": 0.1, "momentum": 0.9, "nesterov": 0.0}
+    numbers = {"max_norm": 2.0, "limit": 0.3, "rate": 0.1, "decay": 0.1, "momentum": 0.9}
+    numbers |= {"dampening": 0.2, "nesterov": 0.0}
     update._update(rows, var([3.0], "float32"), "SGD", numbers)
     return [variable for pair in zip(parameters, momenta, strict=True) for variable in pair]
 
@@ -178,10 +181,14 @@ def differentiate_checkpointed() -> list:
 
 OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "anchors": (anchors, make_anchors),
-    "SGD": (update, lambda: update_parameters(update.SGD)),
+    "SGD": (update, lambda: update_parameters(update.SGD, momentum=0.9, dampening=0.2)),
+    "Adam": (update, lambda: update_parameters(update.Adam)),
     "AdamW": (update, lambda: update_parameters(update.AdamW)),
+    "AMSGrad": (update, lambda: update_parameters(update.AdamW, amsgrad=True)),
     "average of weights": (update, move_averages),
     "norm of gradients": (update, norm_of_gradients),
+    "L3 norm of gradients": (update, lambda: norm_of_gradients(3.0)),
+    "largest of gradients": (update, lambda: norm_of_gradients(np.inf)),
     "SGD of many rows": (update, update_many),
     "norm of many gradients": (update, norm_of_many_gradients),
     "assign": (assign, assign_some),
