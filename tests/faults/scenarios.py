@@ -69,11 +69,15 @@ val_dataloader = dict(batch_size=2)
 test_dataloader = None
 test_evaluator = None
 train_cfg = dict(max_epochs=1, val_interval=1)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, by_epoch=False, max_keep_ckpts=1))
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(interval=1, by_epoch=False, max_keep_ckpts=1, save_best='auto', rule='greater'))
 """
 _RECIPE_FILE = """
 steps = [
-    dict(name='trained', task='train', config='{ground}/stage_1.py', options=dict(val_evaluator=None)),
+    dict(
+        name='trained', task='train', config='{ground}/stage_1.py',
+        options={{'val_evaluator': None, 'default_hooks.checkpoint.save_best': None}}),
     dict(name='judged', task='evaluate', config='{ground}/stage_1.py', weights='trained'),
 ]
 """

@@ -133,6 +133,10 @@ def test_the_directory_is_its_owners_alone(tmp_path):
     lock = address.occupy()
     assert address.directory.stat().st_mode & 0o777 == 0o700
     os.close(lock)
+    address.directory.chmod(0o755)  # as one that was there already may be
+    lock = address.occupy()
+    assert address.directory.stat().st_mode & 0o777 == 0o700
+    os.close(lock)
 
 
 def test_an_address_is_not_taken_twice(tmp_path):
@@ -208,7 +212,11 @@ def test_a_directory_that_another_user_made_is_neither_joined_nor_served_from():
             for use in (address.is_served, address.connect, address.occupy):
                 with pytest.raises(UserError, match=f"{folder}/feed belongs to user {STRANGER}; .* the same user's"):
                     use()
-        (folder / "link").symlink_to("feed")
+            (folder / "link").symlink_to("feed")  # ours, to what is theirs
+            behind = Address(f"ipc://{folder}/link")
+            for use in (behind.is_served, behind.connect, behind.occupy):
+                with pytest.raises(UserError, match=f"{folder}/link belongs to user {STRANGER}"):
+                    use()
         assert not Address(f"ipc://{folder}/nothing").is_served()
 
 

@@ -33,6 +33,12 @@ def test_a_text_of_several_lines_keeps_them():
     assert printable("one\ntw\x1bo\n") == "one\ntw\\x1bo\n"
 
 
+def test_a_line_of_a_log_has_no_control_character_but_its_ends():
+    script = r"from shared.terminal import write_line; write_line('a\x1b[2J\nb\x07\udc80')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    assert done.stderr == b"a\\x1b[2J\nb\\x07\\udc80\n"
+
+
 def said(stderr, **how):
     return subprocess.run([sys.executable, "-c", SAY], cwd=ROOT, stderr=stderr, timeout=120, **how).returncode
 
