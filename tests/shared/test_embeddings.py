@@ -55,6 +55,15 @@ def test_a_file_that_is_not_numpys_is_refused(tmp_path, content):
         read_embeddings(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("change", [lambda one: one + b"more", lambda one: one.replace(b"(2, 3)", b"(9999999999, 3)")])
+def test_a_file_that_is_longer_or_shorter_than_it_says_is_refused_before_it_is_read(tmp_path, monkeypatch, change):
+    np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
+    (tmp_path / "a.npy").write_bytes(change((tmp_path / "a.npy").read_bytes()))
+    monkeypatch.setattr(np, "load", pytest.fail)
+    with pytest.raises(UserError, match=r"its header says float32 \(\d+, 3\), \d+ bytes, and \d+ bytes follow"):
+        read_embeddings(tmp_path / "a.npy")
+
+
 def test_an_archive_and_pickled_objects_are_refused(tmp_path):
     with open(tmp_path / "a.npy", "wb") as file:
         np.savez(file, rows=np.zeros((2, 2)))

@@ -20,6 +20,11 @@ def test_a_good_image_has_no_damage(jpeg: Path) -> None:
     assert damage(str(jpeg)) is None
 
 
+def test_a_good_image_beyond_pillows_limit_has_none_either(jpeg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert damage(str(jpeg)) is None
+
+
 def test_a_file_that_is_cut_short_or_is_no_image_is_told(jpeg: Path) -> None:
     content = jpeg.read_bytes()
     jpeg.write_bytes(content[: len(content) // 2])

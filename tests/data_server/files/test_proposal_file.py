@@ -88,6 +88,18 @@ def test_a_header_that_lies_is_refused_with_what_it_says(folder, name, key, chan
         ProposalFile.open(file)
 
 
+@pytest.mark.parametrize("counts", [[-1, 4], [2, 2], [1, 1], [0, 1 << 62], [4, -1]])
+def test_counts_that_are_not_those_of_the_rows_are_refused(tmp_path, counts):
+    writer = Writer(tmp_path, "t", ImageNames.of([(1, "a.jpg"), (2, "b.jpg")]), MODEL, "")
+    writer.append(0, np.array([1, 2]), np.ones((3, 5), np.float32))
+    writer.finish()
+    content, good = writer.path.read_bytes(), np.array([1, 2], np.int64).tobytes()
+    assert content.count(good) == 1
+    writer.path.write_bytes(content.replace(good, np.array(counts, np.int64).tobytes()))
+    with pytest.raises(UserError, match="cut short, or not made by python -m trainer propose"):
+        ProposalFile.open(writer.path)
+
+
 def test_a_file_of_another_format_is_named_as_that(folder):
     file = write(folder)
     file.write_bytes(file.read_bytes().replace(b"unidetector-proposals 2", b"unidetector-proposals 1"))
