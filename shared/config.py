@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import errno
-from pathlib import Path
+import os
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -82,7 +82,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         UserError: the file is missing or no valid config, a section of ours has an unknown key, or ``{data_root}``
             stands somewhere and there is no `data_root`.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise UserError(f"config {path!r}: no such file")
     try:
         # custom_imports are for the data server's workers; here they could pull torch into the trainer.

@@ -83,7 +83,7 @@ def read_names(embeddings: str | os.PathLike[str]) -> list[str] | None:
         UserError: the file is no JSON list of names, or one of them is empty.
     """
     path = names_file(embeddings)
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
         names = json_text.parse(path.read_text(encoding="utf-8-sig"))

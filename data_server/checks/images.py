@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,11 +47,11 @@ def look_at(images: Sequence[ImageRecord], load: Loader, decode: int | None, fou
         how many were decoded.
     """
     for path, *_ in images:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             found.error("image files that are not there", path)
     count = len(images) if decode is None else min(decode, len(images))
     chosen = map(int, np.linspace(0, len(images) - 1, count).round())
-    present = (place for place in chosen if Path(images[place][0]).is_file())
+    present = (place for place in chosen if os.path.isfile(images[place][0]))
     decoded = 0
     with ThreadPoolExecutor(THREADS) as pool:
         for some in _batches(present):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -213,7 +214,7 @@ def _model(weights: Path) -> Any:
 def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    if not weights.is_file():
+    if not os.path.isfile(weights):
         raise UserError(f"CLIP weights {weights}: no such file")
     try:
         return torch.jit.load(weights, map_location="cpu").state_dict()  # OpenAI's

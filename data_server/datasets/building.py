@@ -7,6 +7,7 @@ count, unless ``metainfo.classes`` names some; `shared.coco` says in which order
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -145,7 +146,7 @@ def annotation_file(config: dict[str, Any]) -> str | None:
     if not name:
         return None
     path = Path(config.get("data_root") or "") / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"annotation file {str(path.absolute())!r}: no such file; "
             f"check data_root={config.get('data_root')!r} and ann_file={name!r}"

@@ -7,7 +7,7 @@ are rounded (`shared.pictures.rounded`); floats that are something else, such as
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def decoded(part: Part, index: int) -> np.ndarray:
 
 def reason(path: str, error: Exception) -> str:
     """Why a pipeline that ended in `error` cannot use a file."""
-    if not Path(path).exists():
+    if not os.path.exists(path):
         return "no such file"
     if fault := damage(path):
         return fault

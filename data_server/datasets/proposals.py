@@ -17,6 +17,7 @@ They are read in the original image's pixels and go where the pipeline says that
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def _located(settings: Settings) -> Path:
     """The file or folder that ``proposal_file`` names: from the working directory, or else from ``data_root``."""
     places = [Path(settings.file), Path(settings.data_root) / settings.file]
     for place in places:
-        if place.exists():
+        if os.path.exists(place):
             return place
     names = " nor ".join(dict.fromkeys(repr(str(place.absolute())) for place in places))
     raise UserError(f"proposal_file={settings.file!r}: there is neither {names}; {MAKE}")

@@ -13,7 +13,6 @@ import resource
 import select
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from data_server.datasets.parts import Datasets
@@ -98,8 +97,8 @@ def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:
     by_size = []
     for index in range(0, len(datasets), step):
         part, place = datasets.locate(index)
-        path = Path(part.image_path(place))
-        by_size.append((path.stat().st_size if path.exists() else 0, index))
+        path = part.image_path(place)
+        by_size.append((os.path.getsize(path) if os.path.exists(path) else 0, index))
     largest = [index for _, index in sorted(by_size, reverse=True)]
     alike = [index for index in largest if facts.wide[index] == facts.wide[largest[0]]]
     return (alike * count)[:count]

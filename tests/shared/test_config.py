@@ -18,8 +18,9 @@ def load(tmp_path, text, options=None):
 
 
 def test_a_config_that_is_missing_or_no_python_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"config 'nowhere.py': no such file"):
-        load_config("nowhere.py")
+    for name in ("nowhere.py", "x" * 300):  # no file can have so long a name
+        with pytest.raises(UserError, match=rf"config '{name}': no such file"):
+            load_config(name)
     with pytest.raises(UserError, match=r"config '.*config.py': SyntaxError"):
         load(tmp_path, "a = = 1")
 

@@ -112,3 +112,7 @@ def test_names_are_compared_without_regard_to_case_and_blanks():
 def test_names_can_be_read_by_people_in_the_file(tmp_path):
     write_names(tmp_path / "e.npy", ["größe", "cup"])
     assert names_file(tmp_path / "e.npy").read_text(encoding="utf-8") == '[\n "größe",\n "cup"\n]\n'
+
+
+def test_rows_whose_name_leaves_no_room_for_a_file_of_names_have_none(tmp_path):
+    assert read_names(tmp_path / f"{'x' * 250}.npy") is None

@@ -27,11 +27,11 @@ def find(paths: Iterable[str | os.PathLike]) -> list[Path]:
     found: dict[Path, None] = {}
     for given in map(str, paths):
         path = Path(given)
-        if path.is_dir():
+        if os.path.isdir(path):
             files = _below(path)
             if not files:
                 raise UserError(f"images {given}: no image in this folder; looked for {', '.join(SUFFIXES)}")
-        elif path.exists():
+        elif os.path.exists(path):
             files = [path]
         else:
             files = sorted(Path(file) for file in glob.glob(given, recursive=True) if Path(file).is_file())

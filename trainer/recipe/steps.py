@@ -20,6 +20,7 @@ own.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
     Raises:
         UserError: the file or a config of a step is missing or wrong; names recipe, step and key.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise UserError(f"recipe {path!r}: no such file")
     try:
         content = Config.fromfile(path, import_custom_modules=False)

@@ -182,7 +182,7 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
     if not isinstance(path, str):
         path = path[head.get("test_vocabulary", 0)]
     rows = len(read_embeddings(path, "model.roi_head.bbox_head.zeroshot_path"))
-    names = list(classes) if not names_file(path).exists() and len(classes) == rows else names_of(path)
+    names = list(classes) if not os.path.exists(names_file(path)) and len(classes) == rows else names_of(path)
     if len(names) != rows:
         raise UserError(f"vocabulary {path}: {rows} rows, but {len(names)} names in {names_file(path)}")
     return names
@@ -191,7 +191,7 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
 def tables_of_config(model: dict[str, Any]) -> list[str]:
     """The files of a config's `model` that names can be looked up in: those with names beside them."""
     paths = model["roi_head"]["bbox_head"].get("zeroshot_path", [])
-    return [path for path in ([paths] if isinstance(paths, str) else paths) if names_file(path).exists()]
+    return [path for path in ([paths] if isinstance(paths, str) else paths) if os.path.exists(names_file(path))]
 
 
 def _is_file(item: str | os.PathLike) -> bool:

@@ -40,7 +40,7 @@ def with_stand_ins(model: dict) -> Iterator[tuple[dict, list[str]]]:
     zeros = ""
     for key in ("zeroshot_path", *_OPTIONAL):
         paths = head.get(key)
-        absent = [path for path in (paths if isinstance(paths, list) else [paths]) if path and not Path(path).is_file()]
+        absent = [path for path in (paths if isinstance(paths, list) else [paths]) if path and not os.path.isfile(path)]
         missing += absent
         if absent and key in _OPTIONAL:
             del head[key]

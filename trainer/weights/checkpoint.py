@@ -116,7 +116,7 @@ def load(path: str | os.PathLike) -> Checkpoint:
         UserError: the file is missing, cut short, no safetensors file, or not a checkpoint of this format version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"checkpoint {path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -219,10 +219,10 @@ def latest(work_dir: str | os.PathLike) -> Path | None:
         UserError: ``last_checkpoint`` names a file that is not there.
     """
     pointer = Path(work_dir) / LAST_CHECKPOINT
-    if not pointer.is_file():
+    if not os.path.isfile(pointer):
         return None
     path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{pointer} names {path}, which does not exist; give the checkpoint to resume from by its path")
     return path
 

@@ -57,6 +57,9 @@ def test_a_missing_image_is_found_without_decoding(images: list[ImageRecord]) ->
     Path(images[4][0]).unlink()
     assert check(images, 0) == (0, [f"ERROR   1 image files that are not there: {images[4][0]}"])
     assert check(images)[0] == 9
+    images[4] = (images[4][0] + "x" * 300, 40, 30)
+    assert check(images, 0) == (0, [f"ERROR   1 image files that are not there: {images[4][0]}"])
+    assert check(images)[0] == 9
 
 
 def test_a_truncated_image_is_found(images: list[ImageRecord]) -> None:

@@ -89,7 +89,11 @@ def test_a_row_is_the_mean_of_the_raw_text_features(
 def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n")
     (tmp_path / "noise.pt").write_bytes(bytes(1000))
-    for file, says in [("noise.pt", "expected OpenAI's archive (RN50.pt)"), ("nothing.pt", "no such file")]:
+    for file, says in [
+        ("noise.pt", "expected OpenAI's archive (RN50.pt)"),
+        ("nothing.pt", "no such file"),
+        ("x" * 300, "no such file"),
+    ]:
         arguments = ["--names-file", tmp_path / "names.txt", "--clip", tmp_path / file, "--out", tmp_path / "rows.npy"]
         done = python("-m", "data_server", "embed", *arguments)
         assert done.returncode == 2 and done.stderr.startswith(f"error: CLIP weights {tmp_path / file}: ")

@@ -28,10 +28,11 @@ def refusal(cluster, config, batches=12) -> str:
     return text
 
 
-def test_a_missing_annotation_file_is_named_with_the_keys_that_led_there(cluster, folder):
-    text = refusal(cluster, config_of(folder, ann_file="non.json"))
+@pytest.mark.parametrize("name", ["non.json", "x" * 300])
+def test_a_missing_annotation_file_is_named_with_the_keys_that_led_there(cluster, folder, name):
+    text = refusal(cluster, config_of(folder, ann_file=name))
     assert text == (
-        f"annotation file '{folder}/non.json': no such file; check data_root='{folder}' and ann_file='non.json'"
+        f"annotation file '{folder}/{name}': no such file; check data_root='{folder}' and ann_file='{name}'"
     )
 
 
@@ -236,6 +237,13 @@ def text(path):
 
 def empty(path):
     path.write_bytes(b"")
+
+
+def test_an_image_with_a_name_too_long_for_a_file_is_not_there(cluster, folder):
+    content = annotations_of(folder)
+    content["images"][3]["file_name"] = "x" * 300
+    write_annotations(folder, content)
+    assert refusal(cluster, config_of(folder)).startswith(f"image '{folder}/images/{'x' * 300}': no such file")
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,7 @@ def test_a_proposal_that_is_no_box_is_named(cluster, folder):
     ("keys", "message"),
     [
         ({"proposal_file": "gone.pkl"}, "'gone.pkl': there is neither '.*gone.pkl' nor '.*set/gone.pkl'"),
+        ({"proposal_file": "x" * 300}, "there is neither '.*/x{300}' nor '.*set/x{300}'"),
         ({}, "has LoadProposals in its pipeline and no proposal_file"),
         ({"proposal_file": "all.json", "pipeline": TRAIN_PIPELINE}, "has proposal_file and no LoadProposals"),
         ({"pipeline": ({**PROPOSALS, "num_max": 1}, *TRAIN_PIPELINE), "proposal_file": "x"}, "unknown key 'num_max'"),

@@ -153,7 +153,12 @@ def test_links_to_folders_are_followed_and_what_macos_leaves_behind_is_not_an_im
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("empty", "no image in this folder"), ("none.jpg", "no such file or folder"), ("*.gif", "no file matches")],
+    [
+        ("empty", "no image in this folder"),
+        ("none.jpg", "no such file or folder"),
+        ("x" * 300, "no such file or folder"),
+        ("*.gif", "no file matches"),
+    ],
 )
 def test_where_there_is_no_image_the_path_is_named(path: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

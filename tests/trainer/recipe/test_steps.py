@@ -121,5 +121,6 @@ def test_a_mistake_is_told_with_recipe_step_and_key(text: str, says: str, tmp_pa
 
 
 def test_a_missing_recipe_is_named() -> None:
-    with pytest.raises(UserError, match=r"recipe '/nowhere/r\.py': no such file"):
-        steps.read("/nowhere/r.py", {})
+    for name in ("/nowhere/r.py", "x" * 300):
+        with pytest.raises(UserError, match=rf"recipe '{name}': no such file"):
+            steps.read(name, {})

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from shared.config import load_config
 from tests.configs.shipped import CONFIGS, FILES
 from tests.trainer.models.clip_examples import small_clip_model
@@ -55,15 +57,16 @@ def test_only_files_that_are_missing_are_stood_in_for(tmp_path: Path) -> None:
     assert "cat_freq_path" in given  # the config stays as it is
 
 
-def test_a_model_without_a_calibration_file_is_described_uncalibrated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["none.npy", "x" * 300])
+def test_a_model_without_a_calibration_file_is_described_uncalibrated(tmp_path: Path, name: str) -> None:
     changes = {
         "roi_head.bbox_head.type": "BBoxHeadCLIPInference",
         "roi_head.bbox_head.beta": 0.3,
         "roi_head.bbox_head.gamma": 0.6,
-        "roi_head.bbox_head.detection_counts": str(tmp_path / "none.npy"),
+        "roi_head.bbox_head.detection_counts": str(tmp_path / name),
     }
     with with_stand_ins(small_clip_model(tmp_path, **changes)) as (model, missing):
-        assert missing == [str(tmp_path / "none.npy")]
+        assert missing == [str(tmp_path / name)]
         assert (build_detector(model).roi_head.bbox_head.factors == 1).all()
 
 

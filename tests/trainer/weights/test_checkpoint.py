@@ -241,8 +241,10 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing\.safetensors: no such file"):
-        checkpoint.load(tmp_path / "nothing.safetensors")
+    for name in ("nothing.safetensors", "x" * 300):
+        with pytest.raises(UserError, match=rf"{name}: no such file"):
+            checkpoint.load(tmp_path / name)
+    assert checkpoint.latest(tmp_path / ("x" * 300)) is None
 
 
 def test_latest_is_the_last_one_saved_also_after_the_directory_moved(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         UserError: the file is missing, cut short, damaged, of another kind, or holds no weights.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"weights {path}: no such file")
     try:
         with open(path, "rb") as file:
