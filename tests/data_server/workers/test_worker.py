@@ -1,9 +1,11 @@
 """Batches in slots: padding, room for boxes, what does not fit; and that no number of workers shows in any byte."""
 
+from functools import partial
+
 import pytest
 
 from shared.errors import UserError
-from tests.cluster import Cluster, digests
+from tests.cluster import Cluster, digests, wait_for
 from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_annotations
 
 LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
@@ -72,6 +74,10 @@ def test_without_a_resize_the_largest_annotated_image_bounds_a_batch(cluster, ph
     assert len(digests(client, 6)) == 6
 
 
+def has_workers(server: Cluster, count: int) -> bool:
+    return len(server.workers()) == count
+
+
 @pytest.mark.parametrize(
     "wrapper", [None, {"type": "RepeatDataset", "times": 2}, {"type": "ClassBalancedDataset", "oversample_thr": 0.9}]
 )
@@ -84,7 +90,7 @@ def test_one_two_and_four_workers_make_the_same_batches(cluster, photos, wrapper
     try:
         for workers, server in ({2: cluster} | others).items():
             found[workers] = digests(server.open(config), 50)
-            assert len(server.workers()) == workers
+            wait_for(partial(has_workers, server, workers), 10)
     finally:
         for server in others.values():
             server.stop()

@@ -97,7 +97,7 @@ def test_an_embedded_servers_data_set_that_is_killed_while_it_is_built_says_so_w
         r"available at the beginning\)",
         str(failure.value),
     )
-    assert found and int(found[1]) >= 300
+    assert found and int(found[1]) >= 250  # of 300, which may not all be there yet when it is looked at
 
 
 def test_an_address_of_another_form_is_refused() -> None:

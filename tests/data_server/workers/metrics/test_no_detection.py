@@ -15,6 +15,7 @@ METRICS = [
     {**COCO, "classwise": True},
     {**COCO, "metric": ["bbox", "proposal"]},
     {**COCO, "metric": "proposal", "proposal_nums": [1, 2, 5]},
+    {**COCO, "use_mp_eval": True},  # which MMDetection's own class judges
     VOC,
 ]
 
