@@ -4,14 +4,13 @@
     annotations          image, category (their numbers), box, area, crowd: an array each; those of an image are in the
                          file's order
 
-It is in the file's index (`data_server.files.index`), whose boxes and areas are shared; a file that is not taken in
-there is read. Both ways accept what is typed as in COCO's own files and refuse the rest with `Unusual`, so that nobody
-has to guess what pycocotools would make of it. A process that asks for a file again gets what it has.
+It is in the file's index (`data_server.files.index`), whose boxes and areas are shared. A file that is not taken in
+there, or is not typed as COCO's own, is `Unusual`: MMDetection judges by it, so that nobody has to guess what
+pycocotools would make of it. A process that asks for a file again gets what it has.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from data_server.files.index.cache import Index, index_of
+from data_server.files.index.cache import index_of
 from data_server.files.index.coco import Flag
 from data_server.files.index.json_pieces import Unfit
 from shared.terminal import write_line
@@ -38,23 +37,9 @@ class Unusual(Exception):
     """Something that MMDetection's own metric has to judge; the text says what."""
 
 
-class _Lists(msgspec.Struct, gc=False, kw_only=True):
+class _Lists(msgspec.Struct, gc=False):
     neg_category_ids: list[int] | None = None
     not_exhaustive_category_ids: list[int] | None = None
-
-
-class _Image(_Lists, gc=False, kw_only=True):
-    id: Identity
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    id: int
-    image_id: Identity
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    iscrowd: int | float | bool | None = None
-    ignore: int | float | bool | None = None
 
 
 class Category(msgspec.Struct):
@@ -63,12 +48,6 @@ class Category(msgspec.Struct):
     id: int
     name: str
     frequency: str | None = None
-
-
-class _File(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[Category]
 
 
 _LISTS = msgspec.json.Decoder(list[_Lists])
@@ -109,7 +88,8 @@ def read(path: str) -> GroundTruth:
     """The ground truth of an annotation file.
 
     Raises:
-        Unusual: an entry lacks a key or has one of another type than COCO's, or two annotations have one id.
+        Unusual: the file has no index, an entry lacks a key or has one of another type than COCO's, or two
+            annotations have one id.
     """
     found = os.stat(path)
     return _read(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
@@ -125,12 +105,9 @@ def fits_numpy(identities: Iterable[Identity]) -> bool:
 @lru_cache(maxsize=4)  # data sets that are judged in turns
 def _read(path: str, _state: tuple[int, ...]) -> GroundTruth:
     try:
-        return _indexed(index_of(Path(path), write_line))
-    except Unfit:
-        return _parsed(path)
-
-
-def _indexed(index: Index) -> GroundTruth:
+        index = index_of(Path(path), write_line)
+    except Unfit as error:
+        raise Unusual(str(error)) from None
     columns = index.columns
     try:
         categories = msgspec.convert(columns.facts["categories"], list[Category])
@@ -157,38 +134,6 @@ def _indexed(index: Index) -> GroundTruth:
         crowd=(flags & Flag.CROWD) != 0 if ((flags & Flag.SAYS_CROWD) != 0).all() else None,
         ignored=bool((flags & Flag.IGNORED).any()),
         categories=categories,
-    )
-
-
-def _parsed(path: str) -> GroundTruth:
-    try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _columns(msgspec.json.decode(content, type=_File))
-    except (ValueError, OverflowError) as error:  # msgspec's, which names the key; an empty file; a number of no array
-        raise Unusual(str(error)) from None
-
-
-def _columns(file: _File) -> GroundTruth:
-    entries = {one.id: one for one in file.images}  # of equal ids pycocotools takes the last
-    ordered = _ordered(entries)
-    images, classes = _numbered(ordered), _numbered(sorted({one.id for one in file.categories}))
-    annotations = file.annotations
-    identities = {one.id for one in annotations}
-    if len(identities) < len(annotations) or 0 in identities:
-        raise Unusual(_IDS)
-    crowd = [one.iscrowd for one in annotations]
-    federates = _federates(file.categories)
-    return GroundTruth(
-        images=images,
-        classes=classes,
-        federated=_complete([_listed(entries[one]) if federates else _NEITHER for one in ordered]),
-        image=np.array([images.get(one.image_id, -1) for one in annotations], np.int64),
-        category=np.array([classes.get(one.category_id, -1) for one in annotations], np.int64),
-        box=np.array([one.bbox for one in annotations], np.float64).reshape(-1, 4),
-        area=np.array([one.area for one in annotations], np.float64),
-        crowd=None if None in crowd else np.array(crowd, bool),
-        ignored=any(one.ignore for one in annotations),
-        categories=file.categories,
     )
 
 

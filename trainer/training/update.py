@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from trainer.device import jt
 from trainer.device.kernels import kernel
 
-ROWS = 60  # of an operator
+ROWS = 96  # of an operator: all of a detector with a small backbone
 GRADIENTS = 240  # that an operator takes the norm of
 NO_LIMIT = 1e30  # of a gradient, or of their norm
 SUMS = 1024  # of each of them, at most, in a GPU's working memory: MOST_BLOCKS

@@ -1,17 +1,15 @@
 """Columns of a COCO or LVIS file, and what is left to pycocotools."""
 
-import dataclasses
+import contextlib
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from data_server.datasets import ground_truth
 from data_server.datasets.ground_truth import Unusual
-from data_server.files.index.cache import index_of
-from data_server.files.index.json_pieces import Unfit
 from tests.data_server import annotation_files
 
 SIDES = {"width": 40, "height": 30}
@@ -54,10 +52,11 @@ def test_images_and_categories_are_numbered_by_id_and_annotations_stay_in_order(
 
 
 def test_ids_that_numpy_would_change_are_numbered_in_the_files_order(file):
-    def mixed(content):
-        content["images"] = [{"id": "10"}, {"id": 9}, {"id": "x"}]
+    def texts(content):
+        content["images"] = [{"id": one, **SIDES} for one in ("x", "b\0", "a")]
+        content["annotations"] = [BOX | {"id": 1, "image_id": "x", "category_id": 2}]
 
-    assert ground_truth.read(file(mixed)).images == {"10": 0, 9: 1, "x": 2}
+    assert list(ground_truth.read(file(texts)).images) == ["x", "b\0", "a"]
     assert not ground_truth.fits_numpy([1, "1"]) and not ground_truth.fits_numpy([-1, 2**63 + 1])
     assert ground_truth.fits_numpy(["1", "x"]) and ground_truth.fits_numpy([2**63, 2**63 + 1])
 
@@ -85,43 +84,58 @@ def quirks(seed):
     return content
 
 
-def plain(truth):
-    """A ground truth whose annotations are grouped by image."""
-    order = np.argsort(truth.image, kind="stable")
-    found = dataclasses.asdict(truth)
-    arrays = {name: value[order].tolist() for name, value in found.items() if isinstance(value, np.ndarray)}
-    return found | arrays | {"images": [*truth.images.items()]}
+def by_image(truth):
+    """Box, area, category (id) and crowd of the annotations of each image, by its id."""
+    ids = {number: identity for identity, number in truth.classes.items()} | {-1: None}
+    rows = zip(
+        truth.box.tolist(),
+        truth.area.tolist(),
+        [ids[number] for number in truth.category.tolist()],
+        [None] * len(truth.box) if truth.crowd is None else truth.crowd.tolist(),
+        strict=True,
+    )
+    found = {number: [] for number in truth.images.values()} | {-1: []}
+    for number, row in zip(truth.image.tolist(), rows, strict=True):
+        found[number].append(row)
+    return {identity: found[number] for identity, number in truth.images.items()}
 
 
-def either(of, *given):
-    try:
-        return plain(of(*given))
-    except Unusual:
-        return None
+def by_pycocotools(path):
+    with contextlib.redirect_stdout(None):
+        coco = COCO(path)
+    crowds = all("iscrowd" in one for one in coco.dataset["annotations"])
+    return {
+        identity: [
+            (
+                one["bbox"],
+                one["area"],
+                one["category_id"] if one["category_id"] in coco.cats else None,
+                bool(one["iscrowd"]) if crowds else None,
+            )
+            for one in coco.loadAnns(coco.getAnnIds(imgIds=[identity]))
+        ]
+        for identity in coco.getImgIds()
+    }
 
 
-def test_an_index_holds_the_same_as_the_file(tmp_path):
-    same = []
+def test_of_every_file_that_is_not_unusual_it_holds_what_pycocotools_reads(tmp_path):
+    same = federated = 0
     for seed in range(200):
-        path = tmp_path / f"{seed}.json"
-        path.write_text(json.dumps(quirks(seed)))
+        path, content = tmp_path / f"{seed}.json", quirks(seed)
+        path.write_text(json.dumps(content))
         try:
-            index = index_of(path, print)
-        except Unfit:
+            truth = ground_truth.read(str(path))
+        except Unusual:
             continue
-        found = either(ground_truth._indexed, index)
-        assert found == either(ground_truth._parsed, str(path)), seed
-        same.append(found)
-    judged = [one for one in same if one is not None]
-    assert len(judged) > 100 and len(judged) < len(same)
-    assert sum(one["federated"] is not None and len(one["images"]) > 2 for one in judged) > 20
-
-
-def test_a_file_that_is_indexed_is_not_read_again(file, monkeypatch):
-    path = file()
-    index_of(Path(path), print)
-    monkeypatch.setattr(ground_truth, "_parsed", None)
-    assert ground_truth.read(path).area.tolist() == [14] * 3
+        assert by_image(truth) == by_pycocotools(path), seed
+        if truth.federated is not None:
+            lists = {
+                one["id"]: (one["neg_category_ids"], one["not_exhaustive_category_ids"]) for one in content["images"]
+            }
+            assert truth.federated == [lists[one] for one in truth.images], seed
+            federated += len(lists) > 2
+        same += 1
+    assert 100 < same < 200 and federated > 20
 
 
 @pytest.mark.parametrize(

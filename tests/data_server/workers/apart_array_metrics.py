@@ -13,7 +13,6 @@ from pycocotools.cocoeval import COCOeval
 
 from data_server.datasets import ground_truth
 from data_server.datasets.ground_truth import Unusual
-from data_server.workers import array_metrics
 from data_server.workers.array_metrics import over_arrays
 from data_server.workers.metrics import mmdetection
 from shared.errors import UserError
@@ -157,24 +156,6 @@ def test_of_random_files_of_lvis_every_number_is_mmdetections(tmp_path):
 def test_lvis_counts_the_best_300_detections_of_an_image(tmp_path):
     for seed in range(1000, 1000 + CASES // 8):
         compared(tmp_path, seed, lvis=True, many=True)
-
-
-@pytest.mark.usefixtures("numpy_float")
-@pytest.mark.parametrize("lvis", [False, True])
-def test_an_index_gives_the_numbers_of_its_file_to_the_last_digit(tmp_path, monkeypatch, lvis):
-    for seed in range(2000, 2000 + CASES // 4):
-        random = np.random.default_rng(seed)
-        content = scene(random, lvis)
-        found = list(results(random, content, False))
-        wanted, judged, names = options(random, content, lvis)
-        file = tmp_path / f"{seed}.json"
-        file.write_text(json.dumps(content))
-        metric_class = over_arrays(LVISMetric if lvis else CocoMetric, wanted)
-        by_index = values(metric_class, wanted, file, judged, names, found)
-        with monkeypatch.context() as patch:
-            patch.setattr(array_metrics, "read", lambda path: ground_truth._parsed(str(path)))
-            by_file = values(metric_class, wanted, file, judged, names, found)
-        np.testing.assert_equal(by_index, by_file, f"{seed} {wanted}")
 
 
 @pytest.fixture(scope="module")
