@@ -8,15 +8,19 @@ import json
 import pytest
 
 from benchmarks import scale
-from benchmarks.annotation_file import write
+from benchmarks.annotation_file import COCO, LVIS, OBJECTS365, OPEN_IMAGES, write
+from data_server.files.index.cache import index_of
 
 
-def test_a_file_is_the_same_every_time_and_as_large_as_asked(tmp_path):
-    boxes = [write(tmp_path / name, 300) for name in ("a", "b")]
+@pytest.mark.parametrize("form", [COCO, OBJECTS365, OPEN_IMAGES, LVIS], ids=["coco", "objects365", "oid", "lvis"])
+def test_a_file_is_the_same_every_time_as_large_as_asked_and_taken_in(tmp_path, form):
+    boxes = [write(tmp_path / name, 300, form) for name in ("a", "b")]
     content = json.loads((tmp_path / "a").read_text())
     assert boxes == [len(content["annotations"])] * 2 and len(content["images"]) == 300
     assert len({hashlib.sha256((tmp_path / name).read_bytes()).digest() for name in "ab"}) == 1
     assert {one["image_id"] for one in content["annotations"]} == set(range(1, 301))
+    assert all(("segmentation" in one) is form.outlined for one in content["annotations"])
+    assert index_of(tmp_path / "a", print).columns.facts["annotations"] == boxes[0]
 
 
 @pytest.mark.slow
