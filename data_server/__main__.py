@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from data_server import commands
+from data_server.machine.cut_short import end_with_a_line
 from shared import modules
 from shared.command_line import GOOD, USER_ERROR, add_renamed
 from shared.errors import UserError
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and not arguments[0].startswith("-"):
+            end_with_a_line(lambda text: write_line(f"error: {text}"), USER_ERROR)
             return _command(arguments[0]).main(arguments[1:]) or GOOD
         serve(arguments)
     except UserError as error:

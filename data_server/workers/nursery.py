@@ -27,7 +27,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from data_server.machine.cut_short import cut_short, end_with_a_line
 from data_server.workers.announce import announce
+from shared.command_line import FAILED
 from shared.data_part import from_plain
 from shared.datasets import parts_of
 from shared.errors import UserError, described
@@ -83,6 +85,7 @@ def _serve_stream(channel: Channel) -> None:
     from data_server.workers import purity
     from data_server.workers.rehearsal import worker_bytes
 
+    end_with_a_line(lambda text: channel.send(Notice(text)), FAILED)
     announce(channel)
     config = from_plain(channel.receive(Build).config)
     try:
@@ -148,8 +151,11 @@ def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
+            code = os.waitstatus_to_exitcode(status)
+            if code == -signal.SIGBUS and (text := cut_short()):
+                channel.send(Notice(text))
+                os._exit(FAILED)  # the next one opens the files anew
             if (worker := workers.pop(pid, None)) is not None:
-                code = os.waitstatus_to_exitcode(status)
                 channel.send(Exited(worker, signal=max(0, -code), code=max(0, code)))
 
 
@@ -163,6 +169,7 @@ def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> 
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)  # the nursery has a word for it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         die_with_parent(parent)
         channel.close()

@@ -1,9 +1,11 @@
 """Files that are changed under a running stream: it fails when its data set is built again and is another."""
 
 import copy
+import os
 
 import pytest
 
+from data_server.files.index import cache
 from shared.errors import UserError
 from tests.cluster import digests, wait_for
 from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_annotations
@@ -87,3 +89,19 @@ def test_a_file_that_is_written_again_as_it_was_ends_nothing(cluster, folder):
     write_annotations(folder, annotations_of(folder))
     kill_nursery(cluster)
     assert found + digests(client, STEPS - 2) == undisturbed
+
+
+def test_an_index_that_is_cut_short_under_its_workers_is_named_and_made_again(cluster, folder):
+    wait_for(cluster.is_idle, 5)
+    client = cluster.open(config_for(folder))
+    undisturbed = digests(client, STEPS)
+    cluster.close_streams()
+    wait_for(cluster.is_idle, 5)
+    client = cluster.open(config_for(folder))
+    found = digests(client, 2)
+    for column in cache.folder().glob("*/annotation.*.npy"):
+        os.truncate(column, 0)
+    assert found + digests(client, STEPS - 2) == undisturbed
+    (said,) = [one for one in cluster.notices if one.startswith("cut short while in use: ")]
+    assert str(cache.folder()) in said
+    assert not cluster.quarantined
