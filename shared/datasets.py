@@ -13,7 +13,7 @@ from shared.config_keys import class_name
 from shared.errors import UserError, described
 from shared.keys import COUNT, POSITIVE, Values, check_keys
 
-_NOT_AT_INFERENCE = ("filter_cfg", "indices", "proposal_file", "proposal_model")
+_NOT_AT_INFERENCE = ("filter_cfg", "indices", "proposal_file", "proposal_model", "mixed")
 
 
 # What a wrapper needs beside its data sets, and what it may have without an effect here.
@@ -21,8 +21,16 @@ _WRAPPERS: dict[str, dict[str, Values]] = {
     "ConcatDataset": {},
     "RepeatDataset": {"times": COUNT},
     "ClassBalancedDataset": {"oversample_thr": POSITIVE},
+    "MultiImageMixDataset": {"pipeline": Values(lambda value: isinstance(value, list | tuple), "a list of transforms")},
 }
-_REPEATING = ("RepeatDataset", "ClassBalancedDataset")
+MIXED = "mixed"  # in a part: what MultiImageMixDataset around it has
+_MIXING = "MultiImageMixDataset"
+_MIXED_KEYS = ("pipeline", "skip_type_keys", "max_refetch")
+_ONLY_IN_TRAINING = {
+    "RepeatDataset": "each image once",
+    "ClassBalancedDataset": "each image once",
+    _MIXING: "images as they are",
+}
 _WITHOUT_EFFECT = ("lazy_init", "ignore_keys", "_scope_")
 _FOR_ALL_WITHIN = ("class_agnostic",)
 
@@ -35,7 +43,7 @@ def wrapper_of(dataset: Mapping[str, Any]) -> str | None:
 
 def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     """The data sets that hold the images, in the order in which the config has them. ``class_agnostic`` of a wrapper is
-    that of all within that do not say it themselves.
+    that of all within that do not say it themselves. A data set in MultiImageMixDataset has its settings as `MIXED`.
 
     Raises:
         UserError: a wrapper lacks a key, or has one that it does not know.
@@ -49,24 +57,32 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     if not within or not all(isinstance(one, dict) for one in within):
         expected = "a list of data sets" if wrapper == "ConcatDataset" else "a data set, a dict"
         raise UserError(f"data set {wrapper!r}: {inner} is {short(found)}; expected {expected}")
-    check_keys(
-        f"data set {wrapper!r}", dataset, ("type", inner, *_WRAPPERS[wrapper], *_FOR_ALL_WITHIN, *_WITHOUT_EFFECT)
-    )
+    own = _MIXED_KEYS if wrapper == _MIXING else _WRAPPERS[wrapper]
+    check_keys(f"data set {wrapper!r}", dataset, ("type", inner, *own, *_FOR_ALL_WITHIN, *_WITHOUT_EFFECT))
     for key, values in _WRAPPERS[wrapper].items():
         values.check(f"data set {wrapper!r}: {key}", dataset.get(key))
     handed_on = {key: dataset[key] for key in _FOR_ALL_WITHIN if key in dataset}
+    if wrapper == _MIXING:
+        if wrapper_of(within[0]) is not None:
+            raise UserError(
+                f"data set {wrapper!r} is around {wrapper_of(within[0])!r}; images of one data set alone are mixed "
+                f"here: put a {wrapper} around each data set within"
+            )
+        return [{**handed_on, **within[0], MIXED: {key: dataset[key] for key in _MIXED_KEYS if key in dataset}}]
     return [part for one in within for part in parts_of({**handed_on, **one})]
 
 
 def check_evaluated(dataset: Mapping[str, Any], where: str) -> None:
-    """Refuses wrappers in which an image may come more than once: a metric would count it as often.
+    """Refuses wrappers of which a metric would count an image more than once, or that mix images.
 
     Raises:
         UserError: `dataset`, whose place in the config is `where`, has such a wrapper.
     """
     wrapper = wrapper_of(dataset)
-    if wrapper in _REPEATING:
-        raise UserError(f"{where} has a {wrapper}, but what is evaluated has each image once; give the data set within")
+    if wrapper in _ONLY_IN_TRAINING:
+        raise UserError(
+            f"{where} has a {wrapper}, but what is evaluated has {_ONLY_IN_TRAINING[wrapper]}; give the data set within"
+        )
     within = dataset.get("datasets") if wrapper else ()
     for one in within if isinstance(within, list | tuple) else ():
         if isinstance(one, Mapping):

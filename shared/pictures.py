@@ -2,7 +2,7 @@
 
 JPEG     OpenCV turns the half of a file into a half-grey picture without an error; here it is told
 colours  u8 (H,W,3) BGR; floats of 0..255 are rounded to the nearest whole number, an even one at .5, and cut to
-         0..255
+         0..255; signed whole numbers of 0..255 are these bytes
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def rounded(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """A picture (H,W,3) as bytes; one that has them already is returned as it is.
 
     Raises:
-        UserError: it has not three channels, or other numbers than bytes or floats.
+        UserError: it has not three channels, or other numbers than bytes, floats or those of 0..255.
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -57,6 +57,8 @@ def rounded(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         )
     if image.dtype == np.uint8:
         return image
+    if image.dtype.kind == "i" and image.min() >= 0 and image.max() <= 255:  # MMDetection's CopyPaste makes such
+        return image.astype(np.uint8)
     if image.dtype.kind != "f":
         raise UserError(
             f"images have dtype {image.dtype}; expected uint8, or floats of 0..255: "

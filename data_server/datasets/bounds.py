@@ -60,6 +60,7 @@ def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
     for part, annotated in zip(datasets.parts, datasets.edges, strict=True):
         transforms = getattr(part.dataset.pipeline, "transforms", part.dataset.pipeline)
         edges = along(transforms, Edges(*annotated) if all(annotated) else None)
+        edges = along(part.mix.pipeline if part.mix else (), edges)
         if edges is None:
             raise UserError(
                 "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "

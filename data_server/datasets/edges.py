@@ -10,6 +10,7 @@ transform that changes sizes makes other edges of them, in the pipeline's order:
     ResizeShortestEdge, FixShapeResize             what they say; where the first has no max_size nothing is known
     RandomCrop                                     what is cut out, at most
     RandomCenterCropPad, Pad, Expand, RandomAffine what they make of the edges before them
+    Mosaic                                         twice img_scale
     RandomChoice, RandomApply, RandAugment, …      the largest that one of the ways through them yields
 
 Any other leaves an image's size as it is, a user's own too, as far as anybody can know.
@@ -28,6 +29,7 @@ from mmcv.transforms import Resize as AnyResize
 from mmdet.datasets.transforms import (
     Expand,
     FixShapeResize,
+    Mosaic,
     ProposalBroadcaster,
     RandomAffine,
     RandomCenterCropPad,
@@ -179,3 +181,9 @@ def _(transform: Expand, edges: Known) -> Known:
 def _(transform: RandomAffine, edges: Known) -> Known:
     x, y = (2 * border for border in transform.border)
     return edges and edges.turned(lambda width, height: (width + x, height + y))
+
+
+@after.register
+def _(transform: Mosaic, edges: Known) -> Known:
+    made = Edges.of([(2 * transform.img_scale[0], 2 * transform.img_scale[1])])
+    return made if transform.prob == 1 else _largest([edges, made])

@@ -10,7 +10,7 @@ Of the config, these keys are UniDetector's and not MMDetection's:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -20,14 +20,11 @@ from data_server.datasets import annotated, building, proposals
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
-from shared.datasets import named_classes
+from shared.datasets import MIXED, named_classes
 from shared.errors import UserError
 from shared.terminal import write_line
 
 _MOST_PIXELS = 2**31
-_WRAPPERS = {  # and what does the same
-    "MultiImageMixDataset": "give the data set that it draws from, with the transforms in its pipeline",
-}
 _NOT_CARRIED = {"with_mask": "masks", "with_seg": "semantic maps"}
 # Of `PackDetInputs.meta_keys`: what a batch has, and what metrics get from the data set.
 _CARRIED_META = {
@@ -41,17 +38,19 @@ class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
 
     Attributes:
-        transforms: the pipeline's, with those within others.
+        mix: MMDetection's MultiImageMixDataset around the data set, or None. It mixes other images of the data set into
+            each (Mosaic, MixUp, CopyPaste, …) by the generators that are seeded for every sample, so a sample is a
+            function of its image and its seed.
+        transforms: of the pipelines, with those within others.
         in_hand: the index of the image that `results` was last at work on.
+        begun: the paths of all images that it has mixed.
     """
 
     def __init__(
         self, config: dict[str, Any], dataset_id: int, *, training: bool, say: Callable[[str], None] = write_line
     ) -> None:
         config = dict(config)
-        wrapper = str(config.get("type")).rpartition(".")[2]
-        if wrapper in _WRAPPERS:
-            raise UserError(f"a data set of type {wrapper!r} is not supported here; {_WRAPPERS[wrapper]}")
+        mixed = config.pop(MIXED, None)
         self.dataset_id = dataset_id
         self.class_agnostic = bool(config.pop("class_agnostic", False))
         config.setdefault("test_mode", not training)
@@ -62,11 +61,15 @@ class Part:
             config["metainfo"] = {**config["metainfo"], "classes": tuple(named)}
         self.dataset, categories = building.build(config, annotations, named, self.class_agnostic, say)
         self.in_hand = 0
+        self.begun: list[str | None] = []
         self._begins: Callable[[str], None] | None = None
         if hasattr(self.dataset, "prepare_data"):
             self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
-        self.pack = _take_packing(self.dataset)
-        self.transforms = all_transforms(self.dataset)
+        self.mix = building.mix(self.dataset, mixed) if mixed else None
+        if mixed and wanted.wanted:
+            raise UserError(f"{building.name_of(config, annotations)}: proposals cannot follow images that are mixed")
+        self.pack = _take_packing(self.mix or self.dataset)
+        self.transforms = [*all_transforms(self.dataset), *all_transforms(self.mix)]
         for line in _left_out(self.transforms, self.pack):
             say(f"{building.name_of(config, annotations)}: {line}")
         self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
@@ -83,6 +86,16 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def most_mixed(self) -> int:
+        """Of how many images a sample is made, at most."""
+        drawn = [
+            transform.get_indexes(self.dataset)
+            for transform in (self.mix.pipeline if self.mix else ())
+            if hasattr(transform, "get_indexes")
+        ]
+        return 1 + sum(len(some) if isinstance(some, Sequence) else 1 for some in drawn)
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
@@ -105,14 +118,21 @@ class Part:
         Args:
             begins: called with the path of every image before it is read.
         """
-        self.in_hand, self._begins = index, begins
-        return self.dataset[index]
+        self.in_hand, self._begins, self.begun = index, begins, []
+        if self.mix is None:
+            results: dict[str, Any] = self.dataset[index]
+        else:
+            results = self.mix[index]
+            self.in_hand = results["sample_idx"]  # not that of the last image that was mixed in
+        return results
 
     def _noting(self, prepare: Callable[[int], Any]) -> Callable[[int], Any]:
         """MMDetection's `prepare_data`, which it calls with each image that it tries."""
 
         def noted(index: int) -> Any:
             self.in_hand = index
+            if self.mix is not None:
+                self.begun.append(self.image_path(index))
             if self._begins is not None:
                 self._begins(self.image_path(index))
             return prepare(index)

@@ -124,7 +124,7 @@ class Datasets:
                 fingerprint.update(some)
                 sizes.append(some.sizes.astype(np.int64))
                 identities.append(some.identities)
-                self.max_boxes = max(self.max_boxes, int(some.counts.max()))
+                self.max_boxes = max(self.max_boxes, int(some.counts.max()) * part.most_mixed)
                 long, short = max(long, some.sizes.max()), max(short, some.sizes.min(1).max())
                 known = known and bool(some.sizes.all())
             self.edges.append((math.ceil(long), math.ceil(short)) if known else (0, 0))

@@ -71,8 +71,9 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
     except Exception as error:
         path = part.image_path(part.in_hand)
         raise BadSample(f"image {path!r}: {pictures.reason(path, error)}") from None
-    if fault := pictures.fault(results.get("img_path")):
-        raise BadSample(f"image {results['img_path']!r}: {fault}")
+    for used in part.begun or [results.get("img_path")]:
+        if fault := pictures.fault(used):
+            raise BadSample(f"image {used!r}: {fault}")
     return _sample(results, part, datasets.image_id(part, part.in_hand))
 
 

@@ -125,7 +125,8 @@ def _load(
     in_a_row = min(len(datasets), MAX_REPLACED_IN_A_ROW)
     for offset in range(in_a_row):
         try:
-            return load(datasets, (index + offset) % len(datasets), seed, begins)
+            # By the same seed, the same images would be mixed into the next one.
+            return load(datasets, (index + offset) % len(datasets), (seed + offset) % 2**64, begins)
         except BadSample as error:
             if feed["on_bad_sample"] == "stop":
                 raise BadSample(f"{error} (feed.on_bad_sample='replace' would skip it)") from None

@@ -26,6 +26,26 @@ def test_the_parts_of_wrappers_are_the_data_sets_within_and_any_other_is_its_own
     assert parts_of({"type": "ConcatDataset", "datasets": [LAMPS, balanced]}) == [LAMPS, CUPS, LAMPS]
 
 
+def test_a_data_set_whose_images_are_mixed_says_so_but_not_at_inference():
+    mixing = {
+        "type": "mmdet.MultiImageMixDataset",
+        "pipeline": [{"type": "Mosaic"}],
+        "max_refetch": 3,
+        "dataset": LAMPS,
+    }
+    (part,) = parts_of({"type": "RepeatDataset", "times": 2, "dataset": mixing})
+    assert part == {**LAMPS, "mixed": {"pipeline": [{"type": "Mosaic"}], "max_refetch": 3}}
+    assert "mixed" not in whole(part)
+    with pytest.raises(
+        UserError, match=r"'MultiImageMixDataset' is around 'ConcatDataset'; .* put a MultiImageMixDatas"
+    ):
+        parts_of({**mixing, "dataset": {"type": "ConcatDataset", "datasets": [LAMPS]}})
+    with pytest.raises(
+        UserError, match="here has a MultiImageMixDataset, but what is evaluated has images as they are"
+    ):
+        check_evaluated({"type": "ConcatDataset", "datasets": [LAMPS, mixing]}, "here")
+
+
 def test_a_wrapper_hands_class_agnostic_on_to_those_within_that_do_not_say_it():
     own = {**LAMPS, "class_agnostic": False}
     both = {"type": "ConcatDataset", "datasets": [CUPS, own], "_scope_": "mmdet"}

@@ -127,15 +127,6 @@ def test_an_unknown_class_is_named_with_the_nearest_known_one(cluster, folder):
         assert f"annotation file '{folder}/all.json' has no category 'lampe' (did you mean 'lamp'?)" in text
 
 
-@pytest.mark.parametrize("wrapper", ["MultiImageMixDataset", "mmdet.MultiImageMixDataset"])
-def test_a_data_set_that_mixes_images_is_refused_with_what_does_the_same(cluster, photos, wrapper):
-    config = config_of(photos)
-    config["dataset"] = {"type": wrapper, "pipeline": [], "dataset": config["dataset"]}
-    assert refusal(cluster, config).startswith(
-        "a data set of type 'MultiImageMixDataset' is not supported here; give the data set that it draws from, with"
-    )
-
-
 @pytest.mark.parametrize(
     ("wrapper", "says"),
     [
@@ -145,6 +136,15 @@ def test_a_data_set_that_mixes_images_is_refused_with_what_does_the_same(cluster
         (
             {"type": "ClassBalancedDataset", "oversample_thr": -1.0},
             "data set 'ClassBalancedDataset': oversample_thr is -1.0; expected a number above 0",
+        ),
+        ({"type": "MultiImageMixDataset"}, "data set 'MultiImageMixDataset': pipeline is None; expected a list of"),
+        (
+            {"type": "MultiImageMixDataset", "pipeline": [], "max_fetch": 3},
+            "data set 'MultiImageMixDataset': unknown key 'max_fetch' (did you mean 'max_refetch'?)",
+        ),
+        (
+            {"type": "MultiImageMixDataset", "pipeline": [{"type": "Mosaik"}]},
+            "data set 'MultiImageMixDataset': MMDetection cannot build it: ",
         ),
         ({"type": "ConcatDataset"}, "data set 'ConcatDataset': datasets is None; expected a list of data sets"),
         ({"type": "ConcatDataset", "datasets": []}, "data set 'ConcatDataset': datasets is []; expected a list of"),

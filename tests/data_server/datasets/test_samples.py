@@ -12,6 +12,7 @@ import pytest
 
 from data_server.handover.facts import DatasetFacts
 from data_server.serving.plan import Plan
+from shared.data_part import TUPLE
 from tests.cluster import ROOT
 from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations_of, config_of, write_annotations
 
@@ -197,3 +198,62 @@ def test_boxes_lie_in_pixels_of_the_picture_even_when_a_pipeline_loads_them_afte
         np.testing.assert_allclose(arrays["boxes"][row, : len(expected)], expected, rtol=1e-6)
         scaled += bool((arrays["scale_factors"][row] > 1.1).all())
     assert scaled == IMAGES
+
+
+MIXES = {
+    "Mosaic and MixUp": (
+        {"type": "Mosaic", "img_scale": {TUPLE: [96, 64]}, "pad_val": 114.0},
+        {"type": "RandomAffine", "scaling_ratio_range": {TUPLE: [0.5, 1.5]}, "border": {TUPLE: [-48, -32]}},
+        {"type": "MixUp", "img_scale": {TUPLE: [96, 64]}, "ratio_range": {TUPLE: [0.8, 1.6]}, "pad_val": 114.0},
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "Resize", "scale": {TUPLE: [128, 96]}, "keep_ratio": True},
+    ),
+    "CopyPaste": ({"type": "CopyPaste", "max_num_pasted": 4},),
+}
+
+
+def mixed(folder, steps, **changes):
+    """A stream of single images, each mixed with others."""
+    load = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": steps == MIXES["CopyPaste"]}
+    resize = {"type": "Resize", "scale": (90, 60), "keep_ratio": False}
+    config = config_of(folder, batch_size=1, pipeline=(TRAIN_PIPELINE[0], load, resize), **changes)
+    pipeline = [*steps, TRAIN_PIPELINE[-1]]
+    return {**config, "dataset": {"type": "MultiImageMixDataset", "pipeline": pipeline, "dataset": config["dataset"]}}
+
+
+@pytest.fixture
+def with_polygons(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "set")
+    content = annotations_of(tmp_path / "set")
+    for annotation in content["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        annotation["iscrowd"] = 0
+    write_annotations(tmp_path / "set", content)
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_images_that_are_mixed_are_those_of_mmdetection_whoever_makes_them(name, cluster, with_polygons, tmp_path):
+    config = mixed(with_polygons, MIXES[name])
+    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY], np.uint8)
+    more = 0
+    for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, STEPS, tmp_path):
+        height, width = theirs["image"].shape[:2]
+        np.testing.assert_array_equal(ours["images"][:height, :width], theirs["image"])
+        count = ours["box_counts"]
+        np.testing.assert_array_equal(ours["boxes"][:count], theirs["boxes"])
+        np.testing.assert_array_equal(ours["labels"][:count], theirs["labels"])
+        assert ours["image_ids"] == theirs["id"]
+        more += int(count > 3)  # more than any image has
+    assert more
+
+
+def test_an_image_that_is_mixed_in_and_cut_short_is_named(cluster, with_polygons):
+    path = with_polygons / "images" / "03.jpg"
+    path.write_bytes(path.read_bytes()[:-200])
+    client = cluster.open(mixed(with_polygons, MIXES["Mosaic and MixUp"], feed={"on_bad_sample": "replace"}))
+    for _ in range(STEPS):
+        client.next().release()
+    named = [notice for notice in cluster.notices if notice.startswith(f"image '{path}': ")]
+    assert len(named) > STEPS / IMAGES, "it is one of five in every sample"
