@@ -10,11 +10,12 @@ Of the config, these keys are UniDetector's and not MMDetection's:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from mmdet.datasets.transforms import Mosaic
 
 from data_server.datasets import annotated, building, proposals
 from data_server.datasets.annotated import Annotated
@@ -89,13 +90,10 @@ class Part:
 
     @property
     def most_mixed(self) -> int:
-        """Of how many images a sample is made, at most."""
-        drawn = [
-            transform.get_indexes(self.dataset)
-            for transform in (self.mix.pipeline if self.mix else ())
-            if hasattr(transform, "get_indexes")
-        ]
-        return 1 + sum(len(some) if isinstance(some, Sequence) else 1 for some in drawn)
+        """Of how many images a sample is made, at most: Mosaic mixes in three, MixUp and CopyPaste one each, as any
+        other, for all that is known."""
+        mixing = [one for one in (self.mix.pipeline if self.mix else ()) if hasattr(one, "get_indexes")]
+        return 1 + sum(3 if isinstance(one, Mosaic) else 1 for one in mixing)
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
