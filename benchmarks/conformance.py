@@ -39,8 +39,9 @@ from benchmarks.standard_data import make_photographs
 from benchmarks.zoo import Fed, Photographs
 from data_server.handover.facts import DatasetFacts
 from data_server.serving.plan import Plan
+from shared.class_names import with_names
 from shared.client import ServerGone, StreamClient, StreamFailed
-from shared.config import load_config
+from shared.config import complete
 from shared.data_part import from_plain
 from shared.errors import UserError, described
 from shared.link import Address
@@ -185,9 +186,9 @@ def check(files: list[Path], root: Path) -> tuple[dict[str, Any], dict[str, str]
             refused[name] = f"is not resolved: {described(error)}"
             continue
         try:
-            load_config(str(file))
+            complete(with_names(configs[name]))
         except UserError as error:
-            refused[name] = str(error).removeprefix(f"config {str(file)!r}: ")
+            refused[name] = str(error)
     return configs, refused
 
 

@@ -90,11 +90,16 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config.merge_from_dict(options or {})
     except Exception as error:
         raise UserError(f"config {path!r}: {cause(error)}") from None
+    complete(config)
+    return config
+
+
+def complete(config: Config) -> None:
+    """Fills in what a config that has been read leaves to us, and checks it; raises UserError as `load_config` does."""
     if config.get("data_preprocessor") and isinstance(config.get("model"), dict):
         config.model.setdefault("data_preprocessor", config.data_preprocessor)  # as MMEngine's runner does
     fill_in(config)
     check(config)
-    return config
 
 
 def cause(error: Exception) -> str:

@@ -23,13 +23,13 @@ _WRAPPERS: dict[str, dict[str, Values]] = {
     "ClassBalancedDataset": {"oversample_thr": POSITIVE},
     "MultiImageMixDataset": {"pipeline": Values(lambda value: isinstance(value, list | tuple), "a list of transforms")},
 }
-MIXED = "mixed"  # in a part: what MultiImageMixDataset around it has
-_MIXING = "MultiImageMixDataset"
+MIXED = "mixed"  # in a part: the settings of the MultiImageMixDataset around it
+MIXING = "MultiImageMixDataset"
 _MIXED_KEYS = ("pipeline", "skip_type_keys", "max_refetch")
 _ONLY_IN_TRAINING = {
     "RepeatDataset": "each image once",
     "ClassBalancedDataset": "each image once",
-    _MIXING: "images as they are",
+    MIXING: "images as they are",
 }
 _WITHOUT_EFFECT = ("lazy_init", "ignore_keys", "_scope_")
 _FOR_ALL_WITHIN = ("class_agnostic",)
@@ -57,19 +57,29 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     if not within or not all(isinstance(one, dict) for one in within):
         expected = "a list of data sets" if wrapper == "ConcatDataset" else "a data set, a dict"
         raise UserError(f"data set {wrapper!r}: {inner} is {short(found)}; expected {expected}")
-    own = _MIXED_KEYS if wrapper == _MIXING else _WRAPPERS[wrapper]
+    own = _MIXED_KEYS if wrapper == MIXING else _WRAPPERS[wrapper]
     check_keys(f"data set {wrapper!r}", dataset, ("type", inner, *own, *_FOR_ALL_WITHIN, *_WITHOUT_EFFECT))
     for key, values in _WRAPPERS[wrapper].items():
         values.check(f"data set {wrapper!r}: {key}", dataset.get(key))
     handed_on = {key: dataset[key] for key in _FOR_ALL_WITHIN if key in dataset}
-    if wrapper == _MIXING:
-        if wrapper_of(within[0]) is not None:
-            raise UserError(
-                f"data set {wrapper!r} is around {wrapper_of(within[0])!r}; images of one data set alone are mixed "
-                f"here: put a {wrapper} around each data set within"
-            )
-        return [{**handed_on, **within[0], MIXED: {key: dataset[key] for key in _MIXED_KEYS if key in dataset}}]
-    return [part for one in within for part in parts_of({**handed_on, **one})]
+    parts = [part for one in within for part in parts_of({**handed_on, **one})]
+    if wrapper != MIXING:
+        return parts
+    if other := next((kind for kind in _wrappers_within(within[0]) if kind != "ConcatDataset"), None):
+        raise UserError(
+            f"data set {wrapper!r} is around {other!r}; here it goes around data sets and ConcatDataset: put {other} "
+            "around it"
+        )
+    mixed = {key: dataset[key] for key in _MIXED_KEYS if key in dataset}
+    return [{**part, MIXED: mixed} for part in parts]
+
+
+def _wrappers_within(dataset: dict[str, Any]) -> Iterator[str]:
+    wrapper = wrapper_of(dataset)
+    if wrapper is not None:
+        yield wrapper
+        for one in dataset["datasets"] if wrapper == "ConcatDataset" else [dataset["dataset"]]:
+            yield from _wrappers_within(one)
 
 
 def check_evaluated(dataset: Mapping[str, Any], where: str) -> None:

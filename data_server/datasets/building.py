@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay out, they would need compiled operators
-from mmdet.datasets import CocoDataset, MultiImageMixDataset
+from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.utils import import_modules_from_strings
@@ -106,18 +106,6 @@ def _of_another_form(config: dict[str, Any], kind: Any, annotations: str | None,
         pass
     dataset.full_init()
     return dataset
-
-
-def mix(dataset: Any, settings: dict[str, Any]) -> Any:
-    """MMDetection's MultiImageMixDataset around a data set.
-
-    Raises:
-        UserError: it cannot be built.
-    """
-    try:
-        return MultiImageMixDataset(dataset=dataset, **settings)
-    except Exception as error:
-        raise UserError(f"data set 'MultiImageMixDataset': MMDetection cannot build it: {described(error)}") from error
 
 
 def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index | None:

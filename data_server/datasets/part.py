@@ -10,14 +10,13 @@ Of the config, these keys are UniDetector's and not MMDetection's:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from mmdet.datasets.transforms import Mosaic
 
-from data_server.datasets import annotated, building, proposals
+from data_server.datasets import annotated, building, mix, proposals
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
@@ -39,12 +38,10 @@ class Part:
     """One MMDetection data set, its number in the stream and what precedes its last pipeline step.
 
     Attributes:
-        mix: MMDetection's MultiImageMixDataset around the data set, or None. It mixes other images of the data set into
-            each (Mosaic, MixUp, CopyPaste, …) by the generators that are seeded for every sample, so a sample is a
-            function of its image and its seed.
+        mix: what mixes other images into each (`data_server.datasets.mix`), or None.
         transforms: of the pipelines, with those within others.
         in_hand: the index of the image that `results` was last at work on.
-        begun: the paths of all images that it has mixed.
+        begun: the paths of all images that it has read.
     """
 
     def __init__(
@@ -62,11 +59,13 @@ class Part:
             config["metainfo"] = {**config["metainfo"], "classes": tuple(named)}
         self.dataset, categories = building.build(config, annotations, named, self.class_agnostic, say)
         self.in_hand = 0
-        self.begun: list[str | None] = []
+        self.begun: list[str] = []
         self._begins: Callable[[str], None] | None = None
         if hasattr(self.dataset, "prepare_data"):
             self.dataset.prepare_data = self._noting(self.dataset.prepare_data)
-        self.mix = building.mix(self.dataset, mixed) if mixed else None
+        self.mix: Any = mix.build(self.dataset, mixed) if mixed else None
+        self._mates: Sequence[Part] = [self]
+        self._place = 0  # of its first image among theirs
         if mixed and wanted.wanted:
             raise UserError(f"{building.name_of(config, annotations)}: proposals cannot follow images that are mixed")
         self.pack = _take_packing(self.mix or self.dataset)
@@ -88,12 +87,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    @property
-    def most_mixed(self) -> int:
-        """Of how many images a sample is made, at most: Mosaic mixes in three, MixUp and CopyPaste one each, as any
-        other, for all that is known."""
-        mixing = [one for one in (self.mix.pipeline if self.mix else ()) if hasattr(one, "get_indexes")]
-        return 1 + sum(3 if isinstance(one, Mosaic) else 1 for one in mixing)
+    def join(self, mates: Sequence[Part], together: mix.Together, start: int) -> None:
+        """See `data_server.datasets.mix.Member`."""
+        self._mates, self._place, self.mix.dataset = mates, start, together
+        self.transforms += [one for mate in mates if mate is not self for one in all_transforms(mate.dataset)]
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
@@ -116,11 +113,14 @@ class Part:
         Args:
             begins: called with the path of every image before it is read.
         """
-        self.in_hand, self._begins, self.begun = index, begins, []
+        begun: list[str] = []
+        self.in_hand = index
+        for mate in self._mates:
+            mate._begins, mate.begun = begins, begun
         if self.mix is None:
             results: dict[str, Any] = self.dataset[index]
         else:
-            results = self.mix[index]
+            results = self.mix[self._place + index]
             self.in_hand = results["sample_idx"]  # not that of the last image that was mixed in
         return results
 
@@ -129,10 +129,9 @@ class Part:
 
         def noted(index: int) -> Any:
             self.in_hand = index
-            if self.mix is not None:
-                self.begun.append(self.image_path(index))
+            self.begun.append(self.image_path(index))
             if self._begins is not None:
-                self._begins(self.image_path(index))
+                self._begins(self.begun[-1])
             return prepare(index)
 
         return noted

@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 from mmengine.registry import DefaultScope
 
-from data_server.datasets import wrappers
+from data_server.datasets import mix, wrappers
 from data_server.datasets.annotated import Fingerprint
 from data_server.datasets.building import import_custom
 from data_server.datasets.part import Part
@@ -63,6 +63,7 @@ class Datasets:
             )
         # One number for the whole stream: the trainer compiles its kernels for it.
         self.proposals = max((part.proposals.most for part in self.parts if part.proposals is not None), default=0)
+        mix.join(config["dataset"], self.parts)
         self._ends = np.cumsum([len(part) for part in self.parts])
         self._order = wrappers.order_of(config["dataset"], self.parts)
         self._by_id: np.ndarray | None = None
@@ -124,7 +125,7 @@ class Datasets:
                 fingerprint.update(some)
                 sizes.append(some.sizes.astype(np.int64))
                 identities.append(some.identities)
-                self.max_boxes = max(self.max_boxes, int(some.counts.max()) * part.most_mixed)
+                self.max_boxes = max(self.max_boxes, int(some.counts.max()) * mix.most(part.mix))
                 long, short = max(long, some.sizes.max()), max(short, some.sizes.min(1).max())
                 known = known and bool(some.sizes.all())
             self.edges.append((math.ceil(long), math.ceil(short)) if known else (0, 0))

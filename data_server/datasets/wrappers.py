@@ -5,7 +5,7 @@
     ClassBalancedDataset   each image of its data set ceil(r) times in a row; r is the largest of its classes'
                            max(1, sqrt(oversample_thr / f)), f the share of images that the class is in ("LVIS: A
                            Dataset for Large Vocabulary Instance Segmentation", arXiv 1908.03195, section 4.3)
-    MultiImageMixDataset   those of its data set, each mixed with others (`data_server.datasets.part`)
+    MultiImageMixDataset   those of its data set, each mixed with others of them (`data_server.datasets.mix`)
     any other              its own images, in its order
 
     images, end to end     a0 a1 a2 b0 b1              of the data sets that hold them, `shared.datasets.parts_of`

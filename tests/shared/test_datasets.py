@@ -36,10 +36,12 @@ def test_a_data_set_whose_images_are_mixed_says_so_but_not_at_inference():
     (part,) = parts_of({"type": "RepeatDataset", "times": 2, "dataset": mixing})
     assert part == {**LAMPS, "mixed": {"pipeline": [{"type": "Mosaic"}], "max_refetch": 3}}
     assert "mixed" not in whole(part)
-    with pytest.raises(
-        UserError, match=r"'MultiImageMixDataset' is around 'ConcatDataset'; .* put a MultiImageMixDatas"
-    ):
-        parts_of({**mixing, "dataset": {"type": "ConcatDataset", "datasets": [LAMPS]}})
+    both = {**mixing, "dataset": {"type": "ConcatDataset", "datasets": [LAMPS, CUPS]}}
+    assert parts_of(both) == [{**one, "mixed": part["mixed"]} for one in (LAMPS, CUPS)]
+    for wrapper in ({"type": "RepeatDataset", "times": 2}, {"type": "MultiImageMixDataset", "pipeline": []}):
+        inner = {"type": "ConcatDataset", "datasets": [LAMPS, {**wrapper, "dataset": CUPS}]}
+        with pytest.raises(UserError, match=rf"is around '{wrapper['type']}'; here it goes around data sets and Conc"):
+            parts_of({**mixing, "dataset": inner})
     with pytest.raises(
         UserError, match="here has a MultiImageMixDataset, but what is evaluated has images as they are"
     ):

@@ -212,13 +212,15 @@ MIXES = {
 }
 
 
-def mixed(folder, steps, **changes):
-    """A stream of single images, each mixed with others."""
+def mixed(folder, steps, sets=1, **changes):
+    """A stream of single images, each mixed with others; of `sets` data sets, which are the same."""
     load = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": steps == MIXES["CopyPaste"]}
     resize = {"type": "Resize", "scale": (90, 60), "keep_ratio": False}
     config = config_of(folder, batch_size=1, pipeline=(TRAIN_PIPELINE[0], load, resize), **changes)
+    inner = config["dataset"]
+    inner = inner if sets == 1 else {"type": "ConcatDataset", "datasets": [inner] * sets}
     pipeline = [*steps, TRAIN_PIPELINE[-1]]
-    return {**config, "dataset": {"type": "MultiImageMixDataset", "pipeline": pipeline, "dataset": config["dataset"]}}
+    return {**config, "dataset": {"type": "MultiImageMixDataset", "pipeline": pipeline, "dataset": inner}}
 
 
 @pytest.fixture
@@ -233,11 +235,13 @@ def with_polygons(photos, tmp_path):
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("name", MIXES)
-def test_images_that_are_mixed_are_those_of_mmdetection_whoever_makes_them(name, cluster, with_polygons, tmp_path):
-    config = mixed(with_polygons, MIXES[name])
-    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY], np.uint8)
-    more = 0
+@pytest.mark.parametrize(("name", "sets"), [*((name, 1) for name in MIXES), ("Mosaic and MixUp", 2)])
+def test_images_that_are_mixed_are_those_of_mmdetection_whoever_makes_them(
+    name, sets, cluster, with_polygons, tmp_path
+):
+    config = mixed(with_polygons, MIXES[name], sets)
+    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY] * sets, np.uint8)
+    more, numbers = 0, set()
     for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, STEPS, tmp_path):
         height, width = theirs["image"].shape[:2]
         np.testing.assert_array_equal(ours["images"][:height, :width], theirs["image"])
@@ -245,8 +249,9 @@ def test_images_that_are_mixed_are_those_of_mmdetection_whoever_makes_them(name,
         np.testing.assert_array_equal(ours["boxes"][:count], theirs["boxes"])
         np.testing.assert_array_equal(ours["labels"][:count], theirs["labels"])
         assert ours["image_ids"] == theirs["id"]
+        numbers.add(int(ours["dataset_ids"]))
         more += int(count > 3)  # more than any image has
-    assert more
+    assert more and numbers == set(range(sets))
 
 
 def test_an_image_that_is_mixed_in_and_cut_short_is_named(cluster, with_polygons):
