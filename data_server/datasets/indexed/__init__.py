@@ -59,16 +59,17 @@ def over(way: type, kind: type) -> type:
 
 
 class Indexed(BaseDetDataset):
-    """What a data set over an index does in its own way. ``rows`` (images,) are the rows of its images there."""
+    """What a data set over an index does in its own way.
 
+    Attributes:
+        columns: of the index; image.width and image.height among them.
+        rows: (images,), the rows of its images there.
+    """
+
+    columns: Columns
     rows: np.ndarray
     _original: type
     _fully_initialized: bool
-
-    @property
-    @abstractmethod
-    def columns(self) -> Columns:
-        """Of the index; image.width and image.height among them."""
 
     @abstractmethod
     def _prepare(self) -> None:

@@ -18,7 +18,6 @@ from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
 from data_server.files.index.cache import Index
 from data_server.files.index.coco import Flag
-from data_server.files.index.columns import Columns
 
 _LVIS_HOST = "http://images.cocodataset.org/"
 _FILTERS = (CocoDataset.filter_data, CityscapesDataset.filter_data)
@@ -115,7 +114,7 @@ def reads_by_coco(dataset: Any) -> bool:
 
 def put_over(dataset: Any, index: Index) -> None:
     """Makes a data set that is not yet initialised read `index` and not its file; `refusal` and `lacks` allow it."""
-    dataset.index = index
+    dataset.index, dataset.columns = index, index.columns
     dataset.__class__ = over(IndexedCoco, type(dataset))  # type: ignore[arg-type]
 
 
@@ -123,10 +122,6 @@ class IndexedCoco(Indexed, CocoDataset):
     """Over `index`, that of its file."""
 
     index: Index
-
-    @property
-    def columns(self) -> Columns:
-        return self.index.columns
 
     @property
     def _kind(self) -> _Kind:

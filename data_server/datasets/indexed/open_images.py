@@ -13,7 +13,6 @@ from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, over, own_method, places
 from data_server.files.index import open_images
 from data_server.files.index.cache import Say
-from data_server.files.index.columns import Columns
 from data_server.files.index.json_pieces import Unfit
 
 REFERENCE = OpenImagesDataset
@@ -40,18 +39,12 @@ def put_over(dataset: Any, say: Say) -> None:
     _, label_of = dataset._parse_label_file(dataset.label_file)
     if unknown := [one for one in columns.facts["labels"] if one not in label_of]:
         raise Unfit(f"its label_file has no {unknown[0]!r}")
-    dataset.indexed_columns = columns
+    dataset.columns = columns
     dataset.__class__ = over(IndexedOpenImages, type(dataset))  # type: ignore[arg-type]
 
 
 class IndexedOpenImages(Indexed, OpenImagesDataset):
-    """Over `indexed_columns`, see `data_server.files.index.open_images`."""
-
-    indexed_columns: Columns
-
-    @property
-    def columns(self) -> Columns:
-        return self.indexed_columns
+    """Over `columns`, see `data_server.files.index.open_images`."""
 
     def _prepare(self) -> None:
         self._metainfo["classes"], self.label_id_mapping = self._parse_label_file(self.label_file)

@@ -13,7 +13,6 @@ from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
 from data_server.files.index import voc
 from data_server.files.index.cache import Say
-from data_server.files.index.columns import Columns
 from data_server.files.index.json_pieces import Unfit
 
 REFERENCE = XMLDataset
@@ -42,18 +41,12 @@ def put_over(dataset: Any, say: Say) -> None:
     identities = list_from_file(dataset.ann_file)
     folder = osp.join(dataset.sub_data_root, dataset.ann_subdir)
     files = [osp.join(folder, f"{one}.xml") for one in identities]
-    dataset.indexed_columns = voc.index_of(identities, files, say)
+    dataset.columns = voc.index_of(identities, files, say)
     dataset.__class__ = over(IndexedVOC, type(dataset))  # type: ignore[arg-type]
 
 
 class IndexedVOC(Indexed, XMLDataset):
-    """Over `indexed_columns`, see `data_server.files.index.voc`."""
-
-    indexed_columns: Columns
-
-    @property
-    def columns(self) -> Columns:
-        return self.indexed_columns
+    """Over `columns`, see `data_server.files.index.voc`."""
 
     def _prepare(self) -> None:
         self.cat2label = {name: label for label, name in enumerate(self._metainfo["classes"])}
