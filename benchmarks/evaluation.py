@@ -29,9 +29,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.annotation_file import write
-from benchmarks.rounds import REPOSITORY, RESULTS, machine, write_results
+from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.scale import Figures, Meter
 from shared.layout import Layout
+from shared.predictions import arrays_of
 
 IMAGES, BOXES = 5_000, 300
 OURS, AGAIN, THEIRS = "ours", "ours again", "MMDetection"
@@ -93,20 +94,9 @@ def _records(found: Iterator[tuple[int, Detections]]) -> Iterator[tuple[bytes, m
     images = [*found]
     for start in range(0, len(images), _AT_A_TIME):
         identities, some = zip(*images[start : start + _AT_A_TIME], strict=True)
-        all_boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
-        arrays = {
-            "image_ids": np.array(identities, np.int64),
-            "counts": np.array([len(one[1]) for one in some], np.int32),
-            "original_shapes": np.full((len(some), 2), _SIDES[::-1], np.int32),
-            "boxes": all_boxes,
-            "scores": scores,
-            "labels": labels,
-        }
-        layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
-        payload = np.zeros(layout.nbytes, np.uint8)
-        for name, view in layout.views(payload).items():
-            view[:] = arrays[name]
-        yield layout.wire, payload.data
+        arrays = arrays_of(identities, [_SIDES[::-1]] * len(some), some)
+        layout = Layout.of(arrays)
+        yield layout.wire, layout.filled(arrays).data
 
 
 def _theirs(path: Path, boxes: int) -> dict[str, Figures]:
@@ -178,8 +168,7 @@ def main() -> None:
         print(f"{options.images:,} images, {truth:,} objects, {options.boxes} boxes found in each image")
         load = os.getloadavg()[0]
         found = compare(path, options.boxes, Path(folder) / "cache")
-    for name, figures in found.items():
-        print(f"  {name:14}" + ", ".join(f"{key} {value:,.1f}" for key, value in figures.items()))
+    shown(found)
     print(f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     write_results(
         RESULTS / "evaluation.json",

@@ -150,6 +150,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def shown(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints a line for each entry: seconds of CPU, megabytes of memory, and whatever else there is, by name."""
+    units = {"cpu": " s", "seconds": " s", **dict.fromkeys(("peak", "held", "size", "memory"), " MB")}
+    for name, values in figures.items():
+        line = ", ".join(f"{key} {value:,.2f}{units.get(key, '')}" for key, value in values.items())
+        print(f"  {name:28}{line}", flush=True)
+
+
 def write_results(path: Path, results: dict[str, Any]) -> None:
     """Writes `results` as JSON to `path`; says where."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 from benchmarks.annotation_file import write
-from benchmarks.rounds import REPOSITORY, RESULTS, machine, write_results
+from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.standard_data import IMAGES, make_photographs
 from data_server.machine.process_memory import anonymous_bytes, private_bytes
 
@@ -168,15 +168,11 @@ def compare(folder: Path, sizes: list[int], most_theirs: int) -> dict[int, dict[
         print(f"\n{images:,} images, {boxes:,} boxes, {path.stat().st_size / _MEGABYTE:,.0f} MB of JSON")
         found[images] = {}
         for stage in (INDEX, SECOND, OURS, *([THEIRS] if images <= most_theirs else [])):
-            for name, figures in measured(stage, path, folder / "cache").items():
-                found[images][name] = figures
-                print(f"  {name:26}" + ", ".join(_written(*one) for one in figures.items()), flush=True)
+            figures = measured(stage, path, folder / "cache")
+            found[images] |= figures
+            shown(figures)
         path.unlink()
     return found
-
-
-def _written(name: str, value: float) -> str:
-    return f"{name} {value:,.2f} s" if name == "cpu" else f"{name} {value:,.1f}{' MB' * (name != 'failed')}"
 
 
 def exponents(found: dict[int, dict[str, Figures]]) -> dict[str, float]:

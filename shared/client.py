@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
-import numpy as np
 import numpy.typing as npt
 import zmq
 
@@ -156,13 +155,10 @@ class StreamClient:
             ValueError: one item's arrays are larger than a frame may be.
         """
         for arrays in predictions:
-            layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+            layout = Layout.of(arrays)
             if layout.nbytes > MAX_FRAME_BYTES:
                 raise ValueError(f"predictions of {layout.nbytes} bytes at once, the limit is {MAX_FRAME_BYTES}")
-            payload = np.zeros(layout.nbytes, np.uint8)
-            for name, view in layout.views(payload).items():
-                view[:] = arrays[name]
-            self.send(Predictions(layout.wire), payload.data)
+            self.send(Predictions(layout.wire), layout.filled(arrays).data)
             reach("client.predictions")
         self.send(Evaluate(evaluator))
         reach("client.evaluate")

@@ -11,7 +11,7 @@ Only four plain dtypes exist, so nothing that could hold a Python object can be 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -66,6 +66,11 @@ class Layout:
             offset = aligned(offset + fields[-1].nbytes)
         return cls(tuple(fields))
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Layout:
+        """Places `arrays` in their order."""
+        return cls.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
+
     @cached_property
     def nbytes(self) -> int:
         """Bytes of payload, up to and including the last array's padding."""
@@ -80,6 +85,13 @@ class Layout:
         return {
             field.name: np.ndarray(field.shape, DTYPES[field.dtype], payload, field.offset) for field in self.fields
         }
+
+    def filled(self, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
+        """A payload, uint8 (nbytes,), that holds `arrays`; gaps are zero."""
+        payload = np.zeros(self.nbytes, np.uint8)
+        for name, view in self.views(payload).items():
+            view[:] = arrays[name]
+        return payload
 
     def clear_gaps(self, payload: npt.NDArray[np.uint8]) -> None:
         """Zeroes the padding between arrays, so that the payload's bytes depend on the batch alone."""

@@ -12,6 +12,7 @@ from mmengine.config import ConfigDict
 
 from shared.data_part import from_plain
 from shared.layout import Layout
+from shared.predictions import arrays_of
 
 if TYPE_CHECKING:
     from data_server.datasets.part import Part
@@ -57,21 +58,10 @@ def judge(
     detect = detect or partial(detections, perfect=perfect)
     made = [samples.load(datasets, index, 0) for index in range(len(datasets))]
     found = [detect(*datasets.locate(index)) for index in range(len(datasets))]
-    boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    arrays = {
-        "image_ids": np.array([one.image_id for one in made], np.int64),
-        "counts": np.array([len(one[1]) for one in found], np.int32),
-        "original_shapes": np.array([one.original_shape for one in made], np.int32),
-        "boxes": boxes,
-        "scores": scores,
-        "labels": labels,
-    }
-    layout = Layout.pack((name, array.dtype.name, array.shape) for name, array in arrays.items())
-    payload = np.zeros(layout.nbytes, np.uint8)
-    for name, view in layout.views(payload).items():
-        view[:] = arrays[name]
+    arrays = arrays_of([one.image_id for one in made], [one.original_shape for one in made], found)
+    layout = Layout.of(arrays)
     with contextlib.redirect_stdout(None):
-        return evaluator.evaluate(datasets, metrics, [(layout.wire, payload.tobytes())])
+        return evaluator.evaluate(datasets, metrics, [(layout.wire, layout.filled(arrays).tobytes())])
 
 
 def mmdetections(part: Part, metric: dict[str, Any], perfect: bool) -> dict[str, float]:

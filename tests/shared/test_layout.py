@@ -87,3 +87,12 @@ def test_the_gaps_between_arrays_are_zeroed_and_nothing_else():
     layout.clear_gaps(payload)
     assert payload[:3].all() and payload[ALIGNMENT : ALIGNMENT + 4].all()
     assert payload.sum() == 7 * 255
+
+
+def test_a_payload_is_filled_with_arrays_and_zeros_between_them():
+    arrays = {"a": np.arange(3, dtype=np.uint8), "b": np.ones((2, 2), np.float32)}
+    layout = Layout.of(arrays)
+    payload = layout.filled(arrays)
+    for name, view in layout.views(payload).items():
+        np.testing.assert_array_equal(view, arrays[name])
+    assert payload.nbytes == layout.nbytes == 2 * ALIGNMENT and not payload[3:ALIGNMENT].any()

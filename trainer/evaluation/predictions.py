@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shared.files import save
+from shared.predictions import arrays_of
 
 if TYPE_CHECKING:  # reading the file needs no Jittor
     from trainer.batch import Batch
@@ -22,14 +23,8 @@ if TYPE_CHECKING:  # reading the file needs no Jittor
 def as_arrays(batch: Batch, detections: Sequence[Detections]) -> dict[str, np.ndarray]:
     """One batch's detections, those of its first images, as the arrays of a PREDICTIONS message."""
     count = len(detections)
-    return {
-        "image_ids": batch.host["image_ids"][:count],
-        "counts": np.array([len(one.scores) for one in detections], np.int32),
-        "original_shapes": batch.host["original_shapes"][:count],
-        "boxes": np.concatenate([one.boxes for one in detections] or [np.zeros((0, 4))]).astype(np.float32),
-        "scores": np.concatenate([one.scores for one in detections] or [np.zeros(0)]).astype(np.float32),
-        "labels": np.concatenate([one.labels for one in detections] or [np.zeros(0)]).astype(np.int32),
-    }
+    found = ((one.boxes, one.scores, one.labels) for one in detections)
+    return arrays_of(batch.host["image_ids"][:count], batch.host["original_shapes"][:count], found)
 
 
 def file_of(work_dir: Path, split: str) -> Path:
