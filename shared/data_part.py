@@ -27,6 +27,7 @@ _VALUES = {
     "batch_size": COUNT,
     "size_divisor": COUNT,
     "training": SWITCH,
+    "evaluators": of_type(list, "a list").or_none(),
     "feed": of_type(dict, "a dict"),
 }
 
@@ -53,12 +54,20 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "custom_imports": config.get("custom_imports"),
             "batch_size": dataloader.batch_size,
             "training": split == "train",
+            "evaluators": _evaluators(config, split),
             **sampling(dataloader, split),
             "size_divisor": preprocessor.get("pad_size_divisor", 1),
             "feed": feed_settings(config),
         }
     )
     return part
+
+
+def _evaluators(config: Config, split: str) -> list[dict[str, Any]]:
+    """The metrics that the trainer of a stream will ask for, so that a wrong one is known when it begins."""
+    splits = ("val", "test") if split == "train" else (split,)
+    asked = [one for one in splits if config.get(f"{one}_evaluator") and config.get(f"{one}_dataloader")]
+    return [metric for one in asked for metric in evaluator_part(config, one)]
 
 
 def check_data_part(part: dict[str, Any]) -> None:

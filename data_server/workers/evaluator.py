@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 from reprlib import repr as short
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -40,6 +41,17 @@ def run(channel: Channel, datasets: Datasets) -> NoReturn:
         channel.send(_answer(datasets, order, read(descriptor)))
 
 
+def check(metrics: list[Any]) -> None:
+    """Looks at the metrics that are going to be asked for, as far as that needs no predictions.
+
+    Raises:
+        UserError: there is no metric of a type, or it has not such a key, or its annotation file is not there.
+    """
+    for config in metrics:
+        if _adaptor(config) is mmdetection:
+            mmdetection.check(config)
+
+
 def _answer(datasets: Datasets, order: Judge, predictions: list[Record]) -> Metrics | Failure:
     try:
         return Metrics(evaluate(datasets, from_plain(order.evaluator), predictions))
@@ -56,10 +68,8 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
     MMLogger.get_instance("unidetector", logger_name="unidetector", log_level=logging.ERROR)
     values: dict[str, float] = {}
     for config in evaluator:
-        if not isinstance(config, dict) or not isinstance(config.get("type"), str):
-            raise UserError(f"metric {short(config)}: expected a dict with 'type'")
+        adaptor = _adaptor(config)
         try:
-            adaptor = _ADAPTOR_OF.get(config["type"], mmdetection)
             found = adaptor.evaluate(datasets, config, predictions)
             if again := sorted(values.keys() & found.keys()):
                 raise UserError(f"metric {config['type']!r}: there is a {again[0]!r} already; give it another prefix")
@@ -69,6 +79,12 @@ def evaluate(datasets: Datasets, evaluator: list[dict[str, Any]], predictions: l
         except Exception as error:
             raise UserError(f"metric {config.get('type')!r}: {_explained(error)}") from error
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float | np.number)}
+
+
+def _adaptor(config: Any) -> ModuleType:
+    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
+        raise UserError(f"metric {short(config)}: expected a dict with 'type'")
+    return _ADAPTOR_OF.get(config["type"], mmdetection)
 
 
 def _explained(error: Exception) -> str:

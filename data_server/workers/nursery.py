@@ -82,7 +82,7 @@ def _serve_stream(channel: Channel) -> None:
     from data_server.datasets.bounds import gather
     from data_server.datasets.parts import Datasets
     from data_server.machine.process_memory import private_bytes
-    from data_server.workers import purity
+    from data_server.workers import evaluator, purity
     from data_server.workers.rehearsal import worker_bytes
 
     end_with_a_line(lambda text: channel.send(Notice(text)), FAILED)
@@ -90,6 +90,7 @@ def _serve_stream(channel: Channel) -> None:
     config = from_plain(channel.receive(Build).config)
     try:
         datasets = Datasets(config, lambda text: channel.send(Notice(text)))
+        evaluator.check(config.get("evaluators") or [])
         facts = gather(datasets, config)
     except UserError as error:
         channel.send(Failure(str(error), True))

@@ -36,6 +36,14 @@ def test_a_model_without_a_divisor_has_pictures_padded_to_no_multiple_as_in_mmde
         assert part["size_divisor"] == divisor
 
 
+def test_the_metrics_that_a_trainer_will_ask_for_go_along():
+    metric, other = {"type": "CocoMetric"}, {"type": "LVISMetric"}
+    config = settings(val_evaluator=metric, test_evaluator=[metric, other], test_dataloader=LOADER)
+    found = {split: data_part(config, split)["evaluators"] for split in ("train", "val", "test")}
+    assert found == {"train": [metric, metric, other], "val": [metric], "test": [metric, other]}
+    assert data_part(settings(test_evaluator=metric), "train")["evaluators"] == []  # nothing to be judged
+
+
 def test_the_top_level_data_root_reaches_every_data_set_that_names_none():
     both = {"type": "ConcatDataset", "datasets": [DATASET, {**DATASET, "data_root": "own"}]}
     repeated = {"type": "RepeatDataset", "times": 2, "dataset": both}

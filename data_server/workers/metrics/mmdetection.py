@@ -53,6 +53,27 @@ _NOWHERE = {"bboxes": torch.zeros(1, 4), "scores": torch.zeros(1), "labels": tor
 Predicted = dict[int, dict[str, Any]]  # what MMDetection calls a data sample, by the image's index in its data set
 
 
+def check(config: dict[str, Any]) -> None:
+    """Looks at a metric's type, keys and annotation file.
+
+    Raises:
+        UserError: one of them cannot be.
+    """
+    if config["type"].removeprefix("mmdet.") == _OF_SEVERAL:
+        metrics = config.get("metrics") or []
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            check(_checked(metric))
+        return
+    parameters = inspect.signature(_class_of(config)).parameters.values()
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        check_keys(f"metric {config['type']!r}", config, ("type", "_scope_", *(one.name for one in parameters)))
+    named = config.get("ann_file")
+    remote = config.get("backend_args") or "://" in str(named)
+    if isinstance(named, str) and not remote and not Path(named).is_file():
+        where = f"metric {config['type']!r}: ann_file={named!r}"
+        raise UserError(f"{where}: there is no such file; data_root is not put before it")
+
+
 def evaluate(datasets: Datasets, config: dict[str, Any], predictions: list[Record]) -> dict[str, Any]:
     """Metric name -> value.
 
@@ -93,10 +114,21 @@ def _metric_for_each(config: dict[str, Any], data_sets: int) -> tuple[list[dict[
         )
     if len(set(names)) < len(names):
         raise UserError(f"{_OF_SEVERAL}.dataset_prefixes {names}: two are alike; give each data set its own")
-    for metric in metrics:
-        if not isinstance(metric, dict) or not isinstance(metric.get("type"), str):
-            raise UserError(f"{_OF_SEVERAL}.metrics holds {metric!r:.80}; expected a dict with 'type'")
-    return metrics, names
+    return [_checked(metric) for metric in metrics], names
+
+
+def _checked(metric: Any) -> dict[str, Any]:
+    """A metric of a ``MultiDatasetsEvaluator``."""
+    if not isinstance(metric, dict) or not isinstance(metric.get("type"), str):
+        raise UserError(f"{_OF_SEVERAL}.metrics holds {metric!r:.80}; expected a dict with 'type'")
+    return metric
+
+
+def _class_of(config: dict[str, Any]) -> type:
+    metric_class: type | None = METRICS.get(config["type"])
+    if metric_class is None:
+        raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
+    return metric_class
 
 
 def _is_for(config: dict[str, Any], part: Part) -> bool:
@@ -115,9 +147,7 @@ def _names(parts: list[Part]) -> list[str]:
 
 
 def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str, Any]:
-    metric_class = METRICS.get(config["type"])
-    if metric_class is None:
-        raise unknown("evaluator", "type", config["type"], METRICS.module_dict)
+    metric_class = _class_of(config)
     if faster := over_arrays(metric_class, config):
         with suppress(Unusual):
             metric = _build(faster, config, part)

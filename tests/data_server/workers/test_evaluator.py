@@ -155,3 +155,19 @@ def test_a_new_file_is_a_new_adaptor(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", JUDGE, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.endswith("{'Stripes': 7.0, 'zebras': 1.0}\n"), done.stderr
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"type": "CocoMetrik"}, r"evaluator: unknown type 'CocoMetrik' \(did you mean 'CocoMetric'\?\)"),
+        ({"clasewise": True}, r"metric 'CocoMetric': unknown key 'clasewise' \(did you mean 'classwise'\?\)"),
+        ({"ann_file": "nowhere.json"}, "metric 'CocoMetric': ann_file='nowhere.json': there is no such file"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused_when_a_stream_opens(cluster, photos, split, change, said):
+    for metric in (METRIC | change, {"type": "MultiDatasetsEvaluator", "metrics": [METRIC, METRIC | change]}):
+        with pytest.raises(UserError, match=said) as caught:
+            cluster.open(config_of(photos, split) | {"evaluators": [metric]})
+        assert "\n" not in str(caught.value)
