@@ -70,7 +70,7 @@ def _work(datasets: Datasets, config: dict[str, Any], plan: Plan, slot_bytes: in
         (step,) = _STEP.unpack(message)
         batch = plan.batch(step)
         samples = [list(pair) for pair in zip(batch.indices, batch.seeds, strict=True)]
-        make_batch(arena, datasets, config, Assign(step, step % SLOTS, step, samples, 0))
+        make_batch(arena, datasets, config, Assign(step, step % SLOTS, step, samples, 0, False))
         os.write(done, b"x")
 
 

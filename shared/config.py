@@ -31,6 +31,7 @@ from shared.errors import UserError, described
 from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
 from shared.hook_keys import check_hooks
 from shared.keys import check_keys, nearest
+from shared.pipeline_switch import pipeline_switch
 from shared.samplers import check_samplers
 from shared.train_loop import TrainLoop
 from shared.typing_errors import check_names
@@ -124,6 +125,7 @@ def check(config: Config) -> None:
     TrainLoop.of(config.get("train_cfg") or {})
     check_samplers(config)
     check_hooks(config)
+    pipeline_switch(config)
     feed = config.get("feed") or {}
     if not isinstance(feed, dict):
         raise UserError(f"config key 'feed': expected a dict, found {type(feed).__name__}")

@@ -24,6 +24,8 @@ _SECTIONS: dict[str, Section] = {
     "default_hooks.checkpoint.": hook_keys.CHECKPOINT,
     "EMAHook.": hook_keys.EMA,
     "EarlyStoppingHook.": hook_keys.EARLY_STOPPING,
+    "PipelineSwitchHook.": hook_keys.PIPELINE_SWITCH,
+    "YOLOXModeSwitchHook.": hook_keys.MODE_SWITCH,
     "type=": hook_keys.HOOKS,
 }
 

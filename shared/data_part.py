@@ -15,6 +15,7 @@ from shared.datasets import check_evaluated, parts_of, with_data_root
 from shared.errors import UserError
 from shared.feed_keys import FEED_NAMES, check_feed
 from shared.keys import COUNT, SWITCH, of_type
+from shared.pipeline_switch import PIPELINE_SWITCH, pipeline_switch
 from shared.samplers import check_sampling, sampling
 
 TUPLE = "(tuple)"
@@ -28,6 +29,7 @@ _VALUES = {
     "size_divisor": COUNT,
     "training": SWITCH,
     "evaluators": of_type(list, "a list").or_none(),
+    "switch": PIPELINE_SWITCH,
     "feed": of_type(dict, "a dict"),
 }
 
@@ -55,6 +57,7 @@ def data_part(config: Config, split: str) -> dict[str, Any]:
             "batch_size": dataloader.batch_size,
             "training": split == "train",
             "evaluators": _evaluators(config, split),
+            "switch": pipeline_switch(config) if split == "train" else None,
             **sampling(dataloader, split),
             "size_divisor": preprocessor.get("pad_size_divisor", 1),
             "feed": feed_settings(config),

@@ -34,6 +34,14 @@ _AVERAGES = ("ExponentialMovingAverage", "MomentumAnnealingEMA", "ExpMomentumEMA
 _RULES = ("greater", "less")
 _NAME = Values(lambda value: isinstance(value, str) and bool(value), "a metric's name")
 _NUMBER = Values(lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number")
+_EPOCH = Values(lambda value: type(value) is int and value >= 0, "0 or more")
+_STEPS = Values(
+    lambda value: isinstance(value, list | tuple) and all(isinstance(one, Mapping) and "type" in one for one in value),
+    "a list of transforms",
+)
+_TYPES = Values(
+    lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "a list of texts"
+)
 _ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
 
 
@@ -113,6 +121,24 @@ EARLY_STOPPING: Section = (
     *ignores("a run ends after all that follows from an evaluation in any case", "priority"),
 )
 
+PIPELINE_SWITCH: Section = (
+    reads("type", "`PipelineSwitchHook`"),
+    reads("switch_epoch", "the first epoch, counted from 0, with the other pipeline", _EPOCH),
+    reads("switch_pipeline", "that pipeline", _STEPS),
+    *ignores("the pipeline is switched before an epoch in any case", "priority"),
+)
+
+MODE_SWITCH: Section = (
+    reads("type", "`YOLOXModeSwitchHook`"),
+    reads("num_last_epochs", "it and one more are the last epochs, with fewer transforms (default 15)", _EPOCH),
+    reads(
+        "skip_type_keys",
+        "the types of MultiImageMixDataset's transforms that are left out (default Mosaic, RandomAffine and MixUp)",
+        _TYPES,
+    ),
+    *ignores("the pipeline is switched before an epoch in any case", "priority"),
+)
+
 # hooks that do nothing here that a run could be told by; why
 _NO_EFFECT = {
     "the product does it in any case": (
@@ -140,12 +166,17 @@ _NO_EFFECT = {
     "used by MMDetection's `test.py --tta` only": ("PrepareTTAHook",),
     "no part of these networks looks at the epoch": ("SetEpochInfoHook",),
 }
-_SECTIONS: dict[str, Section] = {"EMAHook": EMA, "EarlyStoppingHook": EARLY_STOPPING}
+_SECTIONS: dict[str, Section] = {
+    "EMAHook": EMA,
+    "EarlyStoppingHook": EARLY_STOPPING,
+    "PipelineSwitchHook": PIPELINE_SWITCH,
+    "YOLOXModeSwitchHook": MODE_SWITCH,
+}
+_NEEDS = {  # keys that cannot be left out, and what to give
+    "EarlyStoppingHook": {"monitor": "the name of a metric, e.g. coco/bbox_mAP"},
+    "PipelineSwitchHook": {"switch_epoch": "the first epoch with the other pipeline", "switch_pipeline": "it"},
+}
 _REFUSED = {
-    "YOLOXModeSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
-    "with load_from and their pipeline",
-    "PipelineSwitchHook": "the pipeline is the same in all epochs: train the last ones as a run of their own, "
-    "with load_from and their pipeline",
     "MeanTeacherHook": "there is no teacher here: remove it to train on labelled images alone",
     "CheckpointHook": "write it as default_hooks.checkpoint",
     "LoggerHook": "write it as default_hooks.logger",
@@ -164,6 +195,11 @@ HOOKS: Section = (
     *(ConfigKey(name, REFUSED, why) for name, why in _REFUSED.items() if name not in ("CheckpointHook", "LoggerHook")),
     reads("EMAHook", "an average of the weights is evaluated and saved, in `custom_hooks` or `default_hooks`"),
     reads("EarlyStoppingHook", "ends a run early, in `custom_hooks` or `default_hooks`"),
+    reads("PipelineSwitchHook", "another pipeline from an epoch on, of a data set that is in no wrapper"),
+    reads(
+        "YOLOXModeSwitchHook",
+        "the last epochs without Mosaic and MixUp, of a MultiImageMixDataset; its L1 loss is in YOLOX's own head alone",
+    ),
     ConfigKey("any other", REFUSED, _UNKNOWN),
 )
 
@@ -225,8 +261,9 @@ def _check_hook(where: str, hook: Any, name: str) -> None:
     kind = class_name(hook["type"])
     if kind in _SECTIONS:
         check_section(where, hook, _SECTIONS[kind])
-        if kind == "EarlyStoppingHook" and "monitor" not in hook:
-            raise UserError(f"config key '{where}.monitor' is missing: give the name of a metric, e.g. coco/bbox_mAP")
+        for key, what in _NEEDS.get(kind, {}).items():
+            if key not in hook:
+                raise UserError(f"config key '{where}.{key}' is missing: give {what}")
         return
     if any(kind in names for names in _NO_EFFECT.values()):
         return

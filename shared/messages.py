@@ -37,7 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
@@ -256,13 +256,15 @@ class Judge(Message, large=True):
 @dataclass(frozen=True)
 class Assign(Message, large=True):
     """To a worker: make batch `step` into `slot`. `samples` are [index, seed] pairs; the sample at place `suspect` - 1
-    of them, on which a worker has died before, is made before any other (0: none)."""
+    of them, on which a worker has died before, is made before any other (0: none). `switched`: by the pipeline of the
+    last epochs (`shared.pipeline_switch`)."""
 
     step: int
     slot: int
     generation: int
     samples: list
     suspect: int
+    switched: bool
 
 
 # nursery, workers -> server -------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     os.close(memory)
     samples = [list(pair) for pair in zip(plan.indices, plan.seeds, strict=True)]
     try:
-        wrote = make_batch(arena, datasets, config, Assign(step, 0, 1, samples, 0))
+        wrote = make_batch(arena, datasets, config, Assign(step, 0, 1, samples, 0, plan.switched))
     except BadSample as error:
         raise UserError(str(error)) from None
     return plan, wrote, Layout.from_wire(wrote.layout, arena.capacity).views(arena.payload(0))

@@ -58,15 +58,14 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
     long = short = 0
     for part, annotated in zip(datasets.parts, datasets.edges, strict=True):
-        transforms = getattr(part.dataset.pipeline, "transforms", part.dataset.pipeline)
-        edges = along(transforms, Edges(*annotated) if all(annotated) else None)
-        edges = along(part.mix.pipeline if part.mix else (), edges)
-        if edges is None:
-            raise UserError(
-                "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "
-                "image sizes; set feed.max_image_size=(height, width)"
-            )
-        long, short = max(long, edges.long), max(short, edges.short)
+        for switched in (False, True) if part.switches else (False,):
+            edges = along(part.steps(switched), Edges(*annotated) if all(annotated) else None)
+            if edges is None:
+                raise UserError(
+                    "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "
+                    "image sizes; set feed.max_image_size=(height, width)"
+                )
+            long, short = max(long, edges.long), max(short, edges.short)
     divisor = config["size_divisor"]
     long, short = padded(long, divisor), padded(short, divisor)
     alike = config["batch_size"] == 1 or (config["group_by_aspect_ratio"] and not _may_exchange(datasets, config))

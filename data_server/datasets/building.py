@@ -17,6 +17,7 @@ import mmdet.datasets  # noqa: F401 - fills the registry; mmdet's models stay ou
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
+from mmengine.dataset import Compose
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets.indexed import coco as coco_way
@@ -106,6 +107,18 @@ def _of_another_form(config: dict[str, Any], kind: Any, annotations: str | None,
         pass
     dataset.full_init()
     return dataset
+
+
+def pipeline(steps: list[dict[str, Any]]) -> Compose:
+    """A pipeline of MMDetection's transforms that is no data set's yet.
+
+    Raises:
+        UserError: it cannot be built.
+    """
+    try:
+        return Compose([ConfigDict(step) for step in steps])
+    except Exception as error:
+        raise UserError(f"PipelineSwitchHook: MMDetection cannot build its pipeline: {described(error)}") from error
 
 
 def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index | None:

@@ -42,11 +42,20 @@ class Part:
         transforms: of the pipelines, with those within others.
         in_hand: the index of the image that `results` was last at work on.
         begun: the paths of all images that it has read.
+        switches: whether the last epochs have another pipeline.
+        boxes_are_unscaled: whether the pipeline loads boxes after its resizing, in the file's pixels.
     """
 
     def __init__(
-        self, config: dict[str, Any], dataset_id: int, *, training: bool, say: Callable[[str], None] = write_line
+        self,
+        config: dict[str, Any],
+        dataset_id: int,
+        *,
+        training: bool,
+        later: dict[str, Any] | None = None,
+        say: Callable[[str], None] = write_line,
     ) -> None:
+        """Builds the data set of `config`; `later` is what `shared.pipeline_switch` says about the last epochs."""
         config = dict(config)
         mixed = config.pop(MIXED, None)
         self.dataset_id = dataset_id
@@ -68,11 +77,19 @@ class Part:
         self._place = 0  # of its first image among theirs
         if mixed and wanted.wanted:
             raise UserError(f"{building.name_of(config, annotations)}: proposals cannot follow images that are mixed")
-        self.pack = _take_packing(self.mix or self.dataset)
-        self.transforms = [*all_transforms(self.dataset), *all_transforms(self.mix)]
+        packing = getattr(self.mix or self.dataset, "pipeline", ())
+        self.pack = _take_packing(f"data set {type(self.dataset).__name__}", packing)
+        self.switches = later is not None
+        self._pipelines, self._skipped = [self.dataset.pipeline] * 2, [(mixed or {}).get("skip_type_keys") or ()] * 2
+        if later and "pipeline" in later:
+            self._pipelines[1] = building.pipeline(later["pipeline"])
+            _take_packing("PipelineSwitchHook", self._pipelines[1])
+        elif later:
+            self._skipped[1] = later["skip"]
+        self.transforms = all_transforms([*self._pipelines, *(self.mix.pipeline if self.mix else ())])
         for line in _left_out(self.transforms, self.pack):
             say(f"{building.name_of(config, annotations)}: {line}")
-        self.boxes_are_unscaled = _loads_after_resizing(self.dataset.pipeline)
+        self.switch(False)
         self.annotation_file = annotations
         self.classes = list(self.dataset.metainfo.get("classes") or ())
         if categories:
@@ -90,7 +107,21 @@ class Part:
     def join(self, mates: Sequence[Part], together: mix.Together, start: int) -> None:
         """See `data_server.datasets.mix.Member`."""
         self._mates, self._place, self.mix.dataset = mates, start, together
-        self.transforms += [one for mate in mates if mate is not self for one in all_transforms(mate.dataset)]
+        self.transforms += all_transforms([mate.dataset.pipeline for mate in mates if mate is not self])
+
+    def switch(self, switched: bool) -> None:
+        """Makes the samples that follow by the pipeline of the last epochs, or by that of the first."""
+        self.boxes_are_unscaled = _loads_after_resizing(self._pipelines[switched])
+        if self.switches:
+            self.dataset.pipeline = self._pipelines[switched]
+            if self.mix is not None:
+                self.mix.update_skip_type_keys(self._skipped[switched])
+
+    def steps(self, switched: bool) -> list[Any]:
+        """The transforms that images go through, one after the other, in the last epochs or in the first."""
+        pipeline, skipped = self._pipelines[switched], self._skipped[switched]
+        mixing = zip(self.mix.pipeline_types, self.mix.pipeline, strict=False) if self.mix else ()
+        return [*getattr(pipeline, "transforms", pipeline), *(step for kind, step in mixing if kind not in skipped)]
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (n,) and (n,): an image, and the label of one of its boxes, as MMDetection's `get_cat_ids` says."""
@@ -201,16 +232,12 @@ def _is_finite(box: Any) -> bool:
         return False
 
 
-def _take_packing(dataset: Any) -> Any:
-    """Takes the final PackDetInputs off the data set's pipeline: its work is done while writing into the slot."""
-    pipeline = getattr(dataset, "pipeline", None)
+def _take_packing(owner: str, pipeline: Any) -> Any:
+    """Takes the final PackDetInputs off a pipeline: its work is done while writing into the slot."""
     transforms = getattr(pipeline, "transforms", pipeline)
     if not transforms or type(transforms[-1]).__name__ != "PackDetInputs":
         last = type(transforms[-1]).__name__ if transforms else "nothing"
-        raise UserError(
-            f"data set {type(dataset).__name__}: its pipeline ends in {last}; "
-            "expected PackDetInputs as the last transform"
-        )
+        raise UserError(f"{owner}: its pipeline ends in {last}; expected PackDetInputs as the last transform")
     return transforms.pop()
 
 

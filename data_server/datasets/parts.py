@@ -54,7 +54,8 @@ class Datasets:
         regular.guard()
         import_custom(config.get("custom_imports"))
         parts = enumerate(parts_of(config["dataset"]))
-        self.parts = [Part(part, number, training=config["training"], say=say) for number, part in parts]
+        later = config.get("switch")
+        self.parts = [Part(part, number, training=config["training"], later=later, say=say) for number, part in parts]
         with_proposals = [part.proposals is not None for part in self.parts]
         if any(with_proposals) and not all(with_proposals):
             raise UserError(
@@ -77,6 +78,11 @@ class Datasets:
         place = index if self._order is None else int(self._order[index])
         part = self.parts[int(np.searchsorted(self._ends, place, side="right"))]
         return part, place - self._start(part)
+
+    def switch(self, switched: bool) -> None:
+        """Makes the samples that follow by the pipeline of the last epochs, or by that of the first."""
+        for part in self.parts:
+            part.switch(switched)
 
     def indices_of(self, part: Part) -> np.ndarray:
         """int64 (n,), where the images of a data set are, ascending."""

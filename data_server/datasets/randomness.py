@@ -31,9 +31,9 @@ def seed_everything(seed: int, transforms: list[Any]) -> None:
                 reseed(seed & 0xFFFFFFFF)
 
 
-def all_transforms(dataset: Any) -> list[Any]:
-    """The transforms of a data set's pipeline, with those within others."""
-    return list(_within(getattr(dataset, "pipeline", ())))
+def all_transforms(pipeline: Any) -> list[Any]:
+    """The transforms of a pipeline, or of several, with those within others."""
+    return list(_within(pipeline))
 
 
 def _within(value: Any) -> Iterator[Any]:

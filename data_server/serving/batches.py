@@ -123,7 +123,8 @@ class Batches:
         indices = self._suspects.indices(step, batch.indices, self.welcome.images)
         samples = [list(pair) for pair in zip(indices, batch.seeds, strict=True)]
         self._recipes[assignment.slot] = batch
-        order = Assign(step, assignment.slot, assignment.generation, samples, self._suspects.suspect(step))
+        suspect = self._suspects.suspect(step)
+        order = Assign(step, assignment.slot, assignment.generation, samples, suspect, batch.switched)
         return self._idle.pop(0), order
 
     def _is_planned(self, step: int) -> bool:

@@ -30,12 +30,13 @@ _ORDERS = 3  # of the last epoch a batch may have to be made again, while the ne
 @dataclass(frozen=True)
 class BatchPlan:
     """The recipe of one batch: `indices` into the data set, one `seeds` entry (64 bits) each; the first `valid`
-    count."""
+    count. `switched`: by the pipeline of the last epochs (`shared.pipeline_switch`)."""
 
     epoch: int
     indices: tuple[int, ...]
     seeds: tuple[int, ...]
     valid: int
+    switched: bool
 
 
 class Plan:
@@ -44,6 +45,7 @@ class Plan:
     Args:
         order: of all ranks' batches.
         made: is called by another thread whenever it has made an epoch's order.
+        switch: the epoch, counted from 0, from which on there is another pipeline; None: there is one for all.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Plan:
         rank: int = 0,
         world_size: int = 1,
         made: Callable[[], object] = lambda: None,
+        switch: int | None = None,
     ) -> None:
         self._make_batches = order.batches
         self._repeats_count = order.shuffled
@@ -61,6 +64,7 @@ class Plan:
         self._world_size = world_size
         self._orders: dict[int, Future[Rows]] = {}
         self._made = made
+        self._switch = switch
         self.steps_per_epoch = -(-order.batches_per_epoch // world_size)
 
     @classmethod
@@ -78,7 +82,8 @@ class Plan:
         Raises:
             UserError: its sampler does not go with the data set.
         """
-        return cls(order_of(config, facts, seed, world_size), seed, rank, world_size, made)
+        switch = config["switch"]["epoch"] if config.get("switch") else None
+        return cls(order_of(config, facts, seed, world_size), seed, rank, world_size, made, switch)
 
     def cursor(self, epoch: int, step: int) -> int:
         """The global step, counted from the start of epoch 0, of step `step` of `epoch`."""
@@ -97,7 +102,8 @@ class Plan:
         # The last steps of an epoch may run out of batches for the higher ranks: those repeat the first ones.
         repeated, row = divmod(place, len(batches))
         counts = 0 if repeated and not self._repeats_count else int(valid[row])
-        return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts)
+        switched = self._switch is not None and epoch >= self._switch
+        return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts, switched)
 
     def _order(self, epoch: int) -> Future[Rows]:
         """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,

@@ -55,7 +55,10 @@ def check(datasets: Datasets) -> None:
         if not all(_is_known(one) for one in (*part.transforms, part.dataset)):
             indices = datasets.indices_of(part)
             samples = [(int(indices[number * len(indices) // _SAMPLES]), number) for number in range(_SAMPLES)]
-            _compare(datasets, samples)
+            for switched in (False, True) if part.switches else (False,):
+                datasets.switch(switched)
+                _compare(datasets, samples)
+            datasets.switch(False)
 
 
 def _is_known(one: Any) -> bool:

@@ -82,7 +82,8 @@ def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, s
     anonymous = Anonymous()
     inherited = anonymous.bytes()
     for batch in range(batches):
-        make_batch(arena, datasets, config, Assign(0, 0, 1, samples[batch * size : (batch + 1) * size], 0))
+        switched = config.get("switch") is not None and batch % 2 == 1
+        make_batch(arena, datasets, config, Assign(0, 0, 1, samples[batch * size : (batch + 1) * size], 0, switched))
         if anonymous.bytes() - inherited > config["feed"]["worker_memory"] * MIB:
             break  # a worker would be replaced
         say("batch")

@@ -69,6 +69,7 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
         UserError: the batch does not fit the slot.
     """
     replaced: list[str] = []
+    datasets.switch(assignment.switched)
     samples = _load_all(arena, datasets, config["feed"], assignment, replaced)
     reach("worker.loaded")
     layout = lay_out(samples, config, datasets.proposals)

@@ -91,6 +91,8 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
         "openimages/faster-rcnn_r50_fpn_32xb2-cas-1x_openimages.py",
         "v3det/dino-4scale_r50_8xb2_sample1e-3_v3det_36e.py",
         "cascade_rcnn/cascade-rcnn_r50_fpn_20e_coco.py",
+        "yolox/yolox_s_8xb8-300e_coco.py",
+        "rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
     ],
 )
 def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -> None:
@@ -100,8 +102,6 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("yolox/yolox_s_8xb8-300e_coco.py", "YOLOXModeSwitchHook"),
-        ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "PipelineSwitchHook"),
         ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "TeacherStudentValLoop"),
         ("qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py", "TrackImgSampler"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),

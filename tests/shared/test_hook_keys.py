@@ -13,8 +13,6 @@ HARMLESS = [
 ]
 AVERAGES = ["ExponentialMovingAverage", "MomentumAnnealingEMA", "ExpMomentumEMA", "StochasticWeightAverage"]
 OTHERS = {
-    "YOLOXModeSwitchHook": "the pipeline is the same in all epochs",
-    "PipelineSwitchHook": "the pipeline is the same in all epochs",
     "MeanTeacherHook": "there is no teacher here",
     "CheckpointHook": "write it as default_hooks.checkpoint",
     "LoggerHook": "write it as default_hooks.logger",

@@ -116,7 +116,7 @@ class Working:
         self._nursery, self._worker = nursery, Channel(socket.socket(fileno=descriptor))
         self._worker.send(Started(), process)
         self.until(lambda: self.events.idle)
-        self.events.pool.assign(0, Assign(step=7, slot=0, generation=1, samples=[], suspect=0))
+        self.events.pool.assign(0, Assign(step=7, slot=0, generation=1, samples=[], suspect=0, switched=False))
 
     def until(self, condition):
         """Serves until `condition` comes true; a test that waits for ever has the suite's time limit."""

@@ -1,9 +1,12 @@
 """Batches in slots: padding, room for boxes, what does not fit; and that no number of workers shows in any byte."""
 
+import os
+import signal
 from functools import partial
 
 import pytest
 
+from shared.data_part import TUPLE
 from shared.errors import UserError
 from tests.cluster import Cluster, digests, wait_for
 from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_annotations
@@ -78,21 +81,83 @@ def has_workers(server: Cluster, count: int) -> bool:
     return len(server.workers()) == count
 
 
+@pytest.fixture(scope="module")
+def servers(long_lived_cluster):
+    """Data servers by the number of their workers."""
+    others = {workers: Cluster(workers=workers) for workers in (1, 4)}
+    yield {**others, 2: long_lived_cluster}
+    for server in others.values():
+        server.stop()
+
+
+FLIPPED = [LOAD, BOXES, {"type": "Resize", "scale": {TUPLE: [64, 64]}}, {"type": "RandomFlip", "prob": 0.5}, PACK]
+MOSAIC = {"type": "Mosaic", "img_scale": {TUPLE: [64, 48]}, "pad_val": 114.0}
+MIXED = {"type": "MultiImageMixDataset", "pipeline": [MOSAIC, {"type": "RandomFlip", "prob": 0.5}, PACK]}
+EPOCH = 6  # batches: of 7 wide and 4 high images, two each
+
+
+def switched(photos, to):
+    """A training stream with another pipeline from its second epoch on."""
+    config = config_of(photos)
+    if "skip" in to:
+        config["dataset"] = mixed(config["dataset"])
+    return {**config, "switch": {"epoch": 1, **to}}
+
+
+def mixed(dataset, **settings):
+    resize = {"type": "Resize", "scale": {TUPLE: [90, 60]}}
+    return {**MIXED, **settings, "dataset": {**dataset, "pipeline": [LOAD, BOXES, resize]}}
+
+
+SWITCHES = {"another pipeline": {"pipeline": FLIPPED}, "without Mosaic": {"skip": ["Mosaic"]}}
+
+
 @pytest.mark.parametrize(
     "wrapper", [None, {"type": "RepeatDataset", "times": 2}, {"type": "ClassBalancedDataset", "oversample_thr": 0.9}]
 )
-def test_one_two_and_four_workers_make_the_same_batches(cluster, photos, wrapper):
+def test_one_two_and_four_workers_make_the_same_batches(servers, photos, wrapper):
     config = config_of(photos)
     if wrapper is not None:
         config["dataset"] = {**wrapper, "dataset": config["dataset"]}
-    others = {workers: Cluster(workers=workers) for workers in (1, 4)}
     found = {}
-    try:
-        for workers, server in ({2: cluster} | others).items():
-            found[workers] = digests(server.open(config), 50)
-            wait_for(partial(has_workers, server, workers), 10)
-    finally:
-        for server in others.values():
-            server.stop()
+    for workers, server in servers.items():
+        found[workers] = digests(server.open(config), 50)
+        wait_for(partial(has_workers, server, workers), 10)
+        server.close_streams()
     assert found[1] == found[2] == found[4]
     assert len(set(found[2])) == 50
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_from_an_epoch_on_batches_are_those_of_the_other_pipeline_whoever_makes_them(name, servers, cluster, photos):
+    config = switched(photos, SWITCHES[name])
+    found = {}
+    for workers, server in servers.items():
+        found[workers] = digests(server.open(config), 3 * EPOCH)
+        server.close_streams()
+    assert found[1] == found[2] == found[4]
+    first = {**config, "switch": None}
+    later = {**first, "dataset": {**config["dataset"], "pipeline": FLIPPED}}
+    if "skip" in SWITCHES[name]:
+        later["dataset"] = mixed(config_of(photos)["dataset"], skip_type_keys=["Mosaic"])
+    first, later = (digests(cluster.open(one), 3 * EPOCH) for one in (first, later))
+    assert found[2] == first[:EPOCH] + later[EPOCH:] and found[2] not in (first, later)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_kills_and_resumes_around_a_switch_change_no_batch(name, cluster, photos):
+    config = switched(photos, SWITCHES[name])
+    undisturbed = digests(cluster.open(config), 2 * EPOCH)
+    cluster.close_streams()
+    client, found = cluster.open(config), []
+    for step in range(2 * EPOCH):
+        if step in (EPOCH - 2, EPOCH, EPOCH + 1):
+            wait_for(partial(has_workers, cluster, 2), 10)
+            os.kill(cluster.workers()[step % 2].pid, signal.SIGKILL)
+        found += digests(client, 1)
+    assert found == undisturbed
+    cluster.close_streams()
+    for epoch, step in ((0, EPOCH - 1), (1, 0), (1, 2)):
+        start = epoch * EPOCH + step
+        assert digests(cluster.open(config, epoch=epoch, step=step), 2 * EPOCH - start) == undisturbed[start:]
+        cluster.close_streams()
