@@ -2,7 +2,7 @@
 
 JPEG     OpenCV turns the half of a file into a half-grey picture without an error; here it is told
 colours  u8 (H,W,3) BGR; floats of 0..255 are rounded to the nearest whole number, an even one at .5, and cut to
-         0..255; signed whole numbers of 0..255 are these bytes
+         0..255; so are int64 numbers of 0..255, which MMDetection's CopyPaste makes of bytes
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def rounded(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         )
     if image.dtype == np.uint8:
         return image
-    if image.dtype.kind == "i" and image.min() >= 0 and image.max() <= 255:  # MMDetection's CopyPaste makes such
+    if image.dtype == np.int64 and image.min() >= 0 and image.max() <= 255:
         return image.astype(np.uint8)
     if image.dtype.kind != "f":
         raise UserError(

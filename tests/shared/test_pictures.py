@@ -43,6 +43,14 @@ def test_colours_are_rounded_to_the_nearest_even_ones_at_the_half_and_cut() -> N
     assert rounded(found) is found
 
 
+def test_long_whole_numbers_are_bytes_if_they_are_colours() -> None:
+    colours = np.array([[[0, 1, 255]]], np.int64)
+    assert rounded(colours).dtype == np.uint8 and rounded(colours).tolist() == colours.tolist()
+    for wrong in (colours - 1, colours + 1):
+        with pytest.raises(UserError, match=r"^images have dtype int64; expected uint8"):
+            rounded(wrong)
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 3, 4), (1, 2, 3, 3)])
 def test_a_picture_without_three_channels_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"^images have shape \(.*\); expected three channels, \(h, w, 3\): load them"):
