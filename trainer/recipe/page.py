@@ -1,4 +1,5 @@
-"""The recipe's report: the table, each training's curves, what calibration did, the best and the worst pictures."""
+"""The recipe's report: the table, each training's curves, what calibration did, and the mistakes and the best and worst
+images of the evaluation in the table's first row."""
 
 from __future__ import annotations
 
@@ -12,13 +13,16 @@ import numpy as np
 from shared.config import seed_of
 from trainer.evaluation import results
 from trainer.recipe.fingerprints import program_version
+from trainer.recipe.judged import judged_by
 from trainer.recipe.outcome import Outcome
-from trainer.recipe.pictures import pictures
 from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
 from trainer.reporting import curves
 from trainer.reporting.calibration_charts import calibration_charts
+from trainer.reporting.highlights import galleries
 from trainer.reporting.html import Report, Section
+from trainer.reporting.mistake_parts import mistake_parts
+from trainer.reporting.mistakes import find
 from trainer.reporting.parts import Part
 from trainer.reporting.parts.figure import Figure
 from trainer.reporting.parts.table import Cell, Table
@@ -37,7 +41,7 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
         entries: what is known of each step.
 
     Raises:
-        UserError: a step's results are gone or damaged.
+        UserError: a step's results are gone or damaged, or a picture cannot be read.
     """
     sections = [Section("Results", [_results(recipe, found)])] if found.rows else []
     sections += [
@@ -49,8 +53,11 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
         sections.append(Section("Other measurements", others))
     sections += _calibrations(recipe, folder)
     for step in _of(recipe, "evaluate"):
-        if step.title == next(iter(found.rows), None):
-            sections.append(Section(f"Pictures: {step.name}", pictures(step, folder(step.name))))
+        if step.title == next(iter(found.rows), None) and (judged := judged_by(step, folder(step.name))):
+            mistakes = mistake_parts(find(judged.results), judged.results, judged.names, judged.load)
+            sections.append(Section(f"Mistakes: {step.name}", list(mistakes)))
+            shown = galleries(judged.results, judged.names, judged.load)
+            sections.append(Section(f"Pictures: {step.name}", shown))
     sections.append(Section("Steps", [_steps(recipe, entries)]))
     facts = {
         "recipe": str(recipe.path),

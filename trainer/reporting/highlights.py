@@ -2,9 +2,9 @@
 
     detections, ground truth of every image ──judge──► Verdicts ──best_and_worst──► which images ──galleries──► report
 
-An image is judged by its own average precision at IoU 0.5: its detections of all classes in one list by score; one is
-right when it overlaps a ground truth of its class by at least half that no better one has taken. That is no metric of
-the data set, whose average precision ranks the detections of all images together; it tells images apart.
+An image is judged by its own average precision at IoU 0.5: its detections of all classes in one list by score
+(`trainer.reporting.matches` says which are right). That is no metric of the data set, whose average precision ranks the
+detections of all images together; it tells images apart.
 """
 
 from __future__ import annotations
@@ -15,28 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.reporting import drawing
+from trainer.reporting.matches import Result, match
 from trainer.reporting.parts.gallery import Gallery, Picture
 
-IOU = 0.5
 DRAWN = 12  # detections drawn in a picture, at least as many as there are ground truths
-
-
-@dataclass(frozen=True)
-class Result:
-    """One image's detections, and what is there. Boxes are x1,y1,x2,y2 in pixels of the image.
-
-    Attributes:
-        title: what the picture is called.
-        boxes, scores, labels: (m,4), (m,), integers (m,), in any order.
-        truths, truth_labels: (n,4), integers (n,), without crowds.
-    """
-
-    title: str
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    truths: np.ndarray
-    truth_labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,16 +46,8 @@ def judge(result: Result) -> Verdict:
     count = len(result.truths)
     if not count:
         return Verdict(float("nan"), 0, 0)
-    order = np.argsort(-result.scores, kind="stable")
-    overlaps = _overlaps(result.boxes[order], result.truths)
-    overlaps[result.labels[order][:, None] != result.truth_labels[None]] = 0.0
-    right = np.zeros(len(order), bool)
-    free = np.ones(count, bool)
-    for rank, row in enumerate(overlaps):
-        row = np.where(free, row, 0.0)
-        truth = int(row.argmax())
-        if row[truth] >= IOU:
-            right[rank], free[truth] = True, False
+    matches = match(result)
+    right = matches.truth[~matches.ignored] >= 0
     precisions = np.cumsum(right) / np.arange(1, len(right) + 1)
     # the best precision at this recall or a larger one, as COCO has it
     precisions = np.maximum.accumulate(precisions[::-1])[::-1]
@@ -127,12 +101,3 @@ def galleries(
         Gallery("Best images", [picture(index) for index in best], note),
         Gallery("Worst images", [picture(index) for index in worst], note),
     )
-
-
-def _overlaps(boxes: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """IoU (m,n)."""
-    low = np.maximum(boxes[:, None, :2], truths[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], truths[None, :, 2:])
-    common = np.maximum(high - low, 0).prod(2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (truths[:, 2:] - truths[:, :2]).prod(1)[None]
-    return common / np.maximum(areas - common, 1e-9)

@@ -34,6 +34,7 @@ def test_every_step_has_its_section(report: Report) -> None:
         "Training: stage_2",
         "Other measurements",
         "Calibration: counts",
+        "Mistakes: both",
         "Pictures: both",
         "Steps",
     ]
@@ -41,10 +42,13 @@ def test_every_step_has_its_section(report: Report) -> None:
 
 
 def test_sections_have_the_parts_that_belong_there(report: Report) -> None:
-    results, training, _, others, calibration, pictures, steps = (section.parts for section in report.sections)
+    results, training, _, others, calibration, mistakes, pictures, steps = (
+        section.parts for section in report.sections
+    )
     assert [type(part) for part in (*results, *others, *steps)] == [Table] * 3
     assert [type(part) for part in training] == [Figure] * 3
     assert [type(part) for part in calibration] == [Text, Figure, Figure]
+    assert [type(part) for part in mistakes[:2]] == [Table, Figure]
     assert [type(part) for part in pictures] == [Gallery] * 2
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.reporting.highlights import Result, Verdict, best_and_worst, galleries, judge
+from trainer.reporting.highlights import Verdict, best_and_worst, galleries, judge
+from trainer.reporting.matches import Result
 
 TRUTHS = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
 FAR = [70, 70, 80, 80]

@@ -40,10 +40,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side."""
+    """Pictures side by side.
+
+    Attributes:
+        folded: whether the title alone is seen at first, and a click on it shows the rest.
+    """
 
     TEMPLATE: ClassVar[str] = """
+{% if part.folded %}
+<details>
+<summary>{{ part.title }}</summary>
+{% else %}
 <h3>{{ part.title }}</h3>
+{% endif %}
 {% if part.note %}
 <p class="note">{{ part.note }}</p>
 {% endif %}
@@ -55,8 +64,12 @@ class Gallery:
   </figure>
 {% endfor %}
 </div>
+{% if part.folded %}
+</details>
+{% endif %}
 """
 
     title: str
     pictures: Sequence[Picture]
     note: str = ""
+    folded: bool = False

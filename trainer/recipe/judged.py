@@ -1,7 +1,9 @@
-"""The best and the worst pictures of an evaluation, from what it left and from the data set's annotation file."""
+"""What an evaluation found in which image, from what it left and from the data set's annotation file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,30 @@ from shared.image_ids import stream_ids
 from trainer.evaluation import predictions
 from trainer.feed.loader import BadImage, Loader
 from trainer.recipe.steps import Step
-from trainer.reporting.highlights import Result, galleries
-from trainer.reporting.parts.gallery import Gallery
-
-PICTURES = 8
+from trainer.reporting.matches import Result
 
 
-def pictures(step: Step, folder: Path) -> list[Gallery]:
-    """Two galleries; none where the annotations are not in COCO's format.
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation's images.
+
+    Attributes:
+        results: of each image.
+        names: of the labels.
+        load: image `index` of `results` as u8 (H,W,3), RGB. Raises UserError when it cannot be read.
+    """
+
+    results: list[Result]
+    names: list[str]
+    load: Callable[[int], np.ndarray]
+
+
+def judged_by(step: Step, folder: Path) -> Judged | None:
+    """The images of an evaluation; None where the annotations are not in COCO's format or no predictions were kept.
 
     Args:
         step: an evaluation.
         folder: its work dir.
-
-    Raises:
-        UserError: a picture cannot be read.
     """
     split = "val" if step.config.get("val_evaluator") else "test"
     dataset = step.config[f"{split}_dataloader"].dataset
@@ -37,7 +48,7 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
     annotated = _annotations(root / dataset.get("ann_file", ""))
     found = predictions.file_of(folder, split)
     if annotated is None or not found.is_file():
-        return []
+        return None
     categories = {one["id"]: one["name"] for one in annotated["categories"]}
     counted = coco.counted(categories, named_classes(dataset), str(dataset.get("type")))
     files = {
@@ -49,17 +60,21 @@ def pictures(step: Step, folder: Path) -> list[Gallery]:
         judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
     own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
     load = _loader(dataset.get("pipeline") or [])
-    truths = _truths(annotated, {identity: label for label, identity in enumerate(counted)})
+    labels = {identity: label for label, identity in enumerate(counted)}
+    truths, crowds = (_boxes(annotated, labels, crowds) for crowds in (False, True))
     results, paths = [], []
     with np.load(found) as arrays:
         ends = np.cumsum(arrays["counts"])
         for image_id, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
             identity, own = own_id[image_id], slice(end - count, end)
-            boxes, labels = truths.get(identity, (np.zeros((0, 4)), np.zeros(0, int)))
             detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
-            results.append(Result(files[identity].name, *detected, boxes, labels))
+            there = *truths.get(identity, _NOTHING), *crowds.get(identity, _NOTHING)
+            results.append(Result(files[identity].name, *detected, *there))
             paths.append(files[identity])
-    return list(galleries(results, list(counted.values()), lambda index: _image(paths[index], load), PICTURES))
+    return Judged(results, list(counted.values()), lambda index: _image(paths[index], load))
+
+
+_NOTHING = np.zeros((0, 4)), np.zeros(0, int)
 
 
 def _annotations(path: Path) -> dict[str, Any] | None:
@@ -74,11 +89,12 @@ def _annotations(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _truths(annotated: dict[str, Any], labels: dict[Any, int]) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-    """Boxes (n,4) and labels (n,) of each image that has any, without crowds; `labels` are those of the categories."""
+def _boxes(annotated: dict[str, Any], labels: dict[Any, int], crowds: bool) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
+    """Boxes (n,4) and labels (n,) of each image that has any, of crowds or of all others; `labels` are those of the
+    categories."""
     rows: dict[Any, list[tuple]] = {}
     for one in annotated["annotations"]:
-        if one["category_id"] in labels and not one.get("iscrowd"):
+        if one["category_id"] in labels and bool(one.get("iscrowd")) == crowds:
             x, y, width, height = one["bbox"]
             rows.setdefault(one["image_id"], []).append((x, y, x + width, y + height, labels[one["category_id"]]))
     tables = {image: np.array(values, float) for image, values in rows.items()}

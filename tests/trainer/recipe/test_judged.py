@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: which of them, in which order, with which ground truth."""
+"""What was found in which image of an evaluation, with which ground truth, and how its pictures are read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from PIL import Image
 
 from shared.errors import UserError
 from tests.trainer.recipe.finished import IMAGES, write
-from trainer.recipe.pictures import pictures
+from trainer.recipe.judged import judged_by
 from trainer.recipe.steps import Step
+from trainer.reporting.highlights import galleries
+from trainer.reporting.parts.gallery import Gallery
 
 
 @pytest.fixture
 def step(tmp_path: Path) -> Step:
     recipe, _ = write(tmp_path)
     return next(one for one in recipe.steps if one.name == "both")
+
+
+def pictures(step: Step, folder: Path) -> tuple[Gallery, Gallery]:
+    judged = judged_by(step, folder)
+    assert judged is not None
+    return galleries(judged.results, judged.names, judged.load)
 
 
 def test_the_best_image_is_first_and_those_without_objects_are_in_neither_gallery(step: Step, tmp_path: Path) -> None:
@@ -45,12 +53,12 @@ def test_labels_follow_the_file_and_count_the_classes_that_are_named(step: Step,
 )
 def test_annotations_of_another_format_have_no_pictures(step: Step, tmp_path: Path, content: str) -> None:
     (tmp_path / "data" / "val.json").write_text(content)
-    assert pictures(step, tmp_path / "both") == []
+    assert judged_by(step, tmp_path / "both") is None
 
 
 def test_an_evaluation_that_kept_no_predictions_has_no_pictures(step: Step, tmp_path: Path) -> None:
     (tmp_path / "both" / "predictions_val.npz").unlink()
-    assert pictures(step, tmp_path / "both") == []
+    assert judged_by(step, tmp_path / "both") is None
 
 
 def test_a_picture_that_cannot_be_read_is_named(step: Step, tmp_path: Path) -> None:
