@@ -25,6 +25,10 @@ A stream, step by step:
     11  server forks an evaluator, answers         METRICS
     12  trainer ends with                          GOODBYE
 
+A trainer that serves people has a process of ``python -m data_server embed`` at the other end of a socket pair:
+
+        words that have no text embedding yet      EMBED →, ← EMBEDDED, or FAILURE
+
 EOF on a lifeline or socket pair means that the process is dead; how a worker died its nursery reports (EXITED). FAILURE
 ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
 workers; NOTICE is a line for the log.
@@ -316,3 +320,20 @@ class Wrote(Message, large=True):
     digest: int
     replaced: list
     memory: int
+
+
+# a trainer that serves, and the process that embeds for it ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Embed(Message, large=True):
+    """Asks for the text embeddings of `names`, a list of texts."""
+
+    names: list
+
+
+@dataclass(frozen=True)
+class Embedded(Message, large=True):
+    """A row for each name: `rows` is little-endian f32 (N,D)."""
+
+    rows: bytes

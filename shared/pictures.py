@@ -8,7 +8,7 @@ colours  u8 (H,W,3) BGR; floats of 0..255 are rounded to the nearest whole numbe
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,18 +29,23 @@ def cut_short(path: str | os.PathLike[str]) -> str | None:
         OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
-        if file.read(len(_START)) != _START:
-            return None
-        file.seek(-len(_END), os.SEEK_END)
-        if file.read() == _END:
-            return None
-        file.seek(0)
-        try:
-            picture = JpegImagePlugin.JpegImageFile(file)
-            picture.draft("L", (1, 1))
-            picture.load()
-        except Exception as error:
-            return f"truncated or damaged: {described(error)}"
+        return ends_early(file)
+
+
+def ends_early(file: BinaryIO) -> str | None:
+    """`cut_short` of an open file at its beginning, or of bytes that came in another way."""
+    if file.read(len(_START)) != _START:
+        return None
+    file.seek(-len(_END), os.SEEK_END)
+    if file.read() == _END:
+        return None
+    file.seek(0)
+    try:
+        picture = JpegImagePlugin.JpegImageFile(file)
+        picture.draft("L", (1, 1))
+        picture.load()
+    except Exception as error:
+        return f"truncated or damaged: {described(error)}"
     return None
 
 

@@ -17,6 +17,7 @@ needs to load its kernels; on a new machine it compiles them first, which takes 
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,6 +36,8 @@ from trainer.feed import pipeline
 from trainer.feed.pipeline import Pipeline
 from trainer.models import Detections, build_detector
 from trainer.models.detectors.fast_rcnn import FastRCNN
+from trainer.models.registry import build
+from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead
 from trainer.vocabulary import embeddings as vocabulary
 from trainer.vocabulary.embeddings import NamedEmbeddings
 from trainer.weights import pretrained
@@ -107,6 +110,17 @@ class Detector:
                 "pipelines the same settings"
             )
 
+    @property
+    def turns(self) -> bool:
+        """Whether it turns images as their EXIF orientation says."""
+        return self._stage.pipeline.read.color_type == "color"
+
+    @property
+    def embedding_length(self) -> int | None:
+        """How many numbers a name's text embedding has; None for a detector that names nothing."""
+        head = self._stage.model.roi_head.bbox_head
+        return int(head.fc_reg.in_features) if isinstance(head, CLIPHead) else None
+
     def read(self, path: PathLike) -> np.ndarray:
         """An image file as u8 (H,W,3) BGR, as the config's test pipeline reads it; boxes are in its pixels.
 
@@ -114,6 +128,25 @@ class Detector:
             UserError: the file is no image (`trainer.feed.loader.BadImage`).
         """
         return self._stage.pipeline.read(path)
+
+    def decode(self, content: bytes, title: str) -> np.ndarray:
+        """The same of an image file's content, u8 (H,W,3) BGR; messages call it `title`.
+
+        Raises:
+            UserError: it is no image (`trainer.feed.loader.BadImage`).
+        """
+        return self._stage.pipeline.read.decode(content, title)
+
+    def with_vocabulary(self, vocabulary: NamedEmbeddings) -> Detector:
+        """A detector of other names that shares this one's weights.
+
+        Raises:
+            UserError: this detector names nothing, or the rows have another length than its own vocabulary's.
+        """
+        other = copy.copy(self)
+        other._stage = self._stage.with_vocabulary(vocabulary)
+        other.names = other._stage.names
+        return other
 
     def detect(self, image: PathLike | np.ndarray) -> Found:
         """Finds what is in an image.
@@ -152,7 +185,7 @@ class _Stage:
             config = load_config(os.fspath(config))
         self.title = repr(config.filename)
         self.pipeline: Pipeline = pipeline.pipeline_of(config)
-        model = section(config, "model").to_dict()
+        self._config = model = section(config, "model").to_dict()
         if chosen is None:
             self.names = vocabulary.of_config(model, named_classes(pipeline.dataset_of(config)) or ())
         else:
@@ -168,6 +201,22 @@ class _Stage:
             length = chosen.embeddings.shape[1]
             raise UserError(f"{error}; the vocabulary's rows have {length} numbers") from None
         self.model.eval()
+
+    def with_vocabulary(self, chosen: NamedEmbeddings) -> _Stage:
+        """The same network with a box head for other names."""
+        config = vocabulary.fitted(self._config, chosen)["roi_head"]["bbox_head"]
+        head = build(config, "model.roi_head.bbox_head")
+        former = self.model.roi_head.bbox_head
+        length, expected = chosen.embeddings.shape[1], former.fc_reg.in_features
+        if length != expected:
+            raise UserError(f"vocabulary: rows of {length} numbers, the weights are for rows of {expected}")
+        head.attnpool, head.fc_reg = former.attnpool, former.fc_reg
+        head.eval()
+        other = copy.copy(self)
+        other.names = chosen.names
+        other.model, other.model.roi_head = copy.copy(self.model), copy.copy(self.model.roi_head)
+        other.model.roi_head.bbox_head = head
+        return other
 
     def detect(self, image: np.ndarray, proposals: Detections | None = None) -> Detections:
         """Detections in u8 (H,W,3) BGR; all boxes are in its pixels."""

@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,8 @@ from shared.embeddings import compared, names_file, read_embeddings, read_names,
 from shared.errors import UserError, described
 from shared.files import ANOTHER_OUT, expect, reported
 from shared.keys import nearest
+from shared.link import Channel, ChannelClosed
+from shared.messages import Embed, Embedded, Failure
 from shared.terminal import show
 
 if TYPE_CHECKING:
@@ -120,17 +124,44 @@ def embed(names: list[str], weights: Path) -> np.ndarray:
     Raises:
         UserError: open_clip is not installed, or `weights` holds no CLIP.
     """
+    from tqdm import tqdm
+
+    row_of = text_tower(weights)
+    return np.stack([row_of(name) for name in tqdm(names, unit="name", disable=not sys.stderr.isatty())])
+
+
+def text_tower(weights: Path) -> Callable[[str], np.ndarray]:
+    """What makes a name's row, float32 (D,).
+
+    Raises:
+        UserError: see `embed`.
+    """
     open_clip = _open_clip()
     import torch
-    from tqdm import tqdm
 
     model = _model(weights)
     tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
-    rows = []
-    with torch.inference_mode():
-        for name in tqdm(names, unit="name", disable=not sys.stderr.isatty()):
-            rows.append(model.encode_text(tokenizer(prompts(name))).mean(0).numpy())
-    return np.stack(rows)
+
+    def row_of(name: str) -> np.ndarray:
+        with torch.inference_mode():
+            row: np.ndarray = model.encode_text(tokenizer(prompts(name))).mean(0).numpy()
+        return row
+
+    return row_of
+
+
+def answer(channel: Channel, weights: Path) -> None:
+    """Embeds the words that ``python -m trainer serve`` asks for, until it ends."""
+    row_of: Callable[[str], np.ndarray] | None = None
+    while True:
+        try:
+            names = channel.receive(Embed).names
+            row_of = row_of or text_tower(weights)
+            channel.send(Embedded(np.stack([row_of(name) for name in names]).astype("<f4").tobytes()))
+        except UserError as error:
+            channel.send(Failure(str(error), True))
+        except ChannelClosed:
+            return
 
 
 def rows_of(names: list[str], sources: list[Path]) -> np.ndarray:
@@ -229,7 +260,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data_server embed", description="Make text embeddings of class names with CLIP."
     )
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group(required="--answers" not in argv)
     from_text = which.add_argument("--names-file", type=Path, metavar="F.txt", help="one class name a line")
     add_renamed(which, "--names", from_text)
     which.add_argument("--annotations", type=Path, metavar="A.json", help="a COCO annotation file: its categories")
@@ -242,8 +273,13 @@ def main(argv: list[str]) -> None:
         metavar="E.npy",
         help="text embeddings with their names beside them, in E.names.json: takes the rows of the same names",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="F.npy", help="where the rows go")
+    parser.add_argument("--out", type=Path, required="--answers" not in argv, metavar="F.npy", help="where the rows go")
+    # The socket of the trainer that started this, and asks in place of --names-file.
+    parser.add_argument("--answers", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.answers is not None:
+        answer(Channel(socket.socket(fileno=options.answers)), options.clip)
+        return
     if options.out.suffix != ".npy":
         raise UserError(f"--out {options.out}: expected a name that ends in .npy")
     expect(options.out, ANOTHER_OUT)

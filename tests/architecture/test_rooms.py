@@ -27,7 +27,12 @@ def documented(pattern):
 
 
 def public_modules(folder):
-    return [path.stem for path in entries(ROOT / folder) if path.suffix == ".py" and path.stem != "__init__"]
+    """Files, and folders with a module of their own name in them; both are found by being there."""
+    return [
+        path.stem
+        for path in entries(ROOT / folder)
+        if (path.suffix == ".py" or path.is_dir()) and path.stem != "__init__"
+    ]
 
 
 @pytest.mark.parametrize("command", public_modules("data_server/commands"))

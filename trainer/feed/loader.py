@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from shared.errors import UserError, described
 from shared.keys import SWITCH, Values, one_of
-from shared.pictures import cut_short
+from shared.pictures import ends_early
 from shared.regular import unfit
 
 
@@ -82,17 +82,29 @@ class Loader:
             raise BadImage(f"image {str(path)!r}: {fault}")
         try:
             content = Path(path).read_bytes()
-            fault = cut_short(path)
-            image = None if fault or not content else self._decoded(content)
         except OSError as error:
             raise BadImage(f"image {str(path)!r}: {error.strerror or described(error)}") from None
+        return self.decode(content, repr(str(path)))
+
+    def decode(self, content: bytes, title: str) -> np.ndarray:
+        """The same of a file's `content`, u8 (H,W,3) BGR.
+
+        Args:
+            title: what messages call it.
+
+        Raises:
+            BadImage: it is no image, is cut short, or has not three channels of bytes.
+        """
+        try:
+            fault = ends_early(io.BytesIO(content))
+            image = None if fault or not content else self._decoded(content)
         except Exception as error:
             fault, image = f"{self.backend} cannot decode it: {described(error)}", None
         if image is None:
-            raise BadImage(f"image {str(path)!r}: {fault or 'not an image, or of a kind that OpenCV does not read'}")
+            raise BadImage(f"image {title}: {fault or 'not an image, or of a kind that OpenCV does not read'}")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise BadImage(
-                f"image {str(path)!r}: {image.dtype} {image.shape}, expected three channels of bytes; "
+                f"image {title}: {image.dtype} {image.shape}, expected three channels of bytes; "
                 "LoadImageFromFile(color_type='color') of the config's test pipeline would make them"
             )
         return image

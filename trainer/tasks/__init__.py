@@ -1,4 +1,5 @@
-"""What a user can ask of the trainer: one file a task, found by being here. ``my_task.py`` is ``my-task``.
+"""What a user can ask of the trainer: one file a task, found by being here. ``my_task.py`` is ``my-task``, and so is a
+folder ``my_task/``, where a task takes more than a file.
 
     __doc__                   its first sentence is the task's line in ``--help``
     NEEDS_SERVER: bool        whether a data server has to be there, see `Request.server`

@@ -3,14 +3,7 @@
     files, folders, patterns ──► Detector ─┬─► detections.json
                                            └─► drawn/<name>.jpg
 
-The JSON file is an annotation file in COCO's format with scores, so anything that reads COCO can read it; its list
-``annotations`` alone is what COCO's ``loadRes`` takes::
-
-    categories    {"id": 1, "name": "red star"}, one for each name of the vocabulary
-    images        {"id": 1, "file_name": F, "width": w, "height": h}, one for each image, in the order of their paths
-    annotations   {"id", "image_id", "category_id", "name", "bbox": [x, y, w, h], "area", "iscrowd": 0, "score"}
-    skipped       {"file_name": F, "reason": text}, one for each image that could not be read
-    info          the config, the checkpoint
+`trainer.evaluation.findings` says what is in the JSON file.
 
 An image that cannot be read stops the task, unless ``feed.on_bad_sample='replace'``: then it is listed as skipped.
 What was found before is still written.
@@ -19,12 +12,9 @@ What was found before is still written.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tqdm import tqdm
 
 from shared.command_line import GOOD
@@ -32,9 +22,6 @@ from shared.config import feed_settings
 from shared.errors import UserError
 from shared.files import ANOTHER_OUT, expect, save
 from trainer.tasks import Request, add_checkpoint, add_drawing
-
-if TYPE_CHECKING:
-    from trainer.api import Found
 
 NEEDS_SERVER = False
 
@@ -77,6 +64,7 @@ def run(request: Request) -> int:
         UserError: no image, no checkpoint, an image that cannot be read; see `trainer.api.Detector`.
     """
     from trainer.api import Detector
+    from trainer.evaluation.findings import Findings, above
     from trainer.feed import images
     from trainer.feed.loader import BadImage
     from trainer.reporting.picture_folder import FOLDER, Pictures
@@ -117,7 +105,7 @@ def run(request: Request) -> int:
             if pictures is not None:
                 pictures.add(path.stem, image, one.boxes, one.names.tolist(), one.scores)
     finally:
-        found.write(out)
+        save(out, found.dumps(), ANOTHER_OUT)
     skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
     say(f"{out}: {len(found.annotations)} detections in {len(found.images)} images{skipped}")
     if pictures is not None:
@@ -125,57 +113,3 @@ def run(request: Request) -> int:
     if not found.images:
         raise UserError(f"none of the {len(paths)} images could be read; the reasons are in {out}")
     return GOOD
-
-
-def above(found: Found, threshold: float) -> Found:
-    """The detections that score at least `threshold`."""
-    count = int((found.scores >= threshold).sum())  # they are by descending score
-    return found._replace(boxes=found.boxes[:count], scores=found.scores[:count], names=found.names[:count])
-
-
-class Findings:
-    """What becomes the JSON file."""
-
-    def __init__(self, names: list[str], info: dict[str, Any]) -> None:
-        self.info = info
-        self.categories = [{"id": row, "name": name} for row, name in enumerate(names, 1)]
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-        self.skipped: list[dict[str, str]] = []
-        self._ids = {category["name"]: category["id"] for category in self.categories}
-
-    def add(self, path: Path, image: np.ndarray, found: Found) -> None:
-        height, width = image.shape[:2]
-        number = len(self.images) + 1
-        self.images.append({"id": number, "file_name": str(path), "width": width, "height": height})
-        for (x1, y1, x2, y2), score, name in zip(found.boxes.tolist(), found.scores.tolist(), found.names, strict=True):
-            self.annotations.append(
-                {
-                    "id": len(self.annotations) + 1,
-                    "image_id": number,
-                    "category_id": self._ids[name],
-                    "name": str(name),
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                    "score": score,
-                }
-            )
-
-    def skip(self, path: Path, reason: str) -> None:
-        self.skipped.append({"file_name": str(path), "reason": reason})
-
-    def write(self, out: Path) -> None:
-        """Writes the file.
-
-        Raises:
-            UserError: it cannot be written.
-        """
-        content = {
-            "info": self.info,
-            "categories": self.categories,
-            "images": self.images,
-            "annotations": self.annotations,
-            "skipped": self.skipped,
-        }
-        save(out, json.dumps(content).encode(), ANOTHER_OUT)

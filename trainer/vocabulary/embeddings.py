@@ -175,17 +175,21 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
     Raises:
         UserError: the names are nowhere, or there are more or fewer than classes.
     """
-    head = model["roi_head"]["bbox_head"]
-    if "zeroshot_path" not in head:
+    path = file_of_config(model)
+    if path is None:
         return ["object"]
-    path = head["zeroshot_path"]
-    if not isinstance(path, str):
-        path = path[head.get("test_vocabulary", 0)]
     rows = len(read_embeddings(path, "model.roi_head.bbox_head.zeroshot_path"))
     names = list(classes) if not os.path.exists(names_file(path)) and len(classes) == rows else names_of(path)
     if len(names) != rows:
         raise UserError(f"vocabulary {path}: {rows} rows, but {len(names)} names in {names_file(path)}")
     return names
+
+
+def file_of_config(model: dict[str, Any]) -> str | None:
+    """The embeddings of the names that a config's `model` tells apart; None where it names nothing."""
+    head = model["roi_head"]["bbox_head"]
+    path = head.get("zeroshot_path")
+    return path if path is None or isinstance(path, str) else path[head.get("test_vocabulary", 0)]
 
 
 def tables_of_config(model: dict[str, Any]) -> list[str]:

@@ -1,0 +1,33 @@
+"""One server for all tests that leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.trainer.detectors import write_clip, write_table
+from tests.trainer.tasks.serve.served import Served
+
+OTHER_NAMES = ["cat", "Blue ring", "dog", "red square"]
+
+
+class Place(NamedTuple):
+    """A server and what it was started with: vocabularies by name, the first its default."""
+
+    server: Served
+    detector: tuple[Path, Path]
+    vocabularies: dict[str, Path]
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("serve")
+    detector = write_clip(folder, "FasterRCNN")
+    first, second = folder / "vocabulary_FasterRCNN.npy", write_table(folder, "more", OTHER_NAMES, seed=3)
+    server = Served(detector, folder, "--vocabulary", str(first), str(second), "--rate", "0")
+    yield Place(server, detector, {first.stem: first, second.stem: second})
+    assert server.end() == 0, server.text
+    assert "Traceback" not in server.text, server.text

@@ -1,0 +1,190 @@
+"""The interface for programs, asked over HTTP: what it finds, and what it says to those who ask wrongly."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import io
+import json
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from shared.config import load_config
+from tests.trainer.detectors import NAMES
+from tests.trainer.tasks.serve.conftest import OTHER_NAMES, Place
+from tests.trainer.tasks.serve.served import SECONDS, multipart
+from trainer.tasks import Request, detect
+from trainer.tasks.serve import openapi, uploads
+from trainer.tasks.serve.gate import MOST_BYTES
+
+
+def of_command_line(place: Place, picture: Path, work_dir: Path, **options: list) -> dict:
+    """What ``python -m trainer detect`` writes."""
+    nothing = {"images": [picture], "vocabulary": [], "names": [], "embeddings": [], "proposals_from": None}
+    given = {"checkpoint": str(place.detector[1]), "score_threshold": None, "draw": False, "out": None}
+    request = Request(
+        load_config(str(place.detector[0])),
+        work_dir,
+        None,
+        None,  # type: ignore[arg-type]
+        lambda _: None,
+        argparse.Namespace(**{**nothing, **given, **options}),
+    )
+    assert detect.run(request) == 0
+    return json.loads((work_dir / "detections.json").read_text())
+
+
+def test_an_answer_is_what_the_command_line_writes_digit_for_digit(place: Place, photos: Path, tmp_path: Path) -> None:
+    picture = photos / "images" / "01.jpg"
+    first, second = place.vocabularies.values()
+    tables = [str(first), str(second)]
+    for served, options in (
+        ({}, {"vocabulary": [str(first)]}),
+        ({"vocabulary": "more"}, {"vocabulary": [str(second)]}),
+        ({"names": ("red STAR", "cat")}, {"names": ["red STAR", "cat"], "embeddings": tables}),
+    ):
+        answer = place.server.detect(picture, **served)
+        assert answer.status == 200, answer.body
+        expected = of_command_line(place, picture, tmp_path, **options)
+        assert len(expected["annotations"]) > 0
+        assert answer.content == expected
+
+
+def test_json_and_forms_are_answered_alike_and_a_threshold_leaves_out_what_scores_less(
+    place: Place, photos: Path
+) -> None:
+    content = (photos / "images" / "02.jpg").read_bytes()
+    form = place.server.detect(content, name="a.jpg").content
+    encoded = base64.b64encode(content).decode()
+    for image in (encoded, f"data:image/jpeg;base64,{encoded}"):
+        body = json.dumps({"image": image, "file_name": "a.jpg"}).encode()
+        assert place.server.ask("POST", "/detect", body, Content_Type="application/json").content == form
+    scores = [one["score"] for one in form["annotations"]]
+    middle = sorted(scores)[len(scores) // 2]
+    some = place.server.detect(content, name="a.jpg", score_threshold=repr(middle)).content["annotations"]
+    assert [one["score"] for one in some] == [score for score in scores if score >= middle]
+
+
+def test_the_vocabularies_are_listed_by_their_files_names(place: Place) -> None:
+    about = place.server.ask("GET", "/vocabulary").content
+    expected = [("vocabulary_FasterRCNN", NAMES), ("more", OTHER_NAMES)]
+    assert [(one["name"], one["names"]) for one in about["vocabularies"]] == expected
+    assert about["takes_names"] and not about["embeds_names"] and about["exif_orientation"]
+    assert about["limits"]["bytes"] == MOST_BYTES and about["limits"]["pixels"] == uploads.MOST_PIXELS
+
+
+def test_every_path_that_is_described_is_there_and_the_page_lists_it(place: Place) -> None:
+    document = place.server.ask("GET", "/openapi.json").content
+    page = place.server.ask("GET", "/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for method, path, _ in openapi.operations():
+        assert method.lower() in document["paths"][path] and f"{method} {path}" in page.body.decode()
+        assert place.server.ask(method, path).status == (415 if method == "POST" else 200)
+    assert place.server.ask("GET", "/detect").status == 405 and place.server.ask("GET", "/nothing").status == 404
+
+
+def test_a_name_without_a_row_is_answered_with_the_nearest_known_ones(place: Place, photos: Path) -> None:
+    answer = place.server.detect(photos / "images" / "01.jpg", names=("red start", "Zyx"))
+    assert answer.status == 422 and answer.content["nearest"] == {"red start": ["Red star", "red square"], "Zyx": []}
+    assert "no text embedding of 'red start' (nearest: Red star, red square), 'Zyx'" in answer.content["error"]
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that says to have so many pixels, and is a few bytes long."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+
+
+def wrong_requests(photo: bytes) -> list[tuple[int, str, bytes, str]]:
+    """(status, words of the answer, body, content-type)."""
+    image = base64.b64encode(photo).decode()
+    gif = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(gif, format="GIF")
+
+    def form(*fields):
+        return multipart([("image", ("a.jpg", photo)), *fields])
+
+    def words(**values):
+        return json.dumps({"image": image, **values}).encode(), "application/json"
+
+    return [
+        (415, "expected multipart/form-data", b"x", "text/plain"),
+        (400, "", b"no form", "multipart/form-data; boundary=x"),
+        (400, "", b"no form", "multipart/form-data"),
+        (400, "no JSON", b"{", "application/json"),
+        (400, "no JSON", b"[" * 100_000, "application/json"),
+        (400, "no JSON", b"\xff\xfe", "application/json"),
+        (422, "expected a JSON object", b"[]", "application/json"),
+        (422, "image: expected", b"{}", "application/json"),
+        (422, "base64", b'{"image": "?"}', "application/json"),
+        (422, "image: expected", b'{"image": 3}', "application/json"),
+        (422, "a list of texts", *words(names="cat")),
+        (422, "a list of texts", *words(names=[3])),
+        (422, "unknown field 'name' (did you mean 'names'?)", *words(name="cat")),
+        (422, "expected a number", *words(score_threshold="high")),
+        (422, "expected a number", *words(score_threshold=float("nan"))),
+        (422, "there is no 'coco'", *words(vocabulary="coco")),
+        (422, "expected one of them", *words(vocabulary="more", names=["cat"])),
+        (422, "at most 256", *words(names=[f"name {number}" for number in range(257)])),
+        (422, "empty or longer than 100", *words(names=["x" * 101])),
+        (422, "empty or longer than 100", *words(names=[" "])),
+        (422, "there is none", *multipart([("names", "cat")])),
+        (400, "", *form(("image", ("b.jpg", photo)))),
+        (415, "expected JPEG, PNG, WEBP, BMP", *multipart([("image", ("a.jpg", b"no picture"))])),
+        (415, "expected JPEG, PNG, WEBP, BMP", *multipart([("image", ("a.gif", gif.getvalue()))])),
+        (413, "9000x9000 pixels; at most 64 million", *multipart([("image", ("a.png", png(9000, 9000)))])),
+        (413, "at most 64 million", *multipart([("image", ("a.png", png(2**30, 2**30)))])),
+        (422, "truncated or damaged", *multipart([("image", ("a.jpg", photo[: len(photo) // 2]))])),
+    ]
+
+
+def test_who_asks_wrongly_is_told_what_was_expected_and_nobody_else_notices(place: Place, photos: Path) -> None:
+    photo = (photos / "images" / "03.jpg").read_bytes()
+    before = place.server.detect(photo).content
+    for status, says, body, kind in wrong_requests(photo):
+        answer = place.server.ask("POST", "/detect", body, Content_Type=kind)
+        assert answer.status == status, (answer.body, body[:80])
+        assert says in answer.content["error"], (says, answer.content)
+    assert place.server.ask("GET", "/healthz").content == {"status": "ok"}
+    assert place.server.detect(photo).content == before
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(place: Place) -> None:
+    answer = place.server.ask("POST", "/detect", bytes(MOST_BYTES + 1), Content_Type="application/json")
+    assert answer.status == 413 and "larger than 16 MiB" in answer.content["error"]
+    connection = http.client.HTTPConnection("127.0.0.1", place.server.port, timeout=SECONDS)
+    pieces = (bytes(1 << 20) for _ in range(17))  # without a word about how many come
+    connection.request("POST", "/detect", pieces, {"Content-Type": "application/json"}, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_page_of_somebody_elses_cannot_call_the_server_by_a_name_of_its_own(place: Place) -> None:
+    assert place.server.ask("GET", "/vocabulary", Host="evil.example").status == 400
+    assert place.server.ask("GET", "/vocabulary", Host="localhost").status == 200
+
+
+def test_many_clients_at_once_get_each_its_own_answer_and_the_meters_count_them(place: Place, photos: Path) -> None:
+    pictures = sorted((photos / "images").glob("*.jpg"))[:4]
+    expected = {picture: place.server.detect(picture).content for picture in pictures}
+    counted = 'detector_requests_total{path="/detect",status="200"} '
+
+    def count() -> float:
+        text = place.server.ask("GET", "/metrics").body.decode()
+        return float(text.partition(counted)[2].split()[0])
+
+    before = count()
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda number: place.server.detect(pictures[number % 4]), range(24)))
+    for number, answer in enumerate(answers):
+        assert answer.status == 200 and answer.content == expected[pictures[number % 4]]
+    assert count() == before + 24

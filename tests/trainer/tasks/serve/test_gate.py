@@ -1,0 +1,70 @@
+"""How often one address may send a picture, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from trainer.tasks.serve import gate
+from trainer.tasks.serve.gate import Gate
+from trainer.tasks.serve.meters import Meters
+
+
+async def answering(_: Scope, __: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Clock:
+    """What the gate takes for the time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(gate.time, "monotonic", lambda: self.now)
+
+
+def status(app: Gate, address: str = "1.2.3.4", method: str = "POST") -> int:
+    """That of one request; the wait of a refusal stands for it, in seconds, negative."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/detect", "headers": [], "client": (address, 1)}
+    asyncio.run(app(scope, receive, send))
+    start = sent[0]
+    if start["status"] != 429:
+        return start["status"]
+    return -int(dict(start["headers"])[b"retry-after"])
+
+
+def test_an_address_may_send_so_many_pictures_a_minute_and_is_told_when_it_may_again(monkeypatch) -> None:
+    clock = Clock(monkeypatch)
+    app = Gate(answering, None, 6, Meters())
+    assert [status(app) for _ in range(6)] == [200] * 6
+    assert status(app) == -11 and status(app, "5.6.7.8") == 200 and status(app, method="GET") == 200
+    clock.now += 4
+    assert status(app) == -7  # to have been refused costs nothing
+    clock.now += 6
+    assert status(app) == 200 and status(app) == -11
+    clock.now += 3600
+    assert [status(app) for _ in range(7)] == [200] * 6 + [-11]
+
+
+def test_without_a_rate_everybody_may_ask_as_often_as_they_like(monkeypatch) -> None:
+    Clock(monkeypatch)
+    app = Gate(answering, None, 0, Meters())
+    assert [status(app) for _ in range(100)] == [200] * 100
+
+
+def test_of_very_many_addresses_the_ones_that_came_last_are_remembered(monkeypatch) -> None:
+    Clock(monkeypatch)
+    monkeypatch.setattr(gate, "_ADDRESSES", 3)
+    app = Gate(answering, None, 1, Meters())
+    assert [status(app, f"10.0.0.{number}") for number in range(5)] == [200] * 5
+    assert status(app, "10.0.0.4") < 0 and status(app, "10.0.0.0") == 200

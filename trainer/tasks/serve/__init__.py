@@ -1,0 +1,163 @@
+"""Serves a web page and an HTTP interface that find what you name in your pictures. Needs no data server.
+
+    browser, program ── HTTP ──► gate ─► app ─► uploads, words ── queue ──► engine ─► Detector, in the main thread
+                                                     └─ words that nobody has embedded ─► encoder ─► CLIP
+
+HTTP has a thread of its own, Jittor keeps the main one. SIGTERM and Ctrl-C close the door, answer what was asked
+before, and end. Without --token only this machine can reach it.
+
+    __init__    the command                        engine      the queue, and the thread that detects
+    app         the paths                          words       vocabularies and typed names
+    gate        tokens, rates, sizes               encoder     CLIP, in a process of the data server's
+    uploads     what a request asks                meters      for Prometheus
+    openapi     the interface, described           opening     detector and vocabularies, of the command line
+                                                   page/       one template, one script, one style sheet
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+from shared.command_line import GOOD
+from shared.errors import UserError
+from trainer.tasks import Request, add_checkpoint
+
+NEEDS_SERVER = False
+
+PORT = 8000
+RATE = 600
+_SHORTEST_TOKEN = 12
+_GRACE_SECONDS = 60
+_START_SECONDS = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--vocabulary",
+        nargs="+",
+        default=[],
+        metavar="F.npy",
+        help="text embeddings to choose from, with their names in F.names.json (default: the config's)",
+    )
+    parser.add_argument(
+        "--embeddings",
+        nargs="+",
+        default=[],
+        metavar="F.npy",
+        help="more text embeddings in which typed names are looked up (default: those of --vocabulary)",
+    )
+    parser.add_argument(
+        "--clip", type=Path, metavar="WEIGHTS", help="CLIP's weights, such as RN50.pt: it embeds all other names"
+    )
+    parser.add_argument(
+        "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=PORT, help="0: any that is free (default: %(default)s)")
+    parser.add_argument(
+        "--token", help="what everybody who asks has to know; needed where others than this machine can ask"
+    )
+    parser.add_argument(
+        "--rate",
+        type=int,
+        default=RATE,
+        metavar="N",
+        help="pictures a minute from one address, 0: any number (default: %(default)s)",
+    )
+
+
+def run(request: Request) -> int:
+    """Serves until a signal comes; returns the exit code.
+
+    Raises:
+        UserError: a package is missing, the address cannot be listened at or needs a token; see `trainer.api.Detector`.
+    """
+    try:
+        import python_multipart  # noqa: F401 - Starlette imports it where a form comes
+        import uvicorn
+
+        from trainer.tasks.serve.app import application
+        from trainer.tasks.serve.engine import Engine
+        from trainer.tasks.serve.meters import Meters
+        from trainer.tasks.serve.opening import opened
+    except ModuleNotFoundError as error:
+        raise UserError(f"serve needs {error.name}; pip install 'unidetector-jittor[trainer]'") from None
+    from trainer.weights import checkpoint
+
+    options, say = request.options, request.say
+    listener = _listener(options.host, options.port, options.token, options.rate)
+    weights = checkpoint.chosen(options.checkpoint, request.work_dir, "serve")
+    meters = Meters()
+    detector, dictionary = opened(request.config, weights, options, say)
+    engine = Engine(detector, {"config": request.config.filename, "checkpoint": str(weights)}, meters, say)
+    say("loading kernels; on a new machine they are compiled, which takes minutes")
+    engine.warm_up()
+    local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+    served = application(engine, dictionary, meters, options.token, options.rate, local, detector.turns)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            served,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    http = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)
+    interrupt = request.interrupt
+    with interrupt.deferred():
+        http.start()
+        while not server.started and http.is_alive():
+            time.sleep(_START_SECONDS)
+        say(f"serving {_url(listener, options)}  (Ctrl-C ends it)")
+        engine.run(lambda: interrupt.signal is None and http.is_alive())
+        say("ending: what was asked is answered, nothing more is taken")
+        server.should_exit = True
+        engine.run(http.is_alive)
+    if dictionary.encoder is not None:
+        dictionary.encoder.close()
+    return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else GOOD
+
+
+def _listener(host: str, port: int, token: str | None, rate: int) -> socket.socket:
+    """A socket at the address, before anything slow begins.
+
+    Raises:
+        UserError: it cannot be used, or it can be reached from elsewhere and there is no token.
+    """
+    if rate < 0:
+        raise UserError(f"--rate {rate}: expected a number of pictures a minute, or 0 for any")
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise UserError(f"--token: it can be guessed; expected {_SHORTEST_TOKEN} letters or more")
+    if port not in range(1 << 16):
+        raise UserError(f"--port {port}: expected a number below {1 << 16}, or 0 for any port that is free")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError as error:
+        raise UserError(
+            f"--host {host} --port {port}: {error.strerror}; choose another, or 0 for any port that is free"
+        ) from None
+    if token is None and not ipaddress.ip_address(place[0]).is_loopback:
+        listener.close()
+        raise UserError(f"--host {host}: others can reach it; give a --token that they have to know")
+    return listener
+
+
+def _url(listener: socket.socket, options: argparse.Namespace) -> str:
+    """What to type into a browser. The token is behind '#': a browser sends that to nobody."""
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    token = "#token=TOKEN" if options.token else ""
+    return f"http://{host}:{listener.getsockname()[1]}/{token}"

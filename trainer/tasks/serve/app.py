@@ -1,0 +1,131 @@
+"""The paths of the server: a page for people, an interface for programs.
+
+    GET  /            the page, with /serve.js and /serve.css
+    POST /detect      a picture in, a COCO file with scores out
+    GET  /vocabulary  the names that can be asked for, and the limits
+    GET  /healthz     200 while questions are taken
+    GET  /metrics     for Prometheus
+    GET  /openapi.json
+
+Everything that goes wrong is ``{"error": "one line"}``; names without a row have ``"nearest"`` beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from shared.errors import UserError, described
+from trainer.tasks.serve import gate, openapi, uploads, words
+from trainer.tasks.serve.engine import Busy, Engine, Question
+from trainer.tasks.serve.gate import Gate
+from trainer.tasks.serve.meters import Meters
+from trainer.tasks.serve.words import Dictionary, UnknownNames
+
+PAGE = Path(__file__).parent / "page"
+LOCAL_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+_BUSY_SECONDS = 1
+
+
+def application(
+    engine: Engine, dictionary: Dictionary, meters: Meters, token: str | None, rate: int, local: bool, turns: bool
+) -> ASGIApp:
+    """The server's application.
+
+    Args:
+        token: what a request has to bring; None: nothing.
+        rate: see `Gate`.
+        local: whether it is for this machine alone. Then a page of somebody else's, which a browser here has open,
+            cannot reach it under a name of its own.
+        turns: whether pictures are turned as their EXIF orientation says.
+    """
+    about = {
+        "vocabularies": [{"name": title, "names": names} for title, names in dictionary.names.items()],
+        "takes_names": dictionary.takes_names,
+        "embeds_names": dictionary.encoder is not None,
+        "exif_orientation": turns,
+        "limits": {
+            "bytes": gate.MOST_BYTES,
+            "pixels": uploads.MOST_PIXELS,
+            "names": words.MOST_NAMES,
+            "pictures_per_minute": rate or None,
+        },
+    }
+
+    async def detect(request: Request) -> Response:
+        asked = await uploads.read(request)
+        try:
+            if asked.names is None:
+                chosen = dictionary.vocabulary(asked.vocabulary)
+            else:
+                chosen = await run_in_threadpool(dictionary.typed, asked.names)
+            answer = engine.ask(Question(asked.content, asked.title, chosen, asked.threshold))
+            return Response(await asyncio.wrap_future(answer), media_type="application/json")
+        except UnknownNames as error:
+            return JSONResponse({"error": str(error), "nearest": error.nearest}, 422)
+        except UserError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        except Busy:
+            raise HTTPException(
+                503, "too many pictures wait already; ask again", {"retry-after": str(_BUSY_SECONDS)}
+            ) from None
+        except Exception as error:  # the engine has told whoever runs the server
+            return JSONResponse({"error": f"the detector failed: {described(error)}"}, 500)
+
+    routes = [
+        Route("/", _static(_page(), "text/html")),
+        *(Route(f"/serve.{end}", _static(_read(f"serve.{end}"), kind)) for end, kind in _KINDS.items()),
+        Route("/detect", detect, methods=["POST"]),
+        Route("/vocabulary", _answering(about)),
+        Route("/healthz", _answering({"status": "ok"})),
+        Route("/metrics", lambda _: Response(meters.text(), media_type=meters.content_type)),
+        Route("/openapi.json", _answering(openapi.document())),
+    ]
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)] if local else []
+    inner = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _told})
+    return Gate(inner, token, rate, meters)
+
+
+_KINDS = {"js": "text/javascript", "css": "text/css"}
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _page() -> bytes:
+    pages = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
+    return pages.get_template("index.html").render(operations=openapi.operations()).encode()
+
+
+def _read(name: str) -> bytes:
+    return (PAGE / name).read_bytes()
+
+
+def _static(content: bytes, kind: str) -> _Endpoint:
+    async def answer(_: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
+
+
+def _answering(content: Any) -> _Endpoint:
+    async def answer(_: Request) -> Response:
+        return JSONResponse(content)
+
+    return answer
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
