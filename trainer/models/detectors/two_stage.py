@@ -40,7 +40,8 @@ class TwoStageDetector(nn.Module):
 
     def extract(self, batch: Batch) -> list[jt.Var]:
         """The feature maps f32 (B,C,H/stride,W/stride), fine to coarse."""
-        return self.neck(self.backbone(self.preprocessor(batch.images, batch.image_shapes)))
+        images = self.preprocessor(batch.images, batch.image_shapes, self.is_training())
+        return self.neck(self.backbone(images))
 
     def loss(self, batch: Batch) -> dict[str, jt.Var]:
         """Terms f32 (1,) of one training step.

@@ -11,16 +11,27 @@ from trainer.models.registry import build
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
-@pytest.mark.parametrize("swap", [True, False])
-def test_content_is_normalised_and_padding_stays_zero(swap: bool) -> None:
+@pytest.mark.parametrize(
+    ("swap", "padding"), [({"bgr_to_rgb": True}, 0), ({"rgb_to_bgr": True}, 0), ({}, 0), ({"pad_value": 114}, 114)]
+)
+def test_content_is_normalised_and_padding_stays_what_it_is(swap: dict, padding: float) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
     shapes = np.array([[50, 96], [64, 70]], np.float32)
-    result = DetDataPreprocessor(MEAN, STD, bgr_to_rgb=swap)(var(images), var(shapes)).numpy()
-    pixels = (images[..., ::-1] if swap else images).astype(np.float32)
+    result = DetDataPreprocessor(MEAN, STD, **swap)(var(images), var(shapes)).numpy()
+    pixels = (images[..., ::-1] if True in swap.values() else images).astype(np.float32)
     expected = ((pixels - np.float32(MEAN)) / np.float32(STD)).transpose(0, 3, 1, 2)
-    expected[0, :, 50:] = 0
-    expected[1, :, :, 70:] = 0
+    expected[0, :, 50:] = padding
+    expected[1, :, :, 70:] = padding
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_is_padded_to_a_fixed_size_in_training_alone_and_never_cut() -> None:
+    images = np.full((1, 64, 96, 3), 200, np.uint8)
+    shapes = var(np.array([[64, 96]], np.float32))
+    padded = DetDataPreprocessor(MEAN, STD, batch_augments=[{"type": "BatchFixedSizePad", "size": (128, 64)}])
+    evaluated, trained = (padded(var(images), shapes, training).numpy() for training in (False, True))
+    assert evaluated.shape == (1, 3, 64, 96) and trained.shape == (1, 3, 128, 96)
+    assert (trained[:, :, :64] == evaluated).all() and not trained[:, :, 64:].any()
 
 
 def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> None:
@@ -34,9 +45,14 @@ def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> 
     ("keys", "said"),
     [
         ({"pad_size_divisor": 0}, "p.pad_size_divisor is 0; expected 1 or more"),
-        ({"pad_value": 114}, "p.pad_value: only 0 is supported, found 114"),
-        ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, "p.batch_augments: only None is supported"),
-        ({"rgb_to_bgr": True}, "p.rgb_to_bgr: only False"),
+        ({"pad_value": "0"}, "p.pad_value"),
+        ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, "'BatchSyncRandomResize', which is .* RandomResize"),
+        ({"batch_augments": [{"type": "mmdet.BatchFixedSizePad"}]}, r"p.batch_augments\[0\].size is None; expected \("),
+        (
+            {"batch_augments": [{"type": "BatchFixedSizePad", "size": (9, 9)}], "pad_value": 1},
+            "one value for all paddi",
+        ),
+        ({"rgb_to_bgr": True, "bgr_to_rgb": True}, "are both True; one of them is enough"),
         ({"pad_maks": True}, "unknown key 'pad_maks'"),
     ],
 )
