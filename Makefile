@@ -7,6 +7,8 @@
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
 # make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
+# make load   the server under load, and under a thousand wrong requests
+# make pictures  draws the pictures of the web page in docs/, after make demo
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,11 +18,21 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls quick test mutate fuzz chaos faults bench docker-test lint clean
+.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos faults bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
 	@echo "the report is work_dirs/open_world/report.html; weights, curves and pictures of every step are beside it"
+	@echo "to try your own pictures and words in a browser: $(RUN) -m trainer serve $(SERVED)"
+
+# The detector that the recipe trains: stage 2 with the boxes of stage 1, for names of its training and others.
+SERVED := --config configs/demo/detect_base.py --checkpoint work_dirs/open_world/stage_2/epoch_10.safetensors \
+	--proposals-from configs/demo/cln.py work_dirs/open_world/stage_1/epoch_4.safetensors \
+	--vocabulary data/demo/val_base.npy data/demo/val_never_seen.npy
+
+# The pictures of the page in docs/, of the demo's detector, in Debian's Chromium.
+pictures: $(READY)
+	$(RUN) -m tests.trainer.tasks.serve.pictures $(SERVED)
 
 demo-controls: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/controls.py
@@ -55,6 +67,9 @@ bench: $(READY)
 	$(RUN) -m benchmarks.soak
 	$(RUN) -m benchmarks.step
 	$(RUN) -m benchmarks.step --cold
+
+load: $(READY)
+	$(RUN) -m tests.trainer.tasks.serve.load $(SERVED)
 
 chaos: export PATIENCE := 1
 chaos: $(READY)

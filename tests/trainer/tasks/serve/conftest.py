@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.trainer.detectors import write_clip, write_table
-from tests.trainer.tasks.serve.served import Served
+from tests.trainer.tasks.serve.served import Served, words_of
 
 OTHER_NAMES = ["cat", "Blue ring", "dog", "red square"]
 
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("serve")
     detector = write_clip(folder, "FasterRCNN")
     first, second = folder / "vocabulary_FasterRCNN.npy", write_table(folder, "more", OTHER_NAMES, seed=3)
-    server = Served(detector, folder, "--vocabulary", str(first), str(second), "--rate", "0")
+    server = Served(folder, *words_of(detector), "--vocabulary", str(first), str(second), "--rate", "0")
     yield Place(server, detector, {first.stem: first, second.stem: second})
     assert server.end() == 0, server.text
     assert "Traceback" not in server.text, server.text

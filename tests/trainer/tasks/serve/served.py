@@ -41,22 +41,24 @@ def multipart(fields: list[tuple[str, str | tuple[str, bytes]]]) -> tuple[bytes,
     return b"\r\n".join([*parts, f"--{edge}--\r\n".encode()]), f"multipart/form-data; boundary={edge}"
 
 
-class Served:
-    """A server at a free port, once it is there."""
+def words_of(detector: tuple[Path, Path]) -> list[str]:
+    """The options that name a detector: its config and its checkpoint."""
+    return ["--config", str(detector[0]), "--checkpoint", str(detector[1])]
 
-    def __init__(
-        self, detector: tuple[Path, Path], folder: Path, *options: str, launcher: tuple[str, ...] = ()
-    ) -> None:
+
+class Served:
+    """A server at a free port, once it is there.
+
+    Args:
+        folder: its work dir.
+        options: the command's, with --config and --checkpoint.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "serve.log"
-        command = [sys.executable, "-m", "trainer", "serve", "--config", detector[0], "--checkpoint", detector[1]]
+        command = [sys.executable, "-m", "trainer", "serve", *options, "--work-dir", str(folder), "--port", "0"]
         with open(self.log, "w") as output:
-            self.process = subprocess.Popen(
-                [*launcher, *map(str, command), "--work-dir", str(folder), "--port", "0", *options],
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + DEADLINE
         while not (found := re.search(r"serving (http://[^/]*:(\d+)/)", self.text)):
             assert self.process.poll() is None and time.monotonic() < deadline, self.text

@@ -11,7 +11,8 @@ import pytest
 from tests.trainer.detectors import write_clip, write_table
 from trainer.api import Detector
 from trainer.feed.loader import BadImage
-from trainer.tasks.serve.engine import DEPTH, HEADS, Busy, Engine, Question
+from trainer.tasks.serve import engine as engine_module
+from trainer.tasks.serve.engine import DEPTH, Busy, Engine, Question
 from trainer.tasks.serve.meters import Meters
 from trainer.tasks.serve.words import Words
 from trainer.vocabulary import embeddings
@@ -88,14 +89,17 @@ def test_more_than_may_wait_are_turned_away_at_once(detector) -> None:
         engine.ask(Question(b"", "", OWN))
 
 
-def test_of_many_vocabularies_the_last_ones_are_kept_and_every_answer_is_its_own(detector, photos: Path) -> None:
+def test_of_many_vocabularies_the_last_ones_are_kept_and_every_answer_is_its_own(
+    detector, photos: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(engine_module, "HEADS", 2)
     engine = Engine(detector, {}, Meters(), print)
     content = (photos / "images" / "01.jpg").read_bytes()
-    rows = np.random.default_rng(0).standard_normal((HEADS + 3, detector.embedding_length)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((4, detector.embedding_length)).astype(np.float32)
     vocabularies = [embeddings.NamedEmbeddings([f"name {row}"], rows[row : row + 1]) for row in range(len(rows))]
     for vocabulary in (*vocabularies, *vocabularies[:2]):
         answered(engine, question := Question(content, "a.jpg", Words(("", *vocabulary.names), vocabulary)))
         expected = detector.with_vocabulary(vocabulary).detect(detector.decode(content, "a.jpg"))
         found = [one["score"] for one in json.loads(question.answer.result())["annotations"]]
         assert found == expected.scores.tolist() and len(found) > 0
-    assert len(engine._heads) == HEADS
+    assert len(engine._heads) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import re
 import signal
 import socket
 import sys
@@ -14,7 +15,9 @@ import pytest
 from shared.config import load_config
 from shared.errors import UserError
 from tests.trainer.detectors import write_stage_1
-from tests.trainer.tasks.serve.served import SECONDS, Served, multipart
+from tests.trainer.runs import ROOT
+from tests.trainer.tasks.serve.served import SECONDS, Served, multipart, words_of
+from trainer.__main__ import parse
 from trainer.tasks import Request, serve
 
 TOKEN = "open sesame, please"
@@ -60,7 +63,7 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(tmp_path: Path
 
 
 def test_others_need_the_token_and_what_was_asked_before_sigterm_is_answered(tmp_path: Path, photos: Path) -> None:
-    served = Served(write_stage_1(tmp_path), tmp_path, "--host", "0.0.0.0", "--token", TOKEN)
+    served = Served(tmp_path, *words_of(write_stage_1(tmp_path)), "--host", "0.0.0.0", "--token", TOKEN)
     assert "#token=TOKEN" in served.text and TOKEN not in served.text
     picture = photos / "images" / "01.jpg"
     for token in ("", "Bearer", f"Bearer {TOKEN[:-1]}"):
@@ -84,3 +87,14 @@ def test_others_need_the_token_and_what_was_asked_before_sigterm_is_answered(tmp
     assert [connection.getresponse().status for connection in waiting] == [200] * 8
     assert served.end() == 0
     assert "ending: " in served.text and "Traceback" not in served.text, served.text
+
+
+def test_the_command_that_the_demo_ends_with_names_the_weights_that_it_leaves() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    options = parse(["serve", *re.search(r"^SERVED := (.*)$", makefile, re.MULTILINE)[1].split()])
+    stage_1, weights_1 = options.proposals_from
+    recipe = {"cln.py": "stage_1", "stage_2.py": "stage_2"}  # config -> step of open_world.py
+    for config, weights in (("stage_2.py", options.checkpoint), (Path(stage_1).name, weights_1)):
+        epochs = load_config(str(ROOT / "configs/demo" / config)).train_cfg.max_epochs
+        assert weights == f"work_dirs/open_world/{recipe[config]}/epoch_{epochs}.safetensors"
+    assert 'in a browser: $(RUN) -m trainer serve $(SERVED)"\n\n' in (ROOT / "Makefile").read_text()

@@ -1,0 +1,52 @@
+"""Draws the pictures of the page that are in docs/: ``make pictures``, after ``make demo``.
+
+python -m tests.trainer.tasks.serve.pictures --config C --checkpoint F ... [options of serve]
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tests.browser import chromium
+from tests.trainer.runs import ROOT
+from tests.trainer.tasks.serve.served import Served
+
+SHOTS = {"serve.png": (1240, 1010, 2), "serve_phone.png": (390, 844, 1)}  # width, height, pictures
+COLOURS = 192
+
+
+def main(options: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="pictures") as folder, sync_playwright() as driver:
+        server = Served(Path(folder), *options)
+        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            for name, (width, height, sides) in SHOTS.items():
+                page = browser.new_page(viewport={"width": width, "height": height})
+                page.goto(server.url)
+                page.set_input_files("#files", ROOT / "data/demo/val_never_seen/000012.jpg")
+                if sides > 1:
+                    page.select_option("#vocabulary-1", "val_never_seen")
+                for word in ("red ring", "purple square", "orange heart"):
+                    page.fill("#name", word)
+                    page.press("#name", "Enter")
+                page.wait_for_function(
+                    f"document.querySelectorAll('figcaption').length === {sides} && "
+                    "[...document.querySelectorAll('figcaption')].every((one) => one.textContent) && "
+                    "!document.querySelector('.working') && !document.getElementById('status').textContent"
+                )
+                page.evaluate("document.activeElement.blur()")
+                shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+                shot.quantize(COLOURS, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
+        finally:
+            browser.close()
+            server.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
