@@ -17,8 +17,8 @@ from tests.browser import chromium
 from tests.trainer.runs import ROOT
 from tests.trainer.tasks.serve.served import Served
 
-SHOTS = {"serve.png": (1240, 1010, 2), "serve_phone.png": (390, 844, 1)}  # width, height, pictures
-COLOURS = 192
+SHOTS = {"serve.jpg": (1240, 1010, 2), "serve_phone.jpg": (390, 844, 1)}  # width, height, pictures
+QUALITY = 82
 
 
 def main(options: list[str]) -> None:
@@ -29,20 +29,22 @@ def main(options: list[str]) -> None:
             for name, (width, height, sides) in SHOTS.items():
                 page = browser.new_page(viewport={"width": width, "height": height})
                 page.goto(server.url)
-                page.set_input_files("#files", ROOT / "data/demo/val_never_seen/000012.jpg")
+                page.wait_for_selector("#vocabulary-0 option", state="attached")
+                page.set_input_files("#files", ROOT / "data/demo/val_never_seen/000016.jpg")
                 if sides > 1:
-                    page.select_option("#vocabulary-1", "val_never_seen")
-                for word in ("red ring", "purple square", "orange heart"):
+                    page.select_option("#vocabulary-1", "val_base")
+                for word in ("blue circle", "white hexagon", "yellow square", "orange arrow"):
                     page.fill("#name", word)
                     page.press("#name", "Enter")
                 page.wait_for_function(
-                    f"document.querySelectorAll('figcaption').length === {sides} && "
+                    f"() => document.querySelectorAll('figcaption').length === {sides} && "
                     "[...document.querySelectorAll('figcaption')].every((one) => one.textContent) && "
                     "!document.querySelector('.working') && !document.getElementById('status').textContent"
                 )
                 page.evaluate("document.activeElement.blur()")
+                page.evaluate(f"scrollTo(0, {0 if sides > 1 else 420})")
                 shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-                shot.quantize(COLOURS, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
+                shot.save(ROOT / "docs" / name, quality=QUALITY, subsampling=0, optimize=True)
         finally:
             browser.close()
             server.end()

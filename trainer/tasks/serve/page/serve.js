@@ -10,6 +10,7 @@ const el = (id) => document.getElementById(id);
 const TYPED = "\u0000typed", NONE = "\u0000none"; // choices that are no vocabulary's name
 const PARALLEL = 2; // questions on their way at a time
 const COMPLETIONS = 20;
+const NARROW = 720; // pixels: on such a screen the controls leave no room for pictures
 const cards = []; // {file, url, element, panes: [{side, element, key, answer, drawn}], hidden: Set of names}
 const answers = new WeakMap(); // file -> Map of key -> Promise of an answer
 const typed = [];
@@ -143,6 +144,7 @@ function addFiles(files) {
   }
   el("drop").classList.toggle("small", cards.length > 0);
   refresh();
+  if (cards.length && innerWidth < NARROW) cards[0].element.scrollIntoView();
 }
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
