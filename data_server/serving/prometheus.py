@@ -29,7 +29,7 @@ from shared.errors import UserError
 
 _LOOP_SECONDS = 5  # it answers within a millisecond
 _CLIENT_SECONDS = 2
-_THREADS = 4  # as many slow clients keep nobody else waiting
+_THREADS = 4  # one slow client fewer keeps nobody else waiting
 _MAX_REQUEST = 1 << 14
 _PREFIX = "data_server_"
 

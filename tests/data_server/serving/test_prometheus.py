@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from data_server.serving import prometheus
 from tests.cluster import ROOT, Cluster, digests, wait_for
 from tests.data_server.workers.test_evaluator import METRIC, predictions_for, validation_batches
 from tests.photos import TRAIN_PIPELINE, config_of
@@ -36,8 +38,8 @@ class MeasuredCluster(Cluster):
         self.port = free_port()
         super().__init__(2, ("sh", "-c", f'exec "$@" --prometheus {self.port}', "sh"))
 
-    def text(self, query=""):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics{query}", timeout=10) as answer:
+    def text(self, query="", seconds=10):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics{query}", timeout=seconds) as answer:
             return answer.read().decode()
 
     def scrape(self):
@@ -260,6 +262,9 @@ def test_connections_that_say_nothing_take_no_descriptors_from_the_streams(measu
     assert "Traceback" not in measured.log
 
 
+HALF_A_REQUEST = b"GET /metrics HTTP/1.1\r\nX: "
+
+
 def test_a_client_that_sends_a_byte_now_and_then_keeps_no_scrape_waiting(measured):
     slow = [socket.create_connection(("127.0.0.1", measured.port)) for _ in range(3)]
     stop = threading.Event()
@@ -271,18 +276,63 @@ def test_a_client_that_sends_a_byte_now_and_then_keeps_no_scrape_waiting(measure
                     connection.sendall(b"X")
 
     for connection in slow:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        connection.sendall(HALF_A_REQUEST)
+    mute = socket.create_connection(("127.0.0.1", measured.port))
+    mute.sendall(HALF_A_REQUEST)
     thread = threading.Thread(target=drip)
     thread.start()
     try:
         for _ in range(3):
             assert measured.scrape()["uptime_seconds"] > 0  # or a time-out
-        wait_for(lambda: all(is_cut_off(connection) for connection in slow), 10)
+        wait_for(lambda: all(is_cut_off(connection) for connection in (mute, *slow)), 10)
     finally:
         stop.set()
         thread.join()
+        for connection in (mute, *slow):
+            connection.close()
+
+
+def test_a_scrape_is_answered_while_slow_clients_are_still_being_waited_for(measured):
+    def overtakes() -> bool:
+        """Whether none of the slow ones had been cut off by then; on a busy machine they may have been."""
+        slow = [socket.create_connection(("127.0.0.1", measured.port)) for _ in range(3)]
+        for connection in slow:
+            connection.sendall(HALF_A_REQUEST)
+        measured.scrape()
+        first = not any(is_cut_off(connection) for connection in slow)
         for connection in slow:
             connection.close()
+        return first
+
+    assert any(overtakes() for _ in range(10))
+
+
+def test_a_request_that_is_whole_after_its_deadline_only_is_not_answered(monkeypatch):
+    port = free_port()
+    prometheus.Exporter("127.0.0.1", port)
+    for seconds, status in ((60, b"HTTP/1.0 200"), (-1, b"")):
+        monkeypatch.setattr(prometheus, "_CLIENT_SECONDS", seconds)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /favicon.ico HTTP/1.1\r\n\r\n")
+            client.settimeout(60)
+            try:
+                assert client.recv(len(status) or 1) == status
+            except ConnectionResetError:
+                assert not status
+
+
+def test_too_many_open_files_stop_scrapes_for_as_long_as_that_lasts(measured):
+    measured.scrape()
+    server, limit = measured.server.pid, resource.RLIMIT_NOFILE
+    before = resource.prlimit(server, limit)
+    resource.prlimit(server, limit, (3, before[1]))
+    try:
+        for _ in range(6):  # each thread had a descriptor ready for one connection
+            with contextlib.suppress(OSError):
+                measured.text(seconds=1)
+    finally:
+        resource.prlimit(server, limit, before)
+    assert measured.scrape()["uptime_seconds"] > 0
 
 
 def is_cut_off(connection):

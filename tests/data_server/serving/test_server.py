@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import zmq
 
+from data_server.machine.descriptors import GUESTS
 from shared.client import StreamClient
 from shared.codec import encode
 from shared.link import Address, Channel, ChannelClosed
@@ -284,11 +286,35 @@ def test_connections_beyond_the_limit_of_open_files_end_nothing(photos, name):
         with contextlib.suppress(OSError):  # nobody listens there
             one.connect(str(cluster.address.directory / name))
     assert digests(client, 6)
+    process, limit = cluster.server.pid, resource.RLIMIT_NOFILE
+    before = resource.prlimit(process, limit)
+    resource.prlimit(process, limit, (3, before[1]))  # as when the whole machine has no descriptor left
+    late = socket.socket(socket.AF_UNIX)
+    late.connect(cluster.address.lifeline)
+    assert digests(client, 6)
+    resource.prlimit(process, limit, before)
+    crowd.append(late)
     assert cluster.server.poll() is None
     for one in crowd:
         one.close()
     assert digests(cluster.open(config_of(photos)), 1)
     cluster.stop()
+
+
+def test_of_too_many_guests_the_one_that_has_been_silent_longest_is_turned_away(cluster, photos):
+    guests = []
+    for _ in range(GUESTS + 1):
+        guests.append(socket.socket(socket.AF_UNIX))
+        guests[-1].connect(cluster.address.lifeline)
+    first, *others = guests
+    first.settimeout(60)
+    assert first.recv(1) == b""
+    for guest in others:
+        with pytest.raises(BlockingIOError):
+            guest.recv(1, socket.MSG_DONTWAIT)
+    for guest in guests:
+        guest.close()
+    assert digests(cluster.open(config_of(photos)), 1)
 
 
 def test_nothing_is_left_in_the_directory_by_trainers_dead_or_alive(cluster, photos):
