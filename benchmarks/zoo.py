@@ -118,6 +118,22 @@ def resolved(file: Path) -> Config:
         return Config.fromfile(str(file))
 
 
+def is_detection(config: Config) -> bool:
+    """Whether a config trains on images with boxes or masks, and not on videos, texts, persons or what has no label."""
+    dataset = ((config.get("train_dataloader") or {}).get("dataset") or Config()).to_dict()
+    return bool(dataset) and not _of_another_task(dataset)
+
+
+def _of_another_task(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(_OTHER_TASKS.search(_kind(value))) or any(map(_of_another_task, value.values()))
+    return isinstance(value, list | tuple) and any(map(_of_another_task, value))
+
+
+def _kind(value: dict[str, Any]) -> str:
+    return str(value.get("type", "")).rpartition(".")[2]
+
+
 def fed_of(configs: Iterable[tuple[str, Config]], photographs: Photographs) -> Iterator[Fed]:
     """The different data sets of some configs, the most frequent first."""
     found: dict[str, Fed] = {}
@@ -162,7 +178,7 @@ def _part(config: Config, split: str, dataset: dict[str, Any]) -> dict[str, Any]
 def _boxes_only(value: Any) -> bool:
     """Whether nothing in a data set's config loads masks, texts or videos."""
     if isinstance(value, dict):
-        kind = str(value.get("type", "")).rpartition(".")[2]
+        kind = _kind(value)
         other = _OTHER_TASKS.search(kind) or (kind.endswith("Annotations") and kind != "LoadAnnotations")
         masks = kind == "LoadAnnotations" and any(value.get(key) for key in ("with_mask", "with_seg"))
         return not other and not masks and all(map(_boxes_only, value.values()))

@@ -166,7 +166,7 @@ _NO_EFFECT = {
     "used by MMDetection's `test.py --tta` only": ("PrepareTTAHook",),
     "no part of these networks looks at the epoch": ("SetEpochInfoHook",),
 }
-_SECTIONS: dict[str, Section] = {
+SECTIONS: dict[str, Section] = {
     "EMAHook": EMA,
     "EarlyStoppingHook": EARLY_STOPPING,
     "PipelineSwitchHook": PIPELINE_SWITCH,
@@ -226,7 +226,7 @@ def check_hooks(config: Mapping[str, Any]) -> None:
         raise UserError(f"config key 'custom_hooks': expected a list of dicts, found {type(custom).__name__}")
     for index, hook in enumerate(custom):
         _check_hook(f"custom_hooks[{index}]", hook, "")
-    for kind in _SECTIONS:
+    for kind in SECTIONS:
         find_hook(config, kind)
 
 
@@ -259,8 +259,8 @@ def _check_hook(where: str, hook: Any, name: str) -> None:
             f"config key {where!r} has no 'type'{nearest(name, known)}; only logger and checkpoint need none"
         )
     kind = class_name(hook["type"])
-    if kind in _SECTIONS:
-        check_section(where, hook, _SECTIONS[kind])
+    if kind in SECTIONS:
+        check_section(where, hook, SECTIONS[kind])
         for key, what in _NEEDS.get(kind, {}).items():
             if key not in hook:
                 raise UserError(f"config key '{where}.{key}' is missing: give {what}")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from benchmarks import conformance, zoo
+from benchmarks import compatibility, conformance, zoo
 from benchmarks.conformance import CRASH, DIFFERENT, IDENTICAL, REFUSED, ROUNDED, Feeders, compared
 from benchmarks.standard_data import make_photographs
 from benchmarks.zoo import Photographs, fed_of
 from shared.errors import UserError
+from tests.cluster import ROOT
 
 LOAD, BOXES, RESIZE, PACK = (
     {"type": "LoadImageFromFile"},
@@ -99,10 +100,40 @@ def test_a_difference_in_any_array_is_found(photographs):
     assert compared([beyond], [there], fed) == (DIFFERENT, "padding of sample 0")
 
 
+@pytest.fixture(scope="module")
+def checked():
+    """The configs of the installed zoo, and what is said of those that do not pass the check."""
+    return conformance.check(zoo.files(zoo.installed()), zoo.installed())
+
+
 @pytest.mark.slow
-def test_the_forty_most_frequent_data_sets_of_the_zoo_are_delivered_as_mmdetection_makes_them(photographs):
-    root = zoo.installed()
-    configs, _ = conformance.check(zoo.files(root), root)
+def test_the_page_about_every_key_of_the_zoo_is_what_its_generator_prints_now(checked):
+    text = (ROOT / "docs" / "compatibility.md").read_text()
+    assert compatibility.page(*checked) == text, "python -m benchmarks.compatibility > docs/compatibility.md"
+
+
+def test_a_key_is_counted_by_what_becomes_of_its_value():
+    plain = config(LOAD, BOXES, PACK)
+    plain.merge_from_dict({"val_cfg": {"fp16": True}, "optim_wrapper": {"type": "AmpOptimWrapper", "acumulate": 2}})
+    other = config(LOAD, BOXES, PACK)
+    other.merge_from_dict({"val_cfg": {"fp16": False}, "custom_hooks": [{"type": "Mine"}], "lr_config": {}})
+    text = compatibility.page({"a": plain, "b": other}, {"a": "config key 'val_cfg.fp16' is True, which is not su"})
+    for line in (
+        "| all that resolve | 2 | 1 (50.0%) |",
+        "| `'val_cfg.fp16' is True` | 1 |",
+        "| `val_cfg.fp16` | 2 |  | 1 | 1 |",
+        "| `optim_wrapper type=AmpOptimWrapper` | 1 |  |  | 1 |",
+        "| `optim_wrapper.acumulate` | 1 |  |  | 1 |",
+        "| `hook type=Mine` | 1 |  |  | 1 |",
+        "| `lr_config` | 1 |  |  | 1 |",
+        "| `*_dataloader.batch_size` | 2 | 2 |  |  |",
+    ):
+        assert line in text.splitlines()
+
+
+@pytest.mark.slow
+def test_the_forty_most_frequent_data_sets_of_the_zoo_are_delivered_as_mmdetection_makes_them(photographs, checked):
+    configs, _ = checked
     with Feeders(images=2) as feeders:
         found = [(fed, *feeders.verdict(fed)) for fed in list(fed_of(configs.items(), photographs))[:40]]
     wrong = [

@@ -28,7 +28,8 @@ from shared.keys import check_keys, check_number, check_type
 from shared.train_loop import TrainLoop
 from trainer.training.moves import ALONE, SCHEDULERS, Move
 
-_WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
+KEYS = ("by_epoch", "begin", "end", "convert_to_iter_based")  # of every scheduler
+WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
 
 
 class _Scheduler(NamedTuple):
@@ -105,7 +106,7 @@ def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _S
         raise UserError(f"{where}.type is missing: give one of {', '.join(SCHEDULERS)}")
     kind = check_type(where, class_name(config["type"]), tuple(SCHEDULERS))
     make, keys = SCHEDULERS[kind]
-    check_keys(where, config, ("type", "by_epoch", "begin", "end", "convert_to_iter_based", *keys, *_WITHOUT_EFFECT))
+    check_keys(where, config, ("type", *KEYS, *keys, *WITHOUT_EFFECT))
     if config.get("last_step", -1) != -1:
         raise UserError(f"{where}.last_step={config['last_step']!r}: a schedule starts at the first step; remove it")
     by_epoch = config.get("by_epoch", True)
