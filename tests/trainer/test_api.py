@@ -21,7 +21,7 @@ from trainer.feed.feed import Feed
 from trainer.feed.loader import BadImage, Loader
 from trainer.feed.pipeline import pipeline_of
 from trainer.models import build_detector
-from trainer.vocabulary.embeddings import load
+from trainer.vocabulary.embeddings import NamedEmbeddings, load
 from trainer.weights import pretrained
 
 
@@ -120,6 +120,34 @@ def test_a_vocabulary_of_any_size_takes_the_trained_ones_place(end_to_end, photo
     assert_same(one, "kind 7", found, "kind 7")
     mixed = Detector(*end_to_end, [table, "Red star"], embeddings=[folder / "vocabulary_FasterRCNN.npy"])
     assert mixed.names == [*many.names, "Red star"]
+
+
+@pytest.mark.parametrize("kind", ["end_to_end", "stage_2"])
+def test_a_detector_of_other_names_shares_the_weights_and_finds_what_one_that_was_loaded_for_them_finds(
+    kind: str, request: pytest.FixtureRequest, photos: Path, folder: Path
+) -> None:
+    files, image = request.getfixturevalue(kind), photos / "images" / "01.jpg"
+    stage_1 = {"proposals": request.getfixturevalue("stage_1")} if kind == "stage_2" else {}
+    other = load(write_table(folder, "borrowed", ["cat", "dog", "red ring"], seed=9))
+    detector = Detector(*files, **stage_1)
+    before = detector.detect(image)
+    borrowed = detector.with_vocabulary(other)
+    loaded = Detector(*files, other, **stage_1)
+    assert borrowed.names == loaded.names == other.names and detector.names == NAMES
+    for mine, theirs in zip(borrowed.detect(image), loaded.detect(image), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for mine, theirs in zip(detector.detect(image), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert detector.embedding_length == other.embeddings.shape[1] and detector.turns
+    with pytest.raises(UserError, match=r"rows of 31 numbers, the weights are for rows of 32"):
+        detector.with_vocabulary(NamedEmbeddings(["cat"], np.ones((1, 31), np.float32)))
+
+
+def test_a_detector_that_names_nothing_takes_no_names(stage_1) -> None:
+    detector = Detector(*stage_1)
+    assert detector.embedding_length is None
+    with pytest.raises(UserError, match="finds objects of any class and names none"):
+        detector.with_vocabulary(NamedEmbeddings(["cat"], np.ones((1, 32), np.float32)))
 
 
 def test_the_vocabulary_that_a_config_was_trained_with_is_not_needed_beside_another(

@@ -33,6 +33,7 @@ NEEDS_SERVER = False
 PORT = 8000
 RATE = 600
 _SHORTEST_TOKEN = 12
+_CONNECTIONS = 256  # further ones are answered 503
 _GRACE_SECONDS = 60
 _START_SECONDS = 0.01
 
@@ -110,6 +111,7 @@ def run(request: Request) -> int:
             ws="none",
             proxy_headers=False,
             server_header=False,
+            limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )

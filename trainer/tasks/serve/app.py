@@ -21,8 +21,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -36,7 +34,6 @@ from trainer.tasks.serve.meters import Meters
 from trainer.tasks.serve.words import Dictionary, UnknownNames
 
 PAGE = Path(__file__).parent / "page"
-LOCAL_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 _BUSY_SECONDS = 1
 
 
@@ -46,10 +43,7 @@ def application(
     """The server's application.
 
     Args:
-        token: what a request has to bring; None: nothing.
-        rate: see `Gate`.
-        local: whether it is for this machine alone. Then a page of somebody else's, which a browser here has open,
-            cannot reach it under a name of its own.
+        token, rate, local: see `Gate`.
         turns: whether pictures are turned as their EXIF orientation says.
     """
     about = {
@@ -94,9 +88,7 @@ def application(
         Route("/metrics", lambda _: Response(meters.text(), media_type=meters.content_type)),
         Route("/openapi.json", _answering(openapi.document())),
     ]
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOCAL_HOSTS)] if local else []
-    inner = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _told})
-    return Gate(inner, token, rate, meters)
+    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: _told}), token, rate, local, meters)
 
 
 _KINDS = {"js": "text/javascript", "css": "text/css"}

@@ -1,5 +1,7 @@
 """What every request passes before anybody reads it: who asks, how often, and how much it brings.
 
+    400  a name of the machine that is not its own, where it serves itself alone: a page of somebody else's, open in a
+         browser here, could give its own name this machine's address
     401  without the token that the server was started with
     429  more pictures a minute than one address may send
     413  a body of more than MOST_BYTES; 408 one that takes longer than BODY_SECONDS
@@ -14,6 +16,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,6 +28,7 @@ from trainer.tasks.serve.meters import Meters
 MOST_BYTES = 16 << 20
 BODY_SECONDS = 30
 _OPEN = ("/", "/serve.js", "/serve.css", "/healthz", "/openapi.json")  # nothing of the detector's is there
+_LOCAL = ("127.0.0.1", "localhost", "::1")
 _COUNTED = (*_OPEN, "/detect", "/vocabulary", "/metrics")
 _LISTENED = 4 * MOST_BYTES
 _LISTEN_SECONDS = 2
@@ -44,10 +48,11 @@ class Gate:
     Args:
         token: None: everybody may ask.
         rate: pictures a minute from one address; 0: as many as come.
+        local: whether it serves this machine alone.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, rate: int, meters: Meters) -> None:
-        self._app, self._token, self._rate, self._meters = app, token, rate, meters
+    def __init__(self, app: ASGIApp, token: str | None, rate: int, local: bool, meters: Meters) -> None:
+        self._app, self._token, self._rate, self._local, self._meters = app, token, rate, local, meters
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (pictures, at what time)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +79,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = Headers(scope=scope)
+        if self._local and _host(headers.get("host", "")) not in _LOCAL:
+            return HTTPException(400, "Host: expected 127.0.0.1, localhost or [::1]")
         if self._token is not None and scope["path"] not in _OPEN:
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if not secrets.compare_digest(given.encode(), self._token.encode()):
@@ -101,6 +108,14 @@ class Gate:
         if len(self._left) > _ADDRESSES:
             self._left.popitem(last=False)
         return 0 if left >= 1 else int((1 - left) * 60 / self._rate) + 1
+
+
+def _host(text: str) -> str | None:
+    """The name in a Host header, without its port; None where it has none."""
+    try:
+        return urlsplit(f"//{text}").hostname
+    except ValueError:
+        return None
 
 
 def too_large() -> str:

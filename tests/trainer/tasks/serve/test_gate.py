@@ -25,7 +25,7 @@ class Clock:
         monkeypatch.setattr(gate.time, "monotonic", lambda: self.now)
 
 
-def status(app: Gate, address: str = "1.2.3.4", method: str = "POST") -> int:
+def status(app: Gate, address: str = "1.2.3.4", method: str = "POST", host: str = "") -> int:
     """That of one request; the wait of a refusal stands for it, in seconds, negative."""
     sent: list[Message] = []
 
@@ -35,7 +35,13 @@ def status(app: Gate, address: str = "1.2.3.4", method: str = "POST") -> int:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": "/detect", "headers": [], "client": (address, 1)}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/detect",
+        "headers": [(b"host", host.encode())],
+        "client": (address, 1),
+    }
     asyncio.run(app(scope, receive, send))
     start = sent[0]
     if start["status"] != 429:
@@ -45,7 +51,7 @@ def status(app: Gate, address: str = "1.2.3.4", method: str = "POST") -> int:
 
 def test_an_address_may_send_so_many_pictures_a_minute_and_is_told_when_it_may_again(monkeypatch) -> None:
     clock = Clock(monkeypatch)
-    app = Gate(answering, None, 6, Meters())
+    app = Gate(answering, None, 6, False, Meters())
     assert [status(app) for _ in range(6)] == [200] * 6
     assert status(app) == -11 and status(app, "5.6.7.8") == 200 and status(app, method="GET") == 200
     clock.now += 4
@@ -58,13 +64,22 @@ def test_an_address_may_send_so_many_pictures_a_minute_and_is_told_when_it_may_a
 
 def test_without_a_rate_everybody_may_ask_as_often_as_they_like(monkeypatch) -> None:
     Clock(monkeypatch)
-    app = Gate(answering, None, 0, Meters())
+    app = Gate(answering, None, 0, False, Meters())
     assert [status(app) for _ in range(100)] == [200] * 100
 
 
 def test_of_very_many_addresses_the_ones_that_came_last_are_remembered(monkeypatch) -> None:
     Clock(monkeypatch)
     monkeypatch.setattr(gate, "_ADDRESSES", 3)
-    app = Gate(answering, None, 1, Meters())
+    app = Gate(answering, None, 1, False, Meters())
     assert [status(app, f"10.0.0.{number}") for number in range(5)] == [200] * 5
     assert status(app, "10.0.0.4") < 0 and status(app, "10.0.0.0") == 200
+
+
+def test_on_a_machine_that_serves_itself_alone_only_its_own_names_are_known() -> None:
+    app, open_to_all = (Gate(answering, None, 0, local, Meters()) for local in (True, False))
+    for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]:8000", "[::1]"):
+        assert status(app, host=host) == 200, host
+    for host in ("", "evil.example", "127.0.0.1.evil.example:8000", "localhost@evil.example", "[::1", "[x]:1"):
+        assert status(app, host=host) == 400, host
+        assert status(open_to_all, host=host) == 200
