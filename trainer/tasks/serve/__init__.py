@@ -106,6 +106,7 @@ def run(request: Request) -> int:
         uvicorn.Config(
             served,
             log_config=None,
+            log_level="error",  # what strangers send is not worth a line
             access_log=False,
             lifespan="off",
             ws="none",

@@ -412,10 +412,12 @@ async function start() {
   try {
     served = JSON.parse(await ask("vocabulary"));
   } catch (error) {
-    complain(error);
+    if (el("locked").hidden) complain(error);
+    else if (token) complain(new Error("This is not the server's token."));
     return;
   }
   el("locked").hidden = true;
+  el("controls").hidden = el("drop").hidden = false;
   settle();
   known = [...new Set(served.vocabularies.flatMap((one) => one.names))];
   el("naming").hidden = !served.takes_names;
@@ -448,7 +450,7 @@ for (const id of ["threshold", "top", "distinct"]) el(id).oninput = drawAll;
 el("zoom").oninput = resize;
 addEventListener("resize", resize);
 addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) { event.preventDefault(); addFiles(event.clipboardData.files); }
+  if (served && event.clipboardData.files.length) { event.preventDefault(); addFiles(event.clipboardData.files); }
 });
 addEventListener("dragover", (event) => { event.preventDefault(); el("drop").classList.add("over"); });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) el("drop").classList.remove("over"); });
