@@ -19,6 +19,7 @@ from tests.trainer.tasks.serve.served import Served
 
 SHOTS = {"serve.jpg": (1240, 1010, 2), "serve_phone.jpg": (390, 844, 1)}  # width, height, pictures
 QUALITY = 82
+THRESHOLD = 0.55
 
 
 def main(options: list[str]) -> None:
@@ -41,6 +42,7 @@ def main(options: list[str]) -> None:
                     "[...document.querySelectorAll('figcaption')].every((one) => one.textContent) && "
                     "!document.querySelector('.working') && !document.getElementById('status').textContent"
                 )
+                page.fill("#threshold", str(THRESHOLD))
                 page.evaluate("document.activeElement.blur()")
                 page.evaluate(f"scrollTo(0, {0 if sides > 1 else 420})")
                 shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

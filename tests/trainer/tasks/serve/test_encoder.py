@@ -38,6 +38,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "clip.pth"
 
 
+@pytest.mark.slow
 @needs_open_clip
 def test_the_rows_are_those_of_the_embed_command_and_are_made_once(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +69,7 @@ def test_the_rows_are_those_of_the_embed_command_and_are_made_once(
         Encoder(weights, 1024, said.append).rows(["bird"])
 
 
+@pytest.mark.slow
 @needs_open_clip
 def test_a_file_that_holds_no_clip_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.pt").write_bytes(os.urandom(100))
