@@ -1,0 +1,65 @@
+"""The guide's config of MMDetection's with another model, trained for some steps on a few pictures of small size."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from data_server.demo import scenes
+from tests.trainer.runs import ROOT, Run
+from trainer.weights import checkpoint
+
+(CONFIG,) = re.findall(
+    r"^```python\n# configs/own/lsj.py\n(.*?)^```$", (ROOT / "docs/guide.md").read_text(), re.M | re.S
+)
+PIPELINE = "train_dataloader.dataset.dataset.pipeline"
+STEPS = 5
+
+
+@pytest.mark.slow
+def test_mmdetections_large_scale_jitter_trains_the_model_that_is_put_in(tmp_path: Path) -> None:
+    scenes.generate(tmp_path / "data", seed=1, train_images=8, val_images=4)
+    config = tmp_path / "lsj.py"
+    smaller = {"../_base_/models/cln_r50_fpn.py": f"{ROOT}/configs/_base_/models/cln_small.py"}
+    smaller |= {
+        "(1024, 1024)": "(144, 192)",
+        "max_iters=90000, val_interval=10000": f"max_iters={STEPS}, val_interval=5",
+    }
+    text = CONFIG
+    for ours, theirs in smaller.items():
+        assert ours in text, ours
+        text = text.replace(ours, theirs)
+    config.write_text(text)
+    data = tmp_path / "data"
+    run = Run(
+        tmp_path / "work",
+        data,
+        "--workers",
+        "1",
+        epochs=None,
+        config=str(config),
+        **{
+            "train_dataloader.dataset.dataset.data_root": data,
+            "train_dataloader.dataset.dataset.ann_file": "train_a.json",
+            "train_dataloader.dataset.dataset.data_prefix.img": "train_a/",
+            "train_dataloader.dataset.dataset.filter_cfg.min_size": 1,
+            f"{PIPELINE}.2.scale": "(192,144)",
+            f"{PIPELINE}.3.crop_size": "(144,192)",
+            "val_dataloader.dataset.data_root": data,
+            "val_dataloader.dataset.ann_file": "val_base.json",
+            "val_dataloader.dataset.data_prefix.img": "val_base/",
+            "val_dataloader.dataset.pipeline.1.scale": "(192,144)",
+            "val_evaluator.ann_file": data / "val_base.json",
+        },
+    )
+    assert run.end() == 0, run.text
+    assert run.steps() == list(range(1, STEPS + 1)) and "auto_scale_lr: lr times 4 / 64" in run.text
+    lines = [json.loads(line) for line in (run.work_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "val"] == [STEPS], run.text
+    saved = checkpoint.load(checkpoint.latest(run.work_dir))
+    assert saved.path.name == f"step_{STEPS}.safetensors"
+    name = "rpn_head.rpn_conv.weight"
+    assert (saved.training[name] != saved.model[name]).any(), "the average is evaluated, other weights are trained"
