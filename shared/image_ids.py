@@ -29,5 +29,6 @@ def stream_ids(*groups: Sequence[Any] | npt.NDArray[np.int64]) -> npt.NDArray[np
 
 def _are_plain(identities: Sequence[Any] | npt.NDArray[np.int64]) -> bool:
     if isinstance(identities, np.ndarray):
-        return bool((identities >= 0).all()) and len(np.unique(identities)) == len(identities)
+        ascending = bool((identities[1:] > identities[:-1]).all())  # mostly; to sort takes longer
+        return bool((identities >= 0).all()) and (ascending or len(np.unique(identities)) == len(identities))
     return all(type(one) is int and 0 <= one < _END for one in identities) and len(set(identities)) == len(identities)
