@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from data_server.datasets.indexed import Indexed
 from data_server.files import proposal_list
 from data_server.files.image_names import ImageNames, image_key
+from data_server.files.index.cache import columns_of, name_of
+from data_server.files.index.json_pieces import Unfit
+from data_server.files.index.names import NAMES, read_names, write_names
 from data_server.files.proposal_file import COLUMNS, SUFFIX, ProposalFile
 from shared.config_keys import class_name
 from shared.errors import UserError
@@ -102,9 +106,25 @@ def _kind(step: dict[str, Any]) -> str:
 
 
 def names_of(dataset: Any) -> ImageNames:
-    """The images of a data set of MMDetection's, in its order."""
+    """The images of a data set of MMDetection's, in its order. Those of one over an index are kept beside it: to name
+    them takes longer than all else at a start."""
     if not isinstance(dataset, Indexed):
         return ImageNames.of(image_key(dataset.get_data_info(index)) for index in range(len(dataset)))
+    places = [getattr(dataset, name, None) for name in ("data_prefix", "sub_data_root", "img_subdir")]
+    # An index' folder is called by its content.
+    digest = xxhash.xxh3_128(repr((dataset.columns.folder.name, dataset._original, places)).encode())
+    digest.update(dataset.rows.tobytes())
+    try:
+        return read_names(columns_of(name_of(digest.hexdigest(), len(dataset), NAMES), partial(_write_names, dataset)))
+    except Unfit:  # there is no room
+        return _named(dataset)
+
+
+def _write_names(dataset: Indexed, folder: Path) -> None:
+    write_names(folder, _named(dataset))
+
+
+def _named(dataset: Indexed) -> ImageNames:
     identities = dataset.identities(0, len(dataset))
     known = identities.tolist() if isinstance(identities, np.ndarray) else identities
     return ImageNames.of(

@@ -2,8 +2,12 @@
 
 import pytest
 
+from data_server.datasets import proposals
 from data_server.datasets.proposals import Settings
+from data_server.files.index.json_pieces import Unfit
 from shared.errors import UserError
+from tests.data_server.judging import built
+from tests.photos import config_of, draw
 
 LOAD = {"type": "LoadProposals", "num_max_proposals": 7}
 
@@ -58,3 +62,26 @@ def test_what_is_asked_for_is_taken_out_of_the_config():
     assert settings({"type": "LoadProposals", "load_score": True, "num_max_proposals": 1}).load_score
     assert settings({"type": "mmdet.LoadProposals"}).most is None
     assert not Settings({"type": "CocoDataset"}).wanted
+
+
+def test_the_names_of_images_over_an_index_are_made_once_for_each_place_and_choice_of_images(tmp_path, monkeypatch):
+    folder = draw(tmp_path / "set")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def names(**changes):
+        (part,) = built(config_of(folder, "val", **changes)).parts
+        return list(proposals.names_of(part.dataset))
+
+    first = names()
+    assert [name for _, name in first[:2]] == ["images/00.jpg", "images/01.jpg"]
+    with monkeypatch.context() as again:
+        again.setattr(proposals, "_named", lambda _: pytest.fail("made again"))
+        assert names() == first
+    assert names(indices=5) == first[:5]
+    assert [name for _, name in names(data_prefix={"img": "other/"})[:2]] == ["other/00.jpg", "other/01.jpg"]
+
+    def no_room(*_):
+        raise Unfit("no room")
+
+    monkeypatch.setattr(proposals, "columns_of", no_room)
+    assert names() == first

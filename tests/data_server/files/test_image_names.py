@@ -1,6 +1,7 @@
 """The images of a data set as columns."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,3 +45,10 @@ def test_a_damaged_name_is_no_name():
 def test_an_image_is_known_by_its_id_and_the_last_folder_and_name_of_its_path():
     assert image_key({"img_id": 5, "img_path": "/data/set/train/07.jpg"}) == (5, "train/07.jpg")
     assert image_key({"img_path": "07.jpg"}) == (None, "07.jpg")
+
+
+@pytest.mark.parametrize(
+    "path", ["a.jpg", "/a.jpg", "b/a.jpg", "c//b//a.jpg", "c/b/./a.jpg", "c/b/../a.jpg", "b/a/", ""]
+)
+def test_an_image_is_called_by_the_last_two_parts_of_its_path_as_pathlib_has_them(path):
+    assert image_key({"img_id": 3, "img_path": path}) == (3, "/".join(Path(path).parts[-2:]))
