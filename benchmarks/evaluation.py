@@ -1,6 +1,6 @@
-"""What an evaluation costs: the data server's evaluator beside MMDetection's CocoMetric, over the same predictions.
+"""What an evaluation costs: the data server's evaluator beside MMDetection's metric, over the same predictions.
 
-    python -m benchmarks.evaluation [--images N] [--boxes N] [--folder DIR]
+    python -m benchmarks.evaluation [--kind coco|lvis] [--images N] [--boxes N] [--folder DIR]
 
 An annotation file is written (`benchmarks.annotation_file`), and detections are drawn for it, as many for every image:
 most near an object, many with equal scores. Each side judges them in a process of its own; ours twice, as an evaluator
@@ -8,7 +8,7 @@ does that stays for its trainer's next evaluation:
 
     ours           the evaluator of a stream, over the index of the annotation file, which is there already
     ours again     the same process, the same predictions
-    MMDetection    its CocoMetric, from the annotation file
+    MMDetection    its CocoMetric or LVISMetric, from the annotation file
 
 `cpu` is the process' own seconds; `peak` is its anonymous memory at its largest, beyond what it had when its libraries,
 the data set and the predictions were there. Every number of both is compared, to 1e-6.
@@ -24,11 +24,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from mmengine.config import ConfigDict
 
-from benchmarks.annotation_file import write
+from benchmarks.annotation_file import COCO, LVIS, Form, write
 from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.scale import Figures, Meter
 from shared.layout import Layout
@@ -36,10 +39,25 @@ from shared.predictions import arrays_of
 
 IMAGES, BOXES = 5_000, 300
 OURS, AGAIN, THEIRS = "ours", "ours again", "MMDetection"
-METRIC = {"type": "CocoMetric", "metric": "bbox", "classwise": True}
 _AT_A_TIME = 16  # images of a message
 _SIDES = 600, 400
 
+
+@dataclass(frozen=True)
+class Kind:
+    """A data set that is judged, and how."""
+
+    form: Form
+    dataset: str
+    metric: str
+
+    @property
+    def evaluator(self) -> dict[str, Any]:
+        """The entry of ``val_evaluator``."""
+        return {"type": self.metric, "metric": "bbox", "classwise": True}
+
+
+KINDS = {"coco": Kind(COCO, "CocoDataset", "CocoMetric"), "lvis": Kind(LVIS, "LVISV1Dataset", "LVISMetric")}
 Detections = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -64,18 +82,18 @@ def detections(path: Path, boxes: int) -> Iterator[tuple[int, Detections]]:
         yield identity, (found[:, :4].astype(np.float32), scores, found[:, 4].astype(np.int32))
 
 
-def measure(side: str, path: Path, boxes: int) -> dict[str, Figures]:
+def measure(side: str, kind: Kind, path: Path, boxes: int) -> dict[str, Figures]:
     """Runs a side in this process; its figures, and under `numbers` its metrics."""
     with contextlib.redirect_stdout(sys.stderr):
-        return _ours(path, boxes) if side == OURS else _theirs(path, boxes)
+        return _ours(kind, path, boxes) if side == OURS else _theirs(kind, path, boxes)
 
 
-def _ours(path: Path, boxes: int) -> dict[str, Figures]:
+def _ours(kind: Kind, path: Path, boxes: int) -> dict[str, Figures]:
     from data_server.datasets.parts import Datasets
     from data_server.workers import evaluator
 
     config = {
-        "type": "CocoDataset",
+        "type": kind.dataset,
         "ann_file": str(path),
         "pipeline": [{"type": "LoadImageFromFile"}, {"type": "PackDetInputs"}],
     }
@@ -84,7 +102,7 @@ def _ours(path: Path, boxes: int) -> dict[str, Figures]:
     found = {}
     for name in (OURS, AGAIN):
         meter = Meter()
-        numbers = evaluator.evaluate(datasets, [METRIC], records)
+        numbers = evaluator.evaluate(datasets, [kind.evaluator], records)
         found[name] = {**meter.read(), "numbers": numbers}
     return found
 
@@ -99,14 +117,15 @@ def _records(found: Iterator[tuple[int, Detections]]) -> Iterator[tuple[bytes, m
         yield layout.wire, layout.filled(arrays).data
 
 
-def _theirs(path: Path, boxes: int) -> dict[str, Figures]:
+def _theirs(kind: Kind, path: Path, boxes: int) -> dict[str, Figures]:
     import torch
-    from mmdet.evaluation.metrics import CocoMetric
+    from mmdet.registry import METRICS
 
+    vars(np).setdefault("float", float)  # lvis 0.5.3 says np.float; numpy no longer does
     names = [one["name"] for one in json.loads(path.read_bytes())["categories"]]
     found = [*detections(path, boxes)]
     meter = Meter()
-    metric = CocoMetric(ann_file=str(path), **{key: value for key, value in METRIC.items() if key != "type"})
+    metric = METRICS.build(ConfigDict(kind.evaluator, ann_file=str(path)))
     metric.dataset_meta = {"classes": names}
     for identity, arrays in found:
         instances = dict(zip(("bboxes", "scores", "labels"), map(torch.tensor, arrays), strict=True))
@@ -115,11 +134,11 @@ def _theirs(path: Path, boxes: int) -> dict[str, Figures]:
     return {THEIRS: {**meter.read(), "numbers": numbers}}
 
 
-def compare(path: Path, boxes: int, cache: Path) -> dict[str, Figures]:
+def compare(kind: str, path: Path, boxes: int, cache: Path) -> dict[str, Figures]:
     """The figures of both sides. Raises SystemExit as `equal` does."""
     found: dict[str, Figures] = {}
     for side in (OURS, THEIRS):
-        options = {"--side": side, "--file": path, "--boxes": boxes}
+        options = {"--side": side, "--kind": kind, "--file": path, "--boxes": boxes}
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.evaluation"]
             + [str(word) for option in options.items() for word in option],
@@ -152,6 +171,7 @@ def equal(ours: dict[str, float], theirs: dict[str, float]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--kind", choices=KINDS, default="coco", help="of data set and metric (default: %(default)s)")
     parser.add_argument("--images", type=int, default=IMAGES, help="of the data set (default: %(default)s)")
     parser.add_argument("--boxes", type=int, default=BOXES, help="that are found in each (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where the annotation file is written")
@@ -159,20 +179,20 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        figures = measure(options.side, options.file, options.boxes)
+        figures = measure(options.side, KINDS[options.kind], options.file, options.boxes)
         print(json.dumps(figures))
         return
     with tempfile.TemporaryDirectory(prefix="benchmark-evaluation-", dir=options.folder) as folder:
         path = Path(folder) / "annotations.json"
-        truth = write(path, options.images)
+        truth = write(path, options.images, KINDS[options.kind].form)
         print(f"{options.images:,} images, {truth:,} objects, {options.boxes} boxes found in each image")
         load = os.getloadavg()[0]
-        found = compare(path, options.boxes, Path(folder) / "cache")
+        found = compare(options.kind, path, options.boxes, Path(folder) / "cache")
     shown(found)
     print(f"load {load:.1f} before, {os.getloadavg()[0]:.1f} after")
     write_results(
         RESULTS / "evaluation.json",
-        {"machine": machine(), "images": options.images, "boxes": options.boxes, "sides": found},
+        {"machine": machine(), "kind": options.kind, "images": options.images, "boxes": options.boxes, "sides": found},
     )
 
 
