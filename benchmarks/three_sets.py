@@ -170,6 +170,7 @@ def starts(folder: Path, workers: int, stages: list[tuple[str, int]]) -> dict[st
             make_photographs(Path(directory, "few"), 4)
             open_stream(address, server, _hello(_of_few(Path(directory, "few")))).close()
             for title, stage in stages:
+                _wait_for_the_end_of_the_last(server.pid)
                 tree = Tree(server.pid)
                 stream = open_stream(address, server, _hello(data_sets(folder, (1333, 800), stage)))
                 stream.next().release()
@@ -179,6 +180,12 @@ def starts(folder: Path, workers: int, stages: list[tuple[str, int]]) -> dict[st
             server.terminate()
             server.wait()
     return found
+
+
+def _wait_for_the_end_of_the_last(server: int) -> None:
+    """Its processes' seconds would be missing later."""
+    while len(psutil.Process(server).children(recursive=True)) > 1:  # the root nursery stays
+        time.sleep(_LOOK_SECONDS / 10)
 
 
 def _of_few(folder: Path) -> dict[str, Any]:

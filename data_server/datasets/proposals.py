@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -258,16 +259,27 @@ def _check_model(file: ProposalFile, wanted: str | None) -> None:
 
 def _newest(folder: Path, images: ImageNames, model: str | None) -> tuple[ProposalFile, np.ndarray]:
     """The newest of a folder's files that has all `images`."""
-    refusals = []
-    for path in sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
+    paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in paths:
+        with suppress(UserError):
             file = ProposalFile.open(path)
             _check_model(file, model)
-            return file, _places(file, images)
-        except UserError as error:
-            refusals.append(str(error))
-    reasons = "; ".join(refusals[:_LISTED]) or f"there is no *{SUFFIX} in it; {MAKE}"
+            if not len(images) or (file.images.hashes == images.hashes[0]).any():  # else it is another data set's
+                return file, _places(file, images)
+    refusals = [_refusal(path, images, model) for path in paths[:_LISTED]]
+    reasons = "; ".join(refusals) or f"there is no *{SUFFIX} in it; {MAKE}"
     raise UserError(f"proposal_file={str(folder)!r}: no file for this data set: {reasons}")
+
+
+def _refusal(path: Path, images: ImageNames, model: str | None) -> str:
+    """Why a file is not taken; it takes a while to say so of a large one."""
+    try:
+        file = ProposalFile.open(path)
+        _check_model(file, model)
+        _places(file, images)
+    except UserError as error:
+        return str(error)
+    return f"proposal file {str(path)!r}: it is there by now; start again"
 
 
 def _of_list(path: Path, dataset: Any, images: ImageNames, annotations: str | None) -> tuple[ProposalFile, np.ndarray]:
