@@ -3,7 +3,8 @@
     python -m benchmarks.conformance [ZOO] [PHOTOS] [--images N] [--most N]
 
     A  every config of ZOO is resolved, and checked as `python -m trainer` checks it: it passes, or a line says why not
-    B  the training and validation data sets are cut out, over the photographs (`benchmarks.zoo`); equal ones are one
+    B  the training and validation data sets are cut out, over the photographs (`benchmarks.zoo`); equal ones are one.
+       A training set whose pipeline is switched is there twice
     C  each is fed: the first N images through a stream of a data server …
     D  … and through MMDetection alone, in a process of its own, with the same seeds
     E  pictures, boxes, labels, crowds, sizes and scales are compared, to the last bit
@@ -148,7 +149,7 @@ def compared(ours: list[Arrays], theirs: list[Arrays], fed: Fed) -> Verdict:
             verdict, image = ROUNDED, np.rint(np.clip(image.astype(np.float64), 0, 255))
         height, width = image.shape[:2]
         count, crowds = int(here["box_counts"]), int(here["ignored"].sum())
-        of_file = fed.split != "train" and _loads_after_resizing(fed.part)
+        of_file = fed.split == "val" and _loads_after_resizing(fed.part)
         factor = scale if of_file else np.float32(1)
         expected = {
             "pictures": (here["images"][:height, :width], image),

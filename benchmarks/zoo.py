@@ -23,8 +23,9 @@ from mmengine.config import Config
 
 from shared.data_part import data_part
 from shared.errors import UserError
+from shared.pipeline_switch import pipeline_switch
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "later", "val")  # later: the training set in the last epochs, where its pipeline is another then
 _KEPT = ("pipeline", "filter_cfg", "test_mode")
 _OTHER_TASKS = re.compile("MOT|ReID|Track|Youtube|RefCoco|ODVG|Panoptic|ADE20K|Caption|DSDL|Flickr|MDETR|DOD|Semi")
 
@@ -139,15 +140,28 @@ def fed_of(configs: Iterable[tuple[str, Config]], photographs: Photographs) -> I
     found: dict[str, Fed] = {}
     for name, config in configs:
         for split in SPLITS:
-            loader = config.get(f"{split}_dataloader") or {}
-            if not loader.get("dataset"):
+            dataset = _dataset(config, split)
+            if not dataset:
                 continue
-            dataset = loader["dataset"].to_dict()
-            part = _part(config, split, _over(dataset, photographs))
-            one = found.setdefault(json.dumps(part, sort_keys=True), Fed(split, part, _boxes_only(dataset)))
+            part = _part(config, "train" if split == "later" else split, _over(dataset, photographs))
+            one = found.setdefault(split + json.dumps(part, sort_keys=True), Fed(split, part, _boxes_only(dataset)))
             one.boxes_only = one.boxes_only and _boxes_only(dataset)
             one.configs.append(name)
     yield from sorted(found.values(), key=lambda one: -len(one.configs))
+
+
+def _dataset(config: Config, split: str) -> dict[str, Any] | None:
+    if split != "later":
+        dataset = (config.get(f"{split}_dataloader") or {}).get("dataset")
+        return dataset.to_dict() if dataset else None
+    dataset, switch = _dataset(config, "train"), pipeline_switch(config)
+    if not dataset or switch is None:
+        return None
+    return (
+        {**dataset, "pipeline": switch["pipeline"]}
+        if "pipeline" in switch
+        else {**dataset, "skip_type_keys": switch["skip"]}
+    )
 
 
 def _over(dataset: dict[str, Any], photographs: Photographs) -> dict[str, Any]:
@@ -179,7 +193,7 @@ def _boxes_only(value: Any) -> bool:
     """Whether nothing in a data set's config loads masks, texts or videos."""
     if isinstance(value, dict):
         kind = _kind(value)
-        other = _OTHER_TASKS.search(kind) or (kind.endswith("Annotations") and kind != "LoadAnnotations")
+        other = _OTHER_TASKS.search(kind) or (re.fullmatch("Load.+Annotations", kind) is not None)
         masks = kind == "LoadAnnotations" and any(value.get(key) for key in ("with_mask", "with_seg"))
         return not other and not masks and all(map(_boxes_only, value.values()))
     return not isinstance(value, list | tuple) or all(map(_boxes_only, value))
