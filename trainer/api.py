@@ -148,12 +148,17 @@ class Detector:
         other.names = other._stage.names
         return other
 
-    def detect(self, image: PathLike | np.ndarray) -> Found:
+    def propose(self, image: np.ndarray) -> Detections | None:
+        """Stage 1's boxes in u8 (H,W,3) BGR, whatever names a stage 2 has; None for a detector that needs none."""
+        return None if self._proposer is None else self._proposer.detect(image)
+
+    def detect(self, image: PathLike | np.ndarray, proposals: Detections | None = None) -> Found:
         """Finds what is in an image.
 
         Args:
             image: a file, or u8 (H,W,3) in BGR, as ``cv2.imread`` gives it (of a Pillow image in RGB:
                 ``numpy.asarray(image)[..., ::-1]``).
+            proposals: what `propose` says of this image, where that is known already.
 
         Raises:
             UserError: the file is no image (`trainer.feed.loader.BadImage`), or the array is of another kind.
@@ -163,8 +168,7 @@ class Detector:
                 raise UserError(f"image: expected a uint8 array (H, W, 3) in BGR, found {image.dtype} {image.shape}")
         else:
             image = self.read(image)
-        proposals = None if self._proposer is None else self._proposer.detect(image)
-        found = self._stage.detect(image, proposals)
+        found = self._stage.detect(image, self.propose(image) if proposals is None else proposals)
         return Found(found.boxes, found.scores, np.array(self.names, dtype=np.str_)[found.labels])
 
 

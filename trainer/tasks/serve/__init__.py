@@ -24,7 +24,7 @@ import threading
 import time
 from pathlib import Path
 
-from shared.command_line import GOOD
+from shared.command_line import FAILED, GOOD
 from shared.errors import UserError
 from trainer.tasks import Request, add_checkpoint
 
@@ -122,6 +122,8 @@ def run(request: Request) -> int:
         http.start()
         while not server.started and http.is_alive():
             time.sleep(_START_SECONDS)
+        if not server.started:
+            return FAILED
         say(f"serving {_url(listener, options)}  (Ctrl-C ends it)")
         engine.run(lambda: interrupt.signal is None and http.is_alive())
         say("ending: what was asked is answered, nothing more is taken")

@@ -2,16 +2,16 @@
 
     HTTP's thread ── ask ──► questions, at most DEPTH ──► run, in the main thread, Jittor's ──► answer, a Future
 
-Questions that wait are taken together: a picture that several ask about is decoded once, and those who ask the same
-about it get one answer. Each picture passes through the network by itself. In a batch the last digits of its scores
-depend on the pictures beside it, and an answer is what ``python -m trainer detect`` writes, digit for digit.
+Questions that wait are taken together: those who ask the same about a picture get one answer. A picture is decoded
+once, and stage 1's boxes in it are kept until another comes: asked for other names, only stage 2 looks again. Each
+picture passes through the network by itself. In a batch the last digits of its scores depend on the pictures beside it,
+and an answer is what ``python -m trainer detect`` writes, digit for digit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import queue
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -23,6 +23,7 @@ from shared.errors import UserError, described
 from trainer.api import Detector, Found
 from trainer.evaluation.findings import Findings, above
 from trainer.feed.loader import BadImage
+from trainer.models import Detections
 from trainer.tasks.serve.meters import Meters
 from trainer.tasks.serve.words import Words
 
@@ -56,6 +57,15 @@ class Question:
     answer: Future[bytes] = field(default_factory=Future)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A picture: its file's digest, its pixels u8 (H,W,3) BGR, stage 1's boxes in it."""
+
+    digest: bytes
+    image: np.ndarray
+    proposals: Detections | None
+
+
 class Engine:
     """Answers questions with a detector.
 
@@ -67,6 +77,7 @@ class Engine:
 
     def __init__(self, detector: Detector, info: dict[str, str], meters: Meters, say: Say) -> None:
         self._detector, self._info, self._meters, self._say = detector, info, meters, say
+        self._seen: _Seen | None = None
         self._heads: OrderedDict[tuple[str, ...], Detector] = OrderedDict()
         self._questions: queue.Queue[Question] = queue.Queue(DEPTH)
 
@@ -105,18 +116,16 @@ class Engine:
         pictures: dict[bytes, list[Question]] = {}
         for question in batch:
             pictures.setdefault(hashlib.blake2b(question.content).digest(), []).append(question)
-        for questions in pictures.values():
+        for digest, questions in pictures.items():
             found: dict[tuple[str, ...], Found] = {}
-            image: np.ndarray | None = None
             for question in questions:
                 try:
-                    if image is None:
-                        image = self._detector.decode(question.content, repr(question.title))
+                    seen = self._look_at(digest, question)
                     detector = self._speaking(question.words)
                     if question.words.key not in found:
-                        found[question.words.key] = self._detect(detector, image)
+                        found[question.words.key] = self._detect(detector, seen)
                     answer = Findings(detector.names, self._info)
-                    answer.add(question.title, image, above(found[question.words.key], question.threshold))
+                    answer.add(question.title, seen.image, above(found[question.words.key], question.threshold))
                     question.answer.set_result(answer.dumps())
                 except (BadImage, UserError) as error:
                     question.answer.set_exception(error)
@@ -124,11 +133,17 @@ class Engine:
                     self._say(f"error: {question.title!r} could not be answered: {described(error)}")
                     question.answer.set_exception(error)
 
-    def _detect(self, detector: Detector, image: np.ndarray) -> Found:
-        started = time.monotonic()
-        found = detector.detect(image)
-        self._meters.detection.observe(time.monotonic() - started)
-        return found
+    def _look_at(self, digest: bytes, question: Question) -> _Seen:
+        if self._seen is None or self._seen.digest != digest:
+            self._seen = None  # two at a time would be too many
+            image = self._detector.decode(question.content, repr(question.title))
+            with self._meters.proposal.time():
+                self._seen = _Seen(digest, image, self._detector.propose(image))
+        return self._seen
+
+    def _detect(self, detector: Detector, seen: _Seen) -> Found:
+        with self._meters.detection.time():
+            return detector.detect(seen.image, seen.proposals)
 
     def _speaking(self, words: Words) -> Detector:
         """The detector of a vocabulary, made when it is asked for first."""

@@ -14,7 +14,8 @@ class Meters:
 
     Attributes:
         requests: by path and status.
-        detection: seconds that the network takes for a picture.
+        proposal: seconds of stage 1 for a picture; next to none for a detector without.
+        detection: seconds of the network for a picture, without stage 1.
         batch: questions that were taken together.
         waiting: questions in the queue.
     """
@@ -26,8 +27,14 @@ class Meters:
         self.requests = Counter(
             "detector_requests", "Answers, by path and status", ("path", "status"), registry=registry
         )
+        self.proposal = Histogram(
+            "detector_proposal_seconds", "Time of one picture in stage 1", buckets=_SECONDS, registry=registry
+        )
         self.detection = Histogram(
-            "detector_detection_seconds", "Time of one picture in the network", buckets=_SECONDS, registry=registry
+            "detector_detection_seconds",
+            "Time of one picture in the network, without stage 1",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.batch = Histogram(
             "detector_batch_questions", "Questions taken together", buckets=_QUESTIONS, registry=registry

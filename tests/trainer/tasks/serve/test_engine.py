@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainer.detectors import write_clip, write_table
+from tests.trainer.detectors import write_clip, write_stage_1, write_table
 from trainer.api import Detector
 from trainer.feed.loader import BadImage
 from trainer.tasks.serve import engine as engine_module
@@ -68,7 +68,7 @@ def test_a_picture_that_cannot_be_read_and_a_detector_that_fails_spoil_no_other_
     with pytest.raises(BadImage, match=r"image 'half\.jpg': truncated"):
         bad.answer.result()
 
-    def used_up(_: object) -> None:
+    def used_up(*_: object) -> None:
         raise RuntimeError("Unable to alloc")
 
     with monkeypatch.context() as patch:
@@ -79,6 +79,20 @@ def test_a_picture_that_cannot_be_read_and_a_detector_that_fails_spoil_no_other_
     assert said == ["error: 'unlucky.jpg' could not be answered: RuntimeError: Unable to alloc"]
     answered(engine, after := Question(good, "fine.jpg", OWN))
     assert after.answer.result() == fine.answer.result()
+
+
+def test_stage_1_looks_at_a_picture_once_whatever_names_are_asked_for(photos: Path, tmp_path: Path) -> None:
+    stage_2 = write_clip(tmp_path, "FastRCNN", "BBoxHeadCLIPInference")
+    detector, meters = Detector(*stage_2, proposals=write_stage_1(tmp_path)), Meters()
+    engine = Engine(detector, {}, meters, print)
+    one, two = ((photos / "images" / name).read_bytes() for name in ("01.jpg", "02.jpg"))
+    others = embeddings.load(write_table(tmp_path, "others", ["cat", "dog"], seed=2))
+    for content, words, looks in ((one, OWN, 1), (one, Words(("others",), others), 1), (two, OWN, 2), (one, OWN, 3)):
+        answered(engine, question := Question(content, "a.jpg", words))
+        speaker = detector if words.embeddings is None else detector.with_vocabulary(others)
+        expected = speaker.detect(detector.decode(content, "a.jpg")).scores.tolist()
+        assert [one["score"] for one in json.loads(question.answer.result())["annotations"]] == expected != []
+        assert value(meters, "detector_proposal_seconds_count") == looks
 
 
 def test_more_than_may_wait_are_turned_away_at_once(detector) -> None:

@@ -115,9 +115,12 @@ function namesChanged(choose) {
 
 function complete() {
   const words = el("name").value.trim().toLowerCase();
-  const starts = known.filter((name) => name.toLowerCase().startsWith(words));
-  const within = known.filter((name) => !starts.includes(name) && name.toLowerCase().includes(words));
-  const found = words ? [...starts, ...within].slice(0, COMPLETIONS) : [];
+  const starts = [], within = [];
+  for (const name of words ? known : []) {
+    const place = name.toLowerCase().indexOf(words);
+    if (place >= 0) (place ? within : starts).push(name);
+  }
+  const found = [...starts, ...within].slice(0, COMPLETIONS);
   el("completions").replaceChildren(...found.map((name) => new Option(name, name)));
 }
 
