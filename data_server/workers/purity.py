@@ -12,11 +12,9 @@ A sample that kills its process, cannot be made or takes too long is not judged 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
-import signal
 import time
 from typing import Any
 
@@ -25,6 +23,7 @@ import xxhash
 
 from data_server.datasets.parts import Datasets
 from data_server.datasets.samples import BadSample, load
+from data_server.workers import trial
 from data_server.workers.rehearsal import limit_this_process
 from data_server.workers.worker import prepare
 from shared.errors import UserError
@@ -113,9 +112,7 @@ def _answer(child: int, reader: int, end: float) -> list[Made | None]:
             break
         text += some
     os.close(reader)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    trial.end(child)
     try:
         found: list[Made | None] = json.loads(text)
     except ValueError:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import resource
 import select
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from data_server.datasets.samples import BadSample
 from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MIB, MemoryPlan, available
 from data_server.machine.process_memory import Anonymous, data_bytes, given_back_bytes, private_bytes
+from data_server.workers import trial
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.errors import UserError
@@ -56,8 +56,7 @@ def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts
     while select.select([reader], [], [], patience)[0] and (data := os.read(reader, 4096)):
         said += data
     os.close(reader)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    trial.end(child)
     *_, answer = said.split() or [b""]
     return int(answer) if answer.isdigit() else GUESS
 
