@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import logging
 import signal
 import socket
 import threading
@@ -102,6 +103,7 @@ def run(request: Request) -> int:
     engine.warm_up()
     local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
     served = application(engine, dictionary, meters, options.token, options.rate, local, detector.turns)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     server = uvicorn.Server(
         uvicorn.Config(
             served,

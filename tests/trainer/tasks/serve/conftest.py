@@ -30,4 +30,5 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     server = Served(folder, *words_of(detector), "--vocabulary", str(first), str(second), "--rate", "0")
     yield Place(server, detector, {first.stem: first, second.stem: second})
     assert server.end() == 0, server.text
-    assert "Traceback" not in server.text, server.text
+    assert "ending: " in server.text.splitlines()[-1]
+    assert all(line.startswith("[trainer ") for line in server.text.splitlines()), server.text  # nothing of strangers

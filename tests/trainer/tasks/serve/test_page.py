@@ -148,6 +148,12 @@ def test_vocabularies_can_be_switched_and_stand_side_by_side_and_each_is_asked_f
     page.tab.select_option("#vocabulary-0", "vocabulary_FasterRCNN")
     page.captions("vocabulary_FasterRCNN", "vocabulary_FasterRCNN")
     assert len(page.asked) == 2
+    middle = "(one) => (one.scrollLeft + one.clientWidth / 2) / one.scrollWidth"
+    page.tab.evaluate(MOVE, ["zoom", "8"])
+    assert page.tab.locator(".view").first.evaluate(middle) == pytest.approx(0.5, abs=0.02)
+    page.tab.evaluate("document.querySelector('.view').scrollLeft = 0")
+    page.tab.evaluate(MOVE, ["zoom", "7"])
+    assert page.tab.locator(".view").first.evaluate(middle) < 0.48
     before = page.tab.evaluate(SHOWN, 0)
     button = page.tab.locator(".legend button").first
     hidden = int(button.locator("b").inner_text())

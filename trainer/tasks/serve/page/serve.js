@@ -199,8 +199,14 @@ function fit(element) {
   if (!image.naturalWidth) return;
   const room = Math.min(view.clientWidth / image.naturalWidth, (innerHeight * 0.7) / image.naturalHeight);
   const scale = Math.min(room, 4) * Number(el("zoom").value);
+  // what was in the middle stays there
+  const around = view.getBoundingClientRect(), before = canvas.getBoundingClientRect();
+  const x = (around.left + view.clientWidth / 2 - before.left) / (before.width || 1);
+  const y = (around.top + view.clientHeight / 2 - before.top) / (before.height || 1);
   canvas.style.width = `${image.naturalWidth * scale}px`;
   canvas.style.height = `${image.naturalHeight * scale}px`;
+  view.scrollLeft = x * canvas.offsetWidth - view.clientWidth / 2;
+  view.scrollTop = y * canvas.offsetHeight - view.clientHeight / 2;
 }
 
 // -------------------------------------------------------------------------------------------------------- drawing
