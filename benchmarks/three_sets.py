@@ -12,7 +12,7 @@ are in DIR already are used again), whose pictures are 48 photographs again and 
                    batch at 192x144
     stage 2        N steps of the demo's small partitioned network, a vocabulary and proposals for each set
 
-`cpu` is the seconds of all processes of the data server; of a training, of the trainer's as well. `memory` is that of
+`cpu` is the seconds of all processes of the data server; of a training, those of the trainer alone. `memory` is that of
 all processes together at its largest, a page that several have mapped counted once (the sum of Pss). A process that
 takes more than 16 GiB of its own (RLIMIT_DATA) is refused it, and dies.
 """
