@@ -6,6 +6,7 @@
 # make mutate draws MUTANTS small faults (with SEED), one at a time, and lists what the tests overlook: a night
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
+# make ranks  several ranks against one that accumulates, twenty kills of a rank
 # make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web page in docs/, after make demo
@@ -18,7 +19,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos faults bench docker-test lint clean
+.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks faults bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -73,8 +74,12 @@ load: $(READY)
 
 chaos: export PATIENCE := 1
 chaos: $(READY)
-	$(RUN) -m pytest -m chaos tests/chaos
+	$(RUN) -m pytest -m chaos tests/chaos --ignore tests/chaos/test_ranks.py
 	$(RUN) -m tests.chaos.soak --kills 1000
+
+ranks: export PATIENCE := 1
+ranks: $(READY)
+	$(RUN) -m pytest -m chaos tests/chaos/test_ranks.py
 
 faults: $(READY)
 	$(RUN) -m tests.faults $(if $(MOST),--most $(MOST))

@@ -41,7 +41,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
@@ -83,10 +83,11 @@ class Hello(Message, large=True):
     """Opens a stream.
 
     `stream` is its name for logs; `config` the data part of the trainer's config, plain data; the stream starts at
-    (`epoch`, `step`) and ends after epoch `epochs` - 1 (0: never); of every global batch, rank `rank` of `world_size`
-    gets its own; at most `credits` batches are leased at a time. `digest` is the rolling digest of what the trainer has
-    had of the stream so far ("" at its beginning). `predicted` is the most boxes that it may have predicted in each
-    image when it asks for metrics (0: it does not ask, or after a few images at a time).
+    (`epoch`, `step`) and ends after epoch `epochs` - 1 (0: never); of all its batches, counted from 0, rank `rank` of
+    `world_size` gets number `rank` and then every `world_size`-th; at most `credits` batches are leased at a time.
+    `digest` is the rolling digest of what the trainer has had of the stream so far ("" at its beginning). `predicted`
+    is the most boxes that it may have predicted in each image when it asks for metrics (0: it does not ask, or after a
+    few images at a time).
     """
 
     stream: str

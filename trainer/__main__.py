@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +24,7 @@ from mmengine.config import Config
 
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
-from shared.command_line import FAILED, USER_ERROR
+from shared.command_line import FAILED, GOOD, USER_ERROR
 from shared.config import add_arguments, load_config
 from shared.errors import UserError
 from shared.feed_keys import help_text
@@ -31,9 +32,10 @@ from shared.keys import nearest
 from shared.terminal import write_line
 from trainer import tasks
 from trainer.feed.server import DataServerLost, connect
-from trainer.process import out_of_memory
+from trainer.process import out_of_memory, ranks
 from trainer.process.interrupt import Interrupt
 from trainer.process.out_of_memory import OutOfMemory
+from trainer.process.ranks import RankFailed
 from trainer.recipe import command as recipe
 from trainer.tasks import Request
 
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return run(options)
-    except (UserError, DataServerLost, StreamFailed, SlotCorrupted, OutOfMemory) as error:
+    except (UserError, DataServerLost, StreamFailed, SlotCorrupted, OutOfMemory, RankFailed) as error:
         say(f"error: {error}")
         return USER_ERROR if isinstance(error, UserError) else FAILED
     except RuntimeError as error:
@@ -153,20 +155,42 @@ def _refusal(word: str, task: str, parsers: dict[str, argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     """Runs the task or the recipe; returns the exit code."""
     interrupt = Interrupt()
+    if ranks.expected() > 1 and (options.recipe is not None or not tasks.together(options.task)):
+        what = "a recipe" if options.recipe is not None else options.task
+        raise UserError(f"{what} is done by one process, not by several ranks: start it without mpirun")
     if options.recipe is not None:
         return recipe.run(options, interrupt, say)
     task = tasks.load(options.task)
+    if tasks.together(options.task):
+        return _run_together(options, interrupt)
     if not tasks.needs_config(options.task):
         return task.run(Request(Config(), Path(), None, interrupt, say, options))
     config = load_config(options.config, options.cfg_options)
-    work_dir = options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
-    request = Request(config, work_dir, None, interrupt, say, options)
+    request = Request(config, _work_dir(options, config), None, interrupt, say, options)
     if not task.NEEDS_SERVER:
         _import_jittor(interrupt)
         return task.run(request)
     with connect(options.data_server, options.workers, say) as server:
         say(_import_jittor(interrupt))  # while the data server starts up
         return task.run(replace(request, server_handle=server))
+
+
+def _run_together(options: argparse.Namespace, interrupt: Interrupt) -> int:
+    """Runs a task that several ranks can do together, and that needs a data server."""
+    together = ranks.join()
+    task, config = tasks.load(options.task), load_config(options.config, options.cfg_options)
+    say_once = say if together.first else lambda _: None
+    with connect(options.data_server, options.workers, say, together) as server:
+        say_once(_import_jittor(interrupt))
+        code = task.run(Request(config, _work_dir(options, config), server, interrupt, say, options, together))
+        together.meet()  # the first rank of a host has the data server
+    if code == GOOD:
+        together.finish()
+    return code
+
+
+def _work_dir(options: argparse.Namespace, config: Config) -> Path:
+    return options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
 
 
 def _import_jittor(interrupt: Interrupt) -> str:
@@ -178,8 +202,9 @@ def _import_jittor(interrupt: Interrupt) -> str:
 
 
 def say(text: str) -> None:
-    """A line for the user, apart from results, which go to standard output."""
-    write_line(f"[trainer {time.strftime('%H:%M:%S')}] {text}")
+    """A line for the user, apart from results, which go to standard output. Ranks other than 0 sign theirs."""
+    rank = f" rank {ranks.number()}" if ranks.number() else ""
+    write_line(f"[trainer{rank} {time.strftime('%H:%M:%S')}] {text}")
 
 
 def leave(code: int) -> NoReturn:
@@ -193,5 +218,16 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _program() -> NoReturn:
+    """Of several ranks, one that ends by an exception leaves at once: the others wait for it, and mpirun ends them."""
+    try:
+        leave(main())
+    except Exception:
+        if ranks.expected() == 1:
+            raise
+        traceback.print_exc()
+        leave(FAILED)
+
+
 if __name__ == "__main__":
-    leave(main())
+    _program()

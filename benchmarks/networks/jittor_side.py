@@ -16,6 +16,7 @@ from trainer.batch import Batch
 from trainer.device import jit_kernel_count, jt, nn, var
 from trainer.models import build_detector
 from trainer.models.roi_heads.standard_roi_head import to_rois
+from trainer.training.accumulation import WHOLE
 from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, packed, total_loss
 
@@ -110,7 +111,7 @@ class OurSide:
         if not self.has_gradients:
             self.step()
             self.has_gradients = True
-        self.optimizer.update()
+        self.optimizer.complete(WHOLE)
         jt.sync_all(True)
 
     def step(self) -> None:

@@ -80,15 +80,16 @@ class Batches:
         """
         config = from_plain(hello.config)
         plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size, planned)
-        steps = plan.steps_per_epoch
         slots = config["feed"]["slots"] or workers + hello.credits + _SPARE_SLOTS
         if slots < hello.credits:
             raise UserError(f"config key 'feed.slots' is {slots}; expected feed.credits={hello.credits} or more")
         slot_bytes = slot_bytes_for(dataset.payload_bytes(config))
         memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes)
         memory = _allocated(memory_plan, make_room)
-        welcome = Welcome(facts.classes, facts.images, facts.fingerprint, steps, slots, slot_bytes, str(memory_plan))
-        end = hello.epochs * steps if hello.epochs else None
+        welcome = Welcome(
+            facts.classes, facts.images, facts.fingerprint, plan.steps_per_epoch, slots, slot_bytes, str(memory_plan)
+        )
+        end = plan.cursor(hello.epochs, 0) if hello.epochs else None
         ledger = Ledger(slots, plan.cursor(hello.epoch, hello.step), end, hello.credits)
         return cls(plan, ledger, welcome, memory_plan, memory)
 
@@ -130,7 +131,7 @@ class Batches:
     def _is_planned(self, step: int) -> bool:
         """Has an epoch planned from the middle of the one before it on."""
         ready = self._plan.ready(step)
-        ahead = step + max(1, self.welcome.steps_per_epoch // 2)
+        ahead = step + self._plan.half_epoch
         if self.ledger.end_step is None or ahead < self.ledger.end_step:
             self._plan.ready(ahead)
         return ready

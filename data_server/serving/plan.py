@@ -2,8 +2,13 @@
 
     sampler, seed, epoch ──► images ──groups──► batches, `data_server.serving.orders` ──rank──► this stream's
 
-An epoch has the same number of steps every time. Every sample has its own seed, from (seed, epoch, its place in the
-epoch), whichever worker makes it.
+An epoch has the same number of batches every time. Every sample has its own seed, from (seed, epoch, its place in the
+epoch), whichever worker makes it. Ranks take turns, and do not begin anew with an epoch. So all ranks together have
+what one rank alone would have; with three ranks and epochs of four batches::
+
+    epoch, place   0,0  0,1  0,2  0,3  1,0  1,1  1,2  1,3
+    rank            0    1    2    0    1    2    0    1
+    its step        0    0    0    1    1    1    2    2
 
 An epoch's order takes a second of a million images, and the server has one thread for all its streams. So another
 thread makes it, for all plans of the process, and an epoch's well before its first batch is due::
@@ -58,14 +63,13 @@ class Plan:
         switch: int | None = None,
     ) -> None:
         self._make_batches = order.batches
-        self._repeats_count = order.shuffled
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
         self._orders: dict[int, Future[Rows]] = {}
         self._made = made
         self._switch = switch
-        self.steps_per_epoch = -(-order.batches_per_epoch // world_size)
+        self.steps_per_epoch = order.batches_per_epoch
 
     @classmethod
     def of(
@@ -83,27 +87,33 @@ class Plan:
             UserError: its sampler does not go with the data set.
         """
         switch = config["switch"]["epoch"] if config.get("switch") else None
-        return cls(order_of(config, facts, seed, world_size), seed, rank, world_size, made, switch)
+        return cls(order_of(config, facts, seed), seed, rank, world_size, made, switch)
 
     def cursor(self, epoch: int, step: int) -> int:
-        """The global step, counted from the start of epoch 0, of step `step` of `epoch`."""
-        return epoch * self.steps_per_epoch + step
+        """The first step of this rank that is not before batch `step` of `epoch`."""
+        return -(-(epoch * self.steps_per_epoch + step - self._rank) // self._world_size)
+
+    @property
+    def half_epoch(self) -> int:
+        """So many steps of a rank are about half an epoch, at least one."""
+        return max(1, self.steps_per_epoch // (2 * self._world_size))
 
     def ready(self, step: int) -> bool:
         """Whether `batch` answers at once. If not, it does so after `made` has been called."""
-        return self._order(step // self.steps_per_epoch).done()
+        return self._order(self._place(step)[0]).done()
 
     def batch(self, step: int) -> BatchPlan:
-        """The recipe of global step `step`, counted from the start of epoch 0."""
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        """The recipe of this rank's step `step`, counted from the start of epoch 0."""
+        epoch, place = self._place(step)
         batches, valid = self._order(epoch).result()
-        place, size = step_in_epoch * self._world_size + self._rank, batches.shape[1]
+        size = batches.shape[1]
         seeds = tuple(sample_seed(self._seed, epoch, place * size + i) for i in range(size))
-        # The last steps of an epoch may run out of batches for the higher ranks: those repeat the first ones.
-        repeated, row = divmod(place, len(batches))
-        counts = 0 if repeated and not self._repeats_count else int(valid[row])
         switched = self._switch is not None and epoch >= self._switch
-        return BatchPlan(epoch, tuple(int(i) for i in batches[row]), seeds, counts, switched)
+        return BatchPlan(epoch, tuple(int(i) for i in batches[place]), seeds, int(valid[place]), switched)
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """The epoch of this rank's step `step`, and its batch's place in there."""
+        return divmod(step * self._world_size + self._rank, self.steps_per_epoch)
 
     def _order(self, epoch: int) -> Future[Rows]:
         """All batches of an epoch over all ranks, (batches, batch_size), and how many images of each count,

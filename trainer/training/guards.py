@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,6 +27,7 @@ from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, total_loss
 
 _NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
+_OTHERS_SECONDS = 10.0
 _DECAYED = 0.01  # share of itself that weight decay takes from a parameter during the self-test
 
 
@@ -48,10 +50,21 @@ def check_losses(terms: dict[str, float], batch: Batch, config_file: str) -> Non
         raise TrainingFault(f"the loss is exactly 0.0 at {where}: {losses}; nothing is learnt from it; {look}")
 
 
-def check_gradients(norm: float, batch: Batch, config_file: str) -> None:
+def check_others(terms: dict[str, float], step: int) -> None:
+    """Raises TrainingFault when a term of another rank's batch is not finite, after that rank has had time to say so
+    itself: it knows the images."""
+    for name, value in terms.items():
+        if not math.isfinite(value):
+            time.sleep(_OTHERS_SECONDS)
+            raise TrainingFault(f"{name} is {value} at step {step}, of another rank")
+
+
+def check_gradients(norm: float, batch: Batch | None, config_file: str) -> None:
     """Raises TrainingFault when `norm`, that of all gradients of the step on `batch`, is not finite: the update has
     spoilt the weights, whatever the loss was. For `config_file` see `check_losses`."""
     if not math.isfinite(norm):
+        if batch is None:
+            raise TrainingFault(f"the gradients' norm is {norm}, in a turn without a batch of this rank")
         raise TrainingFault(
             f"the gradients' norm is {norm} at {_where(batch)}, and the loss is finite; nothing of this step is saved; "
             f"resume from the last checkpoint with a lower learning rate, or {_look(batch, config_file)}"
@@ -59,12 +72,13 @@ def check_gradients(norm: float, batch: Batch, config_file: str) -> None:
 
 
 @contextlib.contextmanager
-def memory_advised(batch: Batch) -> Iterator[None]:
-    """Inside, a step on `batch` that finds no memory left raises OutOfMemory, with sizes and what to lower."""
+def memory_advised(batch: Batch | None) -> Iterator[None]:
+    """Inside, a step on `batch`, where there is one, that finds no memory left raises OutOfMemory, with sizes and what
+    to lower."""
     try:
         yield
     except RuntimeError as error:
-        if not (found := sign(error)):
+        if not (found := sign(error)) or batch is None:
             raise
         images, height, width = batch.images.shape[:3]
         card = card_memory()

@@ -164,6 +164,22 @@ class Progress:
         return f"epoch {self._epoch(step)}/{epochs}  step {step}/{self._total_steps}"
 
 
+class Silence(Progress):
+    """The log of a rank that keeps none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def train(self, *_: Any) -> None:
+        pass
+
+    def evaluation(self, *_: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file, without one that a kill or a full disk has left incomplete at its end.
 

@@ -9,6 +9,9 @@ Losses are read late, so that a GPU that computes a step is not waited for befor
     host   build k │ queue k │ next batch │ build k+1 │ read k │ queue k+1 │ ...
     GPU            │ ───── computes step k ───────────────── ► │ ───── step k+1 ─ ...
 
+Several ranks (`trainer.training.together`) take several batches in a turn, add up their gradients between backward and
+update, and read the losses there. Rank 0 alone writes and evaluates, while the others wait.
+
 Before a checkpoint, an evaluation or an end they are read at once: numbers that cannot be right end the run before the
 next step is computed, and no checkpoint has them. A checkpoint is written before an evaluation, so there is nothing to
 lose while that runs. A run that is interrupted writes one after the step in hand, and can go on at the very next batch.
@@ -18,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,27 +41,37 @@ from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.process.out_of_memory import OutOfMemory
+from trainer.process.ranks import ALONE, RankFailed, Ranks
 from trainer.training.accumulation import Accumulation
-from trainer.training.guards import assert_trains, check_gradients, check_losses, memory_advised
+from trainer.training.guards import assert_trains, check_gradients, check_losses, check_others, memory_advised
 from trainer.training.intervals import Intervals
-from trainer.training.log import Progress, evaluated_at
+from trainer.training.log import Progress, Silence, evaluated_at
 from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.terms import packed, total_loss
+from trainer.training.together import Record, agree, checksum, exchange, give_up, share_weights, turn
 from trainer.training.verdicts import Evaluated, Metrics, Verdicts
 from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint, pretrained
 
 
 @dataclass(frozen=True)
-class _Step:
-    """A step: its batch, its terms' names, their values f32 (terms,), the gradients' norm f32 (1,), the rate."""
+class _Losses:
+    """Of one batch: its terms by name, how many images it has, the learning rate after it."""
 
-    batch: Batch
-    terms: list[str]
-    values: jt.Var
-    norm: jt.Var
+    terms: dict[str, float]
+    images: int
     rate: float
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A turn: this rank's batch, the losses of the batches of all ranks, which may have to be waited for, and the
+    gradients' norm f32 (1,)."""
+
+    batch: Batch | None
+    losses: Callable[[], list[_Losses]]
+    norm: jt.Var
 
 
 class TrainingLoop:
@@ -65,6 +80,7 @@ class TrainingLoop:
     Args:
         resume_from: the checkpoint to continue from.
         evaluate: gives the model's metrics; called after the epochs or steps that the config says.
+        ranks: who trains together. Those other than 0 say nothing but what is wrong with their data, and write nothing.
 
     Attributes:
         config_file: where the run's whole config belongs, for messages.
@@ -78,13 +94,15 @@ class TrainingLoop:
         say: Callable[[str], None],
         resume_from: Path | None,
         evaluate: Callable[[nn.Module], Evaluated],
+        ranks: Ranks = ALONE,
     ) -> None:
         """Builds the model, with its weights, and opens the stream.
 
         Raises:
             UserError: of config, weights or data, before anything is written.
         """
-        self.config, self.work_dir, self.say, self.evaluate = config, work_dir, say, evaluate
+        self.config, self.work_dir, self.evaluate, self.ranks = config, work_dir, evaluate, ranks
+        self.say = say if ranks.first else lambda _: None
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.intervals = Intervals(config)
         self.verdicts = Verdicts(config)
@@ -94,11 +112,14 @@ class TrainingLoop:
         self.model.train()
         factor, why = rate_factor(config)
         if why:
-            say(why)
+            self.say(why)
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, factor)
         self.average = WeightAverage(config, self.optimizer.parameters)
         cursor, record = self._restore(resume_from)
-        self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, **cursor)
+        if ranks.size > 1:
+            share_weights(ranks, self.model)
+        self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, ranks=ranks, **cursor)
+        agree(ranks, {"the config": config.pretty_text, "the annotations": self.feed.facts})
         self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.intervals.loop.total_steps(self.steps_per_epoch)
@@ -107,25 +128,32 @@ class TrainingLoop:
             config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.loop
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
-        self.accumulation = Accumulation(self.optimizer.counts, self.total_steps)
+        self.batches_per_update = self.optimizer.counts * ranks.size
+        self.accumulation = Accumulation(self.batches_per_update, self.total_steps)
         self._check_waiting(resume_from)
         self._unread: _Step | None = None
+        self._agreed: signal.Signals | None = None  # the signal that all ranks have heard of
         self._look_at_clocks()
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
         if resume_from is not None:
-            say(f"resumed from {resume_from} at step {self.step}")
+            self.say(f"resumed from {resume_from} at step {self.step}")
 
     def run(self, interrupt: Interrupt) -> Metrics | None:
         """Trains to the end, or until `interrupt`; returns the metrics after the last step, where there are any.
 
         Raises:
-            DataServerLost, OutOfMemory: after a checkpoint of the last finished step.
+            DataServerLost, OutOfMemory, RankFailed: after a checkpoint of the last finished step.
             UserError, StreamFailed: of the data, after such a checkpoint; of losses and weights, without one.
         """
         self.say(
             f"data: {self.feed.images} images, {self.steps_per_epoch} steps per epoch; memory plan {self.feed.plan}"
         )
-        if self.optimizer.counts > 1:
+        if self.ranks.size > 1:
+            self.say(
+                f"{self.ranks.size} ranks: the mean gradient of {self.batches_per_update} batches makes an update; a "
+                "step is one batch, whichever rank computes it (MMEngine counts the steps of one rank)"
+            )
+        elif self.optimizer.counts > 1:
             self.say(f"the mean gradient of {self.optimizer.counts} batches makes an update (accumulative_counts)")
         first = next(iter(self.feed), None) if self.step < self.total_steps else None
         if first is not None:
@@ -134,26 +162,29 @@ class TrainingLoop:
         self._keep()
         batches = itertools.chain([] if first is None else [first], self.feed)
         results: Metrics | None = None
-        progress = Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
+        progress = self._progress()
         try:
             due = self.intervals.evaluates(self.step, self.steps_per_epoch)
-            if due and not evaluated_at(self.work_dir, self.step):
+            if due and not self._decided(evaluated_at(self.work_dir, self.step)):
                 results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
             if self.verdicts.over:
                 self.say(f"the run ended early: {self.verdicts.over}; to go on, remove the EarlyStoppingHook")
-            while self.step < self.total_steps and not self.verdicts.over and interrupt.signal is None:
+            while self.step < self.total_steps and not self.verdicts.over and not self._ends(interrupt):
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train(batches, progress, interrupt)
                 self._read(progress)
-                if interrupt.signal is None and self.intervals.evaluates(self.step, self.steps_per_epoch):
+                if not self._ends(interrupt) and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
-        except (DataServerLost, OutOfMemory) as lost:
+        except (DataServerLost, OutOfMemory, RankFailed) as lost:
             self.optimizer.restore()
             self.average.restore()
             self._save(progress)
+            self.ranks.meet()
             raise type(lost)(f"{lost}; checkpoint written at step {self.step}, --resume continues from there") from None
         finally:
             progress.close()
+        if self.ranks.size > 1:
+            interrupt.signal = self._agreed
         if interrupt.signal is not None:
             self._save(progress)
             self.say(f"{interrupt.signal.name}: checkpoint written at step {self.step}; --resume continues from there")
@@ -163,19 +194,26 @@ class TrainingLoop:
     def _train(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
         """From the present step to the next evaluation or the end, with the checkpoints on the way."""
         self._look_at_clocks()
-        while self.step < self.total_steps and interrupt.signal is None:
-            with interrupt.waiting():
-                batch = self._next(batches, progress)
-            with memory_advised(batch):
-                built = self._build(batch)
+        while self.step < self.total_steps and not self._ends(interrupt):
+            now = self._turn()
+            if self.ranks.size > 1:
+                built = self._build_together(now, batches, progress, interrupt)
+            else:
+                with interrupt.waiting():
+                    batch = self._next(batches, progress)
+                with memory_advised(batch):
+                    built = self._build(batch)
             self._read(progress)
-            with memory_advised(batch):
+            with memory_advised(built.batch):
                 jt.sync_all()
             self._keep()
-            self._unread, self.step, self.record = built, self.step + 1, self.feed.record
+            self._unread, self.step, self.record = built, now.stop, self.feed.record
+            if self.ranks.size > 1:
+                self._read(progress)  # nothing of them is left to be waited for
             if self.intervals.saves(self.step, self.steps_per_epoch):
                 self._save(progress)
-                self.feed.checkpointed()
+                self.ranks.meet()  # no data server hears of a checkpoint that is not written yet
+                self.feed.checkpointed(self.step)
                 self._look_at_clocks()
             if self.intervals.evaluates(self.step, self.steps_per_epoch):
                 break
@@ -183,13 +221,84 @@ class TrainingLoop:
 
     def _build(self, batch: Batch) -> _Step:
         """The graph of a step on `batch`, up to the update."""
-        seed(self._step_seed())
+        seed(self._step_seed(self.step))
         terms = self.model.loss(batch)
         values = packed(terms)
         rate = self.optimizer.follow(self.schedule, self.step)
         norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
         self.average.follow(self.step, self.steps_per_epoch)
-        return _Step(batch, list(terms), values, norm, rate)
+
+        def losses() -> list[_Losses]:
+            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
+            return [_Losses(numbers, len(batch.host["image_ids"]), rate)]
+
+        return _Step(batch, losses, norm)
+
+    def _turn(self) -> range:
+        def stops(step: int) -> bool:
+            return any(due(step, self.steps_per_epoch) for due in (self.intervals.saves, self.intervals.evaluates))
+
+        return turn(self.step, self.ranks.size, self.batches_per_update, self.total_steps, stops)
+
+    def _build_together(self, now: range, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> _Step:
+        """The same for a turn of all ranks; what comes before the update is computed at once.
+
+        Raises:
+            RankFailed: another rank cannot take part. This one's own reason is raised after the others know it.
+        """
+        own = next((number for number in now if number % self.ranks.size == self.ranks.rank), None)
+        weights, asked = checksum(self.model), int(interrupt.signal or 0)
+        batch, record = None, Record(weights, signal=asked)
+        try:
+            if own is not None:
+                batch = self._next(batches, progress)
+                with memory_advised(batch):
+                    terms = self._backward(batch, own, adds=own == now[0])
+                record = Record(weights, terms, len(batch.host["image_ids"]), asked)
+        except (DataServerLost, OutOfMemory) as error:
+            give_up(self.ranks, now, self.optimizer.no_gradients(), error)
+            raise
+        except (UserError, StreamFailed) as error:
+            give_up(self.ranks, now, self.optimizer.no_gradients(), error)
+            self.ranks.meet()
+            raise
+        numbers = self.optimizer.gradients() if own is not None else self.optimizer.no_gradients()
+        said = exchange(self.ranks, now, numbers, record)
+        signals = [one.signal for one in said if one.signal]
+        self._agreed = signal.Signals(signals[0]) if signals else None
+        self.optimizer.put_gradients(numbers)
+        for number in now[:-1]:
+            self.average.follow(number, self.steps_per_epoch)
+        self.optimizer.follow(self.schedule, now[-1])
+        norm = self.optimizer.complete(self.accumulation.share(now[-1]))
+        self.average.follow(now[-1], self.steps_per_epoch)
+        losses = []
+        for number in now:
+            of = said[number % self.ranks.size]
+            losses.append(_Losses(of.terms, of.images, self.schedule.rate(number)))
+        return _Step(batch, lambda: losses, norm)
+
+    def _backward(self, batch: Batch, number: int, adds: bool) -> dict[str, float]:
+        """Computes the gradients of a batch; returns its terms."""
+        seed(self._step_seed(number))
+        terms = self.model.loss(batch)
+        values = packed(terms)
+        self.optimizer.backward(total_loss(terms), self.accumulation.share(number), adds)
+        jt.sync_all()
+        return dict(zip(terms, values.numpy().tolist(), strict=True))
+
+    def _ends(self, interrupt: Interrupt) -> bool:
+        """Whether a signal has asked for the end; of several ranks none ends before all have heard of it."""
+        return (self._agreed if self.ranks.size > 1 else interrupt.signal) is not None
+
+    def _decided(self, fact: bool) -> bool:
+        """What rank 0 finds."""
+        return bool(json.loads(self.ranks.share(json.dumps(fact).encode())))
+
+    def _progress(self) -> Progress:
+        if not self.ranks.first:
+            return Silence()
+        return Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
 
     def _keep(self) -> None:
         """What there is now is what a step that fails goes back to."""
@@ -205,21 +314,27 @@ class TrainingLoop:
         if self._unread is None:
             return
         last, self._unread = self._unread, None
-        numbers = dict(zip(last.terms, last.values.numpy().tolist(), strict=True))
-        check_losses(numbers, last.batch, self.config_file)
+        losses = last.losses()
+        first = self.step - len(losses)
+        for number, one in enumerate(losses, first):
+            if number % self.ranks.size != self.ranks.rank:
+                check_others(one.terms, number)
+            elif last.batch is not None:
+                check_losses(one.terms, last.batch, self.config_file)
         check_gradients(last.norm.item(), last.batch, self.config_file)
         seconds, waited = self._clocks
         self._look_at_clocks()
-        progress.train(
-            self.step,
-            numbers,
-            last.rate,
-            len(last.batch.host["image_ids"]),
-            self._clocks[1] - waited,
-            self._clocks[0] - seconds,
-            device_memory(),
-            card_memory(),
-        )
+        for number, one in enumerate(losses, first + 1):
+            progress.train(
+                number,
+                one.terms,
+                one.rate,
+                one.images,
+                (self._clocks[1] - waited) / len(losses),
+                (self._clocks[0] - seconds) / len(losses),
+                device_memory(),
+                card_memory(),
+            )
 
     def _look_at_clocks(self) -> None:
         self._clocks = time.perf_counter(), self.feed.wait_seconds
@@ -231,11 +346,19 @@ class TrainingLoop:
             self._save(progress)
             raise type(error)(f"{error}; checkpoint written at step {self.step}") from None
 
-    def _step_seed(self) -> int:
-        """Seeds this step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
-        return (self.seed * 1_000_003 + self.step) % 2**31
+    def _step_seed(self, step: int) -> int:
+        """Seeds a step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
+        return (self.seed * 1_000_003 + step) % 2**31
 
-    def _evaluate(self, progress: Progress) -> Metrics:
+    def _evaluate(self, progress: Progress) -> Metrics | None:
+        """Rank 0 evaluates, and the others hear what follows from it."""
+        results = self._evaluated(progress) if self.ranks.first else None
+        state = self.ranks.share(json.dumps(self.verdicts.state).encode())
+        if not self.ranks.first:
+            self.verdicts.resume(json.loads(state))
+        return results
+
+    def _evaluated(self, progress: Progress) -> Metrics:
         """Evaluates, and does what follows from it. The log comes last: with it the evaluation is over."""
         with self.average.in_place():
             results = self.evaluate(self.model)
@@ -262,7 +385,8 @@ class TrainingLoop:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
             self.verdicts.resume(resumed.meta.get("verdicts", {}))
             self._compare_arithmetic(resumed)
-            return resumed.cursor, resumed.meta.get("stream")
+            self._compare_update(resumed)
+            return resumed.cursor, self._own_record(resumed)
         pretrained.initialise(self.model, self.config, self.say)
         return {"epoch": 0, "step": 0}, None
 
@@ -276,6 +400,25 @@ class TrainingLoop:
                 "resume with the same (OMP_NUM_THREADS sets the number of threads)"
             )
 
+    def _own_record(self, resumed: checkpoint.Checkpoint) -> dict[str, Any] | None:
+        """What this rank's feed may compare itself with: rank 0 wrote what it had, as one of so many ranks."""
+        record = resumed.meta.get("stream")
+        if record is None or not self.ranks.first:
+            return None
+        same = resumed.meta.get("ranks", 1) == self.ranks.size
+        return record if same else {name: record[name] for name in ("digest", "fingerprint")}
+
+    def _compare_update(self, resumed: checkpoint.Checkpoint) -> None:
+        """Raises UserError where another number of ranks makes updates of another number of batches."""
+        ranks, batches = resumed.meta.get("ranks", 1), resumed.meta.get("batches_per_update")
+        now = self.optimizer.counts * self.ranks.size
+        if ranks != self.ranks.size and batches != now:
+            raise UserError(
+                f"checkpoint {resumed.path}: {ranks} ranks wrote it, with {batches} batches in an update; "
+                f"{self.ranks.size} with accumulative_counts={self.optimizer.counts} would have {now}: resume with "
+                f"mpirun -np {ranks}, or with an accumulative_counts that makes it {batches} again"
+            )
+
     def _check_waiting(self, resume_from: Path | None) -> None:
         """Whether the gradients that the checkpoint has are those that the next update needs."""
         found, expected = self.optimizer.waiting, self.accumulation.waiting(self.step)
@@ -284,8 +427,8 @@ class TrainingLoop:
         if found is not None:
             raise UserError(
                 f"checkpoint {resume_from} has the gradients of {found.number} of {found.batches} batches of an "
-                f"update; with the config's accumulative_counts={self.optimizer.counts} and length there is none: "
-                "resume with those of the run that wrote it, or from a checkpoint between two updates"
+                f"update; with {self.batches_per_update} (ranks x accumulative_counts) and this length there is "
+                "none: resume with those of the run that wrote it, or from a checkpoint between two updates"
             )
         if expected is not None:
             self.say(
@@ -296,6 +439,8 @@ class TrainingLoop:
     def _save(self, progress: Progress) -> None:
         """Writes a checkpoint of the last finished step, if its numbers are right."""
         self._read(progress)
+        if not self.ranks.first:
+            return
         name = self.intervals.loop.checkpoint_name(self.step, self.steps_per_epoch)
         self._save_file(name, self.intervals.max_keep)
 
@@ -314,6 +459,8 @@ class TrainingLoop:
                     "stream": self.record,
                     "arithmetic": arithmetic(),
                     "verdicts": self.verdicts.state,
+                    "ranks": self.ranks.size,
+                    "batches_per_update": self.batches_per_update,
                 },
                 max_keep,
                 latest=not best,

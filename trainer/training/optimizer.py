@@ -7,8 +7,12 @@ One training step, in this order (a parameter that changes between forward and b
 
     optimizer.follow(schedule, step)    learning rate of every group
     loss = model(batch)                 forward
-    optimizer.step(loss, share)         backward -> mean over ranks -> after a group's last batch: clip and update
+    optimizer.step(loss, share)         backward -> after a group's last batch: clip and update
     jt.sync_all()                       the one place where the step's graph is run
+
+Several ranks do the same in two halves, and between them gradients are numbers on the host::
+
+    optimizer.backward(loss, share) -> gradients() -> sum over the ranks -> put_gradients() -> optimizer.complete(share)
 """
 
 from __future__ import annotations
@@ -119,21 +123,46 @@ class Optimizer:
         Raises:
             TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
         """
+        self.backward(loss, share)
+        return self.complete(share)
+
+    def backward(self, loss: jt.Var, share: Share, adds: bool = True) -> None:
+        """The first half of `step`. Unless it `adds`, the gradients that wait are left out."""
         if not isinstance(loss, jt.Var):
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
+        waiting = [one.detach() for one in self._gradients()] if adds and self.waiting is not None else []
+        self._algorithm.zero_grad()
         self._algorithm.backward(loss if share == WHOLE else loss / share.batches)
-        if share.completes:
-            self.waiting = None
-            return self.update()
-        self.waiting = share
         self._algorithm.n_step -= 1  # Jittor counts backwards, the rules need updates
-        return gradient_norm(self._gradients(), self._clipping.power)
+        for before, gradient in zip(waiting, self._gradients(), strict=bool(waiting)):
+            # Fused with what makes the gradient, the addition might be done in the midst of it, and be rounded there.
+            gradient.update(gradient.stop_fuse() + before)
 
-    def update(self) -> jt.Var:
-        """The second half of `step`: clipping and update with the gradients of the last backward."""
+    def complete(self, share: Share) -> jt.Var:
+        """The second half of `step`, with the gradients that are there."""
         norm = gradient_norm(self._gradients(), self._clipping.power)
-        self._algorithm.update(norm, self._clipping.max_norm, self._clipping.limit)
+        self.waiting = None if share.completes else share
+        if share.completes:
+            self._algorithm.n_step += 1
+            self._algorithm.update(norm, self._clipping.max_norm, self._clipping.limit)
         return norm
+
+    def gradients(self) -> np.ndarray:
+        """A copy of all gradients, f32 (n,)."""
+        return np.concatenate([one.numpy().reshape(-1) for one in self._gradients()])
+
+    def no_gradients(self) -> np.ndarray:
+        """Zeros in their place, f32 (n,)."""
+        return np.zeros(sum(value.numel() for value in self.parameters.values()), np.float32)
+
+    def put_gradients(self, numbers: np.ndarray) -> None:
+        """Takes over what `gradients` may have given."""
+        start = 0
+        for group in self._algorithm.param_groups:
+            group["grads"] = []
+            for value in group["params"]:
+                group["grads"].append(var(numbers[start : start + value.numel()].reshape(value.shape)))
+                start += value.numel()
 
     def keep(self) -> None:
         """From now on parameters, buffers and gradients that wait are what `restore` brings back."""
@@ -184,7 +213,6 @@ class Optimizer:
             self.waiting = Share(*state[_WAITING].tolist())
             for group in self._algorithm.param_groups:
                 group["grads"] = [var(state[f"{name}.{_GRADIENT}"]) for name in group["names"]]
-            self._algorithm.keep_gradients()
 
     def _variables(self) -> list[jt.Var]:
         state = self._named({"params": "", **self._buffers}).values()

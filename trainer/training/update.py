@@ -100,13 +100,7 @@ def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
     return [items[first : first + most] for first in range(0, len(items), most)]
 
 
-class _Accumulating(jt.optim.Optimizer):
-    def keep_gradients(self) -> None:
-        """The next backward adds its gradients to those that are there."""
-        self._Optimizer__zero_grad = False  # Jittor's own, and the only way to it
-
-
-class SGD(_Accumulating, jt.optim.SGD):
+class SGD(jt.optim.SGD):
     """torch's SGD, with its update in operators of our own."""
 
     def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT) -> None:
@@ -129,10 +123,9 @@ class SGD(_Accumulating, jt.optim.SGD):
                 "nesterov": float(self.nesterov),
             }
             _update(rows, norm, "SGD", numbers)
-        self.zero_grad()
 
 
-class AdamW(_Accumulating, jt.optim.AdamW):
+class AdamW(jt.optim.AdamW):
     """torch's AdamW, with its update in operators of our own; with `amsgrad` by the largest second moment so far."""
 
     decoupled = True  # weight decay is no part of the gradient
@@ -161,7 +154,6 @@ class AdamW(_Accumulating, jt.optim.AdamW):
                 "beta2": beta2,
             }
             _update(rows, norm, "AMSGrad" if self.amsgrad else "AdamW", numbers)
-        self.zero_grad()
 
 
 class Adam(AdamW):

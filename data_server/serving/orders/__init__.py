@@ -23,15 +23,9 @@ Rows = tuple[npt.NDArray[np.int32], Indices]
 
 
 class Order(Protocol):
-    """One data set's order.
-
-    Attributes:
-        batches_per_epoch: the same for all epochs.
-        shuffled: all images of its batches count, those that are repeated to fill one up, too.
-    """
+    """One data set's order. `batches_per_epoch` is the same for all epochs."""
 
     batches_per_epoch: int
-    shuffled: bool
 
     def batches(self, epoch: int) -> Rows:
         """The images of all batches of an epoch, (batches, batch_size), and how many of each count, (batches,)."""

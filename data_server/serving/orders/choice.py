@@ -19,7 +19,7 @@ from shared.errors import UserError
 from shared.samplers import BY_DATA_SET, DEFAULT, GROUPED_SOURCES, SOURCES, shares
 
 
-def order_of(config: dict[str, Any], facts: DatasetFacts, seed: int, world_size: int = 1) -> Order:
+def order_of(config: dict[str, Any], facts: DatasetFacts, seed: int) -> Order:
     """Raises UserError where sampler and data set do not go together."""
     sampler, shuffle = config["sampler"], config["shuffle"]
     if sampler in SOURCES:
@@ -34,7 +34,7 @@ def order_of(config: dict[str, Any], facts: DatasetFacts, seed: int, world_size:
         if config["ratio_mode"]:
             wanted = [some if some == -1 else int(some * size) for some, size in zip(wanted, sizes, strict=False)]
         return SampleSizesOrder(batching, sizes, wanted, seed)
-    batches = config["num_batch_per_epoch"] and config["num_batch_per_epoch"] * world_size
+    batches = config["num_batch_per_epoch"]
     images = _images_for(batches, config["batch_size"], len(facts.wide))
     if sampler == "InfiniteSampler":
         return InfiniteOrder(batching, images, seed, shuffle)

@@ -29,7 +29,6 @@ class ClassAwareOrder:
     """
 
     def __init__(self, batching: Batching, by_class: Sequence[Indices], in_a_row: int, seed: int) -> None:
-        self.shuffled = True
         self._batching, self._in_a_row, self._seed = batching, in_a_row, seed
         self._by_class = [images for images in by_class if len(images)]
         self.batches_per_epoch = batching.length(len(batching.groups))

@@ -42,7 +42,6 @@ class DefaultOrder:
         cells: Sequence[Cell] | None = None,
         batches: int | None = None,
     ) -> None:
-        self.shuffled = batching.shuffled
         self._batching, self._images, self._seed, self._cells = batching, images, seed, cells
         if batches is None:
             batches = sum(map(batching.length, self._group_sizes()))
@@ -56,7 +55,7 @@ class DefaultOrder:
     def batches(self, epoch: int) -> Rows:
         random = np.random.default_rng([self._seed, epoch])
         order = self._drawn(random)
-        if self.shuffled:
+        if self._batching.shuffled:
             random.shuffle(order)
         return self._batching.cut(order, self.batches_per_epoch, random)
 

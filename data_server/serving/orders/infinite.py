@@ -26,7 +26,6 @@ class InfiniteOrder:
     """
 
     def __init__(self, batching: Batching, images: int, seed: int, shuffle: bool) -> None:
-        self.shuffled = True  # all images count
         self._size = batching.batch_size
         self._groups = batching.groups[:images]
         self._sizes = {int(group): int(count) for group, count in enumerate(np.bincount(self._groups)) if count}

@@ -36,7 +36,6 @@ class MultiSourceOrder:
     def __init__(
         self, groups: Sequence[Sequence[Indices]], shares: Sequence[int], batch_size: int, seed: int, shuffle: bool
     ) -> None:
-        self.shuffled = True
         self._size, self._shares, self._seed = batch_size, shares, seed
         sizes = [sum(map(len, sources)) for sources in groups]
         if any(size and not all(map(len, sources)) for size, sources in zip(sizes, groups, strict=True)):

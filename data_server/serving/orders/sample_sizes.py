@@ -29,7 +29,6 @@ class SampleSizesOrder:
     """
 
     def __init__(self, batching: Batching, sizes: Sequence[int], wanted: Sequence[int], seed: int) -> None:
-        self.shuffled = True
         self._batching, self._seed = batching, seed
         if len(wanted) != len(sizes):
             raise UserError(

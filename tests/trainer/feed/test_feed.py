@@ -21,6 +21,7 @@ from tests.photos import CLASSES, TRAIN_PIPELINE, VAL_PIPELINE, annotations_of, 
 from trainer.evaluation.predictions import keep
 from trainer.feed.feed import Feed
 from trainer.feed.server import connect
+from trainer.process.ranks import ALONE, Ranks
 
 STEPS_PER_EPOCH = 6
 
@@ -78,6 +79,42 @@ def test_a_resumed_stream_has_the_digest_of_one_that_never_stopped(server, photo
     resumed, said = run(server, config, tmp_path, 10 - stop, half, divmod(stop, STEPS_PER_EPOCH))
     assert resumed == whole
     assert not [line for line in said if "warning" in line]
+
+
+def of_ranks(size):
+    found = [Ranks() for _ in range(size)]
+    for number, one in enumerate(found):
+        one.rank, one.size = number, size
+    return found
+
+
+def pictures(server, config, work_dir, count, ranks=ALONE, **cursor):
+    """The steps of some batches, and the pixels and boxes of each."""
+    feed = Feed(server, config, "train", work_dir, lambda _: None, seed=3, ranks=ranks, **cursor)
+    found = {
+        batch.step: (batch.images.numpy().tobytes(), batch.host["boxes"].tobytes())
+        for _, batch in zip(range(count), feed, strict=False)
+    }
+    feed.close()
+    return found
+
+
+def test_ranks_have_what_one_alone_has_in_turns_past_the_end_of_an_epoch(server, photos, tmp_path):
+    config, start = config_for(photos), STEPS_PER_EPOCH - 1
+    alone = pictures(server, config, tmp_path, 6, step=start)
+    ranks = [pictures(server, config, tmp_path, 3, one, step=start) for one in of_ranks(2)]
+    assert ranks[0].keys() == {start + 1, start + 3, start + 5}
+    assert ranks[0] | ranks[1] == alone
+
+
+def test_the_record_of_another_number_of_ranks_is_compared_by_the_annotations_alone(server, photos, tmp_path):
+    config = config_for(photos)
+    record, _ = run(server, config, tmp_path, 2)
+    said = []
+    for fingerprint in (record["fingerprint"], f"{record['fingerprint'].rpartition('-')[0]}-other"):
+        kept = {"digest": record["digest"], "fingerprint": fingerprint}
+        Feed(server, config, "train", tmp_path, said.append, seed=3, step=2, record=kept).close()
+    assert ["annotations are not those" in line for line in said] == [True]
 
 
 def test_another_pipeline_is_noticed_on_resume(server, photos, tmp_path):

@@ -206,3 +206,29 @@ def test_another_device_than_cuda_cannot_be_asked_for(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("machine")
 def test_the_memory_in_use_is_what_is_not_free() -> None:
     assert gpu.memory() == (50 << 30, 80 << 30)
+
+
+@pytest.mark.parametrize(("visible", "own"), [(None, "1"), ("3, 5", "5"), ("GPU-aa,GPU-bb", "GPU-bb")])
+def test_each_process_on_a_host_gets_a_card_of_its_own(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, own: str
+) -> None:
+    (machine / "dev/nvidia1").touch()
+    monkeypatch.setenv(gpu.VISIBLE, visible or "")
+    if visible is None:
+        monkeypatch.delenv(gpu.VISIBLE)
+    gpu.take(1, 2)
+    assert os.environ[gpu.VISIBLE] == own
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_processes_from_which_all_cards_are_hidden_share_the_cpu(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv(gpu.VISIBLE, visible)
+    gpu.take(1, 2)
+    assert os.environ[gpu.VISIBLE] == visible
+
+
+@pytest.mark.usefixtures("machine")
+def test_more_processes_than_cards_are_refused() -> None:
+    with pytest.raises(UserError, match="2 ranks on this host, and 1 GPUs: start no more ranks than GPUs"):
+        gpu.take(0, 2)

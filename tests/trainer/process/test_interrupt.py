@@ -10,16 +10,17 @@ from trainer.process.interrupt import Interrupt, Interrupted
 
 @pytest.fixture
 def interrupt():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield Interrupt()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-def test_a_signal_during_a_step_is_only_noted(interrupt):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_during_a_step_is_only_noted(interrupt, number):
     with interrupt.deferred():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert interrupt.signal is signal.SIGTERM
+        os.kill(os.getpid(), number)
+    assert interrupt.signal is number
 
 
 def test_a_signal_breaks_off_the_wait_for_a_batch(interrupt):
