@@ -230,3 +230,8 @@ def test_what_is_said_to_be_there_is_on_the_disk_before_it_is_said(folder, monke
     assert done == begun + appended
     writer.finish()
     assert done[len(begun + appended) :][:3] == ["write", "sync", "name"]
+
+
+def test_a_missing_file_is_told_with_the_systems_reason(tmp_path):
+    with pytest.raises(UserError, match=r"^proposal file '.*none\.safetensors': No such file or directory$"):
+        ProposalFile.open(tmp_path / "none.safetensors")

@@ -147,3 +147,10 @@ def test_arrays_are_known_by_the_module_names_of_every_numpy(tmp_path, protocol)
 def test_a_list_is_written_in_the_protocol_that_every_python_3_reads(tmp_path):
     proposal_list.write(tmp_path / "rp.pkl", [np.zeros((1, 5), np.float32)])
     assert (tmp_path / "rp.pkl").read_bytes()[:2] == b"\x80\x02"
+
+
+def test_a_small_file_that_stands_for_very_many_numbers_is_refused(tmp_path):
+    path = tmp_path / "rp.pkl"
+    path.write_bytes(pickle.dumps([np.ones((1000, 5), np.float32)] * 1000))
+    with pytest.raises(UserError, match=r"its arrays have 5000000 numbers, in \d+ bytes; make the file again"):
+        proposal_list.read(path)
