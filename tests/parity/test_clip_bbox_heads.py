@@ -12,6 +12,7 @@ from tests.parity import golden
 from tests.parity.clip_models import BBOX_HEAD, RCNN, build_roi_head, write_embeddings, write_image_counts
 from tests.parity.models import batch_of, fill, gradients
 from trainer.device import jt, var
+from trainer.models.detections import read
 from trainer.models.ops.multiclass_nms import read_multiclass_nms
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs, StandardRoIHead, to_rois
@@ -132,7 +133,7 @@ def check_detections(
         # Without the background's column, which nobody looks at.
         expected = case[f"{key}.{raw}.{i}.scores"][:, :-1]
         np.testing.assert_allclose(image_scores.numpy()[0], expected, atol=golden.FORWARD * expected.max())
-        detections = scene.head.suppress(boxes, image_scores)
+        (detections,) = read([scene.head.suppress(boxes, image_scores)])
         table = np.c_[detections.boxes, detections.scores]
         case.table_agrees(f"{key}.{kind}.{i}.dets", table, f"{key}.{kind}.{i}.labels", detections.labels)
         assert (np.diff(detections.scores) <= 0).all()
@@ -255,7 +256,7 @@ def test_a_class_never_detected_leaves_nothing_in_the_original_and_everything_he
     )
     logits = jt.randn(1, 27, len(counts))
     scores = scene.bbox_head.scores(logits, jt.ones((1, 27)))
-    found = scene.head.suppress(jt.concat([jt.rand(1, 27, 2), jt.rand(1, 27, 2) + 5.0], -1), scores)
+    (found,) = read([scene.head.suppress(jt.concat([jt.rand(1, 27, 2), jt.rand(1, 27, 2) + 5.0], -1), scores)])
     assert (len(found.scores) > 0) == left
     if not left:
         assert len(found.scores) == int(case["test.calib_zero_count.num_dets"])

@@ -46,7 +46,8 @@ class Feed:
 
     Attributes:
         classes: the names of each data set's classes by label.
-        images, steps_per_epoch, plan: what else the server said about the stream.
+        images, steps_per_epoch, plan, slot_bytes: what else the server said about the stream; no batch is larger than
+            a slot.
         record: plain data for a checkpoint: the rolling ``digest`` of the stream so far, the ``last`` batch's
             (epoch, step) and the digest ``before_last``, the ``fingerprint`` of the annotations. A new dict for every
             batch, so one that was kept stays as it is.
@@ -187,6 +188,7 @@ class Feed:
             )
         self.classes, self.images = welcome.classes, welcome.images
         self.steps_per_epoch, self.plan = welcome.steps_per_epoch, welcome.plan
+        self.slot_bytes = welcome.slot_bytes
         return client
 
     def _lease(self) -> Lease | None:

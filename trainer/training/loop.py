@@ -43,6 +43,7 @@ from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import ALONE, RankFailed, Ranks
 from trainer.training.accumulation import Accumulation
+from trainer.training.device_plan import forecast
 from trainer.training.guards import assert_trains, check_gradients, check_losses, check_others, memory_advised
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
@@ -159,6 +160,8 @@ class TrainingLoop:
         if first is not None:
             with memory_advised(first):
                 assert_trains(self.model, self.config, first)  # compiles the kernels: nothing is lost if it is killed
+            if card := card_memory():
+                self.say(forecast(*card, self.optimizer.bytes, first.images.numel(), self.feed.slot_bytes))
         self._keep()
         batches = itertools.chain([] if first is None else [first], self.feed)
         results: Metrics | None = None

@@ -107,6 +107,11 @@ class Optimizer:
         groups = self._algorithm.param_groups
         return {name: one for group in groups for name, one in zip(group["names"], group["params"], strict=True)}
 
+    @property
+    def bytes(self) -> int:
+        """Of the parameters that it updates, and of its buffers."""
+        return sum(variable.numel() * np.dtype(np.float32).itemsize for variable in self._variables())
+
     def follow(self, schedule: Schedule, step: int) -> float:
         """Sets every group's learning rate for the 0-based global `step`; returns that of the base rate."""
         for group in self._algorithm.param_groups:

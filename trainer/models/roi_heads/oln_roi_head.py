@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from trainer.device import jt
-from trainer.models.detections import Detections
+from trainer.models.boxes.columns import pick_rows
+from trainer.models.detections import Found
 from trainer.models.ops.nms import nms
 from trainer.models.registry import register, require
 from trainer.models.roi_heads.standard_roi_head import StandardRoIHead
@@ -27,8 +26,8 @@ class OlnRoIHead(StandardRoIHead):
         require(self.test_cfg["nms"].get("type", "nms"), "nms", "model.test_cfg.rcnn.nms.type")
         self.iou_threshold = float(self.test_cfg["nms"]["iou_threshold"])
 
-    def suppress(self, boxes: jt.Var, scores: jt.Var) -> Detections:
-        """Detections of one image from all its boxes f32 (1,P,4) and scores f32 (1,P)."""
+    def suppress(self, boxes: jt.Var, scores: jt.Var) -> Found:
+        """What is left in one image of all its boxes f32 (1,P,4) with scores f32 (1,P)."""
         kept, count = nms(boxes, scores, self.iou_threshold, self.test_cfg["score_thr"], self.test_cfg["max_per_img"])
-        kept = kept.numpy()[0, : count.item()]
-        return Detections(boxes.numpy()[0, kept], scores.numpy()[0, kept], np.zeros(len(kept), np.int32))
+        best = pick_rows(scores.reshape(-1, 1), jt.maximum(kept, 0)).reshape(-1)
+        return Found(boxes.squeeze(0), kept.squeeze(0), jt.zeros(kept.shape[1], "int32"), best, count)

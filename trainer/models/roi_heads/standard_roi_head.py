@@ -25,7 +25,8 @@ from trainer.batch import Batch
 from trainer.device import jt, nn
 from trainer.models.boxes.columns import gather_rows
 from trainer.models.boxes.sample import Samples
-from trainer.models.detections import Detections
+from trainer.models.detections import Detections, Found
+from trainer.models.detections import read as read_detections
 from trainer.models.ops.multiclass_nms import read_multiclass_nms
 from trainer.models.registry import build, read, register, require
 
@@ -159,29 +160,32 @@ class StandardRoIHead(nn.Module):
             proposals, image_shapes, scale_factors: as of `predict`.
             readings: functions of all scores of an image, f32 (1,P,C), or (1,P) where the box head has no classes.
         """
-        images = [
-            # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once.
-            self._predict_image(readings, *(x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps)))
-            for i in range(proposals.shape[0])
-        ]
-        return [list(one) for one in zip(*images, strict=True)]
+        found: list[Found] = []
+        packed: list[jt.Var] = []
+        for i in range(proposals.shape[0]):
+            one = (x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps))
+            found += self._find_in_image(readings, *one)
+            packed += [each.packed() for each in found[len(packed) :]]
+            # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once. A GPU
+            # is not waited for.
+            jt.sync_all()
+        detections = read_detections(found, packed)
+        return [detections[i :: len(readings)] for i in range(len(readings))]
 
-    def _predict_image(
+    def _find_in_image(
         self,
         readings: Sequence[Reading],
         proposals: jt.Var,
         image_shapes: jt.Var,
         scale_factors: jt.Var,
         *maps: jt.Var,
-    ) -> list[Detections]:
+    ) -> list[Found]:
         boxes, scores = self.scored_boxes(list(maps), proposals, image_shapes)
         boxes = boxes / scale_factors.unsqueeze(1)
         return [self.suppress(boxes, reading(scores)) for reading in readings]
 
-    def suppress(self, boxes: jt.Var, scores: jt.Var) -> Detections:
-        """Detections of one image from all its boxes f32 (1,P,4) and scores f32 (1,P,C)."""
+    def suppress(self, boxes: jt.Var, scores: jt.Var) -> Found:
+        """What is left in one image of all its boxes f32 (1,P,4) with scores f32 (1,P,C)."""
         boxes = boxes.squeeze(0)
         picks = self.multiclass_nms(boxes, scores.squeeze(0))
-        count = picks.count.item()
-        rows, labels, kept = (x.numpy()[:count] for x in (picks.rows, picks.labels, picks.scores))
-        return Detections(boxes.numpy()[rows], kept, labels)
+        return Found(boxes, picks.rows, picks.labels, picks.scores, picks.count)
