@@ -10,6 +10,8 @@
 # make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web page in docs/, after make demo
+# make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first time)
+# make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -19,7 +21,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks faults bench docker-test lint clean
+.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks faults gpu-standin emulate bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -40,7 +42,7 @@ demo-controls: $(READY) data/demo/scenes.json
 
 # Everything that is not marked as needing Jittor, a data server or photographs, or as slow.
 quick: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos)'
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos or standin)'
 
 # Half of the tests' time is waiting, for processes that start or were killed. So three files run at a time on two cores.
 test: $(READY)
@@ -83,6 +85,13 @@ ranks: $(READY)
 
 faults: $(READY)
 	$(RUN) -m tests.faults $(if $(MOST),--most $(MOST))
+
+gpu-standin: $(READY)
+	$(RUN) -m pytest -m standin tests/cuda_standin
+
+emulate: export EMULATED ?= 1000
+emulate: $(READY)
+	$(RUN) -m pytest -n 2 tests/trainer/models/ops/test_random_shapes.py
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker

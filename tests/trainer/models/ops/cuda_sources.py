@@ -7,8 +7,10 @@ block are coroutines that take turns, each up to the next __syncthreads(), block
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,33 +174,36 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
 
 
 def program(operator: Recorded, runtime: str) -> str:
-    """The operator as a program that reads its inputs from ``in0`` … and writes ``out0`` … in a folder."""
+    """The operator as a program that reads shapes, data and inputs from a folder's files ``sizes``, ``in0``, … and
+    writes ``out0``, …; the same for all calls that differ in these alone."""
     before, after = [], []
-    inputs = [(x.shape, x.dtype.name) for x in operator.inputs]
-    outputs = zip(operator.shapes, operator.dtypes, strict=True)
-    for name, shape, dtype in [
+    inputs = [(len(x.shape), x.dtype.name) for x in operator.inputs]
+    outputs = [(len(shape), dtype) for shape, dtype in zip(operator.shapes, operator.dtypes, strict=True)]
+    for name, axes, dtype in [
         *((f"in{i}", *tensor) for i, tensor in enumerate(inputs)),
         *((f"out{i}", *tensor) for i, tensor in enumerate(outputs)),
     ]:
-        number = int(np.prod(shape))
-        size = number * np.dtype(dtype).itemsize
+        kind = TYPES[dtype]
         before += [
-            f"Var {name}_var{{{number}, {size}}}; Var* {name} = &{name}_var;",
+            *(f"index_t {name}_shape{axis}; sizes >> {name}_shape{axis};" for axis in range(axes)),
+            f"const int64 {name}_num = {' * '.join(['1', *(f'{name}_shape{axis}' for axis in range(axes))])};",
+            f"Var {name}_var{{{name}_num, {name}_num * (int64)sizeof({kind})}}; Var* {name} = &{name}_var;",
             # What was in an output's memory before must not matter.
-            f"std::vector<char> {name}_bytes({size}, 0x5b); auto* __restrict__ {name}_p = "
-            f"({TYPES[dtype]}*){name}_bytes.data();",
-            *(f"index_t {name}_shape{axis} = {length};" for axis, length in enumerate(shape)),
+            f"std::vector<char> {name}_bytes({name}->size, 0x5b); auto* __restrict__ {name}_p = "
+            f"({kind}*){name}_bytes.data();",
         ]
         if name.startswith("in"):
-            before += [f'std::ifstream(folder + "/{name}", std::ios::binary).read({name}_bytes.data(), {size});']
+            before += [f'std::ifstream(folder + "/{name}", std::ios::binary).read({name}_bytes.data(), {name}->size);']
         else:
-            after += [f'std::ofstream(folder + "/{name}", std::ios::binary).write({name}_bytes.data(), {size});']
-    values = ", ".join(f'{{"{key}", {float(value)!r}}}' for key, value in operator.data.items())
+            after += [f'std::ofstream(folder + "/{name}", std::ios::binary).write({name}_bytes.data(), {name}->size);']
+    before += [f'sizes >> word; data["{key}"] = std::stod(word);' for key in operator.data]
     lines = "\n".join(before)
     return f"""{DECLARATIONS}{runtime}{operator.header}
 namespace jittor {{
 void run(std::string folder) {{
-std::map<std::string, double> data{{{values}}};
+std::ifstream sizes(folder + "/sizes");
+std::map<std::string, double> data;
+std::string word;
 {lines}
 {operator.source}
 {" ".join(after)}
@@ -206,6 +211,23 @@ std::map<std::string, double> data{{{values}}};
 }}
 int main(int, char** arguments) {{ jittor::run(arguments[1]); }}
 """
+
+
+@functools.cache
+def _compiled(text: str) -> Path:
+    """A program that g++ has made of `text`, kept for this process."""
+    made = Path(_programs().name) / f"{len(list(Path(_programs().name).iterdir()))}"
+    made.mkdir()
+    (made / "operator.cpp").write_text(text)
+    # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
+    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w"]
+    subprocess.run(["g++", *flags, "-o", made / "operator", made / "operator.cpp"], check=True)
+    return made / "operator"
+
+
+@functools.cache
+def _programs() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
 
 
 def run(operator: Recorded, folder: Path, fast_division: bool = False, wide: bool = False) -> list[np.ndarray]:
@@ -218,22 +240,13 @@ def run(operator: Recorded, folder: Path, fast_division: bool = False, wide: boo
     text = text.replace("INT32_MAX", "0") if wide else text
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\]", r"static \1 \2[1 << 14]", text)
     text = re.sub(r"(\w+(?:<\w+>)?)\s*<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)
-    (folder / "operator.cpp").write_text(text)
-    # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
-    command = [
-        "g++",
-        "-std=c++17",
-        "-O1",
-        "-ffp-contract=off",
-        "-w",
-        "-o",
-        folder / "operator",
-        folder / "operator.cpp",
-    ]
-    subprocess.run(command, check=True)
+    compiled = _compiled(text)
+    lengths = [length for shape in (*(x.shape for x in operator.inputs), *operator.shapes) for length in shape]
+    values = [repr(float(value)) for value in operator.data.values()]
+    (folder / "sizes").write_text(" ".join([*map(str, lengths), *values]))
     for i, array in enumerate(operator.inputs):
         (folder / f"in{i}").write_bytes(np.ascontiguousarray(array).tobytes())
-    subprocess.run([folder / "operator", folder], check=True, timeout=120)
+    subprocess.run([compiled, folder], check=True, timeout=120)
     return [
         np.fromfile(folder / f"out{i}", dtype).reshape(shape)
         for i, (shape, dtype) in enumerate(zip(operator.shapes, operator.dtypes, strict=True))

@@ -1,0 +1,186 @@
+"""Calls of every operator that has a CUDA source, with shapes and values that a generator draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+
+from tests.trainer.models.ops.test_soft_nms import scene
+from trainer.device import jt, var
+from trainer.models.boxes import anchors, assign, sample
+from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
+from trainer.training import update
+
+Generator = np.random.Generator
+
+
+def _numbers(generator: Generator, *shape: int) -> jt.Var:
+    return var(generator.standard_normal(shape), "float32")
+
+
+def _maps(generator: Generator) -> tuple[int, int, int, int]:
+    """Shapes that do and do not fill blocks of threads, and rows that are no multiple of four."""
+    images, channels, height, width = generator.integers(1, (4, 40, 24, 70), endpoint=True)
+    return int(images), int(channels), int(height), int(width)
+
+
+def _weighted_gradient(generator: Generator, y: jt.Var, leaves: list[jt.Var]) -> list[jt.Var]:
+    return jt.grad((y * _numbers(generator, *y.shape)).sum(), leaves)
+
+
+def normalise(generator: Generator, differentiates: bool) -> list[jt.Var]:
+    shape = _maps(generator)
+    x = _numbers(generator, *shape)
+    shortcut = _numbers(generator, *shape) if generator.random() < 0.5 else None
+    weight, bias, mean = (_numbers(generator, shape[1]) for _ in range(3))
+    variance = var(generator.uniform(0.5, 2, shape[1]), "float32")
+    y = fixed_norm.fixed_norm(
+        x, weight, bias, mean, variance, 1e-5, shortcut, with_relu=shortcut is not None or generator.random() < 0.5
+    )
+    leaves = [x, weight, bias, *([] if shortcut is None else [shortcut])]
+    return _weighted_gradient(generator, y, leaves) if differentiates else [y]
+
+
+def make_unit_features(generator: Generator, differentiates: bool) -> list[jt.Var]:
+    shape = _maps(generator)
+    x, bias = _numbers(generator, *shape), _numbers(generator, shape[1])
+    y = unit_features.unit_features(x, bias)
+    return _weighted_gradient(generator, y, [x, bias]) if differentiates else [y]
+
+
+def pool(generator: Generator, differentiates: bool) -> list[jt.Var]:
+    images, channels, height, width = _maps(generator)
+    x = _numbers(generator, images, channels, height + 1, width + 1)
+    y = average_pool.average_pool(x)
+    return _weighted_gradient(generator, y, [x]) if differentiates else [y]
+
+
+def align(generator: Generator, differentiates: bool) -> list[jt.Var]:
+    """Half of the calls have RoIs of whole cells: k + tiny is one sample more than k."""
+    size = int(generator.choice([7, 14]))
+    images, channels, number = (int(n) for n in generator.integers(1, (3, 3, 60), endpoint=True))
+    height, width = (int(8 * n) for n in generator.integers(2, (20, 24), endpoint=True))
+    maps = [_numbers(generator, images, channels, height // 2**i, width // 2**i) for i in range(4)]
+    if generator.random() < 0.5:
+        corners = generator.integers(-20, 200, (number, 2))
+        extents = generator.integers(1, 60, (number, 2)) * generator.choice([1, size], (number, 1))
+    else:
+        corners = generator.uniform(-40, 400, (number, 2))
+        extents = generator.uniform(-9, 300, (number, 2))
+    rois = np.concatenate([generator.integers(0, images, (number, 1)), corners, corners + extents], 1)
+    levels = var(generator.integers(-1, 4, number), "int32")
+    y = roi_align.roi_align(maps, [4, 8, 16, 32], var(rois, "float32"), levels, size)
+    return _weighted_gradient(generator, y, maps) if differentiates else [y]
+
+
+def suppress(generator: Generator) -> list[jt.Var]:
+    """No box is inverted: mmcv's two operators, which ours follow, do not agree about those."""
+    images, number = (int(n) for n in generator.integers(1, (3, 400), endpoint=True))
+    corners = generator.uniform(0, 200, (images, number, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(1, 60, corners.shape)], 2).astype(np.float32)
+    scores = var(generator.integers(0, 50, (images, number)) / 50, "float32")  # with equal ones
+    most = int(generator.integers(1, number, endpoint=True))
+    return list(nms.nms(var(boxes), scores, _clear_threshold(generator, boxes), 0.1, most))
+
+
+def _clear_threshold(generator: Generator, boxes: np.ndarray) -> float:
+    """One that no pair of `boxes` (B,N,4) is as near to as rounding goes: the operators divide, or multiply."""
+    low, high = boxes[:, :, None].astype(np.float64), boxes[:, None].astype(np.float64)
+    sides = np.minimum(low[..., 2:], high[..., 2:]) - np.maximum(low[..., :2], high[..., :2])
+    common = sides.clip(0).prod(-1)
+    areas = [(table[..., 2:] - table[..., :2]).prod(-1) for table in (low, high)]
+    overlaps = common / (areas[0] + areas[1] - common)
+    while True:
+        threshold = float(np.float32(generator.uniform(0.1, 0.9)))
+        if np.abs(overlaps / threshold - 1).min() > 1e-6:
+            return threshold
+
+
+def _crowd(generator: Generator, boxes: int, classes: int) -> tuple[jt.Var, jt.Var]:
+    number, kinds = (int(n) for n in generator.integers(1, (boxes, classes), endpoint=True))
+    return tuple(var(array) for array in scene(number, kinds, seed=int(generator.integers(1 << 30))))
+
+
+def pick_softly(generator: Generator) -> list[jt.Var]:
+    boxes, scores = _crowd(generator, 50, 9)
+    picks = soft_nms.soft_nms(boxes, scores, 1e-4, 100, split_threshold=int(generator.choice([0, 10**6])))
+    return [picks.rows, picks.labels, picks.scores, picks.count]
+
+
+def pick_hard(generator: Generator) -> list[jt.Var]:
+    boxes, scores = _crowd(generator, 120, 9)
+    picks = soft_nms.hard_nms_of_classes(boxes, scores, 0.1, 100, 0.5)
+    return [picks.rows, picks.labels, picks.scores, picks.count]
+
+
+def assign_boxes(generator: Generator) -> list[jt.Var]:
+    images, number, truths = (int(n) for n in generator.integers(1, (3, 300, 20), endpoint=True))
+    tables = [scene(number, 1, seed=int(generator.integers(1 << 30)))[0] for _ in range(images)]
+    rows = generator.integers(0, number, (images, truths))
+    found = np.stack([table[chosen] for table, chosen in zip(tables, rows, strict=True)]) + np.float32(2.0)
+    valid = var(generator.random((images, number)) < 0.9)
+    counts = var(generator.integers(0, truths, images, endpoint=True), "int32")
+    return [assign.MaxIoUAssigner(0.5, 0.3, 0.3)(var(np.stack(tables)), valid, var(found), counts)]
+
+
+def sample_boxes(generator: Generator) -> list[jt.Var]:
+    images, number = (int(n) for n in generator.integers(1, (3, 300), endpoint=True))
+    most, share = int(generator.integers(1, number, endpoint=True)), float(generator.choice([0.25, 0.5, 1.0]))
+    sampler = sample.RandomSampler(most, share)
+    keys = generator.random((images, number))
+    sampler.keys = lambda _shape: var(keys, "float32")
+    found = sampler(var(generator.integers(-1, 3, (images, number)), "int32"))
+    return [found.index, found.positive, found.weight, found.truth, found.positives, found.negatives]
+
+
+def make_anchors(generator: Generator) -> list[jt.Var]:
+    sizes = [(int(h), int(w)) for h, w in generator.integers(1, 40, (2, 2))]
+    shapes = var(generator.integers(8, 320, (int(generator.integers(1, 4)), 2)), "float32")
+    return list(anchors.AnchorGenerator([1, 2], [0.5, 1.0], [8, 16])(sizes, shapes))
+
+
+def update_parameters(generator: Generator, algorithm: type, **settings: object) -> list[jt.Var]:
+    """Parameters and buffers after a step."""
+    lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
+    parameters = [_numbers(generator, length) for length in lengths]
+    optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1, **settings)
+    group = optimizer.param_groups[0]
+    group |= {"lr": 0.1, "weight_decay": 0.1}
+    buffers = [group[name] for name in ("m", "values", "most") if name in group]
+    for buffer in (buffer for buffers_of_one in buffers for buffer in buffers_of_one):
+        buffer.update(var(generator.random(buffer.shape), "float32"))
+    optimizer.backward(sum((parameter.sin() * parameter).sum() for parameter in parameters))
+    jt.sync_all()
+    optimizer.n_step = 3
+    optimizer.update(var([3.0], "float32"), 2.0, 0.3)
+    return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
+
+
+def norm_of_gradients(generator: Generator) -> list[jt.Var]:
+    lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
+    gradients = [_numbers(generator, length) for length in lengths]
+    return [update.gradient_norm(gradients, float(generator.choice([2.0, 3.0, np.inf])))]
+
+
+CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
+    "norm": (fixed_norm, lambda g: normalise(g, False)),
+    "norm's gradient": (fixed_norm, lambda g: normalise(g, True)),
+    "unit features": (unit_features, lambda g: make_unit_features(g, False)),
+    "unit features' gradient": (unit_features, lambda g: make_unit_features(g, True)),
+    "average pool": (average_pool, lambda g: pool(g, False)),
+    "average pool's gradient": (average_pool, lambda g: pool(g, True)),
+    "roi_align": (roi_align, lambda g: align(g, False)),
+    "roi_align's gradient": (roi_align, lambda g: align(g, True)),
+    "nms": (nms, suppress),
+    "soft_nms": (soft_nms, pick_softly),
+    "hard_nms_of_classes": (soft_nms, pick_hard),
+    "assign": (assign, assign_boxes),
+    "sample": (sample, sample_boxes),
+    "anchors": (anchors, make_anchors),
+    "SGD": (update, lambda g: update_parameters(g, update.SGD, momentum=0.9, dampening=0.2)),
+    "AdamW": (update, lambda g: update_parameters(g, update.AdamW)),
+    "AMSGrad": (update, lambda g: update_parameters(g, update.AdamW, amsgrad=True)),
+    "norm of gradients": (update, norm_of_gradients),
+}

@@ -1,0 +1,25 @@
+"""The CUDA source of every operator computes what its CPU source does, whatever the shapes: EMULATED of them
+(``make emulate`` takes 1,000)."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.models.ops.cuda_sources import record, run
+from tests.trainer.models.ops.random_calls import CALLS
+
+COUNT = int(os.environ.get("EMULATED", "2"))
+
+
+@pytest.mark.parametrize("operator", CALLS)
+def test_shapes_do_not_matter(operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, call = CALLS[operator]
+    for seed in range(COUNT):
+        expected = [output.numpy() for output in call(np.random.default_rng(seed))]
+        found = run(record(module, lambda seed=seed: call(np.random.default_rng(seed)), monkeypatch)[-1], tmp_path)
+        for output, other in zip(found, expected, strict=False):  # behind them is working memory
+            assert output.shape == other.shape
+            tolerance = 1e-5 * max(np.abs(other).max(initial=0), 1e-30)
+            np.testing.assert_allclose(output, other, rtol=1e-5, atol=tolerance, err_msg=f"seed {seed}")
