@@ -234,7 +234,11 @@ RANDOMNESS: Section = (
         Values(lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number").or_none(),
     ),
     *ignores("there is one process that trains", "diff_rank_seed"),
-    *ignores("there is nothing to switch: what is drawn depends on seed and step alone", "deterministic"),
+    *ignores(
+        "there is nothing to switch: what is drawn depends on seed and step alone, and a CPU repeats its sums; a GPU "
+        "does not (docs/gpu.md)",
+        "deterministic",
+    ),
 )
 
 AUTO_SCALE_LR: Section = (

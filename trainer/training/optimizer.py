@@ -28,6 +28,7 @@ from shared.errors import UserError
 from shared.keys import SWITCH, Values, check_keys, check_number, check_type, nearest
 from trainer.device import jt, nn, var
 from trainer.models.layers import FixedBatchNorm
+from trainer.models.ops.operator import forgetting
 from trainer.training.accumulation import WHOLE, Share
 from trainer.training.kept import Kept
 from trainer.training.schedule import Schedule
@@ -137,7 +138,8 @@ class Optimizer:
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
         waiting = [one.detach() for one in self._gradients()] if adds and self.waiting is not None else []
         self._algorithm.zero_grad()
-        self._algorithm.backward(loss if share == WHOLE else loss / share.batches)
+        with forgetting():  # else what every operator keeps for its gradient lives until the end of the step
+            self._algorithm.backward(loss if share == WHOLE else loss / share.batches)
         self._algorithm.n_step -= 1  # Jittor counts backwards, the rules need updates
         for before, gradient in zip(waiting, self._gradients(), strict=bool(waiting)):
             # Fused with what makes the gradient, the addition might be done in the midst of it, and be rounded there.

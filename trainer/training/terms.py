@@ -21,5 +21,8 @@ def minimised(terms: Mapping[str, object]) -> list[str]:
 
 
 def packed(terms: dict[str, jt.Var]) -> jt.Var:
-    """All terms as one f32 (terms,), so that the host reads them with one copy."""
-    return jt.concat([term.reshape(1).float32() for term in terms.values()])
+    """All terms as one f32 (terms,), so that the host reads them with one copy.
+
+    Without gradient: whoever keeps them until they are computed would else keep what their gradient needs.
+    """
+    return jt.concat([term.reshape(1).float32() for term in terms.values()]).stop_grad()

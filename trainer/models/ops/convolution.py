@@ -9,12 +9,12 @@ convolution. Here
     others           are oneDNN's; back from blocks of 16 channels it goes in tiles that stay in the cache
     backward         is one operator, which brings the gradient into blocks once
 
-A GPU takes Jittor's own way to cuDNN.
+On a GPU cuDNN's operators are called by name, too. Their own gradient takes the height for the number of channels.
 """
 
 from __future__ import annotations
 
-from trainer.device import jt, nn
+from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
 from trainer.models.ops.operator import Operator
@@ -48,9 +48,19 @@ class _Convolution(Operator):
         return to_x[0] if to_x else None, to_weight, None, None
 
 
+class _OfCudnn(Operator):
+    def execute(self, x: jt.Var, weight: jt.Var, stride: int, padding: int) -> jt.Var:
+        self.x, self.weight, self.geometry = x, weight, (stride, stride, padding, padding, 1, 1, 1)
+        return jt.compile_extern.cudnn_ops.cudnn_conv(x, weight, *self.geometry)
+
+    def grad(self, gradient: jt.Var) -> tuple:
+        cudnn = jt.compile_extern.cudnn_ops
+        to_x = cudnn.cudnn_conv_backward_x(self.weight, gradient, *self.x.shape[2:], *self.geometry)
+        to_weight = cudnn.cudnn_conv_backward_w(self.x, gradient, *self.weight.shape[2:], *self.geometry)
+        return to_x, to_weight, None, None
+
+
 def convolve(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
     """x f32 (B,I,H,W), weight f32 (O,I,k,k), bias f32 (O,) -> f32 (B,O,H',W')."""
-    if jt.flags.use_cuda:
-        return nn.conv2d(x, weight, bias, stride, padding)
-    y = _Convolution.apply(x, weight, stride, padding)
+    y = (_OfCudnn if jt.flags.use_cuda else _Convolution).apply(x, weight, stride, padding)
     return y if bias is None else y + bias.broadcast(y, [0, 2, 3])
