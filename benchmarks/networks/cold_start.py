@@ -50,8 +50,8 @@ def main() -> None:
     batch = Batch.from_arrays(arrays)
     for what in ("first step", "second step"):
         terms = model.loss(batch)
-        values = packed(terms)
-        optimizer.step(total_loss(terms))
+        norm = optimizer.step(total_loss(terms))
+        values = packed([*terms.values(), norm])
         finished(what)
         values.numpy()
     kernels, seconds = phases[-1]["kernels"], sum(phase["seconds"] for phase in phases[:3])

@@ -117,8 +117,8 @@ class OurSide:
 
     def step(self) -> None:
         terms = self.detector.loss(self.batch)
-        values = packed(terms)
-        self.optimizer.step(total_loss(terms))
+        norm = self.optimizer.step(total_loss(terms))
+        values = packed([*terms.values(), norm])
         jt.sync_all(True)
         values.numpy()
 

@@ -108,7 +108,7 @@ def main(stage: str, steps: str, rois: str = str(ROIS)) -> None:
         with memory_advised(one):
             seed(number)
             terms = model.loss(one)
-            values = packed({**terms, "norm": optimizer.step(total_loss(terms))})
+            values = packed([*terms.values(), optimizer.step(total_loss(terms))])
             del terms
             if unread is not None:
                 unread.numpy()

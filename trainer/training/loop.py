@@ -25,7 +25,6 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import ARITHMETIC_LENGTH, arithmetic, card_memory, device_memory, jt, nn, seed
+from trainer.device import arithmetic, card_memory, device_memory, jt, nn, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
@@ -48,31 +47,13 @@ from trainer.training.guards import assert_trains, check_gradients, check_losses
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
 from trainer.training.optimizer import build_optimizer
+from trainer.training.resuming import compare_arithmetic, compare_update, compare_waiting, own_record
 from trainer.training.schedule import Schedule, rate_factor
-from trainer.training.terms import packed, total_loss
-from trainer.training.together import Record, agree, checksum, exchange, give_up, share_weights, turn
+from trainer.training.step import Step, Steps
+from trainer.training.together import agree, share_weights, turn
 from trainer.training.verdicts import Evaluated, Metrics, Verdicts
 from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint, pretrained
-
-
-@dataclass(frozen=True)
-class _Losses:
-    """Of one batch: its terms by name, how many images it has, the learning rate after it."""
-
-    terms: dict[str, float]
-    images: int
-    rate: float
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A turn: this rank's batch, the losses of the batches of all ranks, which may have to be waited for, and the
-    gradients' norm f32 (1,)."""
-
-    batch: Batch | None
-    losses: Callable[[], list[_Losses]]
-    norm: jt.Var
 
 
 class TrainingLoop:
@@ -131,8 +112,24 @@ class TrainingLoop:
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.batches_per_update = self.optimizer.counts * ranks.size
         self.accumulation = Accumulation(self.batches_per_update, self.total_steps)
-        self._check_waiting(resume_from)
-        self._unread: _Step | None = None
+        compare_waiting(
+            resume_from,
+            self.optimizer.waiting,
+            self.accumulation.waiting(self.step),
+            self.batches_per_update,
+            self.say,
+        )
+        self._steps = Steps(
+            self.model,
+            self.optimizer,
+            self.average,
+            self.schedule,
+            self.accumulation,
+            self.steps_per_epoch,
+            self.seed,
+            ranks,
+        )
+        self._unread: Step | None = None
         self._agreed: signal.Signals | None = None  # the signal that all ranks have heard of
         self._look_at_clocks()
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
@@ -200,12 +197,14 @@ class TrainingLoop:
         while self.step < self.total_steps and not self._ends(interrupt):
             now = self._turn()
             if self.ranks.size > 1:
-                built = self._build_together(now, batches, progress, interrupt)
+                asked = int(interrupt.signal or 0)
+                built = self._steps.build_together(now, lambda: self._next(batches, progress), asked)
+                self._agreed = built.signal
             else:
                 with interrupt.waiting():
                     batch = self._next(batches, progress)
                 with memory_advised(batch):
-                    built = self._build(batch)
+                    built = self._steps.build(self.step, batch)
             self._read(progress)
             with memory_advised(built.batch):
                 jt.sync_all()
@@ -222,73 +221,11 @@ class TrainingLoop:
                 break
         self._read(progress)
 
-    def _build(self, batch: Batch) -> _Step:
-        """The graph of a step on `batch`, up to the update."""
-        seed(self._step_seed(self.step))
-        terms = self.model.loss(batch)
-        values = packed(terms)
-        rate = self.optimizer.follow(self.schedule, self.step)
-        norm = self.optimizer.step(total_loss(terms), self.accumulation.share(self.step))
-        self.average.follow(self.step, self.steps_per_epoch)
-
-        def losses() -> list[_Losses]:
-            numbers = dict(zip(terms, values.numpy().tolist(), strict=True))
-            return [_Losses(numbers, len(batch.host["image_ids"]), rate)]
-
-        return _Step(batch, losses, norm)
-
     def _turn(self) -> range:
         def stops(step: int) -> bool:
             return any(due(step, self.steps_per_epoch) for due in (self.intervals.saves, self.intervals.evaluates))
 
         return turn(self.step, self.ranks.size, self.batches_per_update, self.total_steps, stops)
-
-    def _build_together(self, now: range, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> _Step:
-        """The same for a turn of all ranks; what comes before the update is computed at once.
-
-        Raises:
-            RankFailed: another rank cannot take part. This one's own reason is raised after the others know it.
-        """
-        own = next((number for number in now if number % self.ranks.size == self.ranks.rank), None)
-        weights, asked = checksum(self.model), int(interrupt.signal or 0)
-        batch, record = None, Record(weights, signal=asked)
-        try:
-            if own is not None:
-                batch = self._next(batches, progress)
-                with memory_advised(batch):
-                    terms = self._backward(batch, own, adds=own == now[0])
-                record = Record(weights, terms, len(batch.host["image_ids"]), asked)
-        except (DataServerLost, OutOfMemory) as error:
-            give_up(self.ranks, now, self.optimizer.no_gradients(), error)
-            raise
-        except (UserError, StreamFailed) as error:
-            give_up(self.ranks, now, self.optimizer.no_gradients(), error)
-            self.ranks.meet()
-            raise
-        numbers = self.optimizer.gradients() if own is not None else self.optimizer.no_gradients()
-        said = exchange(self.ranks, now, numbers, record)
-        signals = [one.signal for one in said if one.signal]
-        self._agreed = signal.Signals(signals[0]) if signals else None
-        self.optimizer.put_gradients(numbers)
-        for number in now[:-1]:
-            self.average.follow(number, self.steps_per_epoch)
-        self.optimizer.follow(self.schedule, now[-1])
-        norm = self.optimizer.complete(self.accumulation.share(now[-1]))
-        self.average.follow(now[-1], self.steps_per_epoch)
-        losses = []
-        for number in now:
-            of = said[number % self.ranks.size]
-            losses.append(_Losses(of.terms, of.images, self.schedule.rate(number)))
-        return _Step(batch, lambda: losses, norm)
-
-    def _backward(self, batch: Batch, number: int, adds: bool) -> dict[str, float]:
-        """Computes the gradients of a batch; returns its terms."""
-        seed(self._step_seed(number))
-        terms = self.model.loss(batch)
-        values = packed(terms)
-        self.optimizer.backward(total_loss(terms), self.accumulation.share(number), adds)
-        jt.sync_all()
-        return dict(zip(terms, values.numpy().tolist(), strict=True))
 
     def _ends(self, interrupt: Interrupt) -> bool:
         """Whether a signal has asked for the end; of several ranks none ends before all have heard of it."""
@@ -317,14 +254,14 @@ class TrainingLoop:
         if self._unread is None:
             return
         last, self._unread = self._unread, None
-        losses = last.losses()
+        losses, norm = last.read()
         first = self.step - len(losses)
         for number, one in enumerate(losses, first):
             if number % self.ranks.size != self.ranks.rank:
                 check_others(one.terms, number)
             elif last.batch is not None:
                 check_losses(one.terms, last.batch, self.config_file)
-        check_gradients(last.norm.item(), last.batch, self.config_file)
+        check_gradients(norm, last.batch, self.config_file)
         seconds, waited = self._clocks
         self._look_at_clocks()
         for number, one in enumerate(losses, first + 1):
@@ -348,10 +285,6 @@ class TrainingLoop:
         except (UserError, StreamFailed) as error:  # the data: what has been trained is kept, as without a server
             self._save(progress)
             raise type(error)(f"{error}; checkpoint written at step {self.step}") from None
-
-    def _step_seed(self, step: int) -> int:
-        """Seeds a step's sampling alone, so that a resumed run draws what an uninterrupted one would have drawn."""
-        return (self.seed * 1_000_003 + step) % 2**31
 
     def _evaluate(self, progress: Progress) -> Metrics | None:
         """Rank 0 evaluates, and the others hear what follows from it."""
@@ -387,57 +320,11 @@ class TrainingLoop:
             if self.average and not resumed.training:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
             self.verdicts.resume(resumed.meta.get("verdicts", {}))
-            self._compare_arithmetic(resumed)
-            self._compare_update(resumed)
-            return resumed.cursor, self._own_record(resumed)
+            compare_arithmetic(resumed, self.say)
+            compare_update(resumed, self.ranks, self.optimizer.counts)
+            return resumed.cursor, own_record(resumed, self.ranks)
         pretrained.initialise(self.model, self.config, self.say)
         return {"epoch": 0, "step": 0}, None
-
-    def _compare_arithmetic(self, resumed: checkpoint.Checkpoint) -> None:
-        """Says so where the run cannot go on bit for bit."""
-        before, now = str(resumed.meta.get("arithmetic", ""))[:ARITHMETIC_LENGTH], arithmetic()
-        if before and before != now:
-            self.say(
-                f"warning: {resumed.path} was trained on {before}, this is {now}: sums are rounded in another order, "
-                "so what follows differs in the last digits from what an undisturbed run would give; to avoid that, "
-                "resume with the same (OMP_NUM_THREADS sets the number of threads)"
-            )
-
-    def _own_record(self, resumed: checkpoint.Checkpoint) -> dict[str, Any] | None:
-        """What this rank's feed may compare itself with: rank 0 wrote what it had, as one of so many ranks."""
-        record = resumed.meta.get("stream")
-        if record is None or not self.ranks.first:
-            return None
-        same = resumed.meta.get("ranks", 1) == self.ranks.size
-        return record if same else {name: record[name] for name in ("digest", "fingerprint")}
-
-    def _compare_update(self, resumed: checkpoint.Checkpoint) -> None:
-        """Raises UserError where another number of ranks makes updates of another number of batches."""
-        ranks, batches = resumed.meta.get("ranks", 1), resumed.meta.get("batches_per_update")
-        now = self.optimizer.counts * self.ranks.size
-        if ranks != self.ranks.size and batches != now:
-            raise UserError(
-                f"checkpoint {resumed.path}: {ranks} ranks wrote it, with {batches} batches in an update; "
-                f"{self.ranks.size} with accumulative_counts={self.optimizer.counts} would have {now}: resume with "
-                f"mpirun -np {ranks}, or with an accumulative_counts that makes it {batches} again"
-            )
-
-    def _check_waiting(self, resume_from: Path | None) -> None:
-        """Whether the gradients that the checkpoint has are those that the next update needs."""
-        found, expected = self.optimizer.waiting, self.accumulation.waiting(self.step)
-        if found == expected:
-            return
-        if found is not None:
-            raise UserError(
-                f"checkpoint {resume_from} has the gradients of {found.number} of {found.batches} batches of an "
-                f"update; with {self.batches_per_update} (ranks x accumulative_counts) and this length there is "
-                "none: resume with those of the run that wrote it, or from a checkpoint between two updates"
-            )
-        if expected is not None:
-            self.say(
-                f"the next update lacks {expected.number} of its {expected.batches} batches: {resume_from} was written "
-                "with another accumulative_counts or length, and has no gradients"
-            )
 
     def _save(self, progress: Progress) -> None:
         """Writes a checkpoint of the last finished step, if its numbers are right."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from trainer.device import jt
 
@@ -20,9 +20,9 @@ def minimised(terms: Mapping[str, object]) -> list[str]:
     return [name for name in terms if "loss" in name]
 
 
-def packed(terms: dict[str, jt.Var]) -> jt.Var:
-    """All terms as one f32 (terms,), so that the host reads them with one copy.
+def packed(values: Iterable[jt.Var]) -> jt.Var:
+    """Numbers (1,) as one f32 (values,), so that the host reads them with one copy.
 
     Without gradient: whoever keeps them until they are computed would else keep what their gradient needs.
     """
-    return jt.concat([term.reshape(1).float32() for term in terms.values()]).stop_grad()
+    return jt.concat([value.reshape(1).float32() for value in values]).stop_grad()

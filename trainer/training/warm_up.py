@@ -57,8 +57,8 @@ def take_steps(model: nn.Module, config: Config) -> None:
     for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):
         seed(step)
         terms = model.loss(noise(images))  # what has just been uploaded is fused with what comes next
-        values = packed(terms)
         optimizer.follow(schedule, step)
-        optimizer.step(total_loss(terms), accumulation.share(step))
+        norm = optimizer.step(total_loss(terms), accumulation.share(step))
+        values = packed([*terms.values(), norm])
         jt.sync_all()
         values.numpy()

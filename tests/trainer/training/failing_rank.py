@@ -7,9 +7,9 @@ _run = train.run
 
 
 def run(request: Request) -> int:
-    from trainer.training import loop
+    from trainer.training import step
 
-    turns, add_up = [], loop.exchange
+    turns, add_up = [], step.exchange
 
     def exchange(ranks, *words):
         turns.append(words)
@@ -17,7 +17,7 @@ def run(request: Request) -> int:
             raise RuntimeError("of rank 1")
         return add_up(ranks, *words)
 
-    loop.exchange = exchange
+    step.exchange = exchange
     return _run(request)
 
 
