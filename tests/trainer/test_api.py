@@ -16,8 +16,8 @@ from tests.cluster import ROOT, Cluster
 from tests.photos import VAL_PIPELINE, config_of
 from tests.trainer.detectors import NAMES, write_clip, write_stage_1, write_table
 from trainer.api import Detector, Found
+from trainer.batch import Batch
 from trainer.device import jit_kernel_count, jt, var
-from trainer.feed.feed import Feed
 from trainer.feed.loader import BadImage, Loader
 from trainer.feed.pipeline import pipeline_of
 from trainer.models import build_detector
@@ -73,7 +73,9 @@ def test_stage_1_finds_what_it_finds_in_a_data_servers_batches(stage_1, photos: 
     model.eval()
     client = cluster.open(config, epochs=1)
     for number in range(8):  # wide ones, then two high ones
-        (expected,) = model.predict(Feed._upload(client.next()))
+        lease = client.next()
+        (expected,) = model.predict(Batch.from_arrays({name: array.copy() for name, array in lease.arrays.items()}))
+        lease.release()
         image = cv2.imread(str(photos / "images" / f"{number:02}.jpg"))
         found = detector.detect(image)
         np.testing.assert_array_equal(found.boxes, expected.boxes)

@@ -50,7 +50,7 @@ class Found:
         return jt.concat([*columns, self.boxes.reshape(-1)])
 
     def unpacked(self, numbers: np.ndarray) -> Detections:
-        """Detections from what `packed` has become on the host."""
+        """Detections from what `packed` has become on the host, f32 (n,)."""
         length = self.rows.shape[0]
         count = int(numbers[0])
         rows, labels, scores = (numbers[1 + i * length :][:count] for i in range(3))
@@ -62,7 +62,7 @@ def read(found: Sequence[Found], packed: Sequence[jt.Var] = ()) -> list[Detectio
     """Detections of each, with one wait for a GPU.
 
     Args:
-        packed: of each of `found`, where that is to be computed before; else empty.
+        packed: f32 (n,) of each of `found`, where that is to be computed before; else empty.
     """
     arrays = list(packed) or [one.packed() for one in found]
     ends = np.cumsum([one.shape[0] for one in arrays])

@@ -7,6 +7,7 @@ very next batch.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def run(request: Request) -> int:
 def _resume_from(request: Request) -> Path | None:
     """The checkpoint to go on from, as rank 0 has found it; None: the run starts at the beginning."""
     found = _found(request) if request.ranks.first else None
-    path = request.ranks.share(str(found or "").encode()).decode()
+    path = os.fsdecode(request.ranks.share(os.fsencode(found or "")))
     return Path(path) if path else None
 
 
