@@ -31,40 +31,54 @@ class Found:
 
     Attributes:
         boxes: f32 (P,4).
-        rows, labels: i32 (K,), which box, and its class.
-        scores: f32 (K,).
+        rows: i32 (K,), which box.
+        labels: i32 (K,), its class; None where there is one class.
+        scores: f32 (K,); where there is one class, of each box (P,).
         count: i32 (1,).
     """
 
     boxes: jt.Var
     rows: jt.Var
-    labels: jt.Var
+    labels: jt.Var | None
     scores: jt.Var
     count: jt.Var
 
+    def fetched(self) -> Detections:
+        """Detections, array by array: on the CPU, where they need no copy."""
+        labels = None if self.labels is None else self.labels.numpy()
+        return _detections(self.count.item(), self.boxes.numpy(), self.rows.numpy(), labels, self.scores.numpy())
+
     def packed(self) -> jt.Var:
-        """All of it as f32 (1 + 3K + 4P,): indices and classes are small enough for a float."""
-        # Jittor does not manage to compile what follows together with what comes before.
-        jt.sync([self.boxes, self.rows, self.labels, self.scores, self.count])
-        columns = [self.count.float32(), self.rows.float32(), self.labels.float32(), self.scores]
-        return jt.concat([*columns, self.boxes.reshape(-1)])
+        """All of it as one f32 (n,): indices and classes are small enough for a float."""
+        arrays = [self.count, self.rows, self.scores, self.boxes, *([] if self.labels is None else [self.labels])]
+        jt.sync(arrays)  # Jittor does not manage to compile what follows together with what comes before
+        return jt.concat([one.reshape(-1).float32() for one in arrays])
 
     def unpacked(self, numbers: np.ndarray) -> Detections:
         """Detections from what `packed` has become on the host, f32 (n,)."""
-        length = self.rows.shape[0]
-        count = int(numbers[0])
-        rows, labels, scores = (numbers[1 + i * length :][:count] for i in range(3))
-        boxes = numbers[1 + 3 * length :].reshape(-1, 4)
-        return Detections(boxes[rows.astype(np.int32)], scores.copy(), labels.astype(np.int32))
+        lengths = [1, self.rows.numel(), self.scores.numel(), self.boxes.numel()]
+        count, rows, scores, boxes, labels = np.split(numbers, np.cumsum(lengths))
+        classes = None if self.labels is None else labels.astype(np.int32)
+        return _detections(int(count[0]), boxes.reshape(-1, 4), rows.astype(np.int32), classes, scores)
+
+
+def _detections(
+    count: int, boxes: np.ndarray, rows: np.ndarray, labels: np.ndarray | None, scores: np.ndarray
+) -> Detections:
+    used = rows[:count]
+    if labels is None:
+        return Detections(boxes[used], scores[used], np.zeros(count, np.int32))
+    return Detections(boxes[used], scores[:count].copy(), labels[:count])
 
 
 def read(found: Sequence[Found], packed: Sequence[jt.Var] = ()) -> list[Detections]:
-    """Detections of each, with one wait for a GPU.
+    """Detections of each.
 
     Args:
-        packed: f32 (n,) of each of `found`, where that is to be computed before; else empty.
+        packed: f32 (n,) of each of `found`: then a GPU is waited for once. Without, array by array.
     """
-    arrays = list(packed) or [one.packed() for one in found]
-    ends = np.cumsum([one.shape[0] for one in arrays])
-    numbers = np.split(jt.concat(arrays).numpy(), ends[:-1])
+    if not packed:
+        return [one.fetched() for one in found]
+    ends = np.cumsum([one.shape[0] for one in packed])
+    numbers = np.split(jt.concat(list(packed)).numpy(), ends[:-1])
     return [one.unpacked(part) for one, part in zip(found, numbers, strict=True)]

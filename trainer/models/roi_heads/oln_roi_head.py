@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from trainer.device import jt
-from trainer.models.boxes.columns import pick_rows
 from trainer.models.detections import Found
 from trainer.models.ops.nms import nms
 from trainer.models.registry import register, require
@@ -29,5 +28,4 @@ class OlnRoIHead(StandardRoIHead):
     def suppress(self, boxes: jt.Var, scores: jt.Var) -> Found:
         """What is left in one image of all its boxes f32 (1,P,4) with scores f32 (1,P)."""
         kept, count = nms(boxes, scores, self.iou_threshold, self.test_cfg["score_thr"], self.test_cfg["max_per_img"])
-        best = pick_rows(scores.reshape(-1, 1), jt.maximum(kept, 0)).reshape(-1)
-        return Found(boxes.squeeze(0), kept.squeeze(0), jt.zeros(kept.shape[1], "int32"), best, count)
+        return Found(boxes.squeeze(0), kept.squeeze(0), None, scores.squeeze(0), count)

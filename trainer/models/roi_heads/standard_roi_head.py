@@ -165,7 +165,8 @@ class StandardRoIHead(nn.Module):
         for i in range(proposals.shape[0]):
             one = (x[i : i + 1] for x in (proposals, image_shapes, scale_factors, *maps))
             found += self._find_in_image(readings, *one)
-            packed += [each.packed() for each in found[len(packed) :]]
+            if jt.flags.use_cuda:  # the CPU would compile kernels for it, and gain nothing
+                packed += [each.packed() for each in found[len(packed) :]]
             # One image at a time bounds the memory: all proposals' RoI features of an image are alive at once. A GPU
             # is not waited for.
             jt.sync_all()
