@@ -51,6 +51,7 @@ def cases():
     yield {"type": "IterBasedTrainLoop", "max_iters": 31, "val_interval": 10, "dynamic_intervals": [(21, 31)]}
 
 
+@pytest.mark.slow
 def test_steps_and_evaluations_are_those_of_mmengines_loops() -> None:
     configs = list(cases())
     done = subprocess.run(

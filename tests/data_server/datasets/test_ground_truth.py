@@ -118,6 +118,7 @@ def by_pycocotools(path):
     }
 
 
+@pytest.mark.slow
 def test_of_every_file_that_is_not_unusual_it_holds_what_pycocotools_reads(tmp_path):
     same = federated = 0
     for seed in range(200):

@@ -63,6 +63,7 @@ def mmengine() -> dict:
     return json.loads(done.stdout.split("RESULT")[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [None, 2, 5], ids=["in one go", "resumed after 2", "resumed after 5"])
 @pytest.mark.parametrize(("number", "run"), [(0, RISING_AND_FALLING), (1, WITH_GAPS)])
 @pytest.mark.parametrize("name", HOOKS)

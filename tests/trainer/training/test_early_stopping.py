@@ -62,6 +62,7 @@ def mmengine() -> dict:
     return json.loads(done.stdout.split("RESULT")[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [None, 1, 4])
 @pytest.mark.parametrize("number", range(len(RUNS)))
 @pytest.mark.parametrize("name", HOOKS)

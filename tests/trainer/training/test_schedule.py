@@ -170,6 +170,7 @@ def mmengine_rates() -> dict[str, list[list[float]]]:
     return rates_of_mmengine(SCHEDULES, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_rates: dict) -> None:
     schedule = Schedule(SCHEDULES[name], BASE, STEPS_PER_EPOCH, LOOP)
@@ -178,6 +179,7 @@ def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_rates: dict) ->
     np.testing.assert_allclose(ours, mmengine_rates[name], rtol=1e-12, atol=1e-18)
 
 
+@pytest.mark.slow
 def test_every_rate_of_a_run_that_counts_steps_equals_mmengine() -> None:
     loop = TrainLoop.of({"by_epoch": False, "max_iters": ITERATIONS})
     for name, expected in rates_of_mmengine(IN_STEPS, ITERATIONS).items():
