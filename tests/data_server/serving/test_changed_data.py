@@ -78,27 +78,25 @@ def test_a_data_set_that_is_another_when_it_is_built_again_ends_the_stream_by_it
     wait_for(cluster.is_idle, 5)
 
 
-def test_a_file_that_is_written_again_as_it_was_ends_nothing(cluster, folder):
+def after_two_steps(cluster, folder):
+    """A stream, its digests after the first two steps, and those of all steps."""
     wait_for(cluster.is_idle, 5)
-    client = cluster.open(config_for(folder))
-    undisturbed = digests(client, STEPS)
+    undisturbed = digests(cluster.open(config_for(folder)), STEPS)
     cluster.close_streams()
     wait_for(cluster.is_idle, 5)
     client = cluster.open(config_for(folder))
-    found = digests(client, 2)
+    return client, digests(client, 2), undisturbed
+
+
+def test_a_file_that_is_written_again_as_it_was_ends_nothing(cluster, folder):
+    client, found, undisturbed = after_two_steps(cluster, folder)
     write_annotations(folder, annotations_of(folder))
     kill_nursery(cluster)
     assert found + digests(client, STEPS - 2) == undisturbed
 
 
 def test_an_index_that_is_cut_short_under_its_workers_is_named_and_made_again(cluster, folder):
-    wait_for(cluster.is_idle, 5)
-    client = cluster.open(config_for(folder))
-    undisturbed = digests(client, STEPS)
-    cluster.close_streams()
-    wait_for(cluster.is_idle, 5)
-    client = cluster.open(config_for(folder))
-    found = digests(client, 2)
+    client, found, undisturbed = after_two_steps(cluster, folder)
     for column in cache.folder().glob("*/annotation.*.npy"):
         os.truncate(column, 0)
     assert found + digests(client, STEPS - 2) == undisturbed
