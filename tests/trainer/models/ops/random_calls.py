@@ -144,7 +144,11 @@ def make_anchors(generator: Generator) -> list[jt.Var]:
 def update_parameters(generator: Generator, algorithm: type, **settings: object) -> list[jt.Var]:
     """Parameters and buffers after a step."""
     lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
-    parameters = [_numbers(generator, length) for length in lengths]
+    return after_a_step(generator, [_numbers(generator, length) for length in lengths], algorithm, **settings)
+
+
+def after_a_step(generator: Generator, parameters: list[jt.Var], algorithm: type, **settings: object) -> list[jt.Var]:
+    """Parameters and buffers, which were not empty before."""
     optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1, **settings)
     group = optimizer.param_groups[0]
     group |= {"lr": 0.1, "weight_decay": 0.1}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.models.ops.cuda_sources import program, record, run
+from tests.trainer.models.ops.random_calls import after_a_step
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
@@ -86,17 +87,7 @@ def update_parameters(algorithm: type, **settings: object) -> list:
     """Parameters and buffers after a step; shapes that fill no, one and several blocks of threads."""
     generator = np.random.default_rng(0)
     parameters = [var(generator.standard_normal(shape), "float32") for shape in ((3,), (40, 300), (2, 3, 5, 7))]
-    optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1, **settings)
-    group = optimizer.param_groups[0]
-    group |= {"lr": 0.1, "weight_decay": 0.1}
-    buffers = [group[name] for name in ("m", "values", "most") if name in group]
-    for buffer in (buffer for buffers_of_one in buffers for buffer in buffers_of_one):
-        buffer.update(var(generator.random(buffer.shape), "float32"))
-    optimizer.backward(sum((parameter.sin() * parameter).sum() for parameter in parameters))
-    jt.sync_all()
-    optimizer.n_step = 3
-    optimizer.update(var([3.0], "float32"), 2.0, 0.3)
-    return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
+    return after_a_step(generator, parameters, algorithm, **settings)
 
 
 def move_averages() -> list:
