@@ -143,6 +143,11 @@ def seed_of(config: Config) -> int:
     return (config.get("randomness") or {}).get("seed") or 0
 
 
+def deterministic(config: Config) -> bool:
+    """``randomness.deterministic``: whether two runs have to be equal to the last bit."""
+    return bool((config.get("randomness") or {}).get("deterministic"))
+
+
 def section(config: Config, key: str) -> Any:
     """``config[key]``; raises UserError when the config has none."""
     if config.get(key) is None:

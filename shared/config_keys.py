@@ -234,10 +234,10 @@ RANDOMNESS: Section = (
         Values(lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number").or_none(),
     ),
     *ignores("there is one process that trains", "diff_rank_seed"),
-    *ignores(
-        "there is nothing to switch: what is drawn depends on seed and step alone, and a CPU repeats its sums; a GPU "
-        "does not (docs/gpu.md)",
+    reads(
         "deterministic",
+        "True: refused on a GPU, which cannot repeat its sums (docs/gpu.md); a CPU does so anyway",
+        SWITCH.or_none(),
     ),
 )
 

@@ -25,7 +25,7 @@ from mmengine.config import Config
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.command_line import FAILED, GOOD, USER_ERROR
-from shared.config import add_arguments, load_config
+from shared.config import add_arguments, deterministic, load_config
 from shared.errors import UserError
 from shared.feed_keys import help_text
 from shared.keys import nearest
@@ -168,10 +168,10 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.cfg_options)
     request = Request(config, _work_dir(options, config), None, interrupt, say, options)
     if not task.NEEDS_SERVER:
-        _import_jittor(interrupt)
+        _import_jittor(interrupt, config)
         return task.run(request)
     with connect(options.data_server, options.workers, say) as server:
-        say(_import_jittor(interrupt))  # while the data server starts up
+        say(_import_jittor(interrupt, config))  # while the data server starts up
         return task.run(replace(request, server_handle=server))
 
 
@@ -181,7 +181,7 @@ def _run_together(options: argparse.Namespace, interrupt: Interrupt) -> int:
     task, config = tasks.load(options.task), load_config(options.config, options.cfg_options)
     say_once = say if together.first else lambda _: None
     with connect(options.data_server, options.workers, say, together) as server:
-        say_once(_import_jittor(interrupt))
+        say_once(_import_jittor(interrupt, config))
         code = task.run(Request(config, _work_dir(options, config), server, interrupt, say, options, together))
         together.meet()  # the first rank of a host has the data server
     if code == GOOD:
@@ -193,11 +193,12 @@ def _work_dir(options: argparse.Namespace, config: Config) -> Path:
     return options.work_dir or Path(config.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
 
 
-def _import_jittor(interrupt: Interrupt) -> str:
-    """Returns a line about it."""
-    from trainer.device import describe
+def _import_jittor(interrupt: Interrupt, config: Config) -> str:
+    """Returns a line about it. Raises UserError where `config` asks for what the device cannot do."""
+    from trainer.device import check_deterministic, describe
 
     interrupt.end_at_once()  # importing Jittor has changed the handlers
+    check_deterministic(deterministic(config))
     return describe()
 
 

@@ -167,6 +167,7 @@ REFUSED = [
     "train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=0.5)",
     "randomness = dict(sed=1)",
     "randomness = dict(seed='1')",
+    "randomness = dict(deterministic='no')",
     "auto_scale_lr = dict(enabled=True)",
     "auto_scale_lr = dict(enable=True, base_batch_size=0)",
     "auto_scale_lr = True",

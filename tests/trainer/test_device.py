@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.config import load_config
+from shared.errors import UserError
 from trainer import device
+from trainer.__main__ import _import_jittor
+from trainer.api import Detector
 from trainer.device import ARITHMETIC_LENGTH, blank, jt, kernels, var
 from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
 from trainer.process.gpu import Card, Gpu
+from trainer.process.interrupt import Interrupt
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -340,3 +345,19 @@ def test_what_is_said_of_a_gpu_names_what_its_numbers_depend_on(monkeypatch: pyt
     assert len(device.arithmetic()) < ARITHMETIC_LENGTH
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert device.arithmetic() == f"GPU ({gpu}), float32"
+
+
+def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    class UntouchedSignals(Interrupt):
+        def end_at_once(self) -> None:
+            pass
+
+    config = load_config(str(ROOT / "configs/demo/cln.py"), {"randomness.deterministic": True})
+    monkeypatch.setattr(device, "_gpu", Gpu(reason="there is none"))
+    assert " on CPU " in _import_jittor(UntouchedSignals(), config)
+    monkeypatch.setattr(device, "_gpu", Gpu((Card("H100", (9, 0), 80 << 30),)))
+    for start in (lambda: _import_jittor(UntouchedSignals(), config), lambda: Detector(config, "nowhere")):
+        with pytest.raises(UserError, match=r"'randomness\.deterministic' is True, and the GPU is used \(H100"):
+            start()
+    with pytest.raises(UserError, match="nowhere"):
+        Detector(load_config(str(ROOT / "configs/demo/cln.py")), "nowhere")

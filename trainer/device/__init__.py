@@ -203,6 +203,7 @@ __all__ = [
     "arithmetic",
     "blank",
     "card_memory",
+    "check_deterministic",
     "describe",
     "device_memory",
     "jit_kernel_count",
@@ -240,6 +241,11 @@ def blank(shape: tuple[int, ...], dtype: str) -> tuple[Var, np.ndarray]:
 def seed(value: int) -> None:
     """Seed every random number that Jittor draws (initial weights, sampling keys), and Python's and numpy's."""
     jt.set_global_seed(value)
+
+
+def check_deterministic(asked: bool) -> None:
+    """Raises UserError where `asked`, and this device cannot (`trainer.process.gpu.check_deterministic`)."""
+    gpu.check_deterministic(_gpu, asked)
 
 
 def device_memory() -> int:
