@@ -177,6 +177,12 @@ def number(environment: Mapping[str, str] = os.environ) -> int:
     return int(environment.get(_RANK, 0))
 
 
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether mpirun has started this process, and passes on what it prints: OpenMPI 5 gives rank 0 a terminal of its
+    own for that, wherever mpirun's output goes."""
+    return _SIZE in environment
+
+
 def expected(environment: Mapping[str, str] = os.environ) -> int:
     """How many ranks OpenMPI has started; 1 without it.
 

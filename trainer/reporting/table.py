@@ -1,4 +1,4 @@
-"""A table in a terminal, or as plain text where the output goes elsewhere.
+"""A table in a terminal, or as plain text where the output goes elsewhere, or through mpirun.
 
 On a terminal the header is bold, and text that is too wide is folded between words. Anywhere else nothing is folded,
 and the text holds no control characters::
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.terminal import one_line
+from trainer.process import ranks
 
 GAP = 2  # spaces between columns
 WIDEST = 100_000  # no table has more letters in a line
@@ -31,7 +32,7 @@ def table(rows: Sequence[Sequence[Cell]]) -> str:
 
     Text is set left, numbers right, floats with three decimals.
     """
-    console = Console()
+    console = Console(force_terminal=False if ranks.launched() else None)
     header, *body = rows
     grid = Table.grid(padding=(0, GAP))
     for column in zip(*(body or [header]), strict=True):

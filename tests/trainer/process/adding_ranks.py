@@ -1,6 +1,6 @@
 """What several ranks do together, without a training: ``mpirun -np N python -m tests.trainer.process.adding_ranks``.
 
-add    prints what rank 0 has after a sum, as JSON
+add    prints what rank 0 has after a sum, and a table, as JSON
 raise  the last rank ends by an exception while the others wait for it
 kill   the last rank is killed while the others wait for it
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from trainer import __main__ as trainer
 from trainer.process.ranks import Ranks, join
+from trainer.reporting.table import table
 
 LENGTH = 1001  # no multiple of a number of ranks
 
@@ -35,7 +36,7 @@ def add(ranks: Ranks) -> None:
     said = hashlib.sha256(json.dumps(seen).encode()).digest().hex().encode()
     assert set(ranks.add(np.zeros(1, np.float32), said, [0])) == {said}, "the ranks have heard different things"
     if ranks.first:
-        print(json.dumps(seen), flush=True)
+        print(json.dumps(seen | {"table": table([("AP",), (0.5,)])}), flush=True)
 
 
 def main() -> int:

@@ -52,6 +52,10 @@ def test_all_ranks_have_what_the_first_shares(added: dict) -> None:
     assert (added["shared"], added["on_host"]) == ("of rank 0", "of local rank 0")
 
 
+def test_a_table_of_a_rank_is_plain_where_mpiruns_output_is_no_terminal(added: dict) -> None:
+    assert added["table"].splitlines() == ["   AP", "-----", "0.500"]
+
+
 @pytest.mark.parametrize(("what", "code", "words"), [("raise", 1, "RuntimeError: of the last rank"), ("kill", 137, "")])
 def test_a_rank_that_fails_ends_all_others_who_wait_for_it(what: str, code: int, words: str) -> None:
     started = time.monotonic()

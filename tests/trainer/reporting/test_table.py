@@ -77,5 +77,10 @@ def test_a_terminal_too_narrow_for_the_numbers_wraps_them_itself() -> None:
     assert "0.500" in on_a_terminal(3)
 
 
+def test_the_terminal_that_openmpi_gives_a_rank_gets_plain_text() -> None:
+    written = on_a_terminal(30, OMPI_COMM_WORLD_SIZE="1")
+    assert "\x1b" not in written and "a name of a data set in several words  0.500\n" in written
+
+
 def test_a_terminal_without_colours_gets_none() -> None:
     assert "\x1b[2m" not in on_a_terminal(80, TERM="dumb")
