@@ -242,7 +242,7 @@ RANDOMNESS: Section = (
 )
 
 AUTO_SCALE_LR: Section = (
-    reads("enable", "whether `lr` is multiplied by batch_size / base_batch_size", SWITCH),
+    reads("enable", "whether `lr` is multiplied by ranks x batch_size / base_batch_size", SWITCH),
     reads("base_batch_size", "the batch that `lr` is meant for", COUNT),
 )
 

@@ -92,10 +92,10 @@ class TrainingLoop:
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
         self.model.train()
-        factor, why = rate_factor(config)
+        self.rate_factor, why = rate_factor(config, ranks.size)
         if why:
             self.say(why)
-        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, factor)
+        self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, self.rate_factor)
         self.average = WeightAverage(config, self.optimizer.parameters)
         cursor, record = self._restore(resume_from)
         if ranks.size > 1:
@@ -321,7 +321,7 @@ class TrainingLoop:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
             self.verdicts.resume(resumed.meta.get("verdicts", {}))
             compare_arithmetic(resumed, self.say)
-            compare_update(resumed, self.ranks, self.optimizer.counts)
+            compare_update(resumed, self.ranks, self.optimizer.counts, self.rate_factor)
             return resumed.cursor, own_record(resumed, self.ranks)
         pretrained.initialise(self.model, self.config, self.say)
         return {"epoch": 0, "step": 0}, None
@@ -351,6 +351,7 @@ class TrainingLoop:
                     "verdicts": self.verdicts.state,
                     "ranks": self.ranks.size,
                     "batches_per_update": self.batches_per_update,
+                    "rate_factor": self.rate_factor,
                 },
                 max_keep,
                 latest=not best,

@@ -33,11 +33,11 @@ def own_record(resumed: Checkpoint, ranks: Ranks) -> dict[str, Any] | None:
     return record if same else {name: record[name] for name in ("digest", "fingerprint")}
 
 
-def compare_update(resumed: Checkpoint, ranks: Ranks, counts: int) -> None:
-    """`counts` is the run's accumulative_counts.
+def compare_update(resumed: Checkpoint, ranks: Ranks, counts: int, rate_factor: float) -> None:
+    """`counts` is the run's accumulative_counts, `rate_factor` what its learning rates are multiplied by.
 
     Raises:
-        UserError: another number of ranks makes updates of another number of batches.
+        UserError: another number of ranks makes updates of another number of batches, or with other rates.
     """
     before, batches = resumed.meta.get("ranks", 1), resumed.meta.get("batches_per_update")
     if before != ranks.size and batches != counts * ranks.size:
@@ -45,6 +45,13 @@ def compare_update(resumed: Checkpoint, ranks: Ranks, counts: int) -> None:
             f"checkpoint {resumed.path}: {before} ranks wrote it, with {batches} batches in an update; "
             f"{ranks.size} with accumulative_counts={counts} would have {counts * ranks.size}: resume with "
             f"mpirun -np {before}, or with an accumulative_counts that makes it {batches} again"
+        )
+    rated = resumed.meta.get("rate_factor", rate_factor)
+    if before != ranks.size and rated != rate_factor:
+        raise UserError(
+            f"checkpoint {resumed.path}: {before} ranks wrote it, and auto_scale_lr multiplied lr by {rated:g}; with "
+            f"{ranks.size} it would be {rate_factor:g}: resume with mpirun -np {before}, or with an "
+            f"auto_scale_lr.base_batch_size that makes ranks x batch_size / base_batch_size {rated:g} again"
         )
 
 

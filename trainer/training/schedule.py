@@ -80,9 +80,10 @@ class Schedule:
         return float(self._scale[step] * self._base * multiplier + self._offset[step])
 
 
-def rate_factor(config: Config) -> tuple[float, str]:
-    """By how much ``auto_scale_lr`` multiplies all learning rates, and a line that says so, empty where it is off:
-    MMEngine's ``Runner.scale_lr``, for the one process that trains.
+def rate_factor(config: Config, ranks: int) -> tuple[float, str]:
+    """By how much ``auto_scale_lr`` multiplies all learning rates, and a line that says so, empty where it is off.
+
+    MMEngine's ``Runner.scale_lr``: ranks count, batches that one of them accumulates do not.
 
     Raises:
         UserError: it is enabled, and there is no ``base_batch_size``.
@@ -94,8 +95,13 @@ def rate_factor(config: Config) -> tuple[float, str]:
     if base is None:
         raise UserError("config key 'auto_scale_lr.base_batch_size' is missing: give the batch that lr is meant for")
     batch = section(config, "train_dataloader").batch_size
-    factor = float(batch) / float(base)
-    return factor, f"auto_scale_lr: lr times {batch} / {base} = {factor:g} (batch_size / base_batch_size)"
+    factor = float(ranks * batch) / float(base)
+    counts = section(config, "optim_wrapper").get("accumulative_counts", 1)
+    uncounted = f"; accumulative_counts={counts} does not count, as in MMEngine" if counts > 1 else ""
+    return factor, (
+        f"auto_scale_lr: lr times {ranks} x {batch} / {base} = {factor:g} (ranks x batch_size / base_batch_size"
+        f"{uncounted})"
+    )
 
 
 def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _Scheduler:

@@ -109,8 +109,10 @@ SCHEDULES = {
 }
 
 MMENGINE = """
-import json, sys, types, torch
+import json, logging, sys, types, torch
 from mmengine.hooks import ParamSchedulerHook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmengine.registry import PARAM_SCHEDULERS
 import mmengine.optim
 from benchmarks.networks.mmcv_operators import Uncompiled
@@ -119,7 +121,7 @@ try:
 except ImportError:
     sys.modules["mmcv._ext"] = Uncompiled("mmcv._ext")
 import mmdet.engine.schedulers
-schedules, steps_per_epoch, epochs, rates, max_iters = json.load(sys.stdin)
+schedules, steps_per_epoch, epochs, rates, max_iters, rules = json.load(sys.stdin)
 result = {}
 for name, configs in schedules.items():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
@@ -139,10 +141,20 @@ for name, configs in schedules.items():
             hook.after_train_iter(runner, step)
         hook.after_train_epoch(runner)
     result[name] = rows
-print("RESULT" + json.dumps(result))
+scaled = []
+for ranks, batch, counts, base in rules:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rates[0])
+    wrapper = OptimWrapper(optimizer, accumulative_counts=counts)
+    runner = types.SimpleNamespace(
+        world_size=ranks, _train_dataloader={"batch_size": batch}, param_schedulers=[], logger=logging.getLogger()
+    )
+    Runner.scale_lr(runner, wrapper, {"enable": True, "base_batch_size": base})
+    scaled.append(wrapper.get_lr()["lr"][0])
+print("RESULT" + json.dumps([result, scaled]))
 """
 
 
+SCALED = [(1, 2, 1, 16), (1, 2, 4, 16), (8, 2, 1, 16), (3, 4, 2, 64), (5, 7, 1, 48)]  # ranks, batch, counts, base
 ITERATIONS = 130  # no whole number of epochs
 IN_STEPS = {
     "the zoo's warm-up and steps": [WARM_UP, {"type": "MultiStepLR", "by_epoch": False, "milestones": [80, 110]}],
@@ -156,33 +168,36 @@ IN_STEPS = {
 }
 
 
-def rates_of_mmengine(schedules: dict[str, list[dict]], max_iters: int | None) -> dict[str, list[list[float]]]:
+def ask_mmengine(
+    schedules: dict[str, list[dict]], max_iters: int | None
+) -> tuple[dict[str, list[list[float]]], list[float]]:
+    """Every step's rates, by schedule; and the base rates of `SCALED`."""
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed: mmengine's schedulers cannot be run")
-    question = json.dumps([schedules, STEPS_PER_EPOCH, EPOCHS, [BASE, BASE * 0.1], max_iters])
+    question = json.dumps([schedules, STEPS_PER_EPOCH, EPOCHS, [BASE, BASE * 0.1], max_iters, SCALED])
     done = subprocess.run([sys.executable, "-c", MMENGINE], input=question, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("RESULT")[1])
 
 
 @pytest.fixture(scope="module")
-def mmengine_rates() -> dict[str, list[list[float]]]:
-    return rates_of_mmengine(SCHEDULES, None)
+def mmengine_answers() -> tuple[dict[str, list[list[float]]], list[float]]:
+    return ask_mmengine(SCHEDULES, None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_rates: dict) -> None:
+def test_every_rate_of_a_run_equals_mmengine(name: str, mmengine_answers: tuple) -> None:
     schedule = Schedule(SCHEDULES[name], BASE, STEPS_PER_EPOCH, LOOP)
     ours = [[schedule.rate(step), schedule.rate(step, 0.1)] for step in range(STEPS_PER_EPOCH * EPOCHS)]
     # double precision on both sides: only the order of a few hundred multiplications differs; 1e-18 is for the zeros
-    np.testing.assert_allclose(ours, mmengine_rates[name], rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(ours, mmengine_answers[0][name], rtol=1e-12, atol=1e-18)
 
 
 @pytest.mark.slow
 def test_every_rate_of_a_run_that_counts_steps_equals_mmengine() -> None:
     loop = TrainLoop.of({"by_epoch": False, "max_iters": ITERATIONS})
-    for name, expected in rates_of_mmengine(IN_STEPS, ITERATIONS).items():
+    for name, expected in ask_mmengine(IN_STEPS, ITERATIONS)[0].items():
         schedule = Schedule(IN_STEPS[name], BASE, STEPS_PER_EPOCH, loop)
         ours = [[schedule.rate(step), schedule.rate(step, 0.1)] for step in range(ITERATIONS)]
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-18, err_msg=name)
@@ -219,17 +234,37 @@ def test_one_dict_is_a_list_of_one_and_none_leaves_the_rate_as_it_is() -> None:
     assert rates(None) == rates([]) == [BASE] * (STEPS_PER_EPOCH * EPOCHS)
 
 
-def test_auto_scale_lr_is_mmengines_ratio_of_batches_and_says_so() -> None:
-    def factor(**rules: object) -> tuple[float, str]:
-        return rate_factor(Config({"train_dataloader": {"batch_size": 2}, "auto_scale_lr": rules}))
+def factor_of(ranks: int, batch: int, counts: int = 1, **rules: object) -> tuple[float, str]:
+    wrapper = {"accumulative_counts": counts}
+    loader = {"batch_size": batch}
+    return rate_factor(Config({"train_dataloader": loader, "auto_scale_lr": rules, "optim_wrapper": wrapper}), ranks)
 
-    assert factor(enable=True, base_batch_size=16) == (
+
+def test_auto_scale_lr_counts_ranks_and_says_so() -> None:
+    assert factor_of(1, 2, enable=True, base_batch_size=16) == (
         0.125,
-        "auto_scale_lr: lr times 2 / 16 = 0.125 (batch_size / base_batch_size)",
+        "auto_scale_lr: lr times 1 x 2 / 16 = 0.125 (ranks x batch_size / base_batch_size)",
     )
-    assert factor(enable=False, base_batch_size=16) == factor(base_batch_size=16) == rate_factor(Config()) == (1.0, "")
+    assert factor_of(4, 2, counts=3, enable=True, base_batch_size=16) == (
+        0.5,
+        "auto_scale_lr: lr times 4 x 2 / 16 = 0.5 (ranks x batch_size / base_batch_size; accumulative_counts=3 does "
+        "not count, as in MMEngine)",
+    )
     with pytest.raises(UserError, match=r"auto_scale_lr\.base_batch_size' is missing"):
-        factor(enable=True)
+        factor_of(1, 2, enable=True)
+
+
+def test_auto_scale_lr_is_off_unless_it_is_switched_on() -> None:
+    for rules in ({"enable": False, "base_batch_size": 16}, {"base_batch_size": 16}, {}):
+        assert factor_of(4, 2, **rules) == (1.0, "")
+    assert rate_factor(Config(), 4) == (1.0, "")
+
+
+@pytest.mark.slow
+def test_auto_scale_lr_is_what_mmengines_runner_makes_of_it(mmengine_answers: tuple) -> None:
+    for (ranks, batch, counts, base), expected in zip(SCALED, mmengine_answers[1], strict=True):
+        assert BASE * factor_of(ranks, batch, counts, enable=True, base_batch_size=base)[0] == expected
+    assert len(set(mmengine_answers[1])) == len(SCALED) - 1, "accumulation alone changes nothing"
 
 
 @pytest.mark.parametrize(

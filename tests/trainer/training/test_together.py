@@ -89,19 +89,24 @@ def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_
     tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    lives = [whole := start(tmp_path / "whole", data_root, counts=2)]
+
+    def scaled(base: int) -> dict[str, object]:  # ranks count for auto_scale_lr, accumulated batches do not
+        return {"auto_scale_lr.enable": True, "auto_scale_lr.base_batch_size": base}
+
+    lives = [whole := start(tmp_path / "whole", data_root, counts=2, **scaled(16))]
     try:
         assert whole.end() == 0, whole.text
-        lives.append(run := start(tmp_path / "ranks", data_root, ranks=2))
+        lives.append(run := start(tmp_path / "ranks", data_root, ranks=2, **scaled(32)))
         run.until_step(SAVED_EVERY + 2)
         assert len(run.ranks()) == 2 and run.data_server() in run.ranks()[0].children()
         run.process.send_signal(signal.SIGUSR1)
         assert run.end() == 0, run.text
+        assert run.text.count("auto_scale_lr: lr times 2 x 4 / 32 = 0.25 (ranks x") == 1
         assert run.text.count("SIGUSR1: checkpoint written at step") == 1
         assert "rank 1" not in run.text, "it says the same as rank 0"
         assert_gone(run)
 
-        lives.append(run := start(tmp_path / "ranks", data_root, "--resume", counts=2))
+        lives.append(run := start(tmp_path / "ranks", data_root, "--resume", counts=2, **scaled(16)))
         assert run.end() == 0, run.text
         assert "resumed from" in run.text and "warning" not in run.text
     finally:

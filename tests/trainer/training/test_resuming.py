@@ -1,0 +1,49 @@
+"""What a resumed run compares with its checkpoint before it goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UserError
+from trainer.process.ranks import Ranks
+from trainer.training.resuming import compare_update
+from trainer.weights.checkpoint import Checkpoint
+
+
+def written_by(ranks: int, batches: int, **meta: float) -> Checkpoint:
+    meta = {"ranks": ranks, "batches_per_update": batches, **meta}
+    return Checkpoint(Path("step_6.safetensors"), {}, {}, {}, {"epoch": 0, "step": 6}, meta)
+
+
+def of(size: int) -> Ranks:
+    ranks = Ranks()
+    ranks.size = size
+    return ranks
+
+
+def test_other_ranks_with_the_same_updates_and_rates_go_on() -> None:
+    compare_update(written_by(2, 4, rate_factor=0.25), of(4), counts=1, rate_factor=0.25)
+    compare_update(written_by(2, 4, rate_factor=0.25), of(1), counts=4, rate_factor=0.25)
+
+
+def test_other_ranks_with_other_updates_are_refused() -> None:
+    with pytest.raises(UserError, match="2 ranks wrote it, with 4 batches in an update; 1 with accumulative_counts=1"):
+        compare_update(written_by(2, 4, rate_factor=1.0), of(1), counts=1, rate_factor=1.0)
+
+
+def test_other_ranks_that_auto_scale_lr_would_give_another_rate_are_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        compare_update(written_by(2, 2, rate_factor=0.25), of(1), counts=2, rate_factor=0.125)
+    assert str(caught.value) == (
+        "checkpoint step_6.safetensors: 2 ranks wrote it, and auto_scale_lr multiplied lr by 0.25; with 1 it would be "
+        "0.125: resume with mpirun -np 2, or with an auto_scale_lr.base_batch_size that makes ranks x batch_size / "
+        "base_batch_size 0.25 again"
+    )
+
+
+def test_the_same_ranks_may_change_updates_and_rates() -> None:
+    compare_update(written_by(2, 2, rate_factor=0.25), of(2), counts=2, rate_factor=1.0)
+
+
+def test_a_checkpoint_that_does_not_say_its_rates_goes_on() -> None:
+    compare_update(written_by(2, 2), of(1), counts=2, rate_factor=0.125)
