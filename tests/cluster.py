@@ -49,6 +49,7 @@ class Cluster:
         self.quarantined: list[Quarantined] = []
         self._clients: list[StreamClient] = []
         self._seen: set[psutil.Process] = set()
+        self._log_start = 0
         self.start(workers)
 
     def start(self, workers: int = 2) -> None:
@@ -91,7 +92,12 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text()
+        """What the server wrote, since `start_log` if that was called."""
+        return self.log_file.read_bytes()[self._log_start :].decode()
+
+    def start_log(self) -> None:
+        """From here on `log` is the next test's: what an earlier one made the server write is no fault of that."""
+        self._log_start = self.log_file.stat().st_size
 
     # Who is who: the server forks the root nursery, that the streams' nurseries, those workers and evaluators.
 

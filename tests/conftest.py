@@ -43,6 +43,7 @@ def long_lived_cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
     """A data server with two workers per stream, for all tests that leave it alive."""
+    long_lived_cluster.start_log()
     yield long_lived_cluster
     long_lived_cluster.close_streams()
 
