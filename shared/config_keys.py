@@ -159,7 +159,8 @@ TOP_LEVEL: Section = (
     *ignores("the log has one form; see `default_hooks.logger`", "log_level", "log_processor"),
     *ignores("pictures are drawn by `--draw` and by the report", "visualizer", "vis_backends"),
     *ignores("used by MMDetection's `test.py --tta` only", "tta_model", "tta_pipeline"),
-    *ignores("there is one process that trains", "model_wrapper_cfg", "find_unused_parameters", "sync_bn"),
+    *ignores("ranks are mpirun's: docs/beyond-one-machine.md", "model_wrapper_cfg", "find_unused_parameters"),
+    *ignores("running statistics are not trained here", "sync_bn"),
     *refuses("remove it: there is one runner here", "runner_type", "strategy", unless=only(None, "Runner")),
 )
 """A key that is not here is a variable of the config's own; `shared.typing_errors` looks for misspelt ones."""
@@ -233,7 +234,7 @@ RANDOMNESS: Section = (
         "of everything drawn at random (default, and None: 0)",
         Values(lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number").or_none(),
     ),
-    *ignores("there is one process that trains", "diff_rank_seed"),
+    *ignores("what is drawn depends on the step, and no two ranks take the same", "diff_rank_seed"),
     reads(
         "deterministic",
         "True: refused on a GPU, which cannot repeat its sums (docs/gpu.md); a CPU does so anyway",

@@ -149,7 +149,7 @@ _NO_EFFECT = {
         "IterTimerHook",
         "RuntimeInfoHook",
     ),
-    "there is one process that trains": ("SyncNormHook", "SyncBuffersHook"),
+    "running statistics are not trained here": ("SyncNormHook", "SyncBuffersHook"),
     "pictures are drawn by `--draw` and by the report": (
         "DetVisualizationHook",
         "TrackVisualizationHook",

@@ -53,7 +53,7 @@ SIZES = Values(
 )
 
 _SEED = refuses("set randomness.seed", "seed", unless=NOTHING)
-_ONE_PROCESS = ignores("there is one process that trains", "round_up")
+_ROUND_UP = ignores("ranks share the steps of one stream, and none is repeated for them", "round_up")
 _SHUFFLE = reads("shuffle", "a new order every time (default: True)", SWITCH)
 _DRAW = (
     reads("batch_size", "images in a draw, from all data sets", COUNT),
@@ -66,7 +66,7 @@ SAMPLERS: dict[str, Section] = {
         reads("shuffle", "a new order every epoch (default: in training)", SWITCH),
         reads("source_ratio", "the share of each data set of a ConcatDataset in an epoch", RATIO.or_none()),
         *_SEED,
-        *_ONE_PROCESS,
+        *_ROUND_UP,
     ),
     "InfiniteSampler": (_SHUFFLE, *_SEED),
     "ClassAwareSampler": (
@@ -79,7 +79,7 @@ SAMPLERS: dict[str, Section] = {
         reads("dataset_size", "images of each data set of a ConcatDataset in an epoch; -1: all", SIZES),
         reads("ratio_mode", "True: `dataset_size` are shares of the data sets' images", SWITCH),
         *_SEED,
-        *_ONE_PROCESS,
+        *_ROUND_UP,
     ),
 }
 SAMPLER: Section = (
