@@ -1,4 +1,5 @@
-"""What MMDetection alone makes of some images: a contender (`benchmarks.rounds`) without anything of the data server.
+"""What MMDetection alone makes of some images: a contender (`benchmarks.rounds`) without anything of the data server,
+but that the caches of its transforms are filled as there (`benchmarks.filled_caches`).
 
     request   {"dataset": config, "custom_imports", "samples": [[index, seed], …], "file": F.npz}, plain data
     answer    {"made": n}, or with the error of the first sample that cannot be made {"made": n, "error": text}
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import random
 import warnings
 from typing import Any
 
@@ -24,6 +24,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
+from benchmarks.filled_caches import fill_caches, seed_all
 from benchmarks.rounds import answer_rounds
 from shared.data_part import from_plain
 
@@ -45,10 +46,9 @@ def _made(request: dict[str, Any]) -> dict[str, Any]:
                 import_modules_from_strings(**from_plain(request["custom_imports"]))
             config = from_plain(request["dataset"])
             dataset = DATASETS.build(ConfigDict(config))
+            fill_caches(dataset)
             for row, (index, seed) in enumerate(request["samples"]):
-                random.seed(seed)
-                np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
-                torch.manual_seed(seed)
+                seed_all(seed)
                 arrays |= {f"{name} {row}": array for name, array in _arrays(dataset[index]).items()}
                 made += 1
     except Exception as caught:

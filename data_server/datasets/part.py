@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from data_server.datasets import annotated, building, mix, proposals
+from data_server.datasets import annotated, building, cached, mix, proposals
 from data_server.datasets.annotated import Annotated
+from data_server.datasets.cached import Caches
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
 from shared.datasets import MIXED, named_classes
@@ -86,6 +87,7 @@ class Part:
             _take_packing("PipelineSwitchHook", self._pipelines[1])
         elif later:
             self._skipped[1] = later["skip"]
+        self._caches = [Caches(self.dataset, pipeline, self._note) for pipeline in self._pipelines]
         self.transforms = all_transforms([*self._pipelines, *(self.mix.pipeline if self.mix else ())])
         for line in _left_out(self.transforms, self.pack):
             say(f"{building.name_of(config, annotations)}: {line}")
@@ -109,9 +111,30 @@ class Part:
         self._mates, self._place, self.mix.dataset = mates, start, together
         self.transforms += all_transforms([mate.dataset.pipeline for mate in mates if mate is not self])
 
+    @property
+    def blends(self) -> bool:
+        """Whether a sample is made of several images."""
+        return self.mix is not None or any(self._caches)
+
+    @property
+    def most(self) -> int:
+        """Of how many images a sample is made, at most."""
+        return mix.most(self.mix) * max(cached.most(self.steps(switched)) for switched in (False, True))
+
+    def weigh(self, places: np.ndarray) -> None:
+        """Says how often each image is in an epoch: int64 (n,), the places here of an epoch's images."""
+        for caches in filter(None, self._caches):
+            caches.places = places
+
+    def misplaced_caches(self) -> list[Any]:
+        """Transforms with a cache that are no step of a data set's own pipeline, so that it cannot be filled."""
+        steps = [step for pipeline in self._pipelines for step in getattr(pipeline, "transforms", pipeline)]
+        return [one for one in self.transforms if cached.is_cached(one) and one not in steps]
+
     def switch(self, switched: bool) -> None:
         """Makes the samples that follow by the pipeline of the last epochs, or by that of the first."""
         self.boxes_are_unscaled = _loads_after_resizing(self._pipelines[switched])
+        self._filled = self._caches[switched]
         if self.switches:
             self.dataset.pipeline = self._pipelines[switched]
             if self.mix is not None:
@@ -160,12 +183,16 @@ class Part:
 
         def noted(index: int) -> Any:
             self.in_hand = index
-            self.begun.append(self.image_path(index))
-            if self._begins is not None:
-                self._begins(self.begun[-1])
+            self._note(index)
+            self._filled.fill()
             return prepare(index)
 
         return noted
+
+    def _note(self, index: int) -> None:
+        self.begun.append(self.image_path(index))
+        if self._begins is not None:
+            self._begins(self.begun[-1])
 
     def image_path(self, index: int) -> str:
         """The file of image `index`, for messages."""

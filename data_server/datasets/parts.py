@@ -67,6 +67,9 @@ class Datasets:
         mix.join(config["dataset"], self.parts)
         self._ends = np.cumsum([len(part) for part in self.parts])
         self._order = wrappers.order_of(config["dataset"], self.parts)
+        if self._order is not None:
+            for part in self.parts:
+                part.weigh(self._order[self.indices_of(part)] - self._start(part))
         self._by_id: np.ndarray | None = None
         self._look_through(config["training"])
 
@@ -131,7 +134,7 @@ class Datasets:
                 fingerprint.update(some)
                 sizes.append(some.sizes.astype(np.int64))
                 identities.append(some.identities)
-                self.max_boxes = max(self.max_boxes, int(some.counts.max()) * mix.most(part.mix))
+                self.max_boxes = max(self.max_boxes, int(some.counts.max()) * part.most)
                 long, short = max(long, some.sizes.max()), max(short, some.sizes.min(1).max())
                 known = known and bool(some.sizes.all())
             self.edges.append((math.ceil(long), math.ceil(short)) if known else (0, 0))

@@ -71,7 +71,7 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
     except Exception as error:
         path = part.begun[-1] if part.begun else path
         raise BadSample(f"image {path!r}: {pictures.reason(path, error)}") from None
-    for used in part.begun if part.mix else [results.get("img_path")]:
+    for used in part.begun if part.blends else [results.get("img_path")]:
         if fault := pictures.fault(used):
             raise BadSample(f"image {used!r}: {fault}")
     return _sample(results, part, datasets.image_id(part, part.in_hand))

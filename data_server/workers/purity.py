@@ -1,8 +1,8 @@
 """Whether a sample is a function of its image and its seed, which resuming and other workers rely on.
 
-MMDetection's own transforms are known, the cached ones among them: those depend on what was made before. Where there
-is any other transform, or a data set of another package, some samples are made twice, in two processes and in opposite
-orders, and compared::
+MMDetection's own transforms are known. The cached ones among them depend on what was made before, unless they are
+filled for each sample (`data_server.datasets.cached`). Where there is any other transform, or a data set of another
+package, some samples are made twice, in two processes and in opposite orders, and compared::
 
     process 1   sample 0, 1, 2, ... n
     process 2   sample n, ... 2, 1, 0
@@ -44,13 +44,12 @@ def check(datasets: Datasets) -> None:
         UserError: a transform makes another sample the second time; names it.
     """
     for part in datasets.parts:
-        for transform in part.transforms:
-            if hasattr(transform, "results_cache"):
-                raise UserError(
-                    f"transform {type(transform).__name__!r} mixes in images that the same worker made before, so a "
-                    "sample is no function of its image and seed, and a resumed run would see others; take it out of "
-                    "the pipeline"
-                )
+        if strays := part.misplaced_caches():
+            raise UserError(
+                f"transform {type(strays[0]).__name__!r} mixes in images that the same worker made before, so a sample "
+                "is no function of its image and seed, and a resumed run would see others; have it as a step of the "
+                "data set's own pipeline, not within another transform or MultiImageMixDataset's"
+            )
         if not all(_is_known(one) for one in (*part.transforms, part.dataset)):
             indices = datasets.indices_of(part)
             samples = [(int(indices[number * len(indices) // _SAMPLES]), number) for number in range(_SAMPLES)]

@@ -1,20 +1,19 @@
 """What MMDetection alone makes of some images: ``python -m tests.data_server.reference arrays.npz < request``.
 
-The request is JSON: the data set's config (as plain data) and [index, seed] pairs. Nothing of the data server is used,
-and the pipeline runs to its end, `PackDetInputs` included.
+The request is JSON: the data set's config (as plain data) and [index, seed] pairs. Nothing of the data server is used
+but what fills caches (`benchmarks.filled_caches`), and the pipeline runs to its end, `PackDetInputs` included.
 """
 
 import json
-import random
 import sys
 
 import mmdet.datasets  # noqa: F401
 import numpy as np
-import torch
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
+from benchmarks.filled_caches import fill_caches, seed_all
 from shared.data_part import from_plain
 
 
@@ -22,11 +21,10 @@ def main() -> None:
     request = json.load(sys.stdin)
     DefaultScope.get_instance("reference", scope_name="mmdet")
     dataset = DATASETS.build(ConfigDict(from_plain(request["dataset"])))
+    fill_caches(dataset)
     arrays = {}
     for row, (index, seed) in enumerate(request["samples"]):
-        random.seed(seed)
-        np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
-        torch.manual_seed(seed)
+        seed_all(seed)
         packed = dataset[index]
         sample = packed["data_samples"]
         arrays |= {

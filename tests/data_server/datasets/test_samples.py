@@ -254,6 +254,28 @@ def test_images_that_are_mixed_are_those_of_mmdetection_whoever_makes_them(
     assert more and numbers == set(range(sets))
 
 
+MOSAIC = {"type": "CachedMosaic", "img_scale": {TUPLE: [96, 64]}, "max_cached_images": 6}
+MIX_UP = {"type": "CachedMixUp", "img_scale": {TUPLE: [96, 64]}, "max_cached_images": 3, "random_pop": False}
+
+
+def test_what_is_mixed_in_from_caches_is_mmdetections_given_the_same_caches(cluster, photos, tmp_path):
+    """Half of what is cropped has no box and is rejected, on the way to a cache, too."""
+    crop = {"type": "RandomCrop", "crop_size": {TUPLE: [24, 24]}, "allow_negative_crop": False}
+    resize = {"type": "RandomResize", "scale": {TUPLE: [128, 96]}, "ratio_range": {TUPLE: [0.5, 1.0]}}
+    steps = (MOSAIC, {**resize, "keep_ratio": True}, crop, {"type": "RandomFlip", "prob": 0.5}, MIX_UP)
+    config = config_of(photos, batch_size=1, pipeline=(*TRAIN_PIPELINE[:2], *steps, TRAIN_PIPELINE[-1]))
+    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY], np.uint8)
+    mixed_up = 0
+    for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, STEPS, tmp_path):
+        np.testing.assert_array_equal(ours["images"][:24, :24], theirs["image"])
+        count = ours["box_counts"]
+        np.testing.assert_array_equal(ours["boxes"][:count], theirs["boxes"])
+        np.testing.assert_array_equal(ours["labels"][:count], theirs["labels"])
+        assert ours["image_ids"] == theirs["id"]
+        mixed_up += int(count > 1)
+    assert mixed_up
+
+
 def test_an_image_that_is_mixed_in_and_cut_short_is_named(cluster, with_polygons):
     path = with_polygons / "images" / "03.jpg"
     path.write_bytes(path.read_bytes()[:-200])

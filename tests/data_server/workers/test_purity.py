@@ -31,15 +31,11 @@ def test_one_within_others_is_found(cluster, photos):
         cluster.open(config(photos, nested))
 
 
-@pytest.mark.parametrize(
-    "step", [{"type": "CachedMosaic", "img_scale": (64, 64)}, {"type": "CachedMixUp", "img_scale": (64, 64)}]
-)
-@pytest.mark.parametrize("within", [False, True])
-def test_mmdetections_cached_transforms_are_refused(step, within, cluster, photos):
-    if within:
-        step = {"type": "RandomApply", "transforms": [step]}
-    with pytest.raises(UserError, match=r"transform 'Cached(Mosaic|MixUp)' mixes in images .*take it out"):
-        cluster.open(config(photos, step))
+@pytest.mark.parametrize("kind", ["CachedMosaic", "CachedMixUp"])
+def test_a_cache_within_another_transform_is_refused(kind, cluster, photos):
+    within = {"type": "RandomApply", "transforms": [{"type": kind, "img_scale": (64, 64)}]}
+    with pytest.raises(UserError, match=rf"transform '{kind}' mixes in images .* the data set's own pipeline"):
+        cluster.open(config(photos, within))
 
 
 @pytest.mark.parametrize("name", ["Pure", "Composed"])
