@@ -17,14 +17,13 @@ before, and end. Without --token only this machine can reach it.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
 
+from shared import listening
 from shared.command_line import FAILED, GOOD
 from shared.errors import UserError
 from trainer.tasks import Request, add_checkpoint
@@ -33,9 +32,6 @@ NEEDS_SERVER = False
 
 PORT = 8000
 RATE = 600
-_SHORTEST_TOKEN = 12
-_CONNECTIONS = 256  # further ones are answered 503
-_GRACE_SECONDS = 60
 _START_SECONDS = 0.01
 
 
@@ -61,11 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="0: any that is free (default: %(default)s)")
-    parser.add_argument(
-        "--token", help="what everybody who asks has to know; needed where others than this machine can ask"
-    )
+    listening.add_arguments(parser, PORT)
     parser.add_argument(
         "--rate",
         type=int,
@@ -83,8 +75,9 @@ def run(request: Request) -> int:
     """
     try:
         import python_multipart  # noqa: F401 - Starlette imports it where a form comes
-        import uvicorn
+        import uvicorn  # noqa: F401 - as shared.web does
 
+        from shared import web
         from trainer.tasks.serve.app import application
         from trainer.tasks.serve.engine import Engine
         from trainer.tasks.serve.meters import Meters
@@ -94,30 +87,19 @@ def run(request: Request) -> int:
     from trainer.weights import checkpoint
 
     options, say = request.options, request.say
-    listener = _listener(options.host, options.port, options.token, options.rate)
+    if options.rate < 0:
+        raise UserError(f"--rate {options.rate}: expected a number of pictures a minute, or 0 for any")
+    listener = listening.listener(options.host, options.port, options.token)
     weights = checkpoint.chosen(options.checkpoint, request.work_dir, "serve")
     meters = Meters()
     detector, dictionary = opened(request.config, weights, options, say)
     engine = Engine(detector, {"config": request.config.filename, "checkpoint": str(weights)}, meters, say)
     say("loading kernels; on a new machine they are compiled, which takes minutes")
     engine.warm_up()
-    local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+    local = listening.is_local(listener)
     served = application(engine, dictionary, meters, options.token, options.rate, local, detector.turns)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            served,
-            log_config=None,
-            log_level="error",  # what strangers send is not worth a line
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-    )
+    server = web.server(served)
     http = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)
     interrupt = request.interrupt
     with interrupt.deferred():
@@ -126,7 +108,7 @@ def run(request: Request) -> int:
             time.sleep(_START_SECONDS)
         if not server.started:
             return FAILED
-        say(f"serving {_url(listener, options)}  (Ctrl-C ends it)")
+        say(f"serving {listening.url(listener, options.host, options.token)}  (Ctrl-C ends it)")
         engine.run(lambda: interrupt.signal is None and http.is_alive())
         say("ending: what was asked is answered, nothing more is taken")
         server.should_exit = True
@@ -134,37 +116,3 @@ def run(request: Request) -> int:
     if dictionary.encoder is not None:
         dictionary.encoder.close()
     return 128 + signal.SIGINT if interrupt.signal is signal.SIGINT else GOOD
-
-
-def _listener(host: str, port: int, token: str | None, rate: int) -> socket.socket:
-    """A socket at the address, before anything slow begins.
-
-    Raises:
-        UserError: it cannot be used, or it can be reached from elsewhere and there is no token.
-    """
-    if rate < 0:
-        raise UserError(f"--rate {rate}: expected a number of pictures a minute, or 0 for any")
-    if token is not None and len(token) < _SHORTEST_TOKEN:
-        raise UserError(f"--token: it can be guessed; expected {_SHORTEST_TOKEN} letters or more")
-    if port not in range(1 << 16):
-        raise UserError(f"--port {port}: expected a number below {1 << 16}, or 0 for any port that is free")
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-    except OSError as error:
-        raise UserError(
-            f"--host {host} --port {port}: {error.strerror}; choose another, or 0 for any port that is free"
-        ) from None
-    if token is None and not ipaddress.ip_address(place[0]).is_loopback:
-        listener.close()
-        raise UserError(f"--host {host}: others can reach it; give a --token that they have to know")
-    return listener
-
-
-def _url(listener: socket.socket, options: argparse.Namespace) -> str:
-    """What to type into a browser. The token is behind '#': a browser sends that to nobody."""
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    token = "#token=TOKEN" if options.token else ""
-    return f"http://{host}:{listener.getsockname()[1]}/{token}"

@@ -13,9 +13,7 @@ Everything that goes wrong is ``{"error": "one line"}``; names without a row hav
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -27,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shared.errors import UserError, described
+from shared.web import answering, page_routes, told
 from trainer.tasks.serve import gate, openapi, uploads, words
 from trainer.tasks.serve.engine import Busy, Engine, Question
 from trainer.tasks.serve.gate import Gate
@@ -80,44 +79,16 @@ def application(
             return JSONResponse({"error": f"the detector failed: {described(error)}"}, 500)
 
     routes = [
-        Route("/", _static(_page(), "text/html")),
-        *(Route(f"/serve.{end}", _static(_read(f"serve.{end}"), kind)) for end, kind in _KINDS.items()),
+        *page_routes(PAGE, "serve", _page()),
         Route("/detect", detect, methods=["POST"]),
-        Route("/vocabulary", _answering(about)),
-        Route("/healthz", _answering({"status": "ok"})),
+        Route("/vocabulary", answering(about)),
+        Route("/healthz", answering({"status": "ok"})),
         Route("/metrics", lambda _: Response(meters.text(), media_type=meters.content_type)),
-        Route("/openapi.json", _answering(openapi.document())),
+        Route("/openapi.json", answering(openapi.document())),
     ]
-    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: _told}), token, rate, local, meters)
-
-
-_KINDS = {"js": "text/javascript", "css": "text/css"}
-_Endpoint = Callable[[Request], Awaitable[Response]]
+    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, rate, local, meters)
 
 
 def _page() -> bytes:
     pages = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     return pages.get_template("index.html").render(operations=openapi.operations()).encode()
-
-
-def _read(name: str) -> bytes:
-    return (PAGE / name).read_bytes()
-
-
-def _static(content: bytes, kind: str) -> _Endpoint:
-    async def answer(_: Request) -> Response:
-        return Response(content, media_type=kind)
-
-    return answer
-
-
-def _answering(content: Any) -> _Endpoint:
-    async def answer(_: Request) -> Response:
-        return JSONResponse(content)
-
-    return answer
-
-
-async def _told(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -13,33 +13,24 @@ request to the end often does not look at the answer.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections import OrderedDict
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.web import HEADERS, refusal
 from trainer.tasks.serve.meters import Meters
 
 MOST_BYTES = 16 << 20
 BODY_SECONDS = 30
 _OPEN = ("/", "/serve.js", "/serve.css", "/healthz", "/openapi.json")  # nothing of the detector's is there
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _COUNTED = (*_OPEN, "/detect", "/vocabulary", "/metrics")
 _LISTENED = 4 * MOST_BYTES
 _LISTEN_SECONDS = 2
 _ADDRESSES = 4096
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
 
 
 class Gate:
@@ -62,7 +53,7 @@ class Gate:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                MutableHeaders(scope=message).update(HEADERS)
                 path = scope["path"] if scope["path"] in _COUNTED else "other"
                 self._meters.requests.labels(path, str(message["status"])).inc()
             await send(message)
@@ -79,14 +70,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = Headers(scope=scope)
-        if self._local and _host(headers.get("host", "")) not in _LOCAL:
-            return HTTPException(400, "Host: expected 127.0.0.1, localhost or [::1]")
-        if self._token is not None and scope["path"] not in _OPEN:
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not secrets.compare_digest(given.encode(), self._token.encode()):
-                return HTTPException(
-                    401, "a token is needed: 'Authorization: Bearer TOKEN'", {"www-authenticate": "Bearer"}
-                )
+        if refused := refusal(scope, self._token, self._local, _OPEN):
+            return refused
         if int(headers.get("content-length", "0")) > MOST_BYTES:
             return HTTPException(413, too_large())
         if scope["method"] == "POST" and (seconds := self._wait(scope["client"][0])) > 0:
@@ -108,14 +93,6 @@ class Gate:
         if len(self._left) > _ADDRESSES:
             self._left.popitem(last=False)
         return 0 if left >= 1 else int((1 - left) * 60 / self._rate) + 1
-
-
-def _host(text: str) -> str | None:
-    """The name in a Host header, without its port; None where it has none."""
-    try:
-        return urlsplit(f"//{text}").hostname
-    except ValueError:
-        return None
 
 
 def too_large() -> str:

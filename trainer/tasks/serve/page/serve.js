@@ -2,11 +2,7 @@
 //
 //   file ─► card ─► pane 0, pane 1 ── POST detect, once for each picture and choice of names ──► answers (text, kept)
 //   sliders, names, check box ───────────────────── act on the answers that are there: draw() ──► boxes
-//
-// What an answer says is text: it is put into the page as text, never as HTML.
-"use strict";
 
-const el = (id) => document.getElementById(id);
 const TYPED = "\u0000typed", NONE = "\u0000none"; // choices that are no vocabulary's name
 const PARALLEL = 2; // questions on their way at a time
 const COMPLETIONS = 20;
@@ -14,31 +10,9 @@ const NARROW = 720; // pixels: on such a screen the controls leave no room for p
 const cards = []; // {file, url, element, panes: [{side, element, key, answer, drawn}], hidden: Set of names}
 const answers = new WeakMap(); // file -> Map of key -> Promise of an answer
 const typed = [];
-let served = null, token = new URLSearchParams(location.hash.slice(1)).get("token") || "", known = [];
+let served = null, known = [];
 
 // ---------------------------------------------------------------------------------------------------- the server
-
-async function ask(path, options = {}) {
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
-  for (let tries = 0; ; tries++) {
-    let response;
-    try {
-      response = await fetch(path, { ...options, headers });
-    } catch {
-      throw new Error("The server does not answer. Is it still running?");
-    }
-    const text = await response.text();
-    if (response.ok) return text;
-    if ((response.status === 503 || response.status === 429) && tries < 20) {
-      await new Promise((done) => setTimeout(done, 1000 * Number(response.headers.get("retry-after") || 1)));
-      continue;
-    }
-    if (response.status === 401) el("locked").hidden = false;
-    let said = {};
-    try { said = JSON.parse(text); } catch { /* of something between us and the server */ }
-    throw Object.assign(new Error(said.error || `The server says ${response.status}.`), { nearest: said.nearest });
-  }
-}
 
 const waiting = [];
 let running = 0;
@@ -126,10 +100,6 @@ function complete() {
 
 // ---------------------------------------------------------------------------------------------------- cards, panes
 
-function make(tag, text = "", properties = {}) {
-  return Object.assign(document.createElement(tag), { textContent: text }, properties);
-}
-
 function addFiles(files) {
   for (const file of files) {
     if (!/^image\/(jpeg|png|webp|bmp)$/.test(file.type)) {
@@ -211,29 +181,6 @@ function fit(element) {
 
 // -------------------------------------------------------------------------------------------------------- drawing
 
-// The colour that python -m trainer detect --draw gives a name.
-const colours = new Map();
-function colourOf(name) {
-  if (!colours.has(name)) {
-    let crc = -1;
-    for (const byte of new TextEncoder().encode(name)) {
-      crc ^= byte;
-      for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-    }
-    crc = ~crc >>> 0;
-    const hue = crc % 360, tone = Math.floor(crc / 360) % 3;
-    const saturation = [0.9, 0.65, 1][tone], value = [1, 1, 0.8][tone];
-    const channel = (n) => {
-      const k = (n + hue / 60) % 6;
-      return Math.round(255 * (value - value * saturation * Math.max(0, Math.min(k, 4 - k, 1))));
-    };
-    const [r, g, b] = [channel(5), channel(3), channel(1)];
-    colours.set(name, { css: `rgb(${r}, ${g}, ${b})`, ink: 0.299 * r + 0.587 * g + 0.114 * b > 110 ? "#000" : "#fff" });
-  }
-  return colours.get(name);
-}
-
-const TAG = 16, LETTER = 6.6; // pixels: a label's height, and the width of one of its letters
 const BUNDLE = 0.6; // intersection over union of nearly equal boxes
 
 function alike(one, other) {
@@ -258,42 +205,12 @@ function draw(card, pane) {
   const { width, height } = pane.answer.images[0];
   const svg = pane.element.querySelector("svg"), tags = pane.element.querySelector(".tags");
   const found = chosen(card, pane), shown = found.filter((one) => !card.hidden.has(one.name));
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  const boxes = [];
-  for (const one of [...shown].reverse()) { // the best on top
-    const [x, y, w, h] = one.bbox, colour = colourOf(one.name);
-    for (const edge of [true, false]) {
-      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      Object.entries({ x, y, width: Math.max(w, 0), height: Math.max(h, 0) }).forEach(([k, v]) => rect.setAttribute(k, v));
-      if (edge) rect.classList.add("edge"); else rect.style.stroke = colour.css;
-      boxes.push(rect);
-    }
-  }
-  svg.replaceChildren(...boxes);
-  tags.replaceChildren(...labels(shown, tags, width, height));
+  drawBoxes(svg, shown, width, height);
+  tags.replaceChildren(...labels(shown, tags, width, height, (one) => `${one.name} ${one.score.toFixed(2)}`));
   pane.shown = shown;
   const all = pane.answer.annotations.length;
   pane.element.querySelector("figcaption").textContent = `${pane.title}: ${shown.length} shown of ${all} found`;
   legend(card, pane, found);
-}
-
-// Names and scores at their boxes' edges, the best first; one that finds no free place is left out.
-function labels(shown, tags, width, height) {
-  const x = tags.clientWidth / width, y = tags.clientHeight / height, taken = [], made = [];
-  for (const one of shown) {
-    const text = `${one.name} ${one.score.toFixed(2)}`, long = text.length * LETTER + 10;
-    const [left, top, right, bottom] = [one.bbox[0] * x, one.bbox[1] * y, (one.bbox[0] + one.bbox[2]) * x, (one.bbox[1] + one.bbox[3]) * y];
-    const places = [top - TAG, top, bottom, bottom - TAG].flatMap((at) => [[left, at], [right - long, at]]);
-    const free = places.find(([px, py]) => px >= 0 && py >= 0 && px + long <= tags.clientWidth && py + TAG <= tags.clientHeight
-      && !taken.some(([qx, qy, other]) => px < qx + other && qx < px + long && Math.abs(py - qy) < TAG));
-    if (!free) continue;
-    taken.push([...free, long]);
-    const label = make("span", text), colour = colourOf(one.name);
-    Object.assign(label.style, { background: colour.css, color: colour.ink, left: `${free[0]}px`, top: `${free[1]}px` });
-    made.push(label);
-  }
-  return made;
 }
 
 function legend(card, pane, found) {
