@@ -94,6 +94,14 @@ class Datasets:
             return np.arange(start, start + len(part))
         return np.flatnonzero((self._order >= start) & (self._order < start + len(part)))
 
+    def first_index(self, part: Part, row: int) -> int | None:
+        """Where image `row` of a data set is first; None where wrappers leave it out."""
+        place = self._start(part) + row
+        if self._order is None:
+            return place
+        found = np.flatnonzero(self._order == place)
+        return int(found[0]) if len(found) else None
+
     def image_id(self, part: Part, index: int) -> int:
         """What batches call image `index` of a data set, see `shared.image_ids`."""
         return int(self.image_ids[self._start(part) + index])

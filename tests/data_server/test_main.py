@@ -114,6 +114,7 @@ def test_no_command_sends_a_control_character_of_a_name_to_the_terminal(tmp_path
 
 
 REQUIRED = {
+    "browse": "the following arguments are required: --config",
     "category-info": "the following arguments are required: --annotations",
     "check": "the following arguments are required: --config",
     "embed": "the following arguments are required: --out",

@@ -116,6 +116,17 @@ def test_a_wrapper_around_one_data_set_is_mmdetections_own(leaves, wrapper):
     assert paths(built(train(copy.deepcopy(config)))) == expected
 
 
+def test_an_image_is_first_where_nothing_before_is_it_and_nowhere_where_it_is_left_out(leaves):
+    config = {"type": "RepeatDataset", "times": 3, "dataset": {"type": "ConcatDataset", "datasets": leaves[:2]}}
+    datasets = built(train(copy.deepcopy(config)))
+    everything = [datasets.locate(index) for index in range(len(datasets))]
+    for part in datasets.parts:
+        for row in range(len(part)):
+            assert datasets.first_index(part, row) == everything.index((part, row))
+    datasets._order = datasets._order[1:2]
+    assert datasets.first_index(*everything[0]) is None and datasets.first_index(*everything[1]) == 0
+
+
 def test_a_repeated_image_is_the_same_image_with_the_same_name_and_labels(leaves):
     both = {"type": "ConcatDataset", "datasets": [leaves[1], leaves[2]]}
     datasets = built(train({"type": "RepeatDataset", "times": 2, "dataset": both}))

@@ -1,0 +1,157 @@
+"""What is in a split: its data sets end to end, each image once, in their files' order.
+
+    place   0 .. n-1    an image here; filters say which places are shown
+    index               the image in the stream, which wrappers may repeat or leave out; seeds and batches go by it
+
+All questions are answered from columns that are mapped into memory (`data_server.files.index`), wherever a data set has
+them: a filter goes through all boxes of COCO in a moment, and nothing is kept of it but the places.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from data_server.datasets.annotated import Annotated
+from data_server.datasets.bounds import gather
+from data_server.datasets.part import Part
+from data_server.datasets.parts import Datasets
+from data_server.serving.plan import Plan
+from shared.errors import UserError
+
+# Areas of boxes in pixels of the file, from the first up to the second: COCO's three.
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+_FILTERS = 8  # kept
+_AT_A_TIME = 1 << 14  # images
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which images: those of data set `source`, with a box of class `name` and of `size`, with the id `find` or that in
+    the name of their file; None: any."""
+
+    source: int | None = None
+    name: str | None = None
+    size: str | None = None
+    find: str | None = None
+
+
+class Catalogue:
+    """A split, and its stream.
+
+    Args:
+        config: the data part of a trainer's config (`shared.data_part`).
+        seed: the stream's.
+        say: told what takes long.
+
+    Raises:
+        UserError: a data set cannot be built.
+    """
+
+    def __init__(self, config: dict[str, Any], seed: int, say: Callable[[str], None]) -> None:
+        self.config = config
+        self.datasets = Datasets(config, say)
+        self.parts = self.datasets.parts
+        self.starts = np.concatenate([[0], np.cumsum([len(part) for part in self.parts])])
+        self.pipeline = threading.Lock()  # pipelines and their random generators are for one at a time
+        self.chosen = lru_cache(_FILTERS)(self._chosen)
+        self._seed = seed
+        self._plan: Plan | None = None
+        self._planning = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def at(self, place: int) -> tuple[Part, int]:
+        """The data set of an image, and its row there. Raises UserError where there is no such place."""
+        if place not in range(len(self)):
+            raise UserError(f"image {place}: expected 0 to {len(self) - 1}")
+        source = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self.parts[source], place - int(self.starts[source])
+
+    def index_of(self, place: int) -> int:
+        """Where an image is in the stream first. Raises UserError where wrappers leave it out."""
+        index = self.datasets.first_index(*self.at(place))
+        if index is None:
+            raise UserError(f"image {place} is in no epoch: a wrapper of the data set leaves it out")
+        return index
+
+    def annotated(self, source: int | None = None) -> Iterator[tuple[int, Part, Annotated]]:
+        """All images, or those of one data set, some at a time: the first one's place, its data set, what it says."""
+        for number, part in enumerate(self.parts):
+            for start in range(0, len(part), _AT_A_TIME) if source in (None, number) else ():
+                yield int(self.starts[number]) + start, part, part.annotated(start, min(start + _AT_A_TIME, len(part)))
+
+    def _chosen(self, wanted: Wanted) -> np.ndarray:
+        """int64 (n,), the places of the images that are wanted, ascending."""
+        found = [np.zeros(0, np.int64)]
+        for start, part, some in self.annotated(wanted.source):
+            kept = np.ones(len(some.boxes), bool)
+            if wanted.name is not None:
+                label = part.classes.index(wanted.name) if wanted.name in part.classes else -2
+                kept &= labels_of(some) == label
+            if wanted.size is not None:
+                least, most = SIZES[wanted.size]
+                area = (some.boxes[:, 2:] - some.boxes[:, :2]).prod(1)
+                kept &= (area >= least) & (area < most)
+            if wanted.name is None and wanted.size is None:
+                rows = np.arange(len(some.counts))
+            else:
+                rows = np.unique(np.repeat(np.arange(len(some.counts)), some.counts)[kept])
+            if wanted.find is not None:
+                first = start - int(self.starts[part.dataset_id])
+                meant = (_is_meant(wanted.find, some.identities[row], part.image_path(first + row)) for row in rows)
+                rows = rows[np.fromiter(meant, bool, len(rows))]
+            found.append(rows + start)
+        return np.concatenate(found)
+
+    def entry(self, place: int) -> dict[str, Any]:
+        """What a list says of an image; boxes are [x1, y1, x2, y2, label, 1 for a crowd], in pixels of the file."""
+        part, row = self.at(place)
+        some = part.annotated(row, row + 1)
+        width, height = some.sizes[0].tolist()
+        labels = labels_of(some).tolist()
+        return {
+            "place": place,
+            "source": part.dataset_id,
+            "id": str(some.identities[0]),
+            "file": part.image_path(row),
+            "width": width,
+            "height": height,
+            "boxes": [
+                [*box, label, int(crowd)]
+                for box, label, crowd in zip(some.boxes.tolist(), labels, crowds_of(some).tolist(), strict=True)
+                if not np.isnan(box).any()
+            ],
+        }
+
+    def plan(self) -> Plan:
+        """Of one rank that trains alone. Raises UserError where there is nothing to be planned."""
+        with self._planning:
+            if self._plan is None:
+                self._plan = Plan.of(self.config, gather(self.datasets, self.config), self._seed)
+            return self._plan
+
+
+def labels_of(some: Annotated) -> np.ndarray:
+    """int64 (m,), the label of each box; -1 where it is no number."""
+    if isinstance(some.labels, np.ndarray):
+        return some.labels.astype(np.int64)
+    return np.array([one if type(one) is int else -1 for one in some.labels], np.int64)
+
+
+def crowds_of(some: Annotated) -> np.ndarray:
+    """bool (m,), which boxes are crowds and not trained on."""
+    if isinstance(some.ignored, np.ndarray):
+        return some.ignored == 1
+    return np.fromiter((one == 1 for one in some.ignored), bool, len(some.boxes))
+
+
+def _is_meant(find: str, identity: Any, path: str) -> bool:
+    return find == str(identity) or find in os.path.basename(path)
