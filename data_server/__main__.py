@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from data_server import commands
 from data_server.machine.cut_short import end_with_a_line
 from shared import modules
-from shared.command_line import GOOD, USER_ERROR, add_renamed
+from shared.command_line import GOOD, USER_ERROR, add_renamed, warn_of_encoding
 from shared.errors import UserError
 from shared.keys import unknown
 from shared.lifetime import STOP_SIGNALS, die_with_parent
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and not arguments[0].startswith("-"):
+            warn_of_encoding()
             end_with_a_line(lambda text: write_line(f"error: {text}"), USER_ERROR)
             return _command(arguments[0]).main(arguments[1:]) or GOOD
         serve(arguments)
@@ -91,6 +92,8 @@ def serve(arguments: list[str]) -> None:
     _end_at_once_on_signals(address)
     if options.embedded_in:
         die_with_parent(options.embedded_in, signal.SIGTERM)
+    else:
+        warn_of_encoding()
     from data_server.serving.server import DataServer
 
     exporter = _exporter(*options.prometheus) if options.prometheus else None

@@ -1,8 +1,9 @@
-"""What both command lines have in common: exit codes, and options that have been renamed."""
+"""What both command lines have in common: exit codes, options that have been renamed, and what both warn of."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,15 @@ GOOD = 0
 FAILED = 1  # something broke: a process died, a stream failed, the machine lacks something
 USER_ERROR = 2  # the command line, a config or a file is not what was expected; argparse's code as well
 FINDINGS = 3  # a check ran to its end and found faults
+
+
+def warn_of_encoding() -> None:
+    """Prints a line where file names are not written as UTF-8: those that annotation files and configs name are."""
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        write_line(
+            f"warning: file names are written in {encoding} here, so files with other letters in their names are not "
+            "found; set PYTHONUTF8=1, or a locale such as LC_ALL=C.UTF-8"
+        )
 
 
 def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:

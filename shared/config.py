@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import argparse
 import errno
+import linecache
 import os
+import re
+import traceback
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -36,6 +39,7 @@ from shared.samplers import check_samplers
 from shared.train_loop import TrainLoop
 from shared.typing_errors import check_names
 
+_IN_BRACES = re.compile(r"\{\{\s*_base_\.")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
@@ -90,7 +94,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         config = with_names(Config.fromfile(path, import_custom_modules=False))
         config.merge_from_dict(options or {})
     except Exception as error:
-        raise UserError(f"config {path!r}: {cause(error)}") from None
+        raise UserError(f"config {path!r}: {cause(error, path)}") from None
     complete(config)
     return config
 
@@ -103,12 +107,22 @@ def complete(config: Config) -> None:
     check(config)
 
 
-def cause(error: Exception) -> str:
-    """What MMEngine met when it read a file, and what to do where that is no fault of the file."""
+def cause(error: Exception, path: str) -> str:
+    """What MMEngine met when it read the file at `path`: in which line of it or of its bases, and what to do where more
+    can be known."""
     text = described(error)
+    if run := [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]:
+        file, line = run[-1].filename, run[-1].lineno
+        if isinstance(error, TypeError | AttributeError) and _IN_BRACES.search(_source(file)):
+            text += "; {{_base_.key}} is a text as long as the file runs, write _base_.key to compute with it"
+        return f"line {line}: {text}" if file == os.path.abspath(path) else f"{file} line {line}: {text}"
     if isinstance(error, OSError) and (error.errno in _DISK or "usable temporary directory" in text):
         return f"{text}; it is read by way of copies where temporary files go: free some space there, or set TMPDIR"
     return text
+
+
+def _source(file: str) -> str:
+    return "".join(linecache.getlines(file))
 
 
 def check(config: Config) -> None:

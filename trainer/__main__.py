@@ -24,7 +24,7 @@ from mmengine.config import Config
 
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
-from shared.command_line import FAILED, GOOD, USER_ERROR
+from shared.command_line import FAILED, GOOD, USER_ERROR, warn_of_encoding
 from shared.config import add_arguments, deterministic, load_config
 from shared.errors import UserError
 from shared.feed_keys import help_text
@@ -46,6 +46,7 @@ DEFAULT_TASK = "train"
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says; returns the exit code, one of `shared.command_line`'s or 130 after Ctrl-C."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    warn_of_encoding()
     try:
         return run(options)
     except (UserError, DataServerLost, StreamFailed, SlotCorrupted, OutOfMemory, RankFailed) as error:

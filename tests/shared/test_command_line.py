@@ -1,10 +1,14 @@
-"""The old name of an option works as the new one does, and says so."""
+"""The old name of an option works as the new one does, and says so; a locale that writes names otherwise is told."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
 from shared.command_line import add_renamed
+from tests.cluster import ROOT
 
 
 @pytest.fixture
@@ -48,3 +52,18 @@ def test_an_old_name_excludes_what_the_new_one_excludes(parser, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--names", "a", "--annotations", "b"])
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["trainer describe --config none.py", "data_server subset --annotations none.json"])
+def test_where_file_names_are_not_written_as_utf8_both_programs_say_so_first(command):
+    ascii_names = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    for locale, warnings in ((ascii_names, 1), ({"LC_ALL": "C.UTF-8"}, 0)):
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()],
+            cwd=ROOT,
+            env={**os.environ, **locale, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stderr.count("warning: file names are written in ascii here") == warnings, done.stderr
+        assert ("set PYTHONUTF8=1" in done.stderr) == bool(warnings)

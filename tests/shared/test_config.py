@@ -25,6 +25,34 @@ def test_a_config_that_is_missing_or_no_python_is_named(tmp_path):
         load(tmp_path, "a = = 1")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = {}\n\nb = a['c']", r"line 3: KeyError: 'c'$"),
+        (
+            "_base_ = ['base.py']\nbatch = {{_base_.size}}\nlarger = dict(\n    batch=batch + 1)",
+            r"line 4: TypeError: .*; {{_base_.key}} is a text as long as the file runs, write _base_.key to",
+        ),
+        (
+            "_base_ = ['base.py']\nsome = {{ _base_.some }}\nsome.key = 1",
+            r"line 3: AttributeError: .*; {{_base_.key}} is",
+        ),
+        ("_base_ = ['wrong.py']", r"config.py': /.*/wrong.py line 2: TypeError: unhashable type: 'dict'$"),
+    ],
+)
+def test_what_goes_wrong_while_a_config_runs_is_told_with_its_file_and_line(tmp_path, text, said):
+    (tmp_path / "base.py").write_text("size = 2\nsome = dict(key=2)")
+    (tmp_path / "wrong.py").write_text("a = 1\nb = {{}: a}")
+    with pytest.raises(UserError, match=said):
+        load(tmp_path, text)
+
+
+def test_a_config_computes_with_the_values_of_its_base(tmp_path):
+    (tmp_path / "base.py").write_text("train_dataloader = dict(batch_size=2)")
+    text = "_base_ = ['base.py']\nval_dataloader = dict(batch_size=_base_.train_dataloader.batch_size + 1)"
+    assert load(tmp_path, text).val_dataloader.batch_size == 3
+
+
 def test_options_override_the_file_and_are_checked_like_it(tmp_path):
     assert load(tmp_path, "feed = dict(credits=2)", {"feed.credits": 5}).feed.credits == 5
     with pytest.raises(UserError, match=r"config key 'feed.slots' is 0; expected 1 or more, or None"):

@@ -90,7 +90,7 @@ def read(path: str, overrides: dict[str, Any]) -> Recipe:
         content = Config.fromfile(path, import_custom_modules=False)
         content.merge_from_dict(overrides)
     except Exception as error:
-        raise UserError(f"recipe {path!r}: {cause(error)}") from None
+        raise UserError(f"recipe {path!r}: {cause(error, str(path))}") from None
     if "model" in content:
         raise UserError(f"recipe {path!r}: this is the config of a model, not a recipe: --config {path}")
     own = {key: value for key, value in content.items() if not key.startswith("_")}
