@@ -46,15 +46,17 @@ def main(arguments: list[str]) -> None:
     config = load_config(options.config, options.cfg_options)
     with contextlib.redirect_stdout(None), warnings.catch_warnings():  # MMDetection and pycocotools chat
         warnings.simplefilter("ignore")
-        plan, wrote, arrays = rebuild(from_plain(data_part(config, options.split)), seed_of(config), options.step)
-    show(describe(plan, wrote, arrays))
+        part = from_plain(data_part(config, options.split))
+        plan, wrote, arrays, size = rebuild(part, seed_of(config), options.step)
+    show(describe(plan, wrote, arrays, size))
     if options.draw:
         draw(arrays, options.draw, options.step)
         show(f"images with their boxes are in {options.draw}")
 
 
-def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wrote, dict[str, np.ndarray]]:
-    """The batch of global step `step`: its recipe, what a worker says of it, and its arrays (see `shared.batch`).
+def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wrote, dict[str, np.ndarray], int]:
+    """The batch of global step `step`: its recipe, what a worker says of it, and its arrays (see `shared.batch`); and
+    how many images an epoch has.
 
     Args:
         config: the data part of a trainer's config.
@@ -81,12 +83,12 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
         wrote = make_batch(arena, datasets, config, Assign(step, 0, 1, samples, 0, plan.switched))
     except BadSample as error:
         raise UserError(str(error)) from None
-    return plan, wrote, Layout.from_wire(wrote.layout, arena.capacity).views(arena.payload(0))
+    return plan, wrote, Layout.from_wire(wrote.layout, arena.capacity).views(arena.payload(0)), len(datasets)
 
 
-def describe(plan: BatchPlan, wrote: Wrote, arrays: dict[str, np.ndarray]) -> str:
-    """What is in the batch, for people."""
-    lines = [f"step {wrote.step} (epoch {plan.epoch}), payload xxh3_64 {wrote.digest:016x}"]
+def describe(plan: BatchPlan, wrote: Wrote, arrays: dict[str, np.ndarray], size: int) -> str:
+    """What is in the batch, and how many images its epoch has, for people."""
+    lines = [f"step {wrote.step} (epoch {plan.epoch}, of {size:,} images), payload xxh3_64 {wrote.digest:016x}"]
     lines += [f"  {name:16}{array.dtype.name:9}{array.shape}" for name, array in arrays.items()]
     for row, image_id in enumerate(arrays["image_ids"]):
         height, width = arrays["image_shapes"][row]

@@ -41,6 +41,7 @@ def test_a_replayed_batch_has_the_checksum_of_the_delivered_one(cluster, photos,
     lease = client.next()
     assert lease.step == STEP
     assert re.search(r"xxh3_64 ([0-9a-f]{16})", replayed[0])[1] == f"{lease.digest:016x}"
+    assert replayed[0].startswith(f"step {STEP} (epoch {STEP // 3}, of {client.welcome.images} images), payload ")
     for image_id in lease.arrays["image_ids"]:
         assert f"image {image_id}: " in replayed[0]
 

@@ -217,7 +217,7 @@ def test_a_list_goes_on_where_it_is_asked_to_and_an_image_is_found_by_id_and_by_
 def test_a_batch_is_the_one_that_the_trainer_gets_to_the_last_pixel(place: Place) -> None:
     step = 7
     made = place.json(f"/train/batch/{step}")
-    plan, _, arrays = rebuild(from_plain(data_part(place.config, "train")), 0, step)
+    plan, _, arrays, _ = rebuild(from_plain(data_part(place.config, "train")), 0, step)
     assert made["samples"] == [[index, str(seed)] for index, seed in zip(plan.indices, plan.seeds, strict=True)]
     assert made["epoch"] == plan.epoch == 1 and made["steps_per_epoch"] == 6  # 14 wide and 5 high
     for row, (index, seed) in enumerate(made["samples"]):
