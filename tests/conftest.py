@@ -1,6 +1,7 @@
 """What several tests share: a small data set and a running data server."""
 
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Iterator
@@ -25,6 +26,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(params=["nowhere", "cannot be written"])
+def homeless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user without a home directory, as in a container that runs under some number, or with one that is read-only."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "JITTOR_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if request.param != "nowhere":
+        monkeypatch.setenv("HOME", "/proc")
+    return request.param
 
 
 @pytest.fixture(scope="session")

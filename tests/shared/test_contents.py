@@ -84,3 +84,11 @@ def test_where_nothing_can_be_kept_the_file_is_read(path: Path, cache: Path) -> 
     cache.parent.parent.mkdir()
     cache.parent.write_text("in the way")
     assert digest(path) == right(path)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_place_to_keep_it_a_digest_is_computed_every_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
+    assert digest(path) == digest(path) == right(path)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
+
+from shared.contents import cache_folder
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _library: ctypes.CDLL | None = None
@@ -42,10 +43,10 @@ def _built() -> Path:
     """The shared library, from this user's cache or built now.
 
     Raises:
-        OSError, SubprocessError: it cannot be built.
+        OSError, RuntimeError, SubprocessError: it cannot be built.
     """
     name = f"signal_exit-{hashlib.blake2b(_SOURCE.read_bytes(), digest_size=8).hexdigest()}.so"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unidetector"
+    folder = cache_folder()
     library = folder / name
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.cluster import PATIENCE, ROOT
+from trainer.process import signal_exit
 
 # A regular expression that takes for ever, inside one call, as a compiler does inside Jittor.
 BUSY = """
@@ -39,3 +40,14 @@ def test_without_a_compiler_the_kernels_default_ends_the_process(tmp_path):
     environment = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=False)
     assert done.returncode == -signal.SIGTERM
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_too_the_kernels_default_ends_the_process(monkeypatch):
+    monkeypatch.setattr(signal_exit, "_library", None)
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        signal_exit.leave_at(signal.SIGUSR2)
+        assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -262,3 +262,9 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Unfit, match="no regular file"):
         of(tmp_path / "pipe")
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_place_to_keep_it_an_index_is_made_every_time(path, made, monkeypatch):
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
+    assert of(path)["images"] == of(path)["images"] != [] and len(made) == 2

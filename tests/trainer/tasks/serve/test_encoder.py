@@ -81,3 +81,13 @@ def test_a_file_that_holds_no_clip_is_named(tmp_path: Path) -> None:
 def test_weights_that_are_not_there_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--clip .*none\.pt: No such file or directory; expected CLIP's weights"):
         Encoder(tmp_path / "none.pt", 24, print)
+
+
+def test_without_a_place_to_keep_them_rows_are_made_by_every_start(tmp_path: Path, homeless: str) -> None:
+    (tmp_path / "clip.pt").touch()
+    said: list[str] = []
+    encoder = Encoder(tmp_path / "clip.pt", 2, said.append)
+    encoder._known["cat"] = ("cat", np.ones(2, np.float32))
+    encoder._keep()
+    assert len(said) == (homeless != "nowhere")
+    assert all("the next start will embed its names again" in line for line in said)
