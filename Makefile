@@ -7,6 +7,7 @@
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
 # make ranks  several ranks against one that accumulates, twenty kills of a rank
+# make far    workers on a Ray node: kills of everybody there, samples that kill, a hundred thousand strangers
 # make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web page in docs/, after make demo
@@ -21,7 +22,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks faults gpu-standin emulate bench docker-test lint clean
+.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks far faults gpu-standin emulate bench docker-test lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -76,12 +77,17 @@ load: $(READY)
 
 chaos: export PATIENCE := 1
 chaos: $(READY)
-	$(RUN) -m pytest -m chaos tests/chaos --ignore tests/chaos/test_ranks.py
+	$(RUN) -m pytest -m chaos tests/chaos --ignore tests/chaos/test_ranks.py --ignore tests/chaos/test_far.py
 	$(RUN) -m tests.chaos.soak --kills 1000
 
 ranks: export PATIENCE := 1
 ranks: $(READY)
 	$(RUN) -m pytest -m chaos tests/chaos/test_ranks.py
+
+far: export FAR_KILLS ?= 200
+far: export STRANGERS ?= 100000
+far: $(READY)
+	$(RUN) -m pytest -m 'chaos or not chaos' tests/chaos/test_far.py tests/data_server/far
 
 faults: $(READY)
 	$(RUN) -m tests.faults $(if $(MOST),--most $(MOST))

@@ -3,6 +3,7 @@
 python -m data_server --workers 4                           listen at this user's default address
 python -m data_server --workers 4 --listen ipc:///tmp/feed  listen in a directory of your choice
 python -m data_server --workers 4 --prometheus 9464         tell Prometheus how the streams fare
+python -m data_server --workers 4 --ray auto                have workers on the hosts of a Ray cluster, too
 python -m data_server COMMAND ...                           do one of the things below
 """
 
@@ -28,6 +29,7 @@ from shared.link import Address, default_address
 from shared.terminal import write_line
 
 if TYPE_CHECKING:
+    from data_server.serving.nodes import Nodes
     from data_server.serving.prometheus import Exporter
 
 
@@ -85,6 +87,20 @@ def serve(arguments: list[str]) -> None:
         help="serve metrics for Prometheus there (default 0: off; HOST is 127.0.0.1 unless named)",
     )
     add_renamed(parser, "--metrics", prometheus)
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="have far workers on the nodes of the Ray cluster at HOST:PORT, or of this host's ('auto')",
+    )
+    parser.add_argument(
+        "--far-workers", type=_positive, default=64, metavar="N", help="at most so many for each stream (default 64)"
+    )
+    parser.add_argument(
+        "--far-workers-per-node",
+        type=_positive,
+        metavar="N",
+        help="so many on each node (default: as many as Ray counts processors there)",
+    )
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -97,7 +113,16 @@ def serve(arguments: list[str]) -> None:
     from data_server.serving.server import DataServer
 
     exporter = _exporter(*options.prometheus) if options.prometheus else None
-    DataServer(address, options.workers, quiet=bool(options.embedded_in), exporter=exporter).run()
+    nodes = _nodes(options)
+    DataServer(address, options.workers, quiet=bool(options.embedded_in), exporter=exporter, nodes=nodes).run()
+
+
+def _nodes(options: argparse.Namespace) -> Nodes | None:
+    if options.ray is None:
+        return None
+    from data_server.serving.nodes import Nodes
+
+    return Nodes(options.ray, options.far_workers, options.far_workers_per_node or 0)
 
 
 def _hide_gpus() -> None:

@@ -29,6 +29,17 @@ A trainer that serves people has a process of ``python -m data_server embed`` at
 
         words that have no text embedding yet      EMBED →, ← EMBEDDED, or FAILURE
 
+A worker on another host is a proxy on this one (`data_server.workers.proxy`) and an agent there
+(`data_server.far.agent`), joined by TCP; a launcher, which alone knows Ray, tells the server where agents are:
+
+     a  server to its launcher, once               LAUNCH   ← READY, then JOINED and LEFT as nodes come and go
+     b  server has a proxy forked                  SPAWN    with the agent's address and the keys
+     c  proxy to the agent                         JOIN     the agent builds the data set, unless that is done
+     d  agent to the proxy                         PROOF    what its host makes; if we do not: ← REFUSED to the server
+                                                   STARTED  a worker there waits
+     e  server to the worker, and back             ASSIGN →, PING →, ← ATWORK; ← WROTE and the payload in frames
+     f  the worker there has ended                 LOST     its proxy dies as it did
+
 EOF on a lifeline or socket pair means that the process is dead; how a worker died its nursery reports (EXITED). FAILURE
 ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
 workers; NOTICE is a line for the log.
@@ -38,7 +49,7 @@ How a message becomes bytes and back is `shared.codec`'s business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 PROTOCOL_VERSION = 8
@@ -232,18 +243,27 @@ class Fork(Message):
 
 @dataclass(frozen=True)
 class Build(Message, large=True):
-    """To a stream's nursery: build the data set of ``config``, the data part of a trainer's config."""
+    """To a stream's nursery: build the data set of ``config``, the data part of a trainer's config. Relative paths
+    begin in `directory` (empty: where the nursery is)."""
 
     config: dict
+    directory: str = ""
 
 
 @dataclass(frozen=True)
 class Spawn(Message):
-    """To a stream's nursery: fork worker `worker`. Its socket and the arena's memfd come with this message."""
+    """To a stream's nursery: fork worker `worker`. Its socket and the arena's memfd come with this message. `far`: the
+    proxy of one on another host is forked (`data_server.handover.far_link.Place`); empty: it works here."""
 
     worker: int
     slots: int
     slot_bytes: int
+    far: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Prove(Message):
+    """To a stream's nursery on another host: show what you make."""
 
 
 @dataclass(frozen=True)
@@ -338,3 +358,91 @@ class Embedded(Message, large=True):
     """A row for each name: `rows` is little-endian f32 (N,D)."""
 
     rows: bytes
+
+
+# far workers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Launch(Message):
+    """To the launcher: have agents on the nodes of the Ray cluster at `address`, for at most `workers` workers in all
+    and `per_node` on each (0: as many as it has processors), which serve who has the public key `key`."""
+
+    address: str
+    workers: int
+    per_node: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Joined(Message):
+    """From the launcher: on the node `node` an agent listens at `address`, `key` is its public key; it has room for
+    `workers` workers of each stream."""
+
+    node: str
+    address: str
+    key: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class Left(Message):
+    """From the launcher: the agent at `address` is gone."""
+
+    address: str
+
+
+@dataclass(frozen=True)
+class Join(Message, large=True):
+    """From a proxy to an agent, its first message: make batches of `config`, the data part of a trainer's config, that
+    need at most `slot_bytes`; relative paths begin in `directory`. The answer is PROOF, then STARTED; or REFUSED."""
+
+    protocol: int
+    config: dict
+    directory: str
+    slot_bytes: int
+
+
+@dataclass(frozen=True)
+class Proof(Message, large=True):
+    """What a host makes of a data set: the `fingerprint` of its annotations, the xxh3 of the contents of some image
+    `files` (8 bytes each, 0 for one that cannot be read), the checksums of some `batches` (none: they could not be
+    made), and the `versions` of what makes them."""
+
+    fingerprint: str
+    files: bytes
+    batches: list
+    versions: dict
+
+
+@dataclass(frozen=True)
+class Ping(Message):
+    """From a proxy to its agent, now and then: I am there."""
+
+
+@dataclass(frozen=True)
+class AtWork(Message):
+    """From an agent: its worker makes the sample at `place` of its batch, counted from 1 (0: none), of the file
+    `note`."""
+
+    place: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Lost(Message):
+    """From an agent: its worker has ended, by signal `signal` or with exit code `code`, with that sample in hand.
+    `verdict`: why the agent killed it, if it did."""
+
+    signal: int
+    code: int
+    place: int
+    note: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """From a proxy to its server, or from an agent to its proxy: this node makes no batch of this stream, and why."""
+
+    text: str

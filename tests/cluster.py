@@ -33,14 +33,16 @@ class Cluster:
 
     Args:
         launcher: words before that command, such as ``("prlimit", "--nofile=100")``; must end in an exec.
+        options: more of the command line.
 
     Attributes:
         notices: all lines that the server sent to the streams opened here.
         quarantined: the samples of theirs that were found to kill workers.
     """
 
-    def __init__(self, workers: int = 2, launcher: tuple[str, ...] = ()) -> None:
+    def __init__(self, workers: int = 2, launcher: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
         self._launcher = launcher
+        self._options = options
         self._shared_memory = set(os.listdir("/dev/shm"))
         self._directory = tempfile.TemporaryDirectory(prefix="feed")
         self.address = Address(f"ipc://{self._directory.name}/d")
@@ -61,6 +63,7 @@ class Cluster:
                     *self._launcher,
                     *(sys.executable, "-m", "data_server"),
                     *("--workers", str(workers), "--listen", self.address.text),
+                    *self._options,
                 ],
                 cwd=ROOT,
                 stdout=log,
@@ -99,7 +102,7 @@ class Cluster:
         """From here on `log` is the next test's: what an earlier one made the server write is no fault of that."""
         self._log_start = self.log_file.stat().st_size
 
-    # Who is who: the server forks the root nursery, that the streams' nurseries, those workers and evaluators.
+    # Who is who: the server starts the root nursery, that forks the streams' nurseries, those workers and evaluators.
 
     def processes(self) -> list[psutil.Process]:
         processes = psutil.Process(self.server.pid).children(recursive=True)
@@ -107,7 +110,8 @@ class Cluster:
         return processes
 
     def root(self) -> psutil.Process:
-        return psutil.Process(self.server.pid).children()[0]
+        children = psutil.Process(self.server.pid).children()
+        return next(child for child in children if "data_server.workers.nursery" in child.cmdline())
 
     def nurseries(self) -> list[psutil.Process]:
         self.processes()

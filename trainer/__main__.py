@@ -142,6 +142,9 @@ def _add_data_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, help="worker processes of an embedded data server (default: cores, at most 4)"
     )
+    parser.add_argument(
+        "--ray", metavar="auto|HOST:PORT", help="a Ray cluster whose nodes give an embedded data server more workers"
+    )
 
 
 def _refusal(word: str, task: str, parsers: dict[str, argparse.ArgumentParser]) -> str:
@@ -171,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
     if not task.NEEDS_SERVER:
         _import_jittor(interrupt, config)
         return task.run(request)
-    with connect(options.data_server, options.workers, say) as server:
+    with connect(options.data_server, options.workers, say, ray=options.ray) as server:
         say(_import_jittor(interrupt, config))  # while the data server starts up
         return task.run(replace(request, server_handle=server))
 
@@ -181,7 +184,7 @@ def _run_together(options: argparse.Namespace, interrupt: Interrupt) -> int:
     together = ranks.join()
     task, config = tasks.load(options.task), load_config(options.config, options.cfg_options)
     say_once = say if together.first else lambda _: None
-    with connect(options.data_server, options.workers, say, together) as server:
+    with connect(options.data_server, options.workers, say, together, options.ray) as server:
         say_once(_import_jittor(interrupt, config))
         code = task.run(Request(config, _work_dir(options, config), server, interrupt, say, options, together))
         together.meet()  # the first rank of a host has the data server

@@ -2,6 +2,7 @@
 
 plan = slots x slot bytes (shared, allocated at once) + the data set (once, shared by all workers)
        + workers x what one needs for itself (measured by `data_server.workers.rehearsal`)
+       + workers on other hosts x what the proxy of one needs here
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from data_server.machine.fields import fields, numbers
 from shared.errors import UserError
 
 MIB = 1 << 20
+PROXY_BYTES = 8 * MIB  # of a far worker's proxy: for itself, frames under way among it
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
@@ -25,15 +27,18 @@ class MemoryPlan:
     dataset_bytes: int = 0
     workers: int = 0
     worker_bytes: int = 0
+    far: int = 0
 
     @property
     def total(self) -> int:
-        return self.slots * self.slot_bytes + self.dataset_bytes + self.workers * self.worker_bytes
+        workers = self.workers * self.worker_bytes + self.far * PROXY_BYTES
+        return self.slots * self.slot_bytes + self.dataset_bytes + workers
 
     def __str__(self) -> str:
+        far = f" + {self.far} proxies of far workers x {PROXY_BYTES / MIB:.1f} MiB" if self.far else ""
         return (
             f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + data set {self.dataset_bytes / MIB:.1f} MiB + "
-            f"{self.workers} workers x {self.worker_bytes / MIB:.1f} MiB = {self.total / MIB:.1f} MiB"
+            f"{self.workers} workers x {self.worker_bytes / MIB:.1f} MiB{far} = {self.total / MIB:.1f} MiB"
         )
 
     def check(self) -> None:

@@ -67,6 +67,7 @@ class Batches:
         workers: int,
         make_room: Callable[[], bool],
         planned: Callable[[], object],
+        far: int = 0,
     ) -> Batches:
         """Those that the trainer of `hello` asks for.
 
@@ -74,17 +75,18 @@ class Batches:
             facts, dataset: what the nursery reported about its data set.
             make_room: frees memory; returns whether it could.
             planned: is called by another thread when there is more to `assign` because more has been planned.
+            far: workers on other hosts that there are by now; more may come, and share the slots.
 
         Raises:
             UserError: this data set or this machine cannot provide them.
         """
         config = from_plain(hello.config)
         plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size, planned)
-        slots = config["feed"]["slots"] or workers + hello.credits + _SPARE_SLOTS
+        slots = config["feed"]["slots"] or workers + far + hello.credits + _SPARE_SLOTS
         if slots < hello.credits:
             raise UserError(f"config key 'feed.slots' is {slots}; expected feed.credits={hello.credits} or more")
         slot_bytes = slot_bytes_for(dataset.payload_bytes(config))
-        memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes)
+        memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes, far)
         memory = _allocated(memory_plan, make_room)
         welcome = Welcome(
             facts.classes, facts.images, facts.fingerprint, plan.steps_per_epoch, slots, slot_bytes, str(memory_plan)

@@ -32,7 +32,8 @@ class Work:
 
 
 class Child:
-    """A channel and, once the process has said STARTED, a pidfd. `nursery` is a worker's parent.
+    """A channel and, once the process has said STARTED, a pidfd. `nursery` is a worker's parent, `address` where the
+    agent is that it is a proxy of ("": it is none).
 
     Attributes:
         pidfd: None before STARTED.
@@ -41,9 +42,10 @@ class Child:
         sentence: of a worker that was condemned: how it died, if that is what kills it.
     """
 
-    def __init__(self, channel: Channel, nursery: Child | None = None) -> None:
+    def __init__(self, channel: Channel, nursery: Child | None = None, address: str = "") -> None:
         self.channel = channel
         self.nursery = nursery
+        self.address = address
         self.pidfd: int | None = None
         self.recycled = False
         self.work: Work | None = None

@@ -21,7 +21,7 @@ from enum import Enum
 from data_server.serving.blame import Death
 from data_server.serving.ledger import Ledger, SlotState
 
-CAUSES = ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn")
+CAUSES = ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn", "unreachable")
 
 
 class Stall(Enum):
@@ -38,6 +38,7 @@ class Meter:
         ledger: the stream's; None until its data set is built.
         memory_bytes: what the memory plan says.
         batches: handed to a trainer; `payload_bytes` is their size.
+        far_batches: made by workers on other hosts.
         worker_restarts: by cause, one of `CAUSES`.
     """
 
@@ -46,6 +47,7 @@ class Meter:
         self.memory_bytes = 0
         self.batches = 0
         self.payload_bytes = 0
+        self.far_batches = 0
         self.worker_restarts: Counter[str] = Counter()
         self.nursery_restarts = 0
         self.quarantined = 0

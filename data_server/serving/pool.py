@@ -13,6 +13,9 @@ A worker's nursery reaps it and reports how it died; a nursery's own death is th
 workers with it; the pool then has the server fork a new one, builds the data set again and continues. Decisions about
 slots and steps are not made here but in the ledger. What dies again and again before it has done anything ends the
 stream.
+
+A worker on another host is here a process like any other, its proxy. It says STARTED when there is a worker for it on
+its node, however late that is, and REFUSED when that node makes other bytes; when a node leaves, its proxies are ended.
 """
 
 from __future__ import annotations
@@ -24,14 +27,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from data_server.handover.far_link import Place
 from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
 from data_server.serving.child import Child, Work
 from data_server.serving.construction import Construction
 from data_server.serving.evaluation import Evaluations
+from data_server.serving.far_workers import FarWorkers
 from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
+from data_server.serving.nodes import Nodes
 from shared.arena import in_hand
 from shared.link import Channel, ChannelClosed
 from shared.messages import (
@@ -42,6 +48,7 @@ from shared.messages import (
     Failure,
     MessageError,
     Notice,
+    Refused,
     Spawn,
     Started,
     Wrote,
@@ -79,19 +86,30 @@ class Pool:
 
     Args:
         fork_nursery: has the root nursery fork a stream's nursery; returns its channel.
+        nodes: where there is room for workers beside the `workers` on this host.
 
     Attributes:
         evaluations: what a trainer wants to be judged.
     """
 
     def __init__(
-        self, loop: Loop, events: Events, config: dict[str, Any], workers: int, fork_nursery: Callable[[], Channel]
+        self,
+        loop: Loop,
+        events: Events,
+        config: dict[str, Any],
+        workers: int,
+        fork_nursery: Callable[[], Channel],
+        nodes: Nodes | None = None,
     ) -> None:
         self._loop = loop
         self._events = events
         self._config = config
         self._wanted = workers
         self._fork_nursery = fork_nursery
+        self._nodes = nodes
+        self.far = FarWorkers(nodes)
+        if nodes is not None:
+            nodes.listeners.append(self._nodes_changed)
         self._workers: dict[int, Child] = {}
         self._next_worker = 0
         self._arena: tuple[int, int, int] | None = None
@@ -120,8 +138,15 @@ class Pool:
             self._looking = True
             self._loop.after(LOOK_SECONDS, self._look)
 
+    @property
+    def started(self) -> int:
+        """How many workers are there that can be given work, or have some."""
+        return sum(process.pidfd is not None for process in self._workers.values())
+
     def close(self) -> None:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
+        if self._nodes is not None and self._nodes_changed in self._nodes.listeners:
+            self._nodes.listeners.remove(self._nodes_changed)
         self._loop.cancel(self._look)
         self._loop.cancel(self._look_at_nursery)
         for process in (self._nursery, *self._workers.values()):
@@ -197,29 +222,49 @@ class Pool:
             process = self._workers.get(worker)
             if process is None:  # the one before was one too many: the stream is closed
                 return
-            if process.pidfd is None:
+            if process.pidfd is None and process.address:
+                self._workers.pop(worker).forget(self._loop)
+            elif process.pidfd is None:
                 self._stillborn(worker)
             else:
                 process.kill()
                 self._loop.watch(process.pidfd, partial(self._bury, worker, Death(known=False)))
 
     def _fill(self) -> None:
-        """Spawns workers until as many are there as wanted."""
-        while self._arena and self._built and len(self._workers) < self._wanted:
-            slots, slot_bytes, memory = self._arena
-            channel, theirs = Channel.pair()
-            worker = self._next_worker
-            self._next_worker += 1
-            self._workers[worker] = Child(channel, self._nursery)
-            self._watch(channel, partial(self._worker_speaks, worker))
-            with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
-                self._nursery.channel.send(Spawn(worker, slots, slot_bytes), theirs.fileno(), memory)
-            theirs.close()
+        """Spawns workers until as many are there as wanted, those of this host first."""
+        if not self._arena or not self._built:
+            return
+        while sum(not process.address for process in self._workers.values()) < self._wanted:
+            self._spawn(self._arena)
+        while node := self.far.vacancy(process.address for process in self._workers.values()):
+            self._spawn(self._arena, node.place)
+
+    def _spawn(self, arena: tuple[int, int, int], place: Place | None = None) -> None:
+        """A worker here, or the proxy of one at `place`."""
+        slots, slot_bytes, memory = arena
+        channel, theirs = Channel.pair()
+        worker = self._next_worker
+        self._next_worker += 1
+        self._workers[worker] = Child(channel, self._nursery, place.address if place else "")
+        self._watch(channel, partial(self._worker_speaks, worker))
+        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+            order = Spawn(worker, slots, slot_bytes, place.wire if place else [])
+            self._nursery.channel.send(order, theirs.fileno(), memory)
+        theirs.close()
+
+    def _nodes_changed(self) -> None:
+        """Ends the proxies of nodes that have left or are refused, and has some forked for those that have come."""
+        for worker, process in list(self._workers.items()):
+            if process.address and process.address not in self.far.nodes:
+                process.kill()
+                if process.pidfd is None:  # its channel's end of file ends it
+                    self._workers.pop(worker).forget(self._loop)
+        self._fill()
 
     def _worker_speaks(self, worker: int) -> None:
         process = self._workers[worker]
         try:
-            messages = process.channel.read(Started, Wrote, Failure)
+            messages = process.channel.read(Started, Wrote, Failure, Notice, Refused)
         except (ChannelClosed, MessageError):  # its nursery will report how it died
             self._loop.forget(process.channel.fileno())
             process.kill()
@@ -229,11 +274,23 @@ class Pool:
                 case Failure():
                     self._events.failed(message)
                     return
+                case Notice():
+                    self._events.notice(message.text)
+                    continue
+                case Refused():
+                    self._events.notice(message.text)
+                    self.far.refuse(process.address)
+                    self._nodes_changed()
+                    return
                 case Started():
-                    self._stillborn_workers = 0
                     process.started()
+                    if process.address:
+                        self._admit(process.address)
+                    else:
+                        self._stillborn_workers = 0
                 case Wrote():
                     process.work = None
+                    self._events.meter.far_batches += bool(process.address)
                     self._events.worker_wrote(worker, message)
                     if worker not in self._workers:  # the trainer does not read: the stream is closed
                         return
@@ -299,10 +356,17 @@ class Pool:
         if message.worker not in self._workers:
             return
         if self._workers[message.worker].pidfd is None:
-            self._stillborn(message.worker)
+            if address := self._workers[message.worker].address:
+                self._stillborn_proxy(message.worker, address)
+            else:
+                self._stillborn(message.worker)
             return
         kills, self._out_of_memory_kills = self._out_of_memory_kills, out_of_memory_kills()
         out_of_memory = message.signal == signal.SIGKILL and self._out_of_memory_kills > kills
+        if self._workers[
+            message.worker
+        ].address:  # it ends itself as its far worker did, which this host has not killed
+            out_of_memory = False
         self._bury(message.worker, Death(message.signal, message.code, out_of_memory))
 
     def _bury(self, worker: int, death: Death) -> None:
@@ -310,7 +374,13 @@ class Pool:
         process = self._workers.pop(worker)
         process.forget(self._loop)
         death = process.sentence or death
-        self._events.meter.worker_restarts["recycled" if process.recycled else cause_of(death)] += 1
+        if process.recycled:
+            cause = "recycled"
+        elif process.address and death.known and not (death.signal or death.code):
+            cause = "unreachable"  # a proxy that has lost its far end
+        else:
+            cause = cause_of(death)
+        self._events.meter.worker_restarts[cause] += 1
         if not process.recycled:
             self._events.worker_died(worker, death)
         self._fill()
@@ -323,3 +393,15 @@ class Pool:
         if self._stillborn_workers == MAX_STILLBORN * self._wanted:
             self._events.failed(Failure(f"no worker can be started; {self._events.last_words}", False))
         self._fill()
+
+    def _admit(self, address: str) -> None:
+        if place := self.far.admit(address):
+            self._events.notice(f"{place} makes the same bytes as this host; its workers begin")
+
+    def _stillborn_proxy(self, worker: int, address: str) -> None:
+        """That is the node's matter, and no reason to end the stream."""
+        self._workers.pop(worker).forget(self._loop)
+        self._events.meter.worker_restarts["stillborn"] += 1
+        if self.far.stillborn(address):
+            self._events.notice(f"far workers at {address} die before they begin; none is used for this stream")
+        self._nodes_changed()

@@ -154,6 +154,7 @@ def _families(streams: Iterable[Measured]) -> list[Metric]:
     memory = gauge("memory_planned_bytes", "Memory that the stream was planned to take: slots, data set and workers.")
     batches = counter("batches_delivered", "Batches handed to the trainer.")
     payload = counter("bytes_delivered", "Bytes of the batches handed to the trainer.")
+    far = counter("far_batches", "Batches made by workers on other hosts.")
     stalls = counter(
         "stall_seconds",
         "data: the trainer could have had a batch and none was ready. "
@@ -162,7 +163,8 @@ def _families(streams: Iterable[Measured]) -> list[Metric]:
     )
     workers = counter(
         "worker_restarts",
-        "Workers replaced. orphaned: died with the process that holds the data set; stillborn: before the first batch.",
+        "Workers replaced. orphaned: died with the process that holds the data set; stillborn: before the first batch. "
+        "unreachable: on a host that did not answer any more.",
         "cause",
     )
     nurseries = counter("nursery_restarts", "Deaths of the process that holds the data set; it was built again.")
@@ -184,11 +186,12 @@ def _families(streams: Iterable[Measured]) -> list[Metric]:
             workers.add_metric([name, cause], meter.worker_restarts[cause])
         batches.add_metric([name], meter.batches)
         payload.add_metric([name], meter.payload_bytes)
+        far.add_metric([name], meter.far_batches)
         nurseries.add_metric([name], meter.nursery_restarts)
         quarantined.add_metric([name], meter.quarantined)
         replaced.add_metric([name], meter.replaced)
         evaluations.add_metric([name], meter.evaluations)
     return [
-        *(slots, queue, credits, memory, batches, payload, stalls),
+        *(slots, queue, credits, memory, batches, payload, far, stalls),
         *(workers, nurseries, quarantined, replaced, evaluations),
     ]

@@ -25,6 +25,7 @@ from data_server.machine.descriptors import GUESTS, DescriptorPlan
 from data_server.serving.client import Client
 from data_server.serving.ledger import ProtocolError
 from data_server.serving.loop import Loop
+from data_server.serving.nodes import Nodes
 from data_server.serving.pool import Pool
 from data_server.serving.root_nursery import RootNursery
 from data_server.serving.stream import Stream, check
@@ -57,13 +58,21 @@ _MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, even if a cl
 
 
 class DataServer:
-    """Serves streams on `address` with `workers` worker processes each; `exporter` publishes their metrics."""
+    """Serves streams on `address` with `workers` worker processes each, and as many on other hosts as `nodes` have room
+    for; `exporter` publishes their metrics."""
 
     def __init__(
-        self, address: Address, workers: int, *, quiet: bool = False, exporter: Exporter | None = None
+        self,
+        address: Address,
+        workers: int,
+        *,
+        quiet: bool = False,
+        exporter: Exporter | None = None,
+        nodes: Nodes | None = None,
     ) -> None:
         """Raises UserError when the address cannot be used, or too few files may be open."""
-        self._descriptors = DescriptorPlan.of_this_process(workers)
+        self._descriptors = DescriptorPlan.of_this_process(workers + (nodes.most if nodes is not None else 0))
+        self._nodes = nodes
         self._address = address
         self._workers = workers
         self._quiet = quiet
@@ -95,6 +104,8 @@ class DataServer:
         self._root = RootNursery(self._loop, self.log)
         self._loop.watch(self._control, self._client_speaks)
         self._loop.watch(self._listener.fileno(), self._client_connects)
+        if self._nodes is not None:
+            self._nodes.attach(self._loop, self.log)
         if self._exporter is not None:
             self._exporter.attach(self._loop, self._streams, self._dormant)
             self.log(f"metrics on {self._exporter.url}")
@@ -121,7 +132,8 @@ class DataServer:
         else:  # closed already
             return
         stream.close()
-        self.log(f"stream {stream.name}: closed")
+        far = f"; {stream.meter.far_batches} of its batches were made on other hosts" if self._nodes is not None else ""
+        self.log(f"stream {stream.name}: closed{far}")
 
     def make_room(self) -> bool:
         for stream in list(self._dormant):
@@ -291,7 +303,8 @@ class DataServer:
             )
 
     def _make_pool(self, stream: Stream, config: dict[str, Any]) -> Pool:
-        return Pool(self._loop, stream, config, self._workers, self._root.fork)
+        nodes = self._nodes if config["training"] else None  # an evaluation is short
+        return Pool(self._loop, stream, config, self._workers, self._root.fork, nodes)
 
     # The end ----------------------------------------------------------------------------------------------------------
 
@@ -308,6 +321,8 @@ class DataServer:
         for stream in [*self._streams.values(), *self._dormant]:
             self.close(stream)
         self._root.kill()
+        if self._nodes is not None:
+            self._nodes.kill()
         self._control.close()
         self._context.term()
         self._listener.close()

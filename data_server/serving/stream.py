@@ -301,7 +301,8 @@ class Stream:
         if self._hello.predicted:
             check_room(facts.images, self._hello.predicted)
         planned = partial(self._server.in_loop, self._advance)
-        batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room, planned)
+        far = self.pool.far.count
+        batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room, planned, far)
         reach("server.arena")
         welcome = batches.welcome
         self._state = Open(client, batches)
@@ -330,4 +331,5 @@ class Stream:
             self.failed(Failure("the trainer does not read what it is sent", False))
 
     def _observe(self, state: Open | Dormant) -> None:
-        self.meter.observe(read=isinstance(state, Open), all_idle=state.batches.idle == self._workers)
+        all_idle = state.batches.idle >= max(self._workers, self.pool.started)
+        self.meter.observe(read=isinstance(state, Open), all_idle=all_idle)

@@ -24,7 +24,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from data_server.machine.cut_short import cut_short, end_with_a_line
@@ -36,11 +36,12 @@ from shared.errors import UserError, described
 from shared.faults import reach
 from shared.lifetime import die_with_parent
 from shared.link import Channel, ChannelClosed
-from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Spawn, SpawnEvaluator
+from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Prove, Spawn, SpawnEvaluator
 from shared.terminal import write_line
 
 if TYPE_CHECKING:
     from data_server.datasets.parts import Datasets
+    from data_server.handover.facts import DatasetFacts
 
 
 def main() -> None:
@@ -53,6 +54,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     import data_server.datasets.bounds
     import data_server.workers.evaluator
+    import data_server.workers.proxy
     import data_server.workers.purity
     import data_server.workers.rehearsal  # noqa: F401 - importing is what the root nursery is for
 
@@ -87,8 +89,11 @@ def _serve_stream(channel: Channel) -> None:
 
     end_with_a_line(lambda text: channel.send(Notice(text)), FAILED)
     announce(channel)
-    config = from_plain(channel.receive(Build).config)
+    build = channel.receive(Build)
+    config = from_plain(build.config)
     try:
+        if build.directory:
+            _go_to(build.directory)
         datasets = Datasets(config, lambda text: channel.send(Notice(text)))
         evaluator.check(config.get("evaluators") or [])
         facts = gather(datasets, config)
@@ -122,28 +127,46 @@ def _serve_stream(channel: Channel) -> None:
     )
     channel.send(message, memory)
     os.close(memory)
-    _serve_spawns(channel, datasets, config)
+    _serve_spawns(channel, datasets, config, facts, build)
 
 
-def _serve_spawns(channel: Channel, datasets: Datasets, config: dict[str, Any]) -> None:
-    from data_server.workers import evaluator, worker
+def _go_to(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UserError(f"there is no directory {directory!r}, where relative paths begin: {error.strerror}") from None
+
+
+def _serve_spawns(
+    channel: Channel, datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, build: Build
+) -> None:
+    from data_server.workers import evaluator, proof, proxy, worker
 
     workers: dict[int, int] = {}  # process id -> number
+    proven = cache(partial(proof.prove, datasets, config, facts))
     signal.signal(signal.SIGCHLD, lambda *_: _report_the_dead(channel, workers))
     while True:
-        order = channel.receive(Spawn, SpawnEvaluator)
-        if isinstance(order, Spawn):
-            descriptor, memory = channel.take_descriptors(2)
-            # Until its number is noted, the worker must not die unknown.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            run = partial(worker.run, datasets=datasets, config=config, spawn=order, memory=memory)
-            pid = _fork(channel, descriptor, run)
-            workers[pid] = order.worker
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            os.close(memory)
-        else:
-            (descriptor,) = channel.take_descriptors(1)
-            _fork(channel, descriptor, partial(evaluator.run, datasets=datasets))
+        order = channel.receive(Spawn, SpawnEvaluator, Prove)
+        match order:
+            case Spawn():
+                descriptor, memory = channel.take_descriptors(2)
+                # Until its number is noted, the worker must not die unknown; what proves must not be reaped here.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+                if order.far:
+                    run = partial(proxy.run, datasets=datasets, config=config, proof=proven(), build=build)
+                else:
+                    run = partial(worker.run, datasets=datasets, config=config)
+                pid = _fork(channel, descriptor, partial(run, spawn=order, memory=memory))
+                workers[pid] = order.worker
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+                os.close(memory)
+            case SpawnEvaluator():
+                (descriptor,) = channel.take_descriptors(1)
+                _fork(channel, descriptor, partial(evaluator.run, datasets=datasets))
+            case Prove():
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+                channel.send(proven())
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:

@@ -114,8 +114,8 @@ class SpawnedServer(ServerHandle):
 
     embedded = True
 
-    def __init__(self, workers: int, say: Say, cores: set[int]) -> None:
-        """Starts it, on `cores`; does not wait until it listens.
+    def __init__(self, workers: int, say: Say, cores: set[int], ray: str | None = None) -> None:
+        """Starts it, on `cores`, with far workers of the Ray cluster at `ray`; does not wait until it listens.
 
         Raises:
             UserError: there is nowhere to put its sockets.
@@ -124,6 +124,7 @@ class SpawnedServer(ServerHandle):
         self._directory = private_directory()
         self.address = Address(f"ipc://{self._directory}")
         settings = {"--workers": workers, "--listen": self.address.text, "--embedded-in": os.getpid()}
+        settings |= {"--ray": ray} if ray is not None else {}
         with _on(cores):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "data_server", *(str(word) for setting in settings.items() for word in setting)],
@@ -167,31 +168,39 @@ def _running_default(say: Say) -> str | None:
         return None
 
 
-def connect(option: str | None, workers: int | None, say: Say, ranks: Ranks = ALONE) -> ServerHandle:
+def connect(
+    option: str | None, workers: int | None, say: Say, ranks: Ranks = ALONE, ray: str | None = None
+) -> ServerHandle:
     """Starts or finds the data server that ``--data-server`` means, which is one for all ranks on a host.
 
     Args:
         option: see the module's text.
         workers: worker processes of each stream of an embedded one (default: as many as this rank's share of the
             host's cores, at most 4).
+        ray: the cluster that gives an embedded one far workers.
 
     Raises:
         UserError: the address is invalid, or the server cannot be started.
     """
     if ranks.local_rank == 0:
-        server = _connect(option, workers, say, ranks)
+        server = _connect(option, workers, say, ranks, ray)
         ranks.share_on_host(json.dumps([server.address.text, server.embedded]).encode())
         return server
     address, embedded = json.loads(ranks.share_on_host(b""))
     return JoinedServer(Address(address), say, embedded)
 
 
-def _connect(option: str | None, workers: int | None, say: Say, ranks: Ranks) -> ServerHandle:
+def _connect(option: str | None, workers: int | None, say: Say, ranks: Ranks, ray: str | None) -> ServerHandle:
     if option is None:
         option = _running_default(say) or "embedded"
     if option == "embedded":
         cores = ranks.cores()
-        return SpawnedServer(workers or max(1, min(4, len(cores) // ranks.local_size)), say, cores)
+        return SpawnedServer(workers or max(1, min(4, len(cores) // ranks.local_size)), say, cores, ray)
     server = JoinedServer(Address(option), say)
-    say(f"joining the data server at {option}" + (" (--workers is ignored: the server has its own)" if workers else ""))
+    ignored = " and ".join(name for name, value in (("--workers", workers), ("--ray", ray)) if value)
+    verb = "are" if " and " in ignored else "is"
+    say(
+        f"joining the data server at {option}"
+        + (f" ({ignored} {verb} ignored: the server has its own)" if ignored else "")
+    )
     return server

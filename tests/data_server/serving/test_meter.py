@@ -118,4 +118,4 @@ def test_a_new_stream_has_counted_nothing_and_knows_all_causes_that_dashboards_n
     assert (*counts, meter.replaced, meter.evaluations) == (0,) * 7 and not meter.worker_restarts
     assert all(meter.stall_seconds(stall) == 0 for stall in Stall)
     assert [stall.value for stall in Stall] == ["data", "compute"]
-    assert CAUSES == ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn")
+    assert CAUSES == ("killed", "crashed", "out_of_memory", "recycled", "orphaned", "stillborn", "unreachable")

@@ -1,0 +1,1 @@
+"""Workers on other hosts: what runs there, and who brings it there."""

@@ -1,0 +1,154 @@
+"""Workers on a node of a real Ray cluster: the same bytes as two workers here, whoever dies; what would make others is
+refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import psutil
+import pytest
+
+from tests.cluster import PATIENCE, Cluster, digests, wait_for
+from tests.data_server.far.raylet import Raylet, can_mount
+from tests.photos import TRAIN_PIPELINE, config_of, draw
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'unidetector-jittor[far]'")
+
+LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
+CUBIC = (LOAD, BOXES, {**RESIZE, "interpolation": "bicubic"}, FLIP, PACK)
+SLOW = (LOAD, BOXES, RESIZE, {"type": "Slow"}, FLIP, PACK)
+IMPORTS = {"imports": ["tests.data_server.transforms"]}
+BATCHES = 15  # at a time
+JOIN_SECONDS = 40  # torch and MMDetection are imported on the node meanwhile
+LEFT_SECONDS = 12
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Data sets by name; on the node, others of the same path have another image, or other annotations."""
+    folder = tmp_path_factory.mktemp("far")
+    return {name: draw(folder / name) for name in ("same", "image", "boxes")}
+
+
+@pytest.fixture(scope="module")
+def node(sets: dict[str, Path]) -> Iterator[Raylet]:
+    """A node that resizes without IPP, and so makes other bytes where a pipeline is cubic."""
+    instead = {}
+    if can_mount():
+        instead = {sets[name]: sets[name].with_name(f"{name}_there") for name in ("image", "boxes")}
+        for here, there in instead.items():
+            shutil.copytree(here, there)
+        image = sorted((instead[sets["image"]] / "images").iterdir())[3]
+        pixels = cv2.imread(str(image))
+        pixels[0, 0] ^= 64
+        cv2.imwrite(str(image), pixels)
+        annotations = instead[sets["boxes"]] / "all.json"
+        content = json.loads(annotations.read_text())
+        content["annotations"][0]["bbox"][2] -= 1
+        annotations.write_text(json.dumps(content))
+    raylet = Raylet(1, instead, {"OPENCV_IPP": "disabled"})
+    yield raylet
+    raylet.stop()
+
+
+@pytest.fixture(scope="module")
+def far(node: Raylet) -> Iterator[Cluster]:
+    """A data server with one worker here and one on the node; when it ends, nothing of it is left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in node.token.items():
+            patch.setenv(name, value)
+        cluster = Cluster(workers=1, options=("--ray", node.address))
+    yield cluster
+    cluster.stop()
+    wait_for(lambda: not node.agents(), LEFT_SECONDS)
+
+
+def said(cluster: Cluster, text: str, times: int = 1) -> None:
+    wait_for(lambda: cluster.log.count(text) >= times, JOIN_SECONDS)
+
+
+def of(folder: Path, pipeline: tuple[dict, ...]) -> dict[str, Any]:
+    return config_of(folder, pipeline=pipeline, custom_imports=IMPORTS)
+
+
+def proxy_of(cluster: Cluster) -> psutil.Process:
+    """The worker that is connected to an agent."""
+
+    def found() -> list[psutil.Process]:
+        return [p for p in cluster.workers() if any(c.status == "ESTABLISHED" for c in p.net_connections("tcp"))]
+
+    return wait_for(found, LEFT_SECONDS)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "reason"),
+    [
+        ("same", CUBIC, "the same samples make other bytes there (all versions are the same"),
+        ("image", SLOW, "03.jpg' has other contents there (1 of 11 files"),
+        ("boxes", SLOW, "its annotations are others (fingerprint"),
+    ],
+)
+def test_a_node_that_would_make_other_bytes_is_refused_by_name_and_the_stream_goes_on(
+    cluster: Cluster,
+    far: Cluster,
+    sets: dict[str, Path],
+    name: str,
+    pipeline: tuple[dict, ...],
+    reason: str,
+) -> None:
+    if name != "same" and not can_mount():
+        pytest.skip("needs the right to a mount namespace")
+    config = of(sets[name], pipeline)
+    stream = far.open(config)
+    said(far, reason)
+    refusal = next(line for line in far.log.splitlines() if reason in line)
+    assert f"node {os.uname().nodename} (" in refusal and "is not used for this stream" in refusal
+    assert digests(stream, BATCHES) == digests(cluster.open(config), BATCHES)
+    assert len(far.workers()) == 1
+    far.close_streams()
+
+
+def test_batches_are_the_same_wherever_they_are_made_and_whoever_dies(
+    cluster: Cluster, far: Cluster, node: Raylet, sets: dict[str, Path]
+) -> None:
+    config = of(sets["same"], SLOW)
+    expected = digests(cluster.open(config), 4 * BATCHES)
+    cluster.close_streams()
+    stream = far.open(config)
+    said(far, "makes the same bytes as this host")
+    assert "1 proxies of far workers" in stream.welcome.plan
+    made = digests(stream, BATCHES)
+
+    (agent,) = node.agents()
+    (far_worker,) = [worker for nursery in agent.children()[0].children() for worker in nursery.children()]
+    far_worker.kill()
+    made += digests(stream, BATCHES)
+    said(far, "was killed by SIGKILL")
+    wait_for(lambda: [w for nursery in agent.children()[0].children() for w in nursery.children()], LEFT_SECONDS)
+
+    proxy = proxy_of(far)
+    agent.suspend()
+    stopped = time.monotonic()
+    made += digests(stream, BATCHES)
+    wait_for(lambda: not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE, 6)
+    assert PATIENCE > 1 or 2 < time.monotonic() - stopped < 6
+    said(far, "does not answer any more")
+    agent.resume()
+
+    agent.kill()
+    made += digests(stream, BATCHES)
+    assert made == expected
+    said(far, "has left")
+    closed = far.log.count("closed")
+    far.close_streams()
+    said(far, "closed", closed + 1)
+    *_, made_there, _ = re.split(r"(\d+) of its batches were made on other hosts", far.log)
+    assert int(made_there) > BATCHES // 4
