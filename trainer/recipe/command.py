@@ -26,6 +26,7 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
     occupy(work_dir)
     server_options = [f"--data-server={options.data_server}"] if options.data_server else []
     server_options += [f"--workers={options.workers}"] if options.workers else []
+    server_options += [f"--ray={options.ray}"] if options.ray else []
     runner = Runner(recipe, work_dir, server_options, say, interrupt)
     try:
         finished = runner.run()
