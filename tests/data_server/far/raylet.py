@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -67,7 +68,7 @@ class Raylet:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: die_with_parent(pytest_process),
+                preexec_fn=lambda: die_with_parent(pytest_process, signal.SIGTERM),  # it ends its own
             )
 
     def _is_up(self, last: bool) -> bool:
