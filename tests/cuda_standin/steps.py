@@ -1,5 +1,5 @@
 """Training steps at full size on the stand-in for a card, as figures: ``python -m tests.cuda_standin.process
-tests.cuda_standin.steps STAGE STEPS [ROIS]`` prints a line of JSON for each step.
+tests.cuda_standin.steps STAGE STEPS`` prints a line of JSON for each step.
 
 The networks are the paper's, batches are two images of the sizes that Resize((1333, 800)) makes, in another order each
 time round, with 5 to 61 boxes. A step is the training loop's: uploads, graph, the read of the step before, execution.
@@ -66,11 +66,11 @@ def batch(case: Case, height: int, width: int, number: int) -> Batch:
     return Batch.from_arrays(arrays, step=number)
 
 
-def model_config(case: Case, rois: int) -> dict[str, Any]:
-    """The network of `case`, which trains on `rois` RoIs of each image."""
+def model_config(case: Case) -> dict[str, Any]:
+    """The network of `case`."""
     config = case.model(Path(tempfile.mkdtemp()))
     if case.stage == 2:
-        config["train_cfg"]["rcnn"]["sampler"]["num"] = rois
+        config["train_cfg"]["rcnn"]["sampler"]["num"] = ROIS
     return config
 
 
@@ -95,9 +95,9 @@ def evaluate(model: nn.Module, one: Batch) -> card.Counts:
     return counts
 
 
-def main(stage: str, steps: str, rois: str = str(ROIS)) -> None:
+def main(stage: str, steps: str) -> None:
     case = Case(int(stage), True, IMAGES, 0, 0, 1 if stage == "1" else 1203)
-    model = build_detector(model_config(case, int(rois)))
+    model = build_detector(model_config(case))
     model.train()
     optimizer = build_optimizer(OPTIMIZER, model)
     jt.sync_all()

@@ -57,7 +57,7 @@ from trainer.models.backbones.resnet import ResNet
 seed(0)
 backbone = ResNet(50, base_channels=16, frozen_stages=1, with_cp=sys.argv[1] == "True")
 backbone.train()
-images = jt.rand(2, 3, 512, 640)
+images = jt.rand(2, 3, 512, 640).stop_grad()
 trained = [parameter for parameter in backbone.parameters() if not parameter.is_stop_grad()]
 jt.sync_all()
 jt.gc()

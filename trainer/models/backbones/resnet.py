@@ -156,7 +156,10 @@ class ResNet(nn.Module):
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
         """Images f32 (B,3,H,W) -> the maps of `out_indices`, f32 (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded up."""
-        x = self.maxpool(self.bn1(self.conv1(images), with_relu=True))
+        stem = self.bn1(self.conv1(images), with_relu=True)
+        x = self.maxpool(stem)
+        if stem.is_stop_grad():
+            x = x.stop_grad()  # Jittor does not say so of what comes of what has no gradient
         outputs = []
         for stage in range(4):
             blocks = getattr(self, f"layer{stage + 1}")

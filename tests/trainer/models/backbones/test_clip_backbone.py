@@ -57,6 +57,12 @@ def test_the_stem_and_the_first_stages_are_frozen(frozen_stages: int, prefixes: 
         assert value.is_stop_grad() == (name.startswith(prefixes) or "running" in name), name
 
 
+@pytest.mark.parametrize(("stages", "frozen"), [(0, False), (3, True)])
+def test_the_map_of_a_frozen_backbone_has_no_gradient_so_nothing_is_kept_for_it(stages: int, frozen: bool) -> None:
+    (c4,) = CLIPResNet((1, 1, 1, 1), 4, frozen_stages=stages)(jt.zeros((1, 3, 32, 32)).stop_grad())
+    assert c4.is_stop_grad() == frozen
+
+
 def test_blocks_start_as_the_identity() -> None:
     layer = CLIPResNet([3, 1, 1, 1], 8).layer1
     x = jt.rand(2, 32, 8, 8)

@@ -54,6 +54,13 @@ def test_frozen_stages_do_not_train_and_statistics_never_do(stages: int) -> None
         assert value.is_stop_grad() == expected, name
 
 
+@pytest.mark.parametrize("stages", [-1, 0, 1, 3, 4])
+def test_the_maps_of_frozen_stages_have_no_gradient_so_nothing_is_kept_for_it(stages: int) -> None:
+    backbone = ResNet(18, base_channels=8, frozen_stages=stages)
+    maps = backbone(jt.zeros((1, 3, 64, 64)).stop_grad())
+    assert [one.is_stop_grad() for one in maps] == [stage <= stages for stage in range(1, 5)]
+
+
 def test_the_running_statistics_normalise_and_are_not_updated() -> None:
     norm = ResNet(18, base_channels=8).bn1
     mean, variance = np.linspace(-1, 1, 8, dtype=np.float32), np.linspace(0.5, 2, 8, dtype=np.float32)
