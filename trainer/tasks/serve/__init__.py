@@ -11,7 +11,7 @@ before, and end. Without --token only this machine can reach it.
     gate        tokens, rates, sizes               encoder     CLIP, in a process of the data server's
     uploads     what a request asks                meters      for Prometheus
     openapi     the interface, described           opening     detector and vocabularies, of the command line
-                                                   page/       one template, one script, one style sheet
+    report      a recipe's report, beside the page page/       one template, one script, one style sheet
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proposals-from", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help="the stage 1 that a stage 2 gets boxes from"
     )
+    parser.add_argument("--report", type=Path, metavar="F.html", help="a recipe's report: the page has a link to it")
     listening.add_arguments(parser, PORT)
     parser.add_argument(
         "--rate",
@@ -82,6 +83,7 @@ def run(request: Request) -> int:
         from trainer.tasks.serve.engine import Engine
         from trainer.tasks.serve.meters import Meters
         from trainer.tasks.serve.opening import opened
+        from trainer.tasks.serve.report import Report
     except ModuleNotFoundError as error:
         raise UserError(f"serve needs {error.name}; pip install 'unidetector-jittor[trainer]'") from None
     from trainer.weights import checkpoint
@@ -90,6 +92,7 @@ def run(request: Request) -> int:
     if options.rate < 0:
         raise UserError(f"--rate {options.rate}: expected a number of pictures a minute, or 0 for any")
     listener = listening.listener(options.host, options.port, options.token)
+    report = Report(options.report, options.token) if options.report else None
     weights = checkpoint.chosen(options.checkpoint, request.work_dir, "serve")
     meters = Meters()
     detector, dictionary = opened(request.config, weights, options, say)
@@ -97,7 +100,7 @@ def run(request: Request) -> int:
     say("loading kernels; on a new machine they are compiled, which takes minutes")
     engine.warm_up()
     local = listening.is_local(listener)
-    served = application(engine, dictionary, meters, options.token, options.rate, local, detector.turns)
+    served = application(engine, dictionary, meters, options.token, options.rate, local, detector.turns, report)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     server = web.server(served)
     http = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)

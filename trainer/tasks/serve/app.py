@@ -6,6 +6,7 @@
     GET  /healthz     200 while questions are taken
     GET  /metrics     for Prometheus
     GET  /openapi.json
+    GET  /report.html  a recipe's report, where there is one; its path is another where there is a token
 
 Everything that goes wrong is ``{"error": "one line"}``; names without a row have ``"nearest"`` beside it.
 """
@@ -30,6 +31,7 @@ from trainer.tasks.serve import gate, openapi, uploads, words
 from trainer.tasks.serve.engine import Busy, Engine, Question
 from trainer.tasks.serve.gate import Gate
 from trainer.tasks.serve.meters import Meters
+from trainer.tasks.serve.report import Report
 from trainer.tasks.serve.words import Dictionary, UnknownNames
 
 PAGE = Path(__file__).parent / "page"
@@ -37,7 +39,14 @@ _BUSY_SECONDS = 1
 
 
 def application(
-    engine: Engine, dictionary: Dictionary, meters: Meters, token: str | None, rate: int, local: bool, turns: bool
+    engine: Engine,
+    dictionary: Dictionary,
+    meters: Meters,
+    token: str | None,
+    rate: int,
+    local: bool,
+    turns: bool,
+    report: Report | None = None,
 ) -> ASGIApp:
     """The server's application.
 
@@ -50,6 +59,7 @@ def application(
         "takes_names": dictionary.takes_names,
         "embeds_names": dictionary.encoder is not None,
         "exif_orientation": turns,
+        "report": report and report.path,
         "limits": {
             "bytes": gate.MOST_BYTES,
             "pixels": uploads.MOST_PIXELS,
@@ -85,8 +95,10 @@ def application(
         Route("/healthz", answering({"status": "ok"})),
         Route("/metrics", lambda _: Response(meters.text(), media_type=meters.content_type)),
         Route("/openapi.json", answering(openapi.document())),
+        *([report.route] if report else []),
     ]
-    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, rate, local, meters)
+    served = Starlette(routes=routes, exception_handlers={HTTPException: told})
+    return Gate(served, token, rate, local, meters, (report.path,) if report else ())
 
 
 def _page() -> bytes:

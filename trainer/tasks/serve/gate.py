@@ -40,9 +40,19 @@ class Gate:
         token: None: everybody may ask.
         rate: pictures a minute from one address; 0: as many as come.
         local: whether it serves this machine alone.
+        open_paths: more of those that need no token.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, rate: int, local: bool, meters: Meters) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        rate: int,
+        local: bool,
+        meters: Meters,
+        open_paths: tuple[str, ...] = (),
+    ) -> None:
+        self._open = (*_OPEN, *open_paths)
         self._app, self._token, self._rate, self._local, self._meters = app, token, rate, local, meters
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (pictures, at what time)
 
@@ -53,7 +63,9 @@ class Gate:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for key, value in HEADERS.items():
+                    headers.setdefault(key, value)
                 path = scope["path"] if scope["path"] in _COUNTED else "other"
                 self._meters.requests.labels(path, str(message["status"])).inc()
             await send(message)
@@ -70,7 +82,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = Headers(scope=scope)
-        if refused := refusal(scope, self._token, self._local, _OPEN):
+        if refused := refusal(scope, self._token, self._local, self._open):
             return refused
         if int(headers.get("content-length", "0")) > MOST_BYTES:
             return HTTPException(413, too_large())

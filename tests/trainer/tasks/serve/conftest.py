@@ -27,7 +27,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("serve")
     detector = write_clip(folder, "FasterRCNN")
     first, second = folder / "vocabulary_FasterRCNN.npy", write_table(folder, "more", OTHER_NAMES, seed=3)
-    server = Served(folder, *words_of(detector), "--vocabulary", str(first), str(second), "--rate", "0")
+    report = folder / "report.html"
+    report.write_text("<!DOCTYPE html><link rel=icon href=data:,><style>h1 { color: rgb(1, 2, 3) }</style><h1>How</h1>")
+    words = ("--vocabulary", str(first), str(second), "--rate", "0", "--report", str(report))
+    server = Served(folder, *words_of(detector), *words)
     yield Place(server, detector, {first.stem: first, second.stem: second})
     assert server.end() == 0, server.text
     assert "ending: " in server.text.splitlines()[-1]

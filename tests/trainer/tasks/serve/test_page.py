@@ -221,3 +221,12 @@ def test_a_phone_shows_everything_in_its_width_with_buttons_for_a_thumb(opened, 
     assert page.tab.locator("button, select").evaluate_all(low) == []
     left = page.tab.locator(".view").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().left)")
     assert left[0] == left[1] and page.complaints == []
+
+
+def test_the_report_is_a_link_away_with_its_own_style(opened) -> None:
+    page = opened()
+    page.tab.click("#report")
+    page.tab.wait_for_selector("h1 >> text=How")
+    assert page.tab.url.endswith("/report.html")
+    assert page.tab.eval_on_selector("h1", "(one) => getComputedStyle(one).color") == "rgb(1, 2, 3)"
+    assert page.complaints == []

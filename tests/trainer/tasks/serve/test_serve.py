@@ -40,6 +40,7 @@ def run(folder: Path, *words: str) -> None:
         (["--rate", "-1"], "--rate -1: expected"),
         (["--port", "70000"], "--port 70000: expected a number below 65536"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid .*choose another"),
+        (["--port", "0", "--report", "/nowhere/r.html"], "--report /nowhere/r.html: no such file"),
         (["--port", "0", "--clip", "/nowhere/RN50.pt"], "--clip: this detector .* names none; leave it out"),
         (["--port", "0", "--vocabulary", "/nowhere/F.npy"], "/nowhere/F.npy"),
     ],
@@ -63,15 +64,23 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(tmp_path: Path
 
 
 def test_others_need_the_token_and_what_was_asked_before_sigterm_is_answered(tmp_path: Path, photos: Path) -> None:
-    served = Served(tmp_path, *words_of(write_stage_1(tmp_path)), "--host", "0.0.0.0", "--token", TOKEN)
+    report = tmp_path / "report.html"
+    report.write_text("<style>b { color: red }</style>the first")
+    options = ("--host", "0.0.0.0", "--token", TOKEN, "--report", str(report))
+    served = Served(tmp_path, *words_of(write_stage_1(tmp_path)), *options)
     assert "#token=TOKEN" in served.text and TOKEN not in served.text
     picture = photos / "images" / "01.jpg"
     for token in ("", "Bearer", f"Bearer {TOKEN[:-1]}"):
-        for method, path in (("POST", "/detect"), ("GET", "/vocabulary"), ("GET", "/metrics")):
+        for method, path in (("POST", "/detect"), ("GET", "/vocabulary"), ("GET", "/metrics"), ("GET", "/report.html")):
             assert served.ask(method, path, Authorization=token).status == 401
     assert served.ask("GET", "/healthz").status == served.ask("GET", "/").status == 200
     bearer = f"Bearer {TOKEN}"
     about = served.ask("GET", "/vocabulary", Authorization=bearer).content
+    report.write_text("<style>b { color: red }</style>run again")
+    told = served.ask("GET", about["report"])  # a link carries no token
+    assert told.status == 200 and told.body.endswith(b"run again") and TOKEN not in about["report"]
+    assert "style-src 'unsafe-inline'" in told.headers["content-security-policy"]
+    assert "script-src" not in told.headers["content-security-policy"]
     assert about["vocabularies"] == [{"name": "object", "names": ["object"]}] and not about["takes_names"]
     assert served.detect(picture, AUTHORIZATION=bearer).content["annotations"][0]["name"] == "object"
     assert served.detect(picture, names=("cat",), AUTHORIZATION=bearer).status == 422

@@ -347,6 +347,8 @@ async function start() {
   settle();
   known = [...new Set(served.vocabularies.flatMap((one) => one.names))];
   el("naming").hidden = !served.takes_names;
+  el("report").hidden = !served.report;
+  if (served.report) el("report").href = served.report.slice(1);
   el("limits").textContent = `JPEG, PNG, WebP or BMP, up to ${megabytes(served.limits.bytes)}`;
   el("example").textContent =
     `curl -F image=@photo.jpg -F names=cat -F "names=red star" ${token ? '-H "Authorization: Bearer TOKEN" ' : ""}` +
