@@ -10,7 +10,7 @@
 # make far    workers on a Ray node: kills of everybody there, samples that kill, a hundred thousand strangers
 # make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
 # make load   the server under load, and under a thousand wrong requests
-# make pictures  draws the pictures of the web page in docs/, after make demo
+# make pictures  draws the pictures of the web pages in docs/, after make demo
 # make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first time)
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
@@ -34,9 +34,10 @@ SERVED := --config configs/demo/detect_base.py --checkpoint work_dirs/open_world
 	--proposals-from configs/demo/cln.py work_dirs/open_world/stage_1/epoch_4.safetensors \
 	--vocabulary data/demo/val_base.npy data/demo/val_never_seen.npy
 
-# The pictures of the page in docs/, of the demo's detector, in Debian's Chromium.
+# The pictures of the pages in docs/, of the demo's detector and data, in Debian's Chromium.
 pictures: $(READY)
 	$(RUN) -m tests.trainer.tasks.serve.pictures $(SERVED)
+	$(RUN) -m tests.data_server.commands.browse.pictures --config configs/demo/cln.py
 
 demo-controls: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/controls.py
