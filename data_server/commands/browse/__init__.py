@@ -3,7 +3,7 @@
     python -m data_server browse --config C
 
     browser ── HTTP ──► app ──► splits ──► catalogue ──► columns of the index, mapped     what is where, filters
-                                              ├────────► numbers                          histograms
+                                              ├────────► numbers, alike                   histograms, near names
                                               └────────► pictures ──► the pipeline        files, samples, batches
 
 Nothing is written but the index. Without --token only this machine can reach it.

@@ -10,6 +10,7 @@
     GET /S/batch/STEP                              what is in a batch: the stream's images and their seeds
     GET /S/fed/INDEX?seed=&switched=               one of them, as the trainer gets it
     GET /S/numbers?source=, /S/brightness?source=  histograms
+    GET /S/alike?source=                           the names of a data set that are hard to tell apart
     GET /S/findings                                what `check` finds
     GET /healthz
 
@@ -32,6 +33,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_server.commands.browse import numbers, pictures
+from data_server.commands.browse.alike import alike
 from data_server.commands.browse.catalogue import SIZES, Catalogue, Wanted
 from data_server.commands.browse.splits import Splits
 from data_server.datasets.samples import BadSample
@@ -92,6 +94,7 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
         "/batch/{step:int}": _batch,
         "/numbers": lambda catalogue, request: numbers.numbers(catalogue, _source(catalogue, request)),
         "/brightness": lambda catalogue, request: numbers.brightness(catalogue, _source(catalogue, request)),
+        "/alike": lambda catalogue, request: alike(catalogue, _source(catalogue, request) or 0, splits.head),
         "/findings": findings,
     }
     routes = [

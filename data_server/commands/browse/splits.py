@@ -29,6 +29,7 @@ class Splits:
     Attributes:
         names: of the splits.
         seed: of their streams.
+        head: the config's box head, as far as it has one.
 
     Raises:
         UserError: there is none.
@@ -38,6 +39,7 @@ class Splits:
         self._config, self._say = config, say
         self.config_name = str(config.filename)
         self.seed = seed_of(config)
+        self.head = ((config.get("model") or {}).get("roi_head") or {}).get("bbox_head") or {}
         self.names = [split for split in SPLITS if config.get(f"{split}_dataloader")]
         if not self.names:
             raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")

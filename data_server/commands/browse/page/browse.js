@@ -269,6 +269,10 @@ function numbers() {
     const light = await json("/brightness", { source });
     const note = `the mean of an image's bytes, in ${many(light.images)} images`;
     if (wanted()) place.lastChild.before(chart("Brightness", note, histogram(light)));
+    const { file, pairs } = await json("/alike", { source });
+    if (!wanted() || !pairs.length) return;
+    const near = pairs.map(([one, other, cosine]) => [`${one} · ${other}`, Math.max(cosine, 0), cosine.toFixed(3)]);
+    place.append(chart("Names that are hard to tell apart", `the cosine between their text embeddings, ${file}`, near, "classes pairs"));
   });
 }
 

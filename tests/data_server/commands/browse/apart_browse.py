@@ -22,6 +22,7 @@ import pytest
 
 from data_server.commands import browse
 from data_server.commands.browse import numbers
+from data_server.commands.browse.alike import alike
 from data_server.commands.browse.app import application
 from data_server.commands.browse.splits import Splits, image_of
 from data_server.commands.replay import rebuild
@@ -38,6 +39,7 @@ TOKEN = "open sesame, please"
 SECONDS = 30 * PATIENCE
 EVIL = "<img src=x onerror=alert(1)>"
 BROKEN = "05.jpg"
+PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 class Place(NamedTuple):
@@ -154,6 +156,28 @@ def test_the_numbers_are_those_that_are_counted_one_by_one(place: Place, sources
     of_images = Counter(one[:2] for one in boxes)
     expected = Counter(bin_of(of_images[image], found["per_image"]["edges"]) for image in images)
     assert binned(found["per_image"]) == expected and len(expected) > 2
+
+
+def test_names_are_as_alike_as_their_rows(place: Place, splits: Splits, tmp_path: Path) -> None:
+    assert place.json("/train/alike") == {"file": None, "pairs": []}  # the data set tells no classes apart
+    catalogue, file = splits.opened("train"), str(tmp_path / "rows.npy")
+    rows = np.array([[2.0, 0, 0], [3, 3, 0], [0, 0.5, 0.01]], np.float32)
+    np.save(file, rows)
+    catalogue.parts[1].class_agnostic = False
+    try:
+        found = alike(catalogue, 1, {"zeroshot_path": ["/nowhere.npy", file]})
+        np.save(file, rows[:2])
+        with pytest.raises(UserError, match="2 rows, the data set has 3 classes"):
+            alike(catalogue, 1, {"zeroshot_path": ["/nowhere.npy", file]})
+    finally:
+        catalogue.parts[1].class_agnostic = True
+    names = catalogue.parts[1].classes
+    cosine = {(a, b): float(rows[a] @ rows[b] / np.sqrt((rows[a] ** 2).sum() * (rows[b] ** 2).sum())) for a, b in PAIRS}
+    assert found["file"] == file
+    assert [(one, other) for one, other, _ in found["pairs"]] == [
+        (names[a], names[b]) for a, b in sorted(PAIRS, key=lambda pair: -cosine[pair])
+    ]
+    assert [one[2] for one in found["pairs"]] == pytest.approx(sorted(cosine.values(), reverse=True), abs=1e-5)
 
 
 def test_brightness_is_the_mean_of_the_files_bytes_and_an_image_that_cannot_be_read_is_none(place: Place) -> None:
