@@ -1,6 +1,6 @@
 """A web page of ours: who may come in, and the files of its page.
 
-    `shared.listening` ─ socket ─► server ─ uvicorn ─► an application that asks `refusal` first ─► routes
+    `shared.listening` ─ socket ─► server ─ uvicorn ─► `Door`, or another that asks `refusal` ─► routes
          400  a name of the machine that is not its own, where it serves itself alone: a page of somebody else's, open
               in a browser here, could give its own name this machine's address
          401  without the token that it was started with
@@ -20,12 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -79,6 +79,25 @@ def refusal(scope: Scope, token: str | None, local: bool, open_paths: tuple[str,
                 401, "a token is needed: 'Authorization: Bearer TOKEN'", {"www-authenticate": "Bearer"}
             )
     return None
+
+
+class Door:
+    """The outermost application, which lets in who may ask; arguments are those of `refusal`."""
+
+    def __init__(self, app: ASGIApp, token: str | None, local: bool, open_paths: tuple[str, ...]) -> None:
+        self._app, self._who = app, (token, local, open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        refused = refusal(scope, *self._who)
+        app = self._app if refused is None else JSONResponse({"error": refused.detail}, refused.status_code)
+        await app(scope, receive, headed)
 
 
 def page_routes(folder: Path, name: str, index: bytes) -> list[Route]:

@@ -37,6 +37,7 @@ from trainer.process.interrupt import Interrupt
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import RankFailed
 from trainer.recipe import command as recipe
+from trainer.reporting import live
 from trainer.tasks import Request
 
 PROGRAM = "python -m trainer"
@@ -128,6 +129,7 @@ def _recipe_parser() -> argparse.ArgumentParser:
     add_arguments(parser, recipe=True)
     _add_work_dir(parser, "recipe")
     _add_data_server(parser)
+    live.add_argument(parser)
     return parser
 
 

@@ -14,6 +14,7 @@ from trainer.recipe.outcome import outcome
 from trainer.recipe.page import page
 from trainer.recipe.runner import Runner, StepFailed
 from trainer.reporting import html as report
+from trainer.reporting import live
 from trainer.reporting.table import table
 
 REPORT_FILE = "report.html"
@@ -29,7 +30,8 @@ def run(options: argparse.Namespace, interrupt: Interrupt, say: Callable[[str], 
     server_options += [f"--ray={options.ray}"] if options.ray else []
     runner = Runner(recipe, work_dir, server_options, say, interrupt)
     try:
-        finished = runner.run()
+        with live.served(work_dir, options.serve, say):
+            finished = runner.run()
     except StepFailed as error:
         say(f"error: {error}")
         return error.code

@@ -15,6 +15,7 @@ from shared.command_line import GOOD
 from shared.files import save
 from shared.terminal import show
 from trainer.process.work_dir import occupy
+from trainer.reporting import live
 from trainer.tasks import Request, add_checkpoint
 
 NEEDS_SERVER = True
@@ -24,6 +25,7 @@ TOGETHER = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser, "weights to start from; with --resume, the checkpoint to continue from")
     parser.add_argument("--resume", action="store_true", help="continue from the work dir's latest checkpoint")
+    live.add_argument(parser)
 
 
 def run(request: Request) -> int:
@@ -47,7 +49,8 @@ def run(request: Request) -> int:
     if ranks.first:
         occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
         save(Path(loop.config_file), config.pretty_text.encode())
-    metrics = loop.run(request.interrupt)
+    with live.served(work_dir, request.options.serve if ranks.first else None, say):
+        metrics = loop.run(request.interrupt)
     if ranks.first:
         curves.draw(work_dir)
     if metrics is not None:

@@ -25,12 +25,11 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from data_server.commands.browse import numbers, pictures
 from data_server.commands.browse.alike import alike
@@ -38,32 +37,13 @@ from data_server.commands.browse.catalogue import SIZES, Catalogue, Wanted
 from data_server.commands.browse.splits import Splits
 from data_server.datasets.samples import BadSample
 from shared.errors import UserError
-from shared.web import HEADERS, answering, page_routes, refusal, told
+from shared.web import Door, answering, page_routes, told
 
 PAGE = Path(__file__).parent / "page"
 MOST_IMAGES = 200  # in an answer
 MOST_EDGE = 4096
 _MOST_STEP = 1 << 40
 _OPEN = ("/", "/browse.js", "/browse.css", "/healthz")  # nothing of the data is there
-
-
-class Door:
-    """The outermost application: lets in who may ask."""
-
-    def __init__(self, app: ASGIApp, token: str | None, local: bool) -> None:
-        self._app, self._token, self._local = app, token, local
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-
-        async def headed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        refused = refusal(scope, self._token, self._local, _OPEN)
-        app = self._app if refused is None else JSONResponse({"error": refused.detail}, refused.status_code)
-        await app(scope, receive, headed)
 
 
 def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
@@ -103,7 +83,7 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
         Route("/healthz", answering({"status": "ok"})),
         *(Route(f"/{{split}}{path}", of_split(answer)) for path, answer in paths.items()),
     ]
-    return Door(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, local)
+    return Door(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, local, _OPEN)
 
 
 def _split(catalogue: Catalogue, _: Request) -> dict[str, Any]:
