@@ -37,7 +37,7 @@ from data_server.commands.browse.catalogue import SIZES, Catalogue, Wanted
 from data_server.commands.browse.splits import Splits
 from data_server.datasets.samples import BadSample
 from shared.errors import UserError
-from shared.web import Door, answering, page_routes, told
+from shared.web import Door, Endpoint, answering, page_routes, told
 
 PAGE = Path(__file__).parent / "page"
 MOST_IMAGES = 200  # in an answer
@@ -49,20 +49,20 @@ _OPEN = ("/", "/browse.js", "/browse.css", "/healthz")  # nothing of the data is
 def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
     """The server's application; see `shared.web.refusal` for `token` and `local`."""
 
-    def of_split(answer: Callable[[Catalogue, Request], Response | dict[str, Any]]) -> Any:
-        def work(request: Request) -> Response:
-            found = answer(splits.opened(request.path_params["split"]), request)
-            return found if isinstance(found, Response) else JSONResponse(found)
-
+    def in_thread(work: Callable[[Request], Response | dict[str, Any]]) -> Endpoint:
         async def answered(request: Request) -> Response:
             try:
-                return await run_in_threadpool(work, request)
+                found = await run_in_threadpool(work, request)
             except (UserError, BadSample) as error:
                 return JSONResponse({"error": str(error)}, 422)
+            return found if isinstance(found, Response) else JSONResponse(found)
 
         return answered
 
-    def findings(_: Catalogue, request: Request) -> dict[str, Any]:
+    def of_split(answer: Callable[[Catalogue, Request], Response | dict[str, Any]]) -> Endpoint:
+        return in_thread(lambda request: answer(splits.opened(request.path_params["split"]), request))
+
+    def findings(request: Request) -> dict[str, Any]:  # also of a split that cannot be opened
         return {"findings": splits.findings(request.path_params["split"])}
 
     paths: dict[str, Callable[[Catalogue, Request], Response | dict[str, Any]]] = {
@@ -75,12 +75,12 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
         "/numbers": lambda catalogue, request: numbers.numbers(catalogue, _source(catalogue, request)),
         "/brightness": lambda catalogue, request: numbers.brightness(catalogue, _source(catalogue, request)),
         "/alike": lambda catalogue, request: alike(catalogue, _source(catalogue, request) or 0, splits.head),
-        "/findings": findings,
     }
     routes = [
         *page_routes(PAGE, "browse", (PAGE / "index.html").read_bytes()),
         Route("/data", answering({"splits": splits.names, "config": splits.config_name, "seed": str(splits.seed)})),
         Route("/healthz", answering({"status": "ok"})),
+        Route("/{split}/findings", in_thread(findings)),
         *(Route(f"/{{split}}{path}", of_split(answer)) for path, answer in paths.items()),
     ]
     return Door(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, local, _OPEN)
@@ -89,7 +89,6 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
 def _split(catalogue: Catalogue, _: Request) -> dict[str, Any]:
     return {
         "images": len(catalogue),
-        "steps_switch": any(part.switches for part in catalogue.parts),
         "sources": [{"name": str(part), "images": len(part), "classes": part.classes} for part in catalogue.parts],
     }
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.bounds import gather
+from data_server.datasets.indexed import Indexed
 from data_server.datasets.part import Part
 from data_server.datasets.parts import Datasets
 from data_server.serving.plan import Plan
@@ -130,6 +131,18 @@ class Catalogue:
                 if not np.isnan(box).any()
             ],
         }
+
+    def image_of_annotation(self, source: int, number: int) -> str:
+        """The id of the image that annotation `number` of a data set's file is of; empty where its index has none."""
+        dataset = self.parts[source].dataset
+        if not isinstance(dataset, Indexed) or "annotation.number" not in dataset.columns:
+            return ""
+        columns = dataset.columns
+        rows = np.flatnonzero(columns["annotation.number"] == number)
+        image = int(np.searchsorted(columns["image.first"], rows[:1], side="right").sum()) - 1
+        if not 0 <= image < columns.facts["images"]:
+            return ""
+        return str(columns.texts("image.id")[image] if "image.id.ends" in columns else columns["image.id"][image])
 
     def plan(self) -> Plan:
         """Of one rank that trains alone. Raises UserError where there is nothing to be planned."""

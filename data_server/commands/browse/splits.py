@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from data_server.checks.subject import SPLITS, subjects
+from data_server.checks.subject import SPLITS, Subject, subjects
 from data_server.commands.browse.catalogue import Catalogue
 from data_server.commands.check import DECODED, look_at
 from shared.config import seed_of
@@ -20,6 +20,7 @@ from shared.data_part import data_part, from_plain
 from shared.errors import UserError
 
 _IMAGE = re.compile(r"\bimage ([^\s)]+)")
+_ANNOTATION = re.compile(r"annotation (\d{1,18})")
 _ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -49,8 +50,7 @@ class Splits:
 
     def opened(self, split: str) -> Catalogue:
         """A split. Raises UserError where the config has none of that name, or a data set cannot be built."""
-        if split not in self.names:
-            raise UserError(f"{split!r}: no split of this config; expected {' or '.join(self.names)}")
+        self._check(split)
         with self._opening:
             if split not in self._opened:
                 part = from_plain(data_part(self._config, split))
@@ -60,7 +60,9 @@ class Splits:
             return self._opened[split]
 
     def findings(self, split: str) -> list[dict[str, Any]]:
-        """What ``python -m data_server check`` finds in the data sets of a split."""
+        """What ``python -m data_server check`` finds in the data sets of a split, why one cannot be built among it; a
+        place is its text, and what finds its image. Raises UserError where the config has no such split."""
+        self._check(split)
         with self._checking:
             if split not in self._findings:
                 found = []
@@ -73,13 +75,23 @@ class Splits:
                                 "error": one.is_error,
                                 "text": one.text,
                                 "count": one.count,
-                                "places": [(place, image_of(place)) for place in one.places],
+                                "places": [(place, self._find(subject, place)) for place in one.places],
                             }
                             for one in kinds
                         ]
                         found.append({"data_set": str(subject), "summary": summary, "findings": listed})
                 self._findings[split] = found
             return self._findings[split]
+
+    def _find(self, subject: Subject, place: str) -> str:
+        catalogue, annotation = self._opened.get(subject.split), _ANNOTATION.fullmatch(place)
+        if catalogue is None or annotation is None:
+            return image_of(place)
+        return catalogue.image_of_annotation(subject.number, int(annotation[1]))
+
+    def _check(self, split: str) -> None:
+        if split not in self.names:
+            raise UserError(f"{split!r}: no split of this config; expected {' or '.join(self.names)}")
 
 
 def image_of(place: str) -> str:

@@ -98,6 +98,8 @@ def splits(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Splits:
     for number, side in ((900, 40), (901, 9)):  # two shoes of the image that has a cup
         shoe = {"id": number, "image_id": 100, "category_id": 3, "bbox": [5, 5, 50, side], "area": 50 * side}
         content["annotations"].append({**shoe, "iscrowd": 0})
+    nothing = {"id": 902, "image_id": 103, "category_id": 3, "bbox": [5, 5, 9, 9], "area": 0, "iscrowd": 0}
+    content["annotations"].append(nothing)  # MMDetection leaves out what has no area
     (folder / "some.json").write_text(json.dumps(content))
     config = load_config(CONFIG, {"data_root": str(folder)})
     plain = {**config.train_dataloader.dataset, "filter_cfg": None}
@@ -122,7 +124,7 @@ def boxes_of(file: dict[str, Any], *, crowds: bool = False) -> list[tuple[int, s
     return [
         (one["image_id"], names[one["category_id"]], *one["bbox"][2:])
         for one in file["annotations"]
-        if crowds or not one["iscrowd"]
+        if one["area"] and (crowds or not one["iscrowd"])
     ]
 
 
@@ -225,7 +227,7 @@ def test_the_images_that_are_wanted_are_listed_with_their_boxes(place: Place, qu
         assert [[*box[:4], names[box[4]], box[5]] for box in one["boxes"]] == [
             [x, y, x + w, y + h, {c["id"]: c["name"] for c in file["categories"]}[box["category_id"]], box["iscrowd"]]
             for box in file["annotations"]
-            if str(box["image_id"]) == one["id"]
+            if str(box["image_id"]) == one["id"] and box["area"]
             for x, y, w, h in [box["bbox"]]
         ]
 
@@ -290,6 +292,7 @@ def test_a_picture_is_the_files_no_longer_than_it_is_asked_to_be(place: Place) -
         (f"/train/fed/{IMAGES + 7}", 422, f"expected 0 to {IMAGES + 6}"),
         (f"/train/batch/{10**30}", 400, "step: expected less than"),
         ("/test", 422, "expected train or val"),
+        ("/test/findings", 422, "expected train or val"),
         ("/val", 422, "none.json"),
         ("/train/nothing", 404, "Not Found"),
     ],
@@ -311,6 +314,10 @@ def test_each_finding_of_the_check_leads_to_its_image(place: Place) -> None:
     assert "12 images" in first["summary"] and "7 images" in second["summary"]
     (missing,) = [one for one in first["findings"] if one["text"] == "image files that are not there"]
     assert missing["error"] and missing["count"] == 1 and missing["places"] == [[str(path), BROKEN]]
+    (empty,) = [one for one in second["findings"] if "'area' is 0" in one["text"]]
+    assert empty["places"] == [["annotation 902", "103"]]
+    (broken,) = place.json("/val/findings")["findings"]  # of a split that cannot be opened
+    assert [one["error"] for one in broken["findings"]] == [True] and "none.json" in broken["findings"][0]["text"]
     assert image_of("annotation 5 of image 101 [1, 2, 3, 4]") == "101" == image_of("annotation 5 (image 101)")
     assert image_of("/a b/c (d).jpg (truncated)") == "" and image_of("/a/c.PNG (truncated)") == "c.PNG"
     assert image_of("'cup'") == image_of("annotation 5") == ""
