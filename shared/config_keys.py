@@ -220,6 +220,12 @@ TRAIN_CFG: Section = (
         "(begin, interval) pairs: `val_interval` from that epoch, or step, on",
         Values(_is_intervals, "a list of (begin, interval)").or_none(),
     ),
+    reads(
+        "val_async",
+        "True: training goes on while the metrics of an evaluation are computed; what follows from them follows at the "
+        "next evaluation, or at the end (default: False)",
+        SWITCH,
+    ),
     *ignores("a run that is resumed goes on at its next batch, at no cost", "fast_forward_on_resume"),
 )
 

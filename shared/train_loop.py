@@ -27,12 +27,14 @@ class TrainLoop:
         by_epoch: whether `length` and all that follows are epochs; else they are steps.
         val_begin: not evaluated before.
         val_intervals: (from when on, interval); the last whose beginning has come holds.
+        val_async: whether training goes on while the metrics of an evaluation are computed; MMEngine has no such key.
     """
 
     by_epoch: bool
     length: int
     val_begin: int
     val_intervals: tuple[tuple[int, int], ...]
+    val_async: bool = False
 
     @classmethod
     def of(cls, train_cfg: Mapping[str, Any]) -> TrainLoop:
@@ -66,6 +68,7 @@ class TrainLoop:
                 (0, int(train_cfg.get("val_interval", 1 if by_epoch else 1000))),
                 *((begin, int(interval)) for begin, interval in train_cfg.get("dynamic_intervals") or ()),
             ),
+            train_cfg.get("val_async", False),
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:

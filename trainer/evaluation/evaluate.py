@@ -14,8 +14,10 @@ and kept in the work dir::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from mmengine.config import Config
 from shared.client import StreamFailed
 from shared.config import section
 from shared.errors import UserError
+from shared.train_loop import TrainLoop
 from trainer.device import jt, nn
 from trainer.evaluation import contact_tiles
 from trainer.evaluation.contact_tiles import Tile
@@ -32,6 +35,7 @@ from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrate
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
+from trainer.process.background import in_background
 from trainer.reporting.picture_folder import FOLDER, Pictures
 from trainer.training.verdicts import Evaluated
 from trainer.vocabulary.calibration import check_names
@@ -85,19 +89,30 @@ class Evaluation:
             UserError: no split has an evaluator, the model's names are not the data set's, a metric fails.
             StreamFailed, DataServerLost: see `Feed`; where there are predictions by then, they are kept.
         """
+        return _together([judge() for judge in self._predicted(model)])
+
+    def begin(self, model: nn.Module) -> Callable[[], Evaluated]:
+        """As `run`, of a training: what is returned gives the metrics. With ``train_cfg.val_async`` the data server
+        computes them meanwhile, and the errors of that, and of sending it the predictions, come with them.
+        """
+        if not TrainLoop.of(section(self.config, "train_cfg")).val_async:
+            found = self.run(model)
+            return lambda: found
+        judged = [in_background(judge) for judge in self._predicted(model)]
+        return lambda: _together([one.result() for one in judged])
+
+    def _predicted(self, model: nn.Module) -> Iterator[Callable[[], Evaluated]]:
+        """For each split, once all its images are predicted, what has them judged; that uses no Jittor."""
         config = self.config
         splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
         if not splits:
             raise UserError(
                 f"config {config.filename!r} has nothing to evaluate: no val_evaluator with a val_dataloader"
             )
-        first, *others = (self._run_split(model, split, draws_sheet=split == splits[0]) for split in splits)
-        shown = dict(first.metrics)
-        for one in others:
-            shown |= one.metrics
-        return Evaluated(shown, first.judged)
+        for split in splits:
+            yield self._predict_split(model, split, draws_sheet=split == splits[0])
 
-    def _run_split(self, model: nn.Module, split: str, draws_sheet: bool) -> Evaluated:
+    def _predict_split(self, model: nn.Module, split: str, draws_sheet: bool) -> Callable[[], Evaluated]:
         head = model.roi_head.bbox_head
         ways = readings(head, self.chance)
         title = display_name(self.config, split)
@@ -112,7 +127,7 @@ class Evaluation:
             head.check_classes(feed.classes, training=False)
             if getattr(head, "prior", None) is not None:
                 check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
-            with jt.no_grad(), uncalibrated(head):
+            with self._keeping(split, list(predictions.values())[own]), jt.no_grad(), uncalibrated(head):
                 for batch in feed:
                     found = [one[: batch.valid] for one in model.predict_readings(batch, list(ways.values()))]
                     for kept, detections in zip(predictions.values(), found, strict=True):
@@ -122,33 +137,55 @@ class Evaluation:
                     if pictures is not None:
                         pictures.add_batch(batch.images.numpy(), batch.host, found[own], label_names(model, feed))
                     jt.sync_all()
+                if draws_sheet:
+                    contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
             for name, kept in predictions.items():
                 if not any(len(one["scores"]) for one in kept):
                     self.say(
                         f"warning: {name}: no detection in any image, so there is nothing but zeros; are these the "
                         "weights of a trained model, and is score_thr in model.test_cfg below its scores?"
                     )
-            results = {name: feed.evaluate(kept) for name, kept in predictions.items()}
-        except (UserError, StreamFailed, DataServerLost) as error:
-            so_far = list(predictions.values())[own]
-            if not so_far:
-                raise
-            kept_in = keep(so_far, self.work_dir, split)
-            raise type(error)(f"{error}; the predictions so far are in {kept_in}") from None
+        except BaseException:
+            feed.close()
+            raise
         finally:
             model.train()
-            feed.close()
             jt.gc()
+        return partial(self._judge_split, split, feed, predictions, own)
+
+    def _judge_split(
+        self, split: str, feed: Feed, predictions: dict[str, list[dict[str, np.ndarray]]], own: int
+    ) -> Evaluated:
+        """Has a split's `predictions`, by the name of their reading, judged, and closes `feed`; number `own` is the
+        detector's own reading."""
+        kept = list(predictions.values())[own]
+        with contextlib.closing(feed), self._keeping(split, kept):
+            results = {name: feed.evaluate(one) for name, one in predictions.items()}
         if self.keeps:
-            keep(list(predictions.values())[own], self.work_dir, split)
-        if draws_sheet:
-            contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
+            keep(kept, self.work_dir, split)
         family = "coco/" if len(feed.classes) == 1 else ""  # several data sets come first: "cars/coco/bbox_mAP"
         shown = {
             name: {key.removeprefix(family): value for key, value in metrics.items()}
             for name, metrics in results.items()
         }
         return Evaluated(shown, list(results.values())[own])
+
+    @contextlib.contextmanager
+    def _keeping(self, split: str, so_far: list[dict[str, np.ndarray]]) -> Iterator[None]:
+        """What fails inside leaves the predictions in the work dir, where there are any by then."""
+        try:
+            yield
+        except (UserError, StreamFailed, DataServerLost) as error:
+            if not so_far:
+                raise
+            kept_in = keep(so_far, self.work_dir, split)
+            raise type(error)(f"{error}; the predictions so far are in {kept_in}") from None
+
+
+def _together(splits: list[Evaluated]) -> Evaluated:
+    """What is shown of all splits; the first is judged."""
+    shown = {name: metrics for one in splits for name, metrics in one.metrics.items()}
+    return Evaluated(shown, splits[0].judged)
 
 
 def label_names(model: nn.Module, feed: Feed) -> list[str]:

@@ -45,7 +45,7 @@ def run(request: Request) -> int:
     if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint
     evaluation = Evaluation(config, request.server, work_dir, say)
-    loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.run, ranks)
+    loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.begin, ranks)
     if ranks.first:
         occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
         save(Path(loop.config_file), config.pretty_text.encode())

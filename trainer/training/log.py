@@ -5,7 +5,8 @@
     <work_dir>/tensorboard/    the same numbers as TensorBoard events
 
 ``step`` counts finished steps (1 after the first), so that the checkpoint, log line and evaluation of step k carry
-the same k. A run resumed at step k cuts the lines of later steps, which it will write again.
+the same k; with ``val_async`` lines of later steps may come before an evaluation's. A run resumed at step k cuts the
+lines of later steps, and of evaluations that it repeats, which it will write again.
 
 Losses, images per second and the share of time spent waiting for data are means since the last log.
 """
@@ -38,15 +39,17 @@ class Progress:
         steps_per_epoch: int,
         interval: int | None,
         start_step: int = 0,
+        judged_step: int | None = None,
     ):
         """
         Args:
             interval: steps between two logs; None: the last step's only.
-            start_step: steps already done by the run that this one resumes.
+            start_step: steps already done by the run that this one resumes; what the log has of later ones is cut.
+            judged_step: likewise, the step of its last evaluation; None: the same.
         """
         work_dir = Path(work_dir)
         self._total_steps, self._steps_per_epoch, self._interval = total_steps, steps_per_epoch, interval
-        _cut(work_dir / METRICS_FILE, start_step)
+        _cut(work_dir / METRICS_FILE, {"train": start_step, "val": start_step if judged_step is None else judged_step})
         self._lines = Journal(work_dir / METRICS_FILE, self._write)
         self._events = Events(work_dir, start_step + 1, self._write)
         self._bar = tqdm(
@@ -198,11 +201,12 @@ def evaluated_at(work_dir: Path, step: int) -> bool:
     return path.exists() and any((line["kind"], line["step"]) == ("val", step) for line in read(path))
 
 
-def _cut(path: Path, last_step: int) -> None:
-    """Drops the lines of steps after `last_step`, and a line that is incomplete. Raises UserError when the file cannot
-    be written."""
+def _cut(path: Path, last_steps: dict[str, int]) -> None:
+    """Drops the lines of steps after the last one of their kind, and a line that is incomplete. Raises UserError when
+    the file cannot be written."""
     if not path.exists():
         return
     *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    kept = [line + "\n" for line in lines if json.loads(line)["step"] <= last_step]
+    found = [(json.loads(line), line) for line in lines]
+    kept = [line + "\n" for entry, line in found if entry["step"] <= last_steps[entry["kind"]]]
     save(path, "".join(kept).encode())

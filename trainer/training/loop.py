@@ -15,6 +15,8 @@ update, and read the losses there. Rank 0 alone writes and evaluates, while the 
 Before a checkpoint, an evaluation or an end they are read at once: numbers that cannot be right end the run before the
 next step is computed, and no checkpoint has them. A checkpoint is written before an evaluation, so there is nothing to
 lose while that runs. A run that is interrupted writes one after the step in hand, and can go on at the very next batch.
+
+With ``train_cfg.val_async`` an evaluation is taken where the next one is due: `trainer.training.evaluations`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import arithmetic, card_memory, device_memory, jt, nn, seed
+from trainer.device import arithmetic, card_memory, device_memory, jt, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
@@ -43,6 +45,7 @@ from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import ALONE, RankFailed, Ranks
 from trainer.training.accumulation import Accumulation
 from trainer.training.device_plan import forecast
+from trainer.training.evaluations import Evaluate, Evaluations
 from trainer.training.guards import assert_trains, check_gradients, check_losses, check_others, memory_advised
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
@@ -51,7 +54,7 @@ from trainer.training.resuming import compare_arithmetic, compare_update, compar
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.step import Step, Steps
 from trainer.training.together import agree, share_weights, turn
-from trainer.training.verdicts import Evaluated, Metrics, Verdicts
+from trainer.training.verdicts import Metrics, Verdicts
 from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint, pretrained
 
@@ -61,7 +64,7 @@ class TrainingLoop:
 
     Args:
         resume_from: the checkpoint to continue from.
-        evaluate: gives the model's metrics; called after the epochs or steps that the config says.
+        evaluate: see `Evaluations`; called after the epochs or steps that the config says.
         ranks: who trains together. Those other than 0 say nothing but what is wrong with their data, and write nothing.
 
     Attributes:
@@ -75,7 +78,7 @@ class TrainingLoop:
         work_dir: Path,
         say: Callable[[str], None],
         resume_from: Path | None,
-        evaluate: Callable[[nn.Module], Evaluated],
+        evaluate: Evaluate,
         ranks: Ranks = ALONE,
     ) -> None:
         """Builds the model, with its weights, and opens the stream.
@@ -83,7 +86,7 @@ class TrainingLoop:
         Raises:
             UserError: of config, weights or data, before anything is written.
         """
-        self.config, self.work_dir, self.evaluate, self.ranks = config, work_dir, evaluate, ranks
+        self.config, self.work_dir, self.ranks = config, work_dir, ranks
         self.say = say if ranks.first else lambda _: None
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.intervals = Intervals(config)
@@ -97,6 +100,7 @@ class TrainingLoop:
             self.say(why)
         self.optimizer = build_optimizer(section(config, "optim_wrapper"), self.model, self.rate_factor)
         self.average = WeightAverage(config, self.optimizer.parameters)
+        self.evaluations = Evaluations(config, self.verdicts, evaluate, self.model, self.average, work_dir, self.say)
         cursor, record = self._restore(resume_from)
         if ranks.size > 1:
             share_weights(ranks, self.model)
@@ -164,6 +168,7 @@ class TrainingLoop:
         results: Metrics | None = None
         progress = self._progress()
         try:
+            self.evaluations.begin_again()
             due = self.intervals.evaluates(self.step, self.steps_per_epoch)
             if due and not self._decided(evaluated_at(self.work_dir, self.step)):
                 results = self._evaluate(progress)  # the run that this one resumes was ended in this evaluation
@@ -175,6 +180,8 @@ class TrainingLoop:
                 self._read(progress)
                 if not self._ends(interrupt) and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
+            if not self._ends(interrupt):
+                results = self._settle(progress) or results
         except (DataServerLost, OutOfMemory, RankFailed) as lost:
             self.optimizer.restore()
             self.average.restore()
@@ -238,7 +245,14 @@ class TrainingLoop:
     def _progress(self) -> Progress:
         if not self.ranks.first:
             return Silence()
-        return Progress(self.work_dir, self.total_steps, self.steps_per_epoch, self.intervals.log, self.step)
+        return Progress(
+            self.work_dir,
+            self.total_steps,
+            self.steps_per_epoch,
+            self.intervals.log,
+            self.step,
+            self.evaluations.judged_step(self.step),
+        )
 
     def _keep(self) -> None:
         """What there is now is what a step that fails goes back to."""
@@ -287,39 +301,51 @@ class TrainingLoop:
             raise type(error)(f"{error}; checkpoint written at step {self.step}") from None
 
     def _evaluate(self, progress: Progress) -> Metrics | None:
-        """Rank 0 evaluates, and the others hear what follows from it."""
-        results = self._evaluated(progress) if self.ranks.first else None
+        """Takes the metrics of the evaluation before, and begins this one; takes its metrics at once where training
+        does not go on meanwhile."""
+        results = self._settle(progress)
+        if self.verdicts.ended_before(self.step):
+            return results
+        if self.ranks.first:
+            self.evaluations.begin(self.step, self.record)
+        if not self.evaluations.late or self.step == self.total_steps:
+            results = self._settle(progress)
+        return results
+
+    def _settle(self, progress: Progress) -> Metrics | None:
+        """Rank 0 takes the metrics of the evaluation that is under way, if one is, and the others hear what follows."""
+        results = self._take(progress) if self.evaluations.under_way is not None else None
         state = self.ranks.share(json.dumps(self.verdicts.state).encode())
         if not self.ranks.first:
             self.verdicts.resume(json.loads(state))
         return results
 
-    def _evaluated(self, progress: Progress) -> Metrics:
-        """Evaluates, and does what follows from it. The log comes last: with it the evaluation is over."""
-        with self.average.in_place():
-            results = self.evaluate(self.model)
-        verdict = self.verdicts.take(results.judged, self.step // self.steps_per_epoch, self.step)
-        for best in verdict.best:
-            self._save_file(best.file, max_keep=None, best=True)
-            if best.former not in (None, best.file):
-                (self.work_dir / best.former).unlink(missing_ok=True)
-            self.say(f"best {best.metric} so far, {best.score:.4g}: {self.work_dir / best.file}")
-        if verdict.changed and self.intervals.saves(self.step, self.steps_per_epoch):
+    def _take(self, progress: Progress) -> Metrics:
+        """Takes the metrics, and does what follows from them.
+
+        What comes last says that the evaluation is over, and a run that is killed before that repeats it: the log, or
+        with ``val_async`` a checkpoint that no longer has it under way.
+        """
+        taken = self.evaluations.take(self.steps_per_epoch, self._meta)
+        saves, late = self.intervals.saves(self.step, self.steps_per_epoch), self.evaluations.late
+        if saves and taken.verdict.changed and not late:
             self._save(progress)  # the evaluation's checkpoint once more, now with the verdict
-        if verdict.says:
-            self.say(verdict.says)
-        progress.evaluation(self.step, results.metrics)
-        return results.metrics
+        if taken.verdict.says:
+            self.say(taken.verdict.says)
+        progress.evaluation(taken.step, taken.metrics)
+        if saves and late:
+            self._save(progress)
+        return taken.metrics
 
     def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
         """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
+            self.evaluations.resume(resumed, self.ranks.first)
             checkpoint.restore(resumed, self.model, self.optimizer)
             checkpoint.put(self.average.load(resumed), self.model)
             if self.average and not resumed.training:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
-            self.verdicts.resume(resumed.meta.get("verdicts", {}))
             compare_arithmetic(resumed, self.say)
             compare_update(resumed, self.ranks, self.optimizer.counts, self.rate_factor)
             return resumed.cursor, own_record(resumed, self.ranks)
@@ -331,29 +357,28 @@ class TrainingLoop:
         self._read(progress)
         if not self.ranks.first:
             return
-        name = self.intervals.loop.checkpoint_name(self.step, self.steps_per_epoch)
-        self._save_file(name, self.intervals.max_keep)
-
-    def _save_file(self, name: str, max_keep: int | None, best: bool = False) -> None:
-        """Writes the present state; of the `best`, which no run resumes from, the weights alone."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
         with self.average.in_place():
             checkpoint.save(
-                self.work_dir / name,
+                self.work_dir / self.intervals.loop.checkpoint_name(self.step, self.steps_per_epoch),
                 self.model,
-                None if best else self.optimizer,
+                self.optimizer,
                 {"epoch": epoch, "step": step},
-                {
-                    "seed": self.seed,
-                    "config": self.config.pretty_text,
-                    "stream": self.record,
-                    "arithmetic": arithmetic(),
-                    "verdicts": self.verdicts.state,
-                    "ranks": self.ranks.size,
-                    "batches_per_update": self.batches_per_update,
-                    "rate_factor": self.rate_factor,
-                },
-                max_keep,
-                latest=not best,
-                training=None if best else self.average.state_dict(),
+                self._meta(self.record),
+                self.intervals.max_keep,
+                training=self.average.state_dict(),
+                evaluation=self.evaluations.weights,
             )
+
+    def _meta(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint keeps beside arrays; `record` is the stream's at its step."""
+        return {
+            "seed": self.seed,
+            "config": self.config.pretty_text,
+            "stream": record,
+            "arithmetic": arithmetic(),
+            "ranks": self.ranks.size,
+            "batches_per_update": self.batches_per_update,
+            "rate_factor": self.rate_factor,
+            **self.evaluations.state,
+        }

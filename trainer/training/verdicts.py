@@ -46,14 +46,18 @@ class Verdict(NamedTuple):
 
 
 class Verdicts:
-    """The verdicts of a run."""
+    """The verdicts of a run.
+
+    Attributes:
+        step: of the last evaluation that has been decided.
+    """
 
     def __init__(self, config: Config) -> None:
         """Raises UserError for settings of the hooks that contradict each other, and where nothing is evaluated."""
         hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
         self._best = Best(hook, TrainLoop.of(config.get("train_cfg") or {}).by_epoch)
         self._stopping = EarlyStopping(config)
-        self._step = 0
+        self.step = 0
         if (self._best or self._stopping) and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
             raise UserError(
                 "save_best and EarlyStoppingHook are decided by evaluations, and there is no val_evaluator: give one, "
@@ -65,14 +69,18 @@ class Verdicts:
         """Why the run ends early; empty while it does not."""
         return self._stopping.over
 
+    def ended_before(self, step: int) -> bool:
+        """Whether the run ends early, by an evaluation before that of `step`."""
+        return bool(self.over) and self.step < step
+
     @property
     def state(self) -> dict[str, Any]:
         """For a checkpoint: numbers and texts."""
-        return {"step": self._step, "best": self._best.state, "early_stopping": self._stopping.state}
+        return {"step": self.step, "best": self._best.state, "early_stopping": self._stopping.state}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave."""
-        self._step = state.get("step", 0)
+        self.step = state.get("step", 0)
         self._best.state = state.get("best", {})
         if self._stopping:
             self._stopping.state |= state.get("early_stopping", {})
@@ -83,9 +91,9 @@ class Verdicts:
         Raises:
             UserError: it has no metric that a hook names.
         """
-        if step == self._step or not metrics:
+        if step == self.step:
             return Verdict([], "", False)
-        best = self._best.take(metrics, epoch, step)
-        says = self._stopping.take(metrics)
-        self._step = step
-        return Verdict(best, says, bool(best or self._stopping))
+        best = self._best.take(metrics, epoch, step) if metrics else []
+        says = self._stopping.take(metrics) if metrics else ""
+        self.step = step
+        return Verdict(best, says, bool(metrics) and bool(best or self._stopping))

@@ -3,6 +3,7 @@
     backbone.conv1.weight                           parameters and running statistics, under the model's own names
     optimizer.backbone.conv1.weight.momentum_buffer the optimizer's state, under `Optimizer.state_dict`'s names
     training.backbone.conv1.weight                  where the parameters are averages, those that training goes on with
+    evaluation.backbone.conv1.weight                where an evaluation is under way, what it judges
     metadata                                        format_version, cursor, meta: strings, the last two JSON
 
 Text embeddings (``zs_weights*``) are saved and never read: a run has those of its config's vocabulary.
@@ -40,8 +41,16 @@ from trainer.weights.names import check_finite, describe_mismatch, is_bookkeepin
 FORMAT_VERSION = "1"
 OPTIMIZER_PREFIX = "optimizer."
 TRAINING_PREFIX = "training."
+EVALUATION_PREFIX = "evaluation."
+_PREFIXES = (OPTIMIZER_PREFIX, TRAINING_PREFIX, EVALUATION_PREFIX)
 LAST_CHECKPOINT = "last_checkpoint"
 PARTIAL = ".partial"  # one name for all steps: what a kill leaves behind is overwritten by the next save
+
+
+class HasWeights(Protocol):
+    """What a checkpoint is of: a model, or its weights as they were."""
+
+    def state_dict(self, to: str) -> dict[str, np.ndarray]: ...
 
 
 class HasState(Protocol):
@@ -54,25 +63,27 @@ class HasState(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `load` read: arrays by name, and the metadata. `optimizer` and `training` are empty where none was saved."""
+    """What `load` read: arrays by name, and the metadata. All but `model` are empty where none was saved."""
 
     path: Path
     model: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     training: dict[str, np.ndarray]
+    evaluation: dict[str, np.ndarray]
     cursor: dict[str, int]
     meta: dict[str, Any]
 
 
 def save(
     path: str | os.PathLike,
-    model: nn.Module,
+    model: HasWeights,
     optimizer: HasState | None,
     cursor: dict[str, int],
     meta: dict[str, Any],
     max_keep: int | None = None,
     latest: bool = True,
     training: Mapping[str, np.ndarray] | None = None,
+    evaluation: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes `path` (``*.safetensors``) and, with `latest`, makes it the directory's latest checkpoint.
 
@@ -86,6 +97,7 @@ def save(
     path = Path(path)
     tensors = model.state_dict(to="numpy")
     tensors |= {TRAINING_PREFIX + name: array for name, array in (training or {}).items()}
+    tensors |= {EVALUATION_PREFIX + name: array for name, array in (evaluation or {}).items()}
     spoilt = [name for name, array in tensors.items() if not np.isfinite(array).all()]
     if spoilt:
         raise UserError(
@@ -135,12 +147,13 @@ def load(path: str | os.PathLike) -> Checkpoint:
             f"checkpoint {path}: not a complete safetensors file ({error}); use an earlier one, "
             "or, for weights of another program, drop --resume"
         ) from error
-    optimizer, training = (
+    optimizer, training, evaluation = (
         {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        for prefix in (OPTIMIZER_PREFIX, TRAINING_PREFIX)
+        for prefix in _PREFIXES
     )
-    own = {name: array for name, array in tensors.items() if not name.startswith((OPTIMIZER_PREFIX, TRAINING_PREFIX))}
-    return Checkpoint(path, own, optimizer, training, _cursor(metadata, path), _content(metadata, "meta", path))
+    own = {name: array for name, array in tensors.items() if not name.startswith(_PREFIXES)}
+    cursor, meta = _cursor(metadata, path), _content(metadata, "meta", path)
+    return Checkpoint(path, own, optimizer, training, evaluation, cursor, meta)
 
 
 def _content(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:
