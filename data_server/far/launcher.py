@@ -62,10 +62,12 @@ class _Launcher:
     def connect(self) -> None:
         """Raises UserError for a cluster that is not there, or that others can reach without a token; and what Ray
         raises."""
-        host, _, port = self._launch.address.rpartition(":")
-        if host:
+        if self._launch.address != "auto":  # Ray has other words, which start clusters
+            host, _, port = self._launch.address.rpartition(":")
+            if not host or not port.isdecimal():
+                raise UserError("expected auto, or HOST:PORT of the cluster's head")
             _check_token(host.strip("[]"))
-            _check_answers(host.strip("[]"), port)
+            _check_answers(host.strip("[]"), int(port))
         self._ray.init(
             address=self._launch.address,
             namespace=f"unidetector-{os.getpid()}",
@@ -144,12 +146,12 @@ def _check_token(host: str) -> None:
         )
 
 
-def _check_answers(host: str, port: str) -> None:
+def _check_answers(host: str, port: int) -> None:
     """Ray itself would try for minutes."""
     try:
-        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise UserError(f"no Ray cluster answers there ({error}); expected auto or HOST:PORT of its head") from None
+        socket.create_connection((host, port), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"no Ray cluster answers there ({error}); expected HOST:PORT of its head") from None
 
 
 def _is_loopback(host: str) -> bool:

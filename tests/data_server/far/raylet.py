@@ -73,7 +73,7 @@ class Raylet:
 
     def _is_up(self, last: bool) -> bool:
         try:
-            wait_for(lambda: "Ray runtime started" in self.log or self._head.poll() is not None, START_SECONDS)
+            wait_for(lambda: self._says_so() or self._head.poll() is not None, START_SECONDS)
             assert self._head.poll() is None, self.log
             return True
         except AssertionError:
@@ -82,13 +82,21 @@ class Raylet:
                 raise
             return False
 
+    def _says_so(self) -> bool:
+        """The address is written after the line."""
+        return "Ray runtime started" in self.log and self._address.exists() and bool(self.address)
+
+    @property
+    def _address(self) -> Path:
+        return self._directory / "ray_current_cluster"
+
     @property
     def log(self) -> str:
         return (self._directory / "log").read_text()
 
     @property
     def address(self) -> str:
-        return (self._directory / "ray_current_cluster").read_text().strip()
+        return self._address.read_text().strip()
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on the node."""

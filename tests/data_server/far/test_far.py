@@ -16,6 +16,7 @@ import cv2
 import psutil
 import pytest
 
+from shared.client import StreamClient
 from tests.cluster import PATIENCE, Cluster, digests, wait_for
 from tests.data_server.far.raylet import Raylet, can_mount
 from tests.photos import TRAIN_PIPELINE, config_of, draw
@@ -26,16 +27,17 @@ LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
 CUBIC = (LOAD, BOXES, {**RESIZE, "interpolation": "bicubic"}, FLIP, PACK)
 SLOW = (LOAD, BOXES, RESIZE, {"type": "Slow"}, FLIP, PACK)
 IMPORTS = {"imports": ["tests.data_server.transforms"]}
+ADMITTED = "makes the same bytes as this host"
 BATCHES = 15  # at a time
-JOIN_SECONDS = 40  # torch and MMDetection are imported on the node meanwhile
+JOIN_SECONDS = 8  # the node imports torch and MMDetection; times the patience of the tests
 LEFT_SECONDS = 12
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Data sets by name; on the node, others of the same path have another image, or other annotations."""
+    """Data sets by name; on the node, others of the same path have another image, or other annotations, or will."""
     folder = tmp_path_factory.mktemp("far")
-    return {name: draw(folder / name) for name in ("same", "image", "boxes")}
+    return {name: draw(folder / name) for name in ("same", "image", "boxes", "later")}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def node(sets: dict[str, Path]) -> Iterator[Raylet]:
     """A node that resizes without IPP, and so makes other bytes where a pipeline is cubic."""
     instead = {}
     if can_mount():
-        instead = {sets[name]: sets[name].with_name(f"{name}_there") for name in ("image", "boxes")}
+        instead = {sets[name]: sets[name].with_name(f"{name}_there") for name in ("image", "boxes", "later")}
         for here, there in instead.items():
             shutil.copytree(here, there)
         image = sorted((instead[sets["image"]] / "images").iterdir())[3]
@@ -73,6 +75,14 @@ def far(node: Raylet) -> Iterator[Cluster]:
 
 def said(cluster: Cluster, text: str, times: int = 1) -> None:
     wait_for(lambda: cluster.log.count(text) >= times, JOIN_SECONDS)
+
+
+def admitted(far: Cluster, config: dict[str, Any]) -> StreamClient:
+    """A stream on whose node a worker is ready."""
+    before = far.log.count(ADMITTED)
+    stream = far.open(config)
+    said(far, ADMITTED, before + 1)
+    return stream
 
 
 def of(folder: Path, pipeline: tuple[dict, ...]) -> dict[str, Any]:
@@ -116,14 +126,34 @@ def test_a_node_that_would_make_other_bytes_is_refused_by_name_and_the_stream_go
     far.close_streams()
 
 
+@pytest.mark.parametrize("policy", ["stop", "replace"])
+def test_a_node_whose_image_is_damaged_later_is_refused_and_the_batch_is_made_here(
+    cluster: Cluster, far: Cluster, sets: dict[str, Path], policy: str
+) -> None:
+    if not can_mount():
+        pytest.skip("needs the right to a mount namespace")
+    there = sets["later"].with_name("later_there") / "images"
+    config = config_of(sets["later"], pipeline=SLOW, custom_imports=IMPORTS, feed={"on_bad_sample": policy})
+    expected = digests(cluster.open(config), 3 * BATCHES)
+    stream = admitted(far, config)
+    for image in there.iterdir():
+        image.write_bytes(b"")
+    try:
+        assert digests(stream, 3 * BATCHES) == expected
+        said(far, "can be made here, and there not", 1 if policy == "stop" else 2)
+    finally:
+        for image in there.iterdir():
+            shutil.copy(sets["later"] / "images" / image.name, image)
+        far.close_streams()
+
+
 def test_batches_are_the_same_wherever_they_are_made_and_whoever_dies(
     cluster: Cluster, far: Cluster, node: Raylet, sets: dict[str, Path]
 ) -> None:
     config = of(sets["same"], SLOW)
     expected = digests(cluster.open(config), 4 * BATCHES)
     cluster.close_streams()
-    stream = far.open(config)
-    said(far, "makes the same bytes as this host")
+    stream = admitted(far, config)
     assert "1 proxies of far workers" in stream.welcome.plan
     made = digests(stream, BATCHES)
 
