@@ -17,7 +17,7 @@ import pytest
 
 from tests.cluster import PATIENCE
 from tests.trainer.demo_data import generate
-from tests.trainer.runs import ROOT, Run
+from tests.trainer.runs import DEADLINE, ROOT, Run
 from tests.trainer.training.test_together import END_SECONDS, assert_gone, outcome, start
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
@@ -56,7 +56,7 @@ def evaluated(run: Run) -> list[dict]:
 
 def done(run: Run) -> Run:
     try:
-        assert run.end() == 0, run.text
+        assert run.end(DEADLINE * PATIENCE) == 0, run.text
         assert_gone(run)
     finally:
         run.kill()
