@@ -1,6 +1,6 @@
 """How much of MMDetection's own config zoo runs here, and whether what is delivered is what MMDetection makes.
 
-    python -m benchmarks.conformance [ZOO] [PHOTOS] [--images N] [--most N]
+    python -m benchmarks.conformance [ZOO] [PHOTOS] [--images N] [--most N] [--image-dtype float32]
 
     A  every config of ZOO is resolved, and checked as `python -m trainer` checks it: it passes, or a line says why not
     B  the training and validation data sets are cut out, over the photographs (`benchmarks.zoo`); equal ones are one.
@@ -10,7 +10,8 @@
     E  pictures, boxes, labels, crowds, sizes and scales are compared, to the last bit
 
 =========== ==========================================================================================================
-identical    to the last bit; *rounded*: the pipeline yields floats, and what is delivered are they, rounded to bytes
+identical    to the last bit; *rounded*: the pipeline yields floats, and what is delivered are they, rounded to bytes;
+             never with ``--image-dtype float32``
 different    a fault
 refused      by the data server, with a line; *both*: MMDetection cannot make these samples, either
 crash        the server fails without a line for the user: a fault
@@ -145,7 +146,9 @@ def compared(ours: list[Arrays], theirs: list[Arrays], fed: Fed) -> Verdict:
     verdict = IDENTICAL
     for number, (here, there) in enumerate(zip(ours, theirs, strict=True)):
         image, scale = there["image"], np.tile(there["scale"].astype(np.float32), 2)[:4]
-        if image.dtype != np.uint8:
+        if here["images"].dtype == np.float32:
+            image = image.astype(np.float32)  # as MMDetection's preprocessor does
+        elif image.dtype != np.uint8:
             verdict, image = ROUNDED, np.rint(np.clip(image.astype(np.float64), 0, 255))
         height, width = image.shape[:2]
         count, crowds = int(here["box_counts"]), int(here["ignored"].sum())
@@ -153,7 +156,7 @@ def compared(ours: list[Arrays], theirs: list[Arrays], fed: Fed) -> Verdict:
         factor = scale if of_file else np.float32(1)
         expected = {
             "pictures": (here["images"][:height, :width], image),
-            "padding": (here["images"].sum(dtype=np.int64), image.sum(dtype=np.int64)),
+            "padding": (np.count_nonzero(here["images"]), np.count_nonzero(image)),
             "boxes": (here["boxes"][:count], there["boxes"] * factor),
             "crowds": (here["boxes"][count : count + crowds], there["crowds"] * factor),
             "labels": (here["labels"][:count], there["labels"]),
@@ -203,6 +206,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=IMAGES, help="of each data set (default: %(default)s)")
     parser.add_argument("--most", type=int, help="only as many data sets, the most frequent (default: all)")
+    parser.add_argument("--image-dtype", choices=("uint8", "float32"), default="uint8", help="feed.image_dtype")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         drawn, own = Path(folder, "drawn"), Path(folder, "own")
@@ -210,11 +214,13 @@ def main() -> None:
         if options.photographs is None:
             make_photographs(drawn)
         photographs = Photographs.of(options.photographs or drawn, own)
-        results = run(options.zoo, photographs, options.images, options.most)
+        results = run(options.zoo, photographs, options.images, options.most, options.image_dtype)
     write_results(RESULTS / "conformance.json", results)
 
 
-def run(root: Path, photographs: Photographs, images: int, most: int | None) -> dict[str, Any]:
+def run(
+    root: Path, photographs: Photographs, images: int, most: int | None, image_dtype: str = "uint8"
+) -> dict[str, Any]:
     """All of it; prints each verdict as it comes, and a table at the end."""
     files = zoo.files(root)
     configs, refused = check(files, root)
@@ -224,6 +230,7 @@ def run(root: Path, photographs: Photographs, images: int, most: int | None) -> 
     rows = []
     with Feeders(images) as feeders:
         for fed in list(zoo.fed_of(configs.items(), photographs))[:most]:
+            fed.part["feed"]["image_dtype"] = image_dtype
             verdict, says = feeders.verdict(fed)
             rows.append({**vars(fed), "verdict": verdict, "says": says})
             print(f"{len(fed.configs):5}  {fed.split:5}  {verdict:18}  {fed.configs[0]}  {says[:150]}", flush=True)

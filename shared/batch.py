@@ -1,6 +1,7 @@
 """The arrays of a detection batch, and how large they are.
 
-images u8 (B,H,W,3) BGR, zero outside the content      H, W: the largest of the batch, a multiple of the size divisor
+images u8 (B,H,W,3) BGR, zero outside the content      or f32, by ``feed.image_dtype``; H, W: the largest of the
+                                                       batch, a multiple of the size divisor
 image_shapes i32 (B,2), original_shapes i32 (B,2)      height, width in pixels: content in `images`; file on disk
 scale_factors f32 (B,4)                                w, h, w, h: resized / original
 flipped u8 (B,)                                        0 no, 1 horizontally, 2 vertically, 3 both
@@ -25,7 +26,9 @@ BOX_MULTIPLE = 8  # of boxes, and of proposals
 
 
 @lru_cache(256)
-def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 0) -> Layout:
+def layout_of(
+    batch: int, height: int, width: int, boxes: int, proposals: int = 0, image_dtype: str = "uint8"
+) -> Layout:
     """The layout of a detection batch of `batch` images of `height` x `width` pixels with room for `boxes` boxes and
     `proposals` proposals each; 0: it carries no proposals."""
     of_proposals = [
@@ -34,7 +37,7 @@ def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 
     ]
     return Layout.pack(
         [
-            ("images", "uint8", (batch, height, width, 3)),
+            ("images", image_dtype, (batch, height, width, 3)),
             ("image_shapes", "int32", (batch, 2)),
             ("original_shapes", "int32", (batch, 2)),
             ("scale_factors", "float32", (batch, 4)),
@@ -51,14 +54,19 @@ def layout_of(batch: int, height: int, width: int, boxes: int, proposals: int = 
 
 
 def blank_arrays(
-    batch: int, height: int, width: int, boxes: int = BOX_MULTIPLE, proposals: int = 0
+    batch: int,
+    height: int,
+    width: int,
+    boxes: int = BOX_MULTIPLE,
+    proposals: int = 0,
+    image_dtype: str = "uint8",
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a batch of black images without any boxes, not resized and without padding, to be filled.
 
     Args:
-        batch, height, width, boxes, proposals: as for `layout_of`.
+        batch, height, width, boxes, proposals, image_dtype: as for `layout_of`.
     """
-    fields = layout_of(batch, height, width, boxes, proposals).fields
+    fields = layout_of(batch, height, width, boxes, proposals, image_dtype).fields
     arrays: dict[str, npt.NDArray[Any]] = {field.name: np.zeros(field.shape, DTYPES[field.dtype]) for field in fields}
     arrays["image_shapes"][:] = arrays["original_shapes"][:] = height, width
     arrays["scale_factors"][:] = 1

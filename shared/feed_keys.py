@@ -43,6 +43,13 @@ FEED_KEYS = (
         "the largest padded batch; a slot has room for it",
         "from the pipeline's transforms",
     ),
+    FeedKey(
+        "image_dtype",
+        one_of("uint8", "float32"),
+        "uint8",
+        "what an image's numbers are: a pipeline's floats of 0..255 (`PhotoMetricDistortion`, `to_float32`) are "
+        "rounded to uint8, or with float32 delivered as they are, for four times the memory",
+    ),
     FeedKey("max_boxes", COUNT.or_none(), None, "the most boxes of an image", "the most that an annotated image has"),
     FeedKey("checksum", SWITCH, True, "whether the payload of every batch is checksummed and checked"),
     FeedKey(

@@ -80,6 +80,10 @@ class Layout:
         """The shape of one of the arrays."""
         return next(field.shape for field in self.fields if field.name == name)
 
+    def dtype(self, name: str) -> str:
+        """The name of the dtype of one of the arrays."""
+        return next(field.dtype for field in self.fields if field.name == name)
+
     def views(self, payload: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """The arrays as views into `payload`, uint8 (capacity,). No copy; as writable as `payload` is."""
         return {

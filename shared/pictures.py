@@ -2,7 +2,8 @@
 
 JPEG     OpenCV turns the half of a file into a half-grey picture without an error; here it is told
 colours  u8 (H,W,3) BGR; floats of 0..255 are rounded to the nearest whole number, an even one at .5, and cut to
-         0..255; so are int64 numbers of 0..255, which MMDetection's CopyPaste makes of bytes
+         0..255; so are int64 numbers of 0..255, which MMDetection's CopyPaste makes of bytes.
+         Or f32 (H,W,3): floats and whole numbers as they are
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def ends_early(file: BinaryIO) -> str | None:
     return None
 
 
-def rounded(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """A picture (H,W,3) as bytes; one that has them already is returned as it is.
+def colours(image: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """A picture (H,W,3) as 'uint8' or 'float32'; one that is that already is returned as it is.
 
     Raises:
         UserError: it has not three channels, or other numbers than bytes, floats or those of 0..255.
@@ -60,14 +61,16 @@ def rounded(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
             f"images have shape {image.shape}; expected three channels, (h, w, 3): "
             "load them with LoadImageFromFile(color_type='color')"
         )
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype == np.int64 and image.min() >= 0 and image.max() <= 255:
-        return image.astype(np.uint8)
-    if image.dtype.kind != "f":
+    whole = image.dtype == np.uint8 or (image.dtype == np.int64 and image.min() >= 0 and image.max() <= 255)
+    if not whole and image.dtype.kind != "f":
         raise UserError(
             f"images have dtype {image.dtype}; expected uint8, or floats of 0..255: "
             "load them with LoadImageFromFile(color_type='color')"
         )
-    colours: npt.NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return colours
+    return rounded(image) if not whole and dtype == "uint8" else image.astype(dtype, copy=False)
+
+
+def rounded(colours: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Floats of 0..255 as bytes."""
+    found: npt.NDArray[np.uint8] = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+    return found

@@ -247,7 +247,7 @@ def to_batch(
     """A batch of one image without ground truth, padded as a data server pads it.
 
     Args:
-        image: u8 (h,w,3) BGR, resized.
+        image: u8 or f32 (h,w,3) BGR, resized.
         original_shape: height and width before that.
         factors: f32 (4,), how much wider, higher, wider, higher `image` is than the original.
         divisor: height and width of the batch are multiples of it.
@@ -256,7 +256,8 @@ def to_batch(
     height, width = image.shape[:2]
     count = 0 if proposals is None else len(proposals.scores)
     room = 0 if proposals is None else padded(max(count, 1), PROPOSAL_MULTIPLE)
-    arrays = blank_arrays(1, padded(height, divisor), padded(width, divisor), proposals=room)
+    size = padded(height, divisor), padded(width, divisor)
+    arrays = blank_arrays(1, *size, proposals=room, image_dtype=image.dtype.name)
     arrays["images"][0, :height, :width] = image
     arrays["image_shapes"][0] = height, width
     arrays["original_shapes"][0] = original_shape

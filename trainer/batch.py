@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.pictures import rounded
 from trainer.device import jt, var
 
 _LARGE = ("images", "proposals")
@@ -39,6 +40,11 @@ class Batch:
     host: dict[str, np.ndarray]
     step: int
     valid: int
+
+    def pictures(self) -> np.ndarray:
+        """The images for people to look at, u8 (B,H,W,3)."""
+        images: np.ndarray = self.images.numpy()
+        return images if images.dtype == np.uint8 else rounded(images)
 
     @classmethod
     def from_arrays(

@@ -27,7 +27,7 @@ def check(subject: Subject, found: Findings) -> str:
         except Exception:
             continue
         try:
-            pictures.as_bytes(results["img"], results, part, part.in_hand)
+            pictures.as_carried(results["img"], results, part, part.in_hand)
         except UserError as error:
             found.error(str(error))
             break

@@ -27,6 +27,7 @@ from shared.errors import UserError
 from shared.files import save
 from shared.layout import Layout
 from shared.messages import Assign, Wrote
+from shared.pictures import rounded
 from shared.terminal import show
 
 _GREEN, _RED = (60, 220, 60), (60, 60, 230)
@@ -101,7 +102,7 @@ def draw(arrays: dict[str, np.ndarray], directory: Path, step: int) -> None:
     """Writes ``step_K_image_ID.png`` for each image: boxes to train on in green, crowds in red."""
     for row, image_id in enumerate(arrays["image_ids"]):
         height, width = arrays["image_shapes"][row]
-        image = arrays["images"][row, :height, :width].copy()
+        image = rounded(arrays["images"][row, :height, :width])
         boxes = int(arrays["box_counts"][row]) + int(arrays["ignored"][row].sum())
         for box, ignored in zip(arrays["boxes"][row, :boxes], arrays["ignored"][row, :boxes], strict=True):
             x1, y1, x2, y2 = (round(float(edge)) for edge in box)

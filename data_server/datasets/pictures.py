@@ -1,7 +1,8 @@
 """The pictures of a data set: decoded by its own pipeline, and turned into the bytes of a batch.
 
 Bytes stay as they are. Floats of 0..255, which `LoadImageFromFile(to_float32=True)` and `PhotoMetricDistortion` make,
-are rounded (`shared.pictures.rounded`); floats that are something else, such as normalised ones, are refused.
+are rounded, unless ``feed.image_dtype`` is float32 (`shared.pictures.colours`); floats that are something else, such as
+normalised ones, are refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from data_server.files.image import damage, kind
 from shared.errors import UserError, described
-from shared.pictures import cut_short, rounded
+from shared.pictures import colours, cut_short
 
 if TYPE_CHECKING:
     from data_server.datasets.part import Part
@@ -56,13 +57,14 @@ def fault(path: str | None) -> str | None:
         return None
 
 
-def as_bytes(image: np.ndarray, results: dict[str, Any], part: Part, index: int) -> np.ndarray:
-    """A picture as u8 (h,w,3).
+def as_carried(image: np.ndarray, results: dict[str, Any], part: Part, index: int, dtype: str = "uint8") -> np.ndarray:
+    """A picture as u8 or f32 (h,w,3).
 
     Args:
         image: what the pipeline yields.
         results: all that it yields.
         part, index: whose it is.
+        dtype: ``feed.image_dtype``.
 
     Raises:
         UserError: it is none, or its numbers are not colours of 0..255.
@@ -82,7 +84,7 @@ def as_bytes(image: np.ndarray, results: dict[str, Any], part: Part, index: int)
                 "transform that scales or normalises out of it and set mean and std of model.data_preprocessor"
             )
     try:
-        return rounded(image)
+        return colours(image, dtype)
     except UserError as error:
         raise UserError(f"the pipeline yields {error}") from None
 

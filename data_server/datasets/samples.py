@@ -31,8 +31,9 @@ class BadSample(Exception):
 class Sample:
     """One image with its boxes.
 
-    image u8 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,); ignored u8
-    (n,) 1 for crowds; proposals f32 (p,5) x1,y1,x2,y2,score in pixels of `image`, None where none are asked for.
+    image u8 or f32 (h,w,3) BGR; boxes f32 (n,4) x1,y1,x2,y2 in pixels of `image`, crowds last; labels i32 (n,);
+    ignored u8 (n,) 1 for crowds; proposals f32 (p,5) x1,y1,x2,y2,score in pixels of `image`, None where none are
+    asked for.
     """
 
     image: np.ndarray
@@ -47,17 +48,24 @@ class Sample:
     proposals: np.ndarray | None = None
 
 
-def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None] | None = None) -> Sample:
+def load(
+    datasets: Datasets,
+    index: int,
+    seed: int,
+    begins: Callable[[str], None] | None = None,
+    image_dtype: str = "uint8",
+) -> Sample:
     """Runs the pipeline of image `index` with the random generators at `seed`.
 
     The sample, and whatever is wrong with it, is that of another image where a transform rejects this one.
 
     Args:
         begins: called with the path of every image before it is read.
+        image_dtype: ``feed.image_dtype``.
 
     Raises:
         BadSample: the image is missing, truncated, no image, or the pipeline fails on it.
-        UserError: the pipeline yields no picture of bytes.
+        UserError: the pipeline yields no picture of colours.
     """
     part, place = datasets.locate(index)
     path = part.image_path(place)
@@ -74,11 +82,11 @@ def load(datasets: Datasets, index: int, seed: int, begins: Callable[[str], None
     for used in part.begun if part.blends else [results.get("img_path")]:
         if fault := pictures.fault(used):
             raise BadSample(f"image {used!r}: {fault}")
-    return _sample(results, part, datasets.image_id(part, part.in_hand))
+    return _sample(results, part, datasets.image_id(part, part.in_hand), image_dtype)
 
 
-def _sample(results: dict[str, Any], part: Part, image_id: int) -> Sample:
-    image = pictures.as_bytes(results["img"], results, part, part.in_hand)
+def _sample(results: dict[str, Any], part: Part, image_id: int, image_dtype: str) -> Sample:
+    image = pictures.as_carried(results["img"], results, part, part.in_hand, image_dtype)
     boxes = results.get("gt_bboxes")
     boxes = np.zeros((0, 4), np.float32) if boxes is None else np.asarray(getattr(boxes, "tensor", boxes), np.float32)
     count = len(boxes)

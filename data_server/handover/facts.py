@@ -89,7 +89,8 @@ class DatasetFacts:
     def payload_bytes(self, config: dict[str, Any]) -> int:
         """Bytes of the largest batch of a stream with this data part of a config."""
         boxes = padded(config["feed"]["max_boxes"] or max(1, self.max_boxes), BOX_MULTIPLE)
-        return layout_of(config["batch_size"], self.height, self.width, boxes, self.max_proposals).nbytes
+        size = config["batch_size"], self.height, self.width
+        return layout_of(*size, boxes, self.max_proposals, config["feed"]["image_dtype"]).nbytes
 
 
 def _text(sizes: list[int]) -> str:

@@ -29,6 +29,7 @@ def lay_out(samples: list[Sample], config: dict[str, Any], proposals: int) -> La
         padded(max(sample.image.shape[1] for sample in samples), config["size_divisor"]),
         padded(max(1, *(len(sample.boxes) for sample in samples)), BOX_MULTIPLE),
         proposals,
+        config["feed"]["image_dtype"],
     )
 
 
@@ -60,9 +61,9 @@ def write(samples: list[Sample], arrays: dict[str, np.ndarray], checksum: Checks
 
 
 def write_images(images: list[np.ndarray], places: np.ndarray, checksum: Checksum) -> None:
-    """Copies images (h, w, 3) into `places` uint8 (B, H, W, 3), zeros around them, a band of rows at a time."""
+    """Copies images (h, w, 3) into `places` (B, H, W, 3) of their dtype, zeros around, a band of rows at a time."""
     _, height, width, channels = places.shape
-    rows = max(1, BAND_BYTES // (width * channels))
+    rows = max(1, BAND_BYTES // (width * channels * places.itemsize))
     written = 0
     for image, place in zip(images, places, strict=True):
         wide = image.shape[1]
@@ -78,7 +79,7 @@ def write_images(images: list[np.ndarray], places: np.ndarray, checksum: Checksu
 
 
 def _copy_image(image: np.ndarray, place: np.ndarray) -> None:
-    """Copies (h, w, 3) uint8. A horizontal flip is a view with a negative stride: numpy copies that pixel by pixel."""
+    """Copies (h, w, 3). A horizontal flip is a view with a negative stride: numpy copies that pixel by pixel."""
     if image.strides[1] < 0:
         cv2.flip(np.ascontiguousarray(image[:, ::-1]), 1, dst=place)
     else:

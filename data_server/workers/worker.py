@@ -88,7 +88,7 @@ def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:
     batch, height, width, _ = layout.fields[0].shape
     room = {field.name: field.shape[1] for field in layout.fields if field.name in ("boxes", "proposals")}
     boxes, proposals = room["boxes"], room.get("proposals", 0)
-    if layout_of(batch, height, width, BOX_MULTIPLE, proposals).nbytes > capacity:
+    if layout_of(batch, height, width, BOX_MULTIPLE, proposals, layout.fields[0].dtype).nbytes > capacity:
         remedy = f"set feed.max_image_size=({height}, {width}) or more"
     else:
         remedy = f"set feed.max_boxes={boxes} or more"
@@ -127,7 +127,8 @@ def _load(
     for offset in range(in_a_row):
         try:
             # By the same seed, the same images would be mixed into the next one.
-            return load(datasets, (index + offset) % len(datasets), (seed + offset) % 2**64, begins)
+            seeded = (index + offset) % len(datasets), (seed + offset) % 2**64
+            return load(datasets, *seeded, begins, feed["image_dtype"])
         except BadSample as error:
             if feed["on_bad_sample"] == "stop":
                 raise BadSample(f"{error} (feed.on_bad_sample='replace' would skip it)") from None

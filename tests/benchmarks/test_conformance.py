@@ -107,6 +107,10 @@ def test_a_difference_in_any_array_is_found(photographs):
     assert compared([here], [there], fed) == (IDENTICAL, "")
     floats = there["image"].astype(np.float32) + 0.25
     assert compared([here], [{**there, "image": floats}], fed) == (ROUNDED, "")
+    as_floats = {**here, "images": here["images"].astype(np.float32)}
+    as_floats["images"][:3, :5] = 0.25
+    assert compared([as_floats], [{**there, "image": floats.astype(np.float64)}], fed) == (IDENTICAL, "")
+    assert compared([as_floats], [there], fed) == (DIFFERENT, "pictures of sample 0")
     for name, array in there.items():
         assert compared([here], [{**there, name: array + 1}], fed)[0] == DIFFERENT, name
     beyond = {**here, "images": here["images"].copy()}

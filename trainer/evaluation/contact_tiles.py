@@ -30,7 +30,7 @@ class Tile(NamedTuple):
 
 def of_batch(batch: Batch, detections: list[Detections]) -> list[Tile]:
     """A tile for each image that has `detections`, whose boxes are in pixels of the original images."""
-    images = batch.images.numpy()
+    images = batch.pictures()
     tiles = []
     for row, found in enumerate(detections):
         height, width = batch.host["image_shapes"][row]

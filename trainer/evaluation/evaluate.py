@@ -135,7 +135,7 @@ class Evaluation:
                     if draws_sheet and len(tiles) < SHEET_IMAGES:
                         tiles += contact_tiles.of_batch(batch, found[own])
                     if pictures is not None:
-                        pictures.add_batch(batch.images.numpy(), batch.host, found[own], label_names(model, feed))
+                        pictures.add_batch(batch.pictures(), batch.host, found[own], label_names(model, feed))
                     jt.sync_all()
                 if draws_sheet:
                     contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])

@@ -113,7 +113,7 @@ class Proposing:
                     detections = model.predict(batch)[: batch.valid]
                     found = as_arrays(batch, detections)
                     if pictures is not None:
-                        pictures.add_batch(batch.images.numpy(), batch.host, detections, [])
+                        pictures.add_batch(batch.pictures(), batch.host, detections, [])
                     jt.sync_all()
                     predictions.append(found)
                     boxes += len(found["scores"])

@@ -243,11 +243,11 @@ class Feed:
 
 
 def _upload_images(lease: Lease) -> jt.Var:
-    """u8 (B,H,W,3). Jittor's upload to a GPU begins with a copy of its own, of bytes that have been checked before; on
-    the CPU we copy and check at once."""
+    """u8 or f32 (B,H,W,3). Jittor's upload to a GPU begins with a copy of its own, of bytes that have been checked
+    before; on the CPU we copy and check at once."""
     if jt.flags.use_cuda:
         return var(lease.arrays["images"])
-    images, memory = blank(lease.layout.shape("images"), "uint8")
+    images, memory = blank(lease.layout.shape("images"), lease.layout.dtype("images"))
     lease.copy({"images": memory})
     return images
 

@@ -1,6 +1,7 @@
 """The test pipeline of a config as MMDetection runs it, without MMDetection.
 
     file ── LoadImageFromFile ──► u8 (H,W,3) BGR ── Resize and its like, Pad ──► u8 (h,w,3) BGR, scale factors
+                                                                                 or f32, by feed.image_dtype
 
 The pixels are those that the data server puts into a slot. A transform is known by its name, with or without
 ``mmdet.``, ``mmcv.`` or ``mmengine.`` before it. Whatever is not known, a transform, one of its keys or a value, is
@@ -10,15 +11,16 @@ do nothing to a picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
+from shared.config import feed_settings
 from shared.errors import UserError
 from shared.keys import COUNT, Values, check_keys
-from shared.pictures import rounded
+from shared.pictures import colours
 from trainer.feed.loader import Loader
 from trainer.feed.transforms import CHANGING, RESIZING, Ratio, Transform
 
@@ -49,14 +51,16 @@ class Pipeline:
         read: how a file is read, u8 (H,W,3) BGR; raises BadImage.
         transforms: what is done to the picture, in order.
         most_proposals: how many of an image's proposals are taken, None: all.
+        image_dtype: ``feed.image_dtype``, what the numbers of the picture are in the end.
     """
 
     read: Loader = field(default_factory=Loader)
     transforms: tuple[Transform, ...] = ()
     most_proposals: int | None = None
+    image_dtype: str = "uint8"
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Resizes and pads u8 (H,W,3); returns u8 (h,w,3) and its scale factors (w,h,w,h), f32 (4,).
+        """Resizes and pads u8 (H,W,3); returns u8 or f32 (h,w,3) and its scale factors (w,h,w,h), f32 (4,).
 
         Raises:
             BadImage: it would have no pixels.
@@ -67,7 +71,7 @@ class Pipeline:
         for transform in self.transforms:
             image, changed = transform(image)
             factors = changed or factors
-        return rounded(image), np.tile(np.array(factors, np.float32), 2)
+        return colours(image, self.image_dtype), np.tile(np.array(factors, np.float32), 2)
 
 
 def pipeline_of(config: Config) -> Pipeline:
@@ -83,7 +87,8 @@ def pipeline_of(config: Config) -> Pipeline:
             f"config {config.filename!r} has no test pipeline (test_dataloader.dataset.pipeline); it says how images "
             "are resized"
         )
-    return _understood(list(steps), f"test pipeline of {config.filename!r}")
+    found = _understood(list(steps), f"test pipeline of {config.filename!r}")
+    return replace(found, image_dtype=feed_settings(config)["image_dtype"])
 
 
 def dataset_of(config: Config) -> dict[str, Any]:

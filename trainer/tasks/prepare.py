@@ -39,7 +39,7 @@ def run(request: Request) -> int:
         head = model.roi_head.bbox_head
         ways = readings(head, chance=isinstance(head, CLIPHead) and head.num_classes > 1)
         with jt.no_grad(), uncalibrated(head):
-            model.predict_readings(noise(loader["batch_size"]), list(ways.values()))
+            model.predict_readings(noise(config, loader["batch_size"]), list(ways.values()))
             jt.sync_all()
     request.say(f"{jit_kernel_count()} kernels are compiled")
     return GOOD

@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from shared.batch import blank_arrays
+from shared.config import feed_settings
 from shared.train_loop import TrainLoop
 from trainer.batch import Batch
 from trainer.device import jt, nn, seed
@@ -25,14 +26,14 @@ SIZE = (256, 320)  # height and width: cells to spare at the coarsest level, of 
 BOXES, PROPOSALS = 8, 64
 
 
-def noise(images: int) -> Batch:
+def noise(config: Config, images: int) -> Batch:
     """A batch of one or two images with boxes of the first class, and with proposals.
 
     Args:
         images: of a batch as it is going to be.
     """
     random = np.random.default_rng(0)
-    arrays = blank_arrays(min(images, 2), *SIZE, BOXES, PROPOSALS)
+    arrays = blank_arrays(min(images, 2), *SIZE, BOXES, PROPOSALS, feed_settings(config)["image_dtype"])
     arrays["images"][:] = random.integers(0, 256, arrays["images"].shape)
     arrays["box_counts"][:], arrays["proposal_counts"][:] = BOXES, PROPOSALS
     for boxes in (arrays["boxes"], arrays["proposals"]):
@@ -46,7 +47,7 @@ def take_steps(model: nn.Module, config: Config) -> None:
     """Tests and trains `model`, in training mode, as `trainer.training.loop` does, and so spoils its weights."""
     images = config.train_dataloader["batch_size"]
     with contextlib.suppress(TrainingFault):  # noise may leave a part of the network without a gradient
-        assert_trains(model, config, noise(images))
+        assert_trains(model, config, noise(config, images))
     optimizer = build_optimizer(config.optim_wrapper, model)
     counts = optimizer.counts
     schedule = Schedule(
@@ -56,7 +57,7 @@ def take_steps(model: nn.Module, config: Config) -> None:
     # The second update finds the optimizer's buffers filled. A batch is an update's first, its last, or one between.
     for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):
         seed(step)
-        terms = model.loss(noise(images))  # what has just been uploaded is fused with what comes next
+        terms = model.loss(noise(config, images))  # what has just been uploaded is fused with what comes next
         optimizer.follow(schedule, step)
         norm = optimizer.step(total_loss(terms), accumulation.share(step))
         values = packed([*terms.values(), norm])

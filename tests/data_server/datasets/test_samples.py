@@ -131,6 +131,17 @@ def test_floats_are_those_of_mmdetection_rounded_and_cut(loader, distorted, clus
     assert bool(beyond) == bool(distorted) and bool(fractions) == bool(distorted or loader)
 
 
+def test_floats_are_mmdetections_to_the_last_bit_where_the_config_asks_for_floats(cluster, photos, tmp_path):
+    steps = (TRAIN_PIPELINE[0], TRAIN_PIPELINE[1], PHOTOMETRIC, *TRAIN_PIPELINE[2:])
+    config = config_of(photos, batch_size=1, pipeline=steps, feed={"image_dtype": "float32"})
+    wide = np.array([not 6 <= number <= 9 for number in range(IMAGES) if number != EMPTY], np.uint8)
+    for ours, theirs in compare(cluster.open(config, seed=SEED), config, wide, 6, tmp_path):
+        height, width = theirs["image"].shape[:2]
+        assert ours["images"].dtype == theirs["image"].dtype == np.float32
+        np.testing.assert_array_equal(ours["images"][:height, :width], theirs["image"])
+        assert (theirs["image"] % 1 != 0).any()
+
+
 def one_of(cluster, config):
     lease = cluster.open(config).next()
     return {name: array.copy() for name, array in lease.arrays.items()}

@@ -70,6 +70,7 @@ def test_no_change_is_no_text() -> None:
 
 @pytest.mark.parametrize(("most", "max_boxes", "boxes"), [(None, 9, 16), (None, 8, 8), (None, 0, 8), (20, 9, 24)])
 def test_a_batch_has_room_for_the_most_boxes_or_what_the_config_says(most, max_boxes: int, boxes: int) -> None:
-    config = {"batch_size": 3, "feed": {"max_boxes": most}}
     facts = replace(FACTS, max_boxes=max_boxes)
-    assert facts.payload_bytes(config) == layout_of(3, 96, 128, boxes, 4).nbytes
+    for dtype in ("uint8", "float32"):
+        config = {"batch_size": 3, "feed": {"max_boxes": most, "image_dtype": dtype}}
+        assert facts.payload_bytes(config) == layout_of(3, 96, 128, boxes, 4, dtype).nbytes

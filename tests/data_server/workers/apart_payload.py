@@ -1,5 +1,7 @@
 """Samples in the arrays of a slot that holds an older and larger batch."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from data_server.datasets.samples import Sample
@@ -24,7 +26,8 @@ def sample(height, width, boxes, crowds, number, proposals=None):
 
 
 def written(samples, proposals=0, divisor=32):
-    layout = lay_out(samples, {"size_divisor": divisor}, proposals)
+    feed = {"image_dtype": samples[0].image.dtype.name}
+    layout = lay_out(samples, {"size_divisor": divisor, "feed": feed}, proposals)
     payload = np.full(layout.nbytes, 0xFF, np.uint8)  # of the older batch
     arrays = layout.views(payload)
     write(samples, arrays, Checksum(payload))
@@ -55,6 +58,17 @@ def test_every_field_of_every_sample_is_there_and_nothing_of_the_batch_before():
         for name in ("boxes", "labels", "ignored"):
             assert (arrays[name][row, :count] == getattr(one, name)).all() and not arrays[name][row, count:].any()
     assert arrays["box_counts"].tolist() == [2, 0, 0]
+
+
+def test_floats_are_written_as_they_are_with_zeros_around_them():
+    wholes = [sample(33, 20, 1, 0, 1), sample(9, 65, 1, 0, 2)]
+    samples = [replace(one, image=one.image / np.float32(3)) for one in wholes]
+    images = written(samples)["images"]
+    assert images.dtype == np.float32 and images.shape == (2, 64, 96, 3)
+    for image, one in zip(images, samples, strict=True):
+        height, width, _ = one.image.shape
+        assert (image[:height, :width] == one.image).all()
+        assert np.count_nonzero(image) == one.image.size
 
 
 def test_proposals_are_followed_by_zeros_up_to_the_most_of_the_stream():

@@ -35,4 +35,4 @@ def test_training_finds_its_kernels() -> None:
 
 
 def test_noise_has_one_image_only_where_the_batch_has() -> None:
-    assert [len(noise(images).host["image_ids"]) for images in (1, 2, 16)] == [1, 2, 2]
+    assert [len(noise(Config(), images).host["image_ids"]) for images in (1, 2, 16)] == [1, 2, 2]

@@ -53,7 +53,7 @@ class DetDataPreprocessor:
         """Normalise the content; the padding is `pad_value`.
 
         Args:
-            images: u8 (B,H,W,3).
+            images: u8 or f32 (B,H,W,3).
             image_shapes: f32 (B,2), height and width of the content.
             training: whether a batch is padded to the size of BatchFixedSizePad.
 
