@@ -254,7 +254,12 @@ AUTO_SCALE_LR: Section = (
 )
 
 OPTIM_WRAPPER: Section = (
-    ConfigKey("type", REFUSED, "training is in float32: use OptimWrapper", types("OptimWrapper")),
+    ConfigKey(
+        "type",
+        REFUSED,
+        "nothing is computed in half precision: set optim_wrapper.type='OptimWrapper', without loss_scale",
+        types("OptimWrapper"),
+    ),
     reads("optimizer", "`SGD`, `Adam` or `AdamW`, with torch's keys and defaults"),
     reads("clip_grad", "by the gradients' global norm, or each number of them"),
     reads("paramwise_cfg", "multipliers of learning rate and weight decay, by kinds of parameters"),
@@ -300,7 +305,8 @@ CLIP_GRAD: Section = (
     *ignores("a norm that is not finite is an error in any case", "error_if_nonfinite", "foreach"),
 )
 
-# by dotted place in the config; samplers' are in `shared.samplers`, optim_wrapper's are looked at when one is built
+# by dotted place in the config; samplers' are in `shared.samplers`, those of optim_wrapper.optimizer are looked at when
+# one is built
 SECTIONS: dict[str, Section] = {
     **{f"{split}_dataloader": DATALOADER for split in ("train", "val", "test")},
     "train_cfg": TRAIN_CFG,
@@ -308,4 +314,7 @@ SECTIONS: dict[str, Section] = {
     "test_cfg": VAL_CFG,
     "randomness": RANDOMNESS,
     "auto_scale_lr": AUTO_SCALE_LR,
+    "optim_wrapper": OPTIM_WRAPPER,
+    "optim_wrapper.paramwise_cfg": PARAMWISE_CFG,
+    "optim_wrapper.clip_grad": CLIP_GRAD,
 }

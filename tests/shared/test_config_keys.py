@@ -82,7 +82,6 @@ def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
         "_base_/default_runtime.py",
         "_base_/schedules/schedule_1x.py",
         "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
-        "faster_rcnn/faster-rcnn_r50_fpn_amp-1x_coco.py",
         "retinanet/retinanet_r50_fpn_1x_coco.py",
         "lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py",
         "faster_rcnn/faster-rcnn_r50-caffe_fpn_90k_coco.py",
@@ -104,6 +103,7 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
     [
         ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "TeacherStudentValLoop"),
         ("qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py", "TrackImgSampler"),
+        ("faster_rcnn/faster-rcnn_r50_fpn_amp-1x_coco.py", "set optim_wrapper.type='OptimWrapper'"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),
     ],
 )

@@ -30,6 +30,8 @@ from trainer.training.moves import ALONE, SCHEDULERS, Move
 
 KEYS = ("by_epoch", "begin", "end", "convert_to_iter_based")  # of every scheduler
 WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
+_ON_PLATEAU = "would make the rate depend on evaluations: set the steps of MultiStepLR"
+_MOMENTUM = "changes the momentum, which stays what optim_wrapper.optimizer says: remove it"
 
 
 class _Scheduler(NamedTuple):
@@ -110,7 +112,10 @@ def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _S
         raise UserError(f"{where}: expected a dict with 'type', found {type(config).__name__}")
     if config.get("type") is None:
         raise UserError(f"{where}.type is missing: give one of {', '.join(SCHEDULERS)}")
-    kind = check_type(where, class_name(config["type"]), tuple(SCHEDULERS))
+    kind = class_name(config["type"])
+    if kind.startswith("ReduceOnPlateau") or kind.endswith("Momentum"):
+        raise UserError(f"{where} is {kind!r}, which {_MOMENTUM if kind.endswith('Momentum') else _ON_PLATEAU}")
+    check_type(where, kind, tuple(SCHEDULERS))
     make, keys = SCHEDULERS[kind]
     check_keys(where, config, ("type", *KEYS, *keys, *WITHOUT_EFFECT))
     if config.get("last_step", -1) != -1:

@@ -393,7 +393,7 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": SGD, "paramwise_cfg": {"flat_decay_mult": 0.0}}, "flat_decay_mult' is 0.0, which is not supp"),
         (
             {"type": "AmpOptimWrapper", "optimizer": SGD},
-            "'optim_wrapper.type' is 'AmpOptimWrapper', which is not supported: training is in float32: use",
+            "'optim_wrapper.type' is 'AmpOptimWrapper', which is not supported: nothing is computed in half",
         ),
     ],
 )
