@@ -142,8 +142,11 @@ class Cluster:
 
 
 def left_in_shared_memory(before: set[str]) -> set[str]:
-    """What is in /dev/shm that was not there `before` and that no running process uses: others have theirs there."""
-    left = set(os.listdir("/dev/shm")) - before
+    """What is in /dev/shm that was not there `before` and that no running process uses: others have theirs there.
+
+    What Open MPI leaves of ranks that were killed is no data server's.
+    """
+    left = {name for name in os.listdir("/dev/shm") if not name.startswith("sm_segment.")} - before
     if not left:
         return left
     used = "\n".join(text for process in Path("/proc").glob("[0-9]*") for text in _files_of(process))
