@@ -141,7 +141,7 @@ TOP_LEVEL: Section = (
     reads("param_scheduler", "the learning rate; a list, one dict, or None: constant"),
     reads("auto_scale_lr", "scales the learning rate with the batch", DICT),
     reads("default_hooks", "checkpoints and the log", DICT),
-    reads("custom_hooks", "hooks without effect are accepted, all others refused by name"),
+    reads("custom_hooks", "see `type=` below"),
     reads("randomness", "the seed", DICT),
     reads("load_from", "weights to start from", TEXT),
     reads("resume", "True: as `--resume`; with `load_from`: from that checkpoint", SWITCH),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,6 +183,7 @@ _REFUSED = {
     "LoggerHook": "write it as default_hooks.logger",
 }
 _UNKNOWN = "it is code for PyTorch's runner, which does not run here: remove it if what is trained needs none of it"
+_OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")  # module.Class
 # default hooks that cannot be switched off, and how to get what that would do
 _NEEDED = {
     "param_scheduler": "set param_scheduler=None for a constant learning rate",
@@ -200,6 +202,7 @@ HOOKS: Section = (
         "YOLOXModeSwitchHook",
         "the last epochs without Mosaic and MixUp, of a MultiImageMixDataset; its L1 loss is in YOLOX's own head alone",
     ),
+    reads("module.Class", "a hook of your own, in `custom_hooks`; see below"),
     ConfigKey("any other", REFUSED, _UNKNOWN),
 )
 
@@ -228,6 +231,12 @@ def check_hooks(config: Mapping[str, Any]) -> None:
         _check_hook(f"custom_hooks[{index}]", hook, "")
     for kind in SECTIONS:
         find_hook(config, kind)
+
+
+def own_hooks(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The hooks of the user's own in ``custom_hooks`` and their places in the config, in their order."""
+    hooks = enumerate(config.get("custom_hooks") or [])
+    return [(f"custom_hooks[{index}]", hook) for index, hook in hooks if _OWN.fullmatch(class_name(hook["type"]))]
 
 
 def find_hook(config: Mapping[str, Any], kind: str) -> tuple[str, Mapping[str, Any]]:
@@ -265,7 +274,7 @@ def _check_hook(where: str, hook: Any, name: str) -> None:
             if key not in hook:
                 raise UserError(f"config key '{where}.{key}' is missing: give {what}")
         return
-    if any(kind in names for names in _NO_EFFECT.values()):
+    if any(kind in names for names in _NO_EFFECT.values()) or (where.startswith("custom") and _OWN.fullmatch(kind)):
         return
     hint = "" if kind in _REFUSED else nearest(kind, [key.name for key in HOOKS])
     raise UserError(f"config key '{where}' is {kind!r}, which is not supported: {_REFUSED.get(kind, _UNKNOWN)}{hint}")

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import UserError
-from shared.hook_keys import check_hooks, listed
+from shared.hook_keys import check_hooks, listed, own_hooks
 
 HARMLESS = [
     *("NumClassCheckHook", "CheckInvalidLossHook", "ParamSchedulerHook", "DistSamplerSeedHook", "IterTimerHook"),
@@ -16,7 +16,7 @@ OTHERS = {
     "MeanTeacherHook": "there is no teacher here",
     "CheckpointHook": "write it as default_hooks.checkpoint",
     "LoggerHook": "write it as default_hooks.logger",
-    "mine.OwnHook": "it is code for PyTorch's runner",
+    "OwnHook": "it is code for PyTorch's runner",
 }
 
 
@@ -33,6 +33,15 @@ def test_any_other_is_refused_with_its_place_and_what_to_do(name: str) -> None:
         check_hooks({"custom_hooks": [{"type": "IterTimerHook"}, {"type": name}]})
     with pytest.raises(UserError, match=rf"^config key 'default_hooks\.any{says}"):
         check_hooks({"default_hooks": {"any": {"type": name}}})
+
+
+def test_a_class_of_a_users_module_is_accepted_as_a_custom_hook_alone() -> None:
+    own = {"type": "mine.hooks.Loud", "any": 3}
+    hooks = {"custom_hooks": [{"type": "mmdet.engine.hooks.SyncNormHook"}, own]}
+    check_hooks(hooks)
+    assert own_hooks(hooks) == [("custom_hooks[1]", own)] and own_hooks({"custom_hooks": None}) == []
+    with pytest.raises(UserError, match=r"^config key 'default_hooks\.any' is 'mine\.hooks\.Loud'"):
+        check_hooks({"default_hooks": {"any": own}})
 
 
 def test_a_hook_without_a_type_is_told_with_the_default_hook_that_may_be_meant() -> None:

@@ -8,31 +8,16 @@ error of the disk, and once its queue of ten events is full, whoever adds one wa
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from trainer.process.journal import Journal
+from trainer.process.without_torch import without_torch
 
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """Nothing that is imported in here imports torch. One that is loaded already stays in sight of the wall between the
-    frameworks (`trainer.device`)."""
-    loaded = {name: module for name, module in sys.modules.items() if name == "torch"}
-    sys.modules["torch"] = None  # type: ignore[assignment]  # how Python is told to refuse an import
-    try:
-        yield
-    finally:
-        del sys.modules["torch"]
-        sys.modules.update(loaded)
-
-
-with _without_torch():  # tensorboardX imports it for its type hints wherever it is installed
+with without_torch():  # tensorboardX imports it for its type hints wherever it is installed
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.record_writer import masked_crc32c
     from tensorboardX.summary import scalar

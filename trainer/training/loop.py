@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from shared.client import StreamFailed
@@ -47,6 +48,7 @@ from trainer.training.accumulation import Accumulation
 from trainer.training.device_plan import forecast
 from trainer.training.evaluations import Evaluate, Evaluations
 from trainer.training.guards import assert_trains, check_gradients, check_losses, check_others, memory_advised
+from trainer.training.hooks import Hooks, Moment
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
 from trainer.training.optimizer import build_optimizer
@@ -91,6 +93,7 @@ class TrainingLoop:
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.intervals = Intervals(config)
         self.verdicts = Verdicts(config)
+        self.hooks = Hooks(config, ranks.size)
         self.seed = seed_of(config)
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
@@ -217,6 +220,10 @@ class TrainingLoop:
                 jt.sync_all()
             self._keep()
             self._unread, self.step, self.record = built, now.stop, self.feed.record
+            if self.hooks and self.intervals.loop.by_epoch and self.step % self.steps_per_epoch == 0:
+                self._read(progress)
+                self.hooks.tell("after_epoch", self._moment(self.step), self._weights)
+            self._call_hooks(progress)
             if self.ranks.size > 1:
                 self._read(progress)  # nothing of them is left to be waited for
             if self.intervals.saves(self.step, self.steps_per_epoch):
@@ -227,6 +234,20 @@ class TrainingLoop:
             if self.intervals.evaluates(self.step, self.steps_per_epoch):
                 break
         self._read(progress)
+        self._call_hooks(progress)
+
+    def _moment(self, step: int) -> Moment:
+        return Moment(step, step // self.steps_per_epoch, self.work_dir)
+
+    def _weights(self) -> dict[str, np.ndarray]:
+        return {name: value.numpy() for name, value in self.optimizer.parameters.items()}
+
+    def _call_hooks(self, progress: Progress) -> None:
+        try:
+            self.hooks.call()
+        except UserError as error:
+            self._save(progress)
+            raise UserError(f"{error}; checkpoint written at step {self.step}") from error
 
     def _turn(self) -> range:
         def stops(step: int) -> bool:
@@ -289,6 +310,7 @@ class TrainingLoop:
                 device_memory(),
                 card_memory(),
             )
+            self.hooks.tell("after_step", self._moment(number), one.terms, one.rate)
 
     def _look_at_clocks(self) -> None:
         self._clocks = time.perf_counter(), self.feed.wait_seconds
@@ -335,6 +357,8 @@ class TrainingLoop:
         progress.evaluation(taken.step, taken.metrics)
         if saves and late:
             self._save(progress)
+        self.hooks.tell("after_evaluation", self._moment(taken.step), taken.metrics)
+        self._call_hooks(progress)
         return taken.metrics
 
     def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:

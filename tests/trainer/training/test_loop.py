@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 from data_server.demo import scenes
 from shared.config import load_config
+from shared.errors import UserError
 from tests.cluster import ROOT, Cluster
 from tests.trainer.models.examples import SMALL_STAGE_1
 from trainer.device import nn
@@ -58,10 +61,57 @@ def train(
     return [line["step"] for line in lines if line["kind"] == "train"], evaluations, loop.feed.record == loop.record
 
 
-def test_a_run_ends_after_its_last_step_and_takes_no_batch_when_it_is_resumed(cluster: Cluster, tmp_path: Path) -> None:
-    data, work_dir = tmp_path / "data", tmp_path / "work"
-    scenes.generate(data, seed=1, train_images=2, val_images=1)
-    assert train(cluster, config_of(data, evaluated=True), tmp_path / "judged") == (STEPS, 1, True)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    scenes.generate(folder, seed=1, train_images=2, val_images=1)
+    return folder
+
+
+def test_a_run_ends_after_its_last_step_and_tells_a_users_hook_of_the_documents(
+    cluster: Cluster,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (ROOT / "docs/configs.md").read_text()
+    (module,) = re.findall(r"^```python\n# my_hooks.py\n(.*?)^```$", page, re.M | re.S)
+    (named,) = re.findall(r"^`custom_hooks=\[dict\((.*?)\)\]`", page, re.M)
+    (tmp_path / "my_hooks.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = config_of(data, evaluated=True)
+    config.custom_hooks = [eval(f"dict({named})")]
+    assert train(cluster, config, tmp_path / "judged") == (STEPS, 1, True)
+    lines = (tmp_path / "judged" / "losses.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines] == STEPS
+    metrics = (tmp_path / "judged" / "metrics.jsonl").read_text().splitlines()
+    logged = [line for line in map(json.loads, metrics) if line["kind"] == "train"]
+    for line, values in zip(logged, lines, strict=True):
+        assert {line["lr"], line["loss_rpn_bbox"]} <= set(map(float, values.split(",")))
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith(("epoch", "after"))] == [
+        next(line for line in said if re.match(r"epoch 1: no weight is larger than \d", line)),
+        "after step 2: {}",
+    ]
+
+
+def test_a_users_hook_that_raises_ends_the_run_with_a_checkpoint(
+    cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "from trainer.training.hooks import Hook\nclass Wrong(Hook):\n    def after_step(self, *_): 1 / 0\n"
+    (tmp_path / "wrong_hooks.py").write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = config_of(data, evaluated=False)
+    config.custom_hooks = [{"type": "wrong_hooks.Wrong"}]
+    says = r"'custom_hooks\[0\]': wrong_hooks.Wrong.after_step raises .*; checkpoint written at step 2$"
+    with pytest.raises(UserError, match=says):
+        train(cluster, config, tmp_path / "work")
+    assert checkpoint.load(checkpoint.latest(tmp_path / "work")).cursor == {"epoch": 1, "step": 0}
+
+
+def test_a_run_that_is_over_takes_no_batch_when_it_is_resumed(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    work_dir = tmp_path / "work"
     config = config_of(data, evaluated=False)
     assert train(cluster, config, work_dir) == (STEPS, 0, True)
     assert train(cluster, config, work_dir, checkpoint.latest(work_dir)) == (STEPS, 0, True)
