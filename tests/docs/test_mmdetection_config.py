@@ -1,8 +1,12 @@
-"""The guide's config of MMDetection's with another model, trained for some steps on a few pictures of small size."""
+"""The guide's config of MMDetection's with another model, trained for some steps on COCO's photographs in small size.
+
+Where they lie is DATA_DIR, else a folder beside the checkout; where there are none, generated scenes take their place.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -15,13 +19,22 @@ from trainer.weights import checkpoint
 (CONFIG,) = re.findall(
     r"^```python\n# configs/own/lsj.py\n(.*?)^```$", (ROOT / "docs/guide.md").read_text(), re.M | re.S
 )
+PHOTOGRAPHS = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data")) / "coco_photos"
 PIPELINE = "train_dataloader.dataset.dataset.pipeline"
 STEPS = 5
 
 
+def pictures(folder: Path) -> tuple[Path, dict[str, tuple[str, str]]]:
+    """Where data are, and the annotation file and the images' folder of each split."""
+    if PHOTOGRAPHS.exists():
+        return PHOTOGRAPHS, {split: (f"instances_{split}.json", "images/") for split in ("train", "val")}
+    scenes.generate(folder, seed=1, train_images=8, val_images=4)
+    return folder, {"train": ("train_a.json", "train_a/"), "val": ("val_base.json", "val_base/")}
+
+
 @pytest.mark.slow
 def test_mmdetections_large_scale_jitter_trains_the_model_that_is_put_in(tmp_path: Path) -> None:
-    scenes.generate(tmp_path / "data", seed=1, train_images=8, val_images=4)
+    data, splits = pictures(tmp_path / "data")
     config = tmp_path / "lsj.py"
     smaller = {"../_base_/models/cln_r50_fpn.py": f"{ROOT}/configs/_base_/models/cln_small.py"}
     smaller |= {
@@ -33,7 +46,6 @@ def test_mmdetections_large_scale_jitter_trains_the_model_that_is_put_in(tmp_pat
         assert ours in text, ours
         text = text.replace(ours, theirs)
     config.write_text(text)
-    data = tmp_path / "data"
     run = Run(
         tmp_path / "work",
         data,
@@ -43,16 +55,16 @@ def test_mmdetections_large_scale_jitter_trains_the_model_that_is_put_in(tmp_pat
         config=str(config),
         **{
             "train_dataloader.dataset.dataset.data_root": data,
-            "train_dataloader.dataset.dataset.ann_file": "train_a.json",
-            "train_dataloader.dataset.dataset.data_prefix.img": "train_a/",
+            "train_dataloader.dataset.dataset.ann_file": splits["train"][0],
+            "train_dataloader.dataset.dataset.data_prefix.img": splits["train"][1],
             "train_dataloader.dataset.dataset.filter_cfg.min_size": 1,
             f"{PIPELINE}.2.scale": "(192,144)",
             f"{PIPELINE}.3.crop_size": "(144,192)",
             "val_dataloader.dataset.data_root": data,
-            "val_dataloader.dataset.ann_file": "val_base.json",
-            "val_dataloader.dataset.data_prefix.img": "val_base/",
+            "val_dataloader.dataset.ann_file": splits["val"][0],
+            "val_dataloader.dataset.data_prefix.img": splits["val"][1],
             "val_dataloader.dataset.pipeline.1.scale": "(192,144)",
-            "val_evaluator.ann_file": data / "val_base.json",
+            "val_evaluator.ann_file": data / splits["val"][0],
         },
     )
     assert run.end() == 0, run.text
