@@ -38,7 +38,7 @@ def as_it_is(catalogue: Catalogue, place: int) -> np.ndarray:
         image = pictures.decoded(part, row)
     except Exception as error:
         raise BadSample(f"image {path!r}: {pictures.reason(path, error)}") from None
-    return pictures.as_bytes(image, {}, part, row)
+    return pictures.as_carried(image, {}, part, row)
 
 
 def jpeg(catalogue: Catalogue, place: int, edge: int) -> bytes:
