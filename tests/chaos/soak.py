@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from tests.chaos.lives import CHECKPOINT_EVERY, Trace, Trainer, Undisturbed, descriptors, undisturbed
-from tests.cluster import Cluster, wait_for
+from tests.cluster import PATIENCE, Cluster, wait_for
 from tests.photos import TRAIN_PIPELINE, config_of, draw
 
 # How often each is drawn. After the death of a server or of a root nursery torch is imported again: seconds.
@@ -39,8 +39,7 @@ SETTLED = {"worker": 2, "trainer": 1, "stream nursery": 7, "root nursery": 7, "s
 EPOCHS = 20
 WORKERS = 2
 PACE = 0.01
-PATIENCE = 120.0
-RECOVERY_SECONDS = 120.0
+RECOVERY_SECONDS = 120.0 * PATIENCE
 GONE_SECONDS = 2.0
 # A second blow before the first one is overcome; never a third, for nurseries that never live end a stream by design.
 BLOW_UPON_BLOW = 0.2
@@ -129,7 +128,7 @@ class Soak:
             known = undisturbed(self._cluster, config, EPOCHS)
             wait_for(self._cluster.is_idle, GONE_SECONDS)
             self._result.descriptors_before = descriptors(self._cluster.server.pid)
-            self._trainer = Trainer(self._folder / "trainer", config, known, pace=PACE, patience=PATIENCE)
+            self._trainer = Trainer(self._folder / "trainer", config, known, pace=PACE, patience=RECOVERY_SECONDS)
             self._process = self._trainer.start(self._cluster.address.text)
             self._settle(1)
             for number in range(self._kills):
@@ -166,7 +165,7 @@ class Soak:
                 self._cluster.processes()
             struck = time.monotonic()
             process.send_signal(signal.SIGKILL)
-        except (psutil.NoSuchProcess, IndexError):
+        except (psutil.NoSuchProcess, IndexError, StopIteration):
             return False
         self._strikes.append((victim, struck, self._unsettled))
         self._unsettled = True
