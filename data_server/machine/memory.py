@@ -14,7 +14,7 @@ from data_server.machine.fields import fields, numbers
 from shared.errors import UserError
 
 MIB = 1 << 20
-PROXY_BYTES = 8 * MIB  # of a far worker's proxy: for itself, frames under way among it
+PROXY_BYTES = 12 * MIB  # of a far worker's proxy: for itself, frames under way among it
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
