@@ -11,6 +11,8 @@ image), and each stage is measured in a process of its own:
     MMDetection    its data set as DataLoader's main process builds it, up to `--most-theirs` images
     first batch    of both: 16 images through a pipeline for 192x144
     worker         of both: a fork that has loaded 64 images from all over the data set
+    propose        100 boxes for each image are kept, 64 images at a time, in files below `--folder` (2 kB an image);
+                   `first` and `last` are of a tenth of the images, in ms of CPU an image
 
 `cpu` is the process' own seconds; `peak` and `held` are its anonymous memory, at its largest and afterwards, beyond
 what it had when its libraries were there: mapped columns count once for the whole machine, with the index's size. The
@@ -25,10 +27,12 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +42,16 @@ import numpy as np
 from benchmarks.annotation_file import write
 from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.standard_data import IMAGES, make_photographs
+from data_server.handover.predictions import Record
 from data_server.machine.process_memory import anonymous_bytes, private_bytes
+from shared.datasets import whole
+from shared.layout import Layout
 
 SIZES = (10_000, 118_287, 500_000, 1_742_289)
 MOST_THEIRS = 118_287  # images; MMDetection takes 28 kB for each
-INDEX, SECOND, OURS, THEIRS = "index", "second start", "ours", "MMDetection"
+INDEX, SECOND, OURS, THEIRS, PROPOSE = "index", "second start", "ours", "MMDetection", "propose"
 BATCH, TOUCHED = 16, 64
+BOXES, TENTHS = 100, 10
 _MEGABYTE = 1e6
 _LOOK_SECONDS = 0.02
 
@@ -56,7 +64,7 @@ class Meter:
     def __init__(self) -> None:
         self._cpu, self._anonymous = _cpu(), anonymous_bytes(os.getpid())
         self._peak, self._over = self._anonymous, threading.Event()
-        self._watch = threading.Thread(target=self._look)
+        self._watch = threading.Thread(target=self._look, daemon=True)  # a stage that fails ends
         self._watch.start()
 
     def read(self) -> Figures:
@@ -106,6 +114,9 @@ def measure(stage: str, path: Path) -> dict[str, Figures]:
     DefaultScope.get_instance("scale", scope_name="mmdet")
     cv2.setNumThreads(0)  # a fork has none of the threads that OpenCV and torch would wait for
     torch.set_num_threads(1)
+    if stage == PROPOSE:
+        datasets = Datasets({"dataset": whole(config), "training": False, "custom_imports": None}, lambda _: None)
+        return {stage: _kept(datasets, path.with_suffix(""))}
     meter = Meter()
     if stage == OURS:
         datasets = Datasets({"dataset": config, "training": True, "custom_imports": None}, lambda _: None)
@@ -121,6 +132,40 @@ def measure(stage: str, path: Path) -> dict[str, Figures]:
     found[f"{stage}, first batch"] = meter.read()
     found[f"{stage}, worker"] = {"held": _worker(load, len(dataset))}
     return found
+
+
+def _kept(datasets: Any, folder: Path) -> Figures:
+    """What keeping proposals of all images costs; those that are kept are made beside the clock."""
+    from data_server.workers.metrics import proposal_file
+
+    images, spent = len(datasets), np.zeros(TENTHS)
+    order = {"folder": str(folder), "model": "0" * 32, "about": "", "boxes": BOXES}
+    began = time.process_time()
+    proposal_file.evaluate(datasets, {**order, "first": 0}, [])
+    beginning = time.process_time() - began
+    for first in range(0, images, TOUCHED):
+        record = _found(datasets.image_ids[first : first + TOUCHED])
+        began = time.process_time()
+        proposal_file.evaluate(datasets, {**order, "first": first}, [record])
+        spent[first * TENTHS // images] += time.process_time() - began
+    shutil.rmtree(folder)
+    first_tenth, *_, last_tenth = spent / images * TENTHS * 1e3
+    return {"cpu": beginning + spent.sum(), "first": first_tenth, "last": last_tenth}
+
+
+def _found(image_ids: np.ndarray) -> Record:
+    """Boxes in some images, as a trainer sends them."""
+    images, boxes = len(image_ids), len(image_ids) * BOXES
+    arrays = {
+        "image_ids": image_ids,
+        "counts": np.full(images, BOXES, np.int32),
+        "original_shapes": np.full((images, 2), 480, np.int32),
+        "boxes": np.tile(np.array([10, 10, 60, 60], np.float32), (boxes, 1)),
+        "scores": np.linspace(1, 0, boxes, dtype=np.float32),
+        "labels": np.zeros(boxes, np.int32),
+    }
+    layout = Layout.of(arrays)
+    return layout.wire, memoryview(layout.filled(arrays))
 
 
 def _worker(load: Any, images: int) -> float:
@@ -167,7 +212,7 @@ def compare(folder: Path, sizes: list[int], most_theirs: int) -> dict[int, dict[
         boxes = write(path, images)
         print(f"\n{images:,} images, {boxes:,} boxes, {path.stat().st_size / _MEGABYTE:,.0f} MB of JSON")
         found[images] = {}
-        for stage in (INDEX, SECOND, OURS, *([THEIRS] if images <= most_theirs else [])):
+        for stage in (INDEX, SECOND, OURS, PROPOSE, *([THEIRS] if images <= most_theirs else [])):
             figures = measured(stage, path, folder / "cache")
             found[images] |= figures
             shown(figures)
@@ -181,7 +226,7 @@ def exponents(found: dict[int, dict[str, Figures]]) -> dict[str, float]:
     return {
         f"{name}, {figure}": math.log(found[many][name][figure] / value) / math.log(many / few)
         for name, figures in found[few].items()
-        if name in (INDEX, OURS)
+        if name in (INDEX, OURS, PROPOSE)
         for figure, value in figures.items()
         if figure in ("cpu", "size") and value > 0 and few < many
     }

@@ -144,30 +144,24 @@ def test_a_run_that_goes_on_during_evaluations_gives_what_one_that_waits_gives_a
     assert [line["step"] for line in expected["metrics"]] == [INTERVAL, LAST]
     assert sorted(name.rpartition("_")[2] for name in expected["best"]) == ["2.safetensors", "4.safetensors"]
 
-    def killed(name: str) -> None:
-        """Keeps what there would be if the run were killed now."""
-        shutil.copytree(work_dir, tmp_path / name)
-
-    def before(step: int) -> bool:
-        if step == LAST:
-            killed("under way")
-        return False
+    killed = tmp_path / "killed"
 
     def say(line: str) -> None:
-        if line.startswith("best") and not (tmp_path / "taking").exists():
-            killed("taking")
+        if line.startswith("best") and not killed.exists():  # the metrics of the first evaluation are being taken
+            shutil.copytree(work_dir, killed)
 
-    train(cluster, judged(data, work_dir, late=True), work_dir, before=before, say=say)
+    train(cluster, judged(data, work_dir, late=True), work_dir, say=say)
     same(outcome(work_dir), expected)
 
-    begun = checkpoint.load(checkpoint.latest(tmp_path / "under way"))
-    before_it = checkpoint.load(tmp_path / "under way" / "epoch_1.safetensors")
+    between = work_dir / f"step_{INTERVAL + 1}.safetensors"
+    begun, before_it = checkpoint.load(between), checkpoint.load(work_dir / "epoch_1.safetensors")
     assert begun.meta["under_way"]["step"] == INTERVAL and "under_way" not in before_it.meta
     assert all((begun.evaluation[name] == array).all() for name, array in before_it.model.items())
-    for name in ("under way", "taking"):
-        assert not of_kind(read(tmp_path / name / METRICS_FILE), "val")
-        resumed = tmp_path / name
-        train(cluster, judged(data, resumed, late=True), resumed, checkpoint.latest(resumed))
+    for path in work_dir.glob("best_*"):
+        path.unlink()
+    assert not of_kind(read(killed / METRICS_FILE), "val")
+    for resumed, resume_from in ((work_dir, between), (killed, checkpoint.latest(killed))):
+        train(cluster, judged(data, resumed, late=True), resumed, resume_from)
         same(outcome(resumed), expected)
 
 
