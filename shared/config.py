@@ -28,7 +28,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from shared.class_names import with_names
-from shared.config_keys import SECTIONS, TOP_LEVEL, check_section
+from shared.config_keys import SECTIONS, TOP_LEVEL, check_section, class_name
 from shared.data_root import fill_in
 from shared.errors import UserError, described
 from shared.feed_keys import FEED_NAMES, check_feed, with_defaults
@@ -160,6 +160,13 @@ def seed_of(config: Config) -> int:
 def deterministic(config: Config) -> bool:
     """``randomness.deterministic``: whether two runs have to be equal to the last bit."""
     return bool((config.get("randomness") or {}).get("deterministic"))
+
+
+def half_precision(config: Config) -> list[str]:
+    """What in `config` asks for half precision, which nothing here has: all is in float32, which it approximates."""
+    wrapper, evaluations = config.get("optim_wrapper") or {}, ("val_cfg", "test_cfg")
+    asked = ["optim_wrapper"] if class_name(wrapper.get("type")) == "AmpOptimWrapper" else []
+    return asked + [f"{key}.fp16" for key in evaluations if (config.get(key) or {}).get("fp16")]
 
 
 def section(config: Config, key: str) -> Any:

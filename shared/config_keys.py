@@ -116,7 +116,7 @@ NOTHING = only(None, False)
 ONE = Values(lambda value: not isinstance(value, bool) and value in (1, None), "1")
 
 _WORKERS = "workers are set by --workers, batches come over shared memory"
-_PRECISION = "training and evaluation are in float32: remove it"
+_PRECISION = "everything is computed in float32, which half precision approximates; the log says so"
 
 
 def _is_intervals(value: object) -> bool:
@@ -231,7 +231,7 @@ TRAIN_CFG: Section = (
 
 VAL_CFG: Section = (
     ConfigKey("type", REFUSED, "only ValLoop and TestLoop: use them", types("ValLoop", "TestLoop")),
-    *refuses(_PRECISION, "fp16", unless=NOTHING),
+    *ignores(_PRECISION, "fp16"),
 )
 
 RANDOMNESS: Section = (
@@ -257,13 +257,14 @@ OPTIM_WRAPPER: Section = (
     ConfigKey(
         "type",
         REFUSED,
-        "nothing is computed in half precision: set optim_wrapper.type='OptimWrapper', without loss_scale",
-        types("OptimWrapper"),
+        "set optim_wrapper.type='OptimWrapper'",
+        types("OptimWrapper", "AmpOptimWrapper"),
     ),
     reads("optimizer", "`SGD`, `Adam` or `AdamW`, with torch's keys and defaults"),
     reads("clip_grad", "by the gradients' global norm, or each number of them"),
     reads("paramwise_cfg", "multipliers of learning rate and weight decay, by kinds of parameters"),
-    *refuses(_PRECISION, "loss_scale", "dtype", "use_fsdp", unless=NOTHING),
+    *ignores(_PRECISION, "loss_scale", "dtype"),
+    *refuses("remove it: every rank has all weights", "use_fsdp", unless=NOTHING),
     reads("accumulative_counts", "batches whose mean gradient makes an update (default 1)", COUNT),
     *refuses(
         "parameter groups come from paramwise_cfg.custom_keys",

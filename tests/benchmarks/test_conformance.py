@@ -132,16 +132,17 @@ def test_the_page_about_every_key_of_the_zoo_is_what_its_generator_prints_now(ch
 
 def test_a_key_is_counted_by_what_becomes_of_its_value():
     plain = config(LOAD, BOXES, PACK)
-    plain.merge_from_dict({"val_cfg": {"fp16": True}, "optim_wrapper": {"type": "AmpOptimWrapper", "acumulate": 2}})
+    plain.merge_from_dict({"val_cfg": {"type": "MyLoop"}, "optim_wrapper": {"type": "ApexOptimWrapper", "acumulat": 2}})
     other = config(LOAD, BOXES, PACK)
-    other.merge_from_dict({"val_cfg": {"fp16": False}, "custom_hooks": [{"type": "Mine"}], "lr_config": {}})
-    text = compatibility.page({"a": plain, "b": other}, {"a": "config key 'val_cfg.fp16' is True, which is not su"})
+    other.merge_from_dict({"val_cfg": {"fp16": True}, "custom_hooks": [{"type": "Mine"}], "lr_config": {}})
+    text = compatibility.page({"a": plain, "b": other}, {"a": "config key 'val_cfg.type' is 'MyLoop', which is not su"})
     for line in (
         "| all that resolve | 2 | 1 (50.0%) |",
-        "| `'val_cfg.fp16' is True` | 1 |",
-        "| `val_cfg.fp16` | 2 |  | 1 | 1 |",
-        "| `optim_wrapper type=AmpOptimWrapper` | 1 |  |  | 1 |",
-        "| `optim_wrapper.acumulate` | 1 |  |  | 1 |",
+        "| `'val_cfg.type' is 'MyLoop'` | 1 |",
+        "| `val_cfg.type` | 1 |  |  | 1 |",
+        "| `val_cfg.fp16` | 1 |  | 1 |  |",
+        "| `optim_wrapper type=ApexOptimWrapper` | 1 |  |  | 1 |",
+        "| `optim_wrapper.acumulat` | 1 |  |  | 1 |",
         "| `hook type=Mine` | 1 |  |  | 1 |",
         "| `lr_config` | 1 |  |  | 1 |",
         "| `*_dataloader.batch_size` | 2 | 2 |  |  |",

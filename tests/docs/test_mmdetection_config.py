@@ -69,6 +69,7 @@ def test_mmdetections_large_scale_jitter_trains_the_model_that_is_put_in(tmp_pat
     )
     assert run.end() == 0, run.text
     assert run.steps() == list(range(1, STEPS + 1)) and "auto_scale_lr: lr times 1 x 4 / 64" in run.text
+    assert "all is in float32, which the half precision of optim_wrapper approximates" in run.text
     lines = [json.loads(line) for line in (run.work_dir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "val"] == [STEPS], run.text
     saved = checkpoint.load(checkpoint.latest(run.work_dir))

@@ -103,7 +103,6 @@ def test_configs_of_mmdetections_zoo_with_nothing_to_refuse_are_accepted(name) -
     [
         ("soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py", "TeacherStudentValLoop"),
         ("qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py", "TrackImgSampler"),
-        ("faster_rcnn/faster-rcnn_r50_fpn_amp-1x_coco.py", "set optim_wrapper.type='OptimWrapper'"),
         ("guided_anchoring/ga-fast-rcnn_r50-caffe_fpn_1x_coco.py", "optimizer_config"),
     ],
 )
@@ -151,8 +150,8 @@ REFUSED = [
     "train_dataloader = dict(num_batch_per_epoch=0)",
     "train_dataloader = dict(worker_init_fn=dict(type='mine'))",
     "val_dataloader = [dict(batch_size=1)]",
-    "val_cfg = dict(type='ValLoop', fp16=True)",
-    "test_cfg = dict(fp16=True)",
+    "optim_wrapper = dict(type='ApexOptimWrapper')",
+    "optim_wrapper = dict(type='AmpOptimWrapper', use_fsdp=True)",
     "test_cfg = dict(type='TeacherStudentValLoop')",
     "train_cfg = dict(max_iters=90000)",
     "train_cfg = dict(by_epoch=False)",
@@ -217,7 +216,8 @@ ACCEPTED = [
     "train_cfg = dict(by_epoch=True, max_epochs=3)",
     "train_cfg = dict(type='IterBasedTrainLoop', max_iters=9e4, val_interval=1e4, dynamic_intervals=[(80001, 5000)])",
     "train_cfg = dict(by_epoch=False, max_iters=3, val_begin=2, fast_forward_on_resume=True)",
-    "val_cfg = dict(type='ValLoop', fp16=False)\ntest_cfg = None",
+    "val_cfg = dict(type='ValLoop', fp16=True)\ntest_cfg = None",
+    "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')",
     "randomness = dict(seed=None, deterministic=True, diff_rank_seed=False)",
     "auto_scale_lr = dict(enable=False, base_batch_size=16)",
 ]

@@ -347,11 +347,21 @@ def test_what_is_said_of_a_gpu_names_what_its_numbers_depend_on(monkeypatch: pyt
     assert device.arithmetic() == f"GPU ({gpu}), float32"
 
 
-def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    class UntouchedSignals(Interrupt):
-        def end_at_once(self) -> None:
-            pass
+class UntouchedSignals(Interrupt):
+    def end_at_once(self) -> None:
+        pass
 
+
+def test_a_config_that_asks_for_half_precision_is_told_that_all_is_in_float32() -> None:
+    config = load_config(str(ROOT / "configs/demo/cln.py"), {"optim_wrapper.type": "AmpOptimWrapper"})
+    config.test_cfg = {"fp16": True}
+    said = "; all is in float32, which the half precision of optim_wrapper, test_cfg.fp16 approximates"
+    assert _import_jittor(UntouchedSignals(), config).endswith(said)
+    plain = load_config(str(ROOT / "configs/demo/cln.py"))
+    assert "half precision" not in _import_jittor(UntouchedSignals(), plain)
+
+
+def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(str(ROOT / "configs/demo/cln.py"), {"randomness.deterministic": True})
     monkeypatch.setattr(device, "_gpu", Gpu(reason="there is none"))
     assert " on CPU " in _import_jittor(UntouchedSignals(), config)

@@ -391,10 +391,7 @@ def test_a_state_that_does_not_fit_is_listed_and_changes_nothing() -> None:
         ({"optimizer": SGD | {"maximize": True}}, "optim_wrapper.optimizer.maximize' is True, which is not supported"),
         ({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": "0"}}, "norm_decay_mult='0': expected a number"),
         ({"optimizer": SGD, "paramwise_cfg": {"flat_decay_mult": 0.0}}, "flat_decay_mult' is 0.0, which is not supp"),
-        (
-            {"type": "AmpOptimWrapper", "optimizer": SGD},
-            "'optim_wrapper.type' is 'AmpOptimWrapper', which is not supported: nothing is computed in half",
-        ),
+        ({"type": "ApexOptimWrapper", "optimizer": SGD}, "'optim_wrapper.type' is 'ApexOptimWrapper', which is"),
     ],
 )
 def test_a_mistake_in_the_config_is_named(wrapper: dict, text: str) -> None:
