@@ -17,7 +17,11 @@ from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.blame import Death
 from data_server.serving.loop import Loop
 from shared.link import Channel
-from shared.messages import Assign
+from shared.messages import Assign, Failure, MessageError
+
+NO_DESCRIPTOR = Failure(
+    "the data server has no file descriptor left (ulimit -Hn, or fs.file-max of this machine)", False
+)
 
 
 @dataclass
@@ -52,9 +56,14 @@ class Child:
         self.sentence: Death | None = None
         self._inherited = 0
 
-    def started(self) -> None:
-        (self.pidfd,) = self.channel.take_descriptors(1)
+    def started(self) -> bool:
+        """Takes the pidfd that came with STARTED; returns whether there was a descriptor left to receive it."""
+        try:
+            (self.pidfd,) = self.channel.take_descriptors(1)
+        except MessageError:
+            return False
         self._inherited = self._anonymous()
+        return True
 
     def held(self) -> int:
         """Bytes that the process has taken since it said STARTED."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from data_server.handover.predictions import Kept
 from data_server.machine.kills import out_of_memory_kills
-from data_server.serving.child import Child
+from data_server.serving.child import NO_DESCRIPTOR, Child
 from data_server.serving.loop import Loop
 from shared.link import Channel, ChannelClosed
 from shared.messages import Failure, Judge, MessageError, Metrics, SpawnEvaluator, Started
@@ -117,10 +117,12 @@ class Evaluations:
             self._evaluator_died()
             return
         for message in messages:
-            if isinstance(message, Started):
-                self._evaluator.started()
-            else:
+            if not isinstance(message, Started):
                 self._answer(message)
+            elif not self._evaluator.started():
+                self._end_evaluator()
+                self._answer(NO_DESCRIPTOR)
+                return
 
     def _evaluator_died(self) -> None:
         self._end_evaluator()

@@ -31,7 +31,7 @@ from data_server.handover.far_link import Place
 from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
-from data_server.serving.child import Child, Work
+from data_server.serving.child import NO_DESCRIPTOR, Child, Work
 from data_server.serving.construction import Construction
 from data_server.serving.evaluation import Evaluations
 from data_server.serving.far_workers import FarWorkers
@@ -55,6 +55,7 @@ from shared.messages import (
 )
 
 MAX_STILLBORN = 3
+_SPAWN_AGAIN_SECONDS = 1.0  # until there may be descriptors again
 LOOK_SECONDS = 0.1
 TELL_SECONDS = 30.0
 _DYING_SECONDS = 60.0  # a process that waits for a dead mount may not even hear SIGKILL
@@ -147,8 +148,8 @@ class Pool:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
         if self._nodes is not None and self._nodes_changed in self._nodes.listeners:
             self._nodes.listeners.remove(self._nodes_changed)
-        self._loop.cancel(self._look)
-        self._loop.cancel(self._look_at_nursery)
+        for timer in (self._look, self._look_at_nursery, self._fill):
+            self._loop.cancel(timer)
         for process in (self._nursery, *self._workers.values()):
             process.kill()
             process.forget(self._loop)
@@ -182,7 +183,9 @@ class Pool:
                     self._events.failed(message)
                     return
                 case Started():
-                    self._nursery.started()
+                    if not self._nursery.started():
+                        self._events.failed(NO_DESCRIPTOR)
+                        return
                 case Notice():
                     self._events.notice(message.text)
                 case Exited():
@@ -235,14 +238,20 @@ class Pool:
         if not self._arena or not self._built:
             return
         while sum(not process.address for process in self._workers.values()) < self._wanted:
-            self._spawn(self._arena)
+            if not self._spawn(self._arena):
+                return
         while node := self.far.vacancy(process.address for process in self._workers.values()):
-            self._spawn(self._arena, node.place)
+            if not self._spawn(self._arena, node.place):
+                return
 
-    def _spawn(self, arena: tuple[int, int, int], place: Place | None = None) -> None:
-        """A worker here, or the proxy of one at `place`."""
+    def _spawn(self, arena: tuple[int, int, int], place: Place | None = None) -> bool:
+        """A worker here, or the proxy of one at `place`; returns whether there were descriptors left for it."""
         slots, slot_bytes, memory = arena
-        channel, theirs = Channel.pair()
+        try:
+            channel, theirs = Channel.pair()
+        except OSError:
+            self._loop.after(_SPAWN_AGAIN_SECONDS, self._fill)
+            return False
         worker = self._next_worker
         self._next_worker += 1
         self._workers[worker] = Child(channel, self._nursery, place.address if place else "")
@@ -251,6 +260,7 @@ class Pool:
             order = Spawn(worker, slots, slot_bytes, place.wire if place else [])
             self._nursery.channel.send(order, theirs.fileno(), memory)
         theirs.close()
+        return True
 
     def _nodes_changed(self) -> None:
         """Ends the proxies of nodes that have left or are refused, and has some forked for those that have come."""
@@ -283,7 +293,10 @@ class Pool:
                     self._nodes_changed()
                     return
                 case Started():
-                    process.started()
+                    if not process.started():  # its channel's end of file ends it
+                        self._workers.pop(worker).forget(self._loop)
+                        self._loop.after(_SPAWN_AGAIN_SECONDS, self._fill)
+                        return
                     if process.address:
                         self._admit(process.address)
                     else:
@@ -362,11 +375,9 @@ class Pool:
                 self._stillborn(message.worker)
             return
         kills, self._out_of_memory_kills = self._out_of_memory_kills, out_of_memory_kills()
-        out_of_memory = message.signal == signal.SIGKILL and self._out_of_memory_kills > kills
-        if self._workers[
-            message.worker
-        ].address:  # it ends itself as its far worker did, which this host has not killed
-            out_of_memory = False
+        # A proxy ends itself as its far worker has ended, and this host has not killed that.
+        here = not self._workers[message.worker].address
+        out_of_memory = here and message.signal == signal.SIGKILL and self._out_of_memory_kills > kills
         self._bury(message.worker, Death(message.signal, message.code, out_of_memory))
 
     def _bury(self, worker: int, death: Death) -> None:

@@ -16,16 +16,16 @@ server (EXITED).
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
+import select
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_server.machine.cut_short import cut_short, end_with_a_line
 from data_server.workers.announce import announce
@@ -142,45 +142,66 @@ def _serve_spawns(
 ) -> None:
     from data_server.workers import evaluator, proof, proxy, worker
 
-    workers: dict[int, int] = {}  # process id -> number
     proven = cache(partial(proof.prove, datasets, config, facts))
-    signal.signal(signal.SIGCHLD, lambda *_: _report_the_dead(channel, workers))
+    children: dict[int, _Forked] = {}  # by pidfd
+    waiting = select.poll()
+    waiting.register(channel.fileno(), select.POLLIN)
+    fork = partial(_fork_child, channel, children, waiting)
     while True:
-        order = channel.receive(Spawn, SpawnEvaluator, Prove)
-        match order:
-            case Spawn():
-                descriptor, memory = channel.take_descriptors(2)
-                # Until its number is noted, the worker must not die unknown; what proves must not be reaped here.
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-                if order.far:
-                    run = partial(proxy.run, datasets=datasets, config=config, proof=proven(), build=build)
-                else:
-                    run = partial(worker.run, datasets=datasets, config=config)
-                pid = _fork(channel, descriptor, partial(run, spawn=order, memory=memory))
-                workers[pid] = order.worker
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-                os.close(memory)
-            case SpawnEvaluator():
-                (descriptor,) = channel.take_descriptors(1)
-                _fork(channel, descriptor, partial(evaluator.run, datasets=datasets))
-            case Prove():
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-                channel.send(proven())
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        ready = [descriptor for descriptor, _ in waiting.poll()]
+        for descriptor in ready:
+            if descriptor in children:
+                waiting.unregister(descriptor)
+                _report(channel, descriptor, children.pop(descriptor))
+        for order in channel.read(Spawn, SpawnEvaluator, Prove) if channel.fileno() in ready else ():
+            match order:
+                case Spawn():
+                    descriptor, memory = channel.take_descriptors(2)
+                    if order.far:
+                        run = partial(proxy.run, datasets=datasets, config=config, proof=proven(), build=build)
+                    else:
+                        run = partial(worker.run, datasets=datasets, config=config)
+                    fork(descriptor, partial(run, spawn=order, memory=memory), order.worker)
+                    os.close(memory)
+                case SpawnEvaluator():
+                    (descriptor,) = channel.take_descriptors(1)
+                    fork(descriptor, partial(evaluator.run, datasets=datasets))
+                case Prove():
+                    channel.send(proven())
 
 
-def _report_the_dead(channel: Channel, workers: dict[int, int]) -> None:
-    with contextlib.suppress(ChildProcessError):  # no child is left
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            code = os.waitstatus_to_exitcode(status)
-            if code == -signal.SIGBUS and (text := cut_short()):
-                channel.send(Notice(text))
-                os._exit(FAILED)  # the next one opens the files anew
-            if (worker := workers.pop(pid, None)) is not None:
-                channel.send(Exited(worker, signal=max(0, -code), code=max(0, code)))
+class _Forked(NamedTuple):
+    """A child of a stream's nursery; `worker` is its number, None for an evaluator."""
+
+    pid: int
+    worker: int | None
+
+
+def _fork_child(
+    channel: Channel,
+    children: dict[int, _Forked],
+    waiting: select.poll,
+    descriptor: int,
+    run: Callable[[Channel], None],
+    worker: int | None = None,
+) -> None:
+    """Forks a child and waits for its death from now on. By its pidfd and not by SIGCHLD: a signal that comes just
+    before the process waits for its channel is heard of only when something comes from there."""
+    pid = _fork(channel, descriptor, run)
+    pidfd = os.pidfd_open(pid)
+    children[pidfd] = _Forked(pid, worker)
+    waiting.register(pidfd, select.POLLIN)
+
+
+def _report(channel: Channel, pidfd: int, dead: _Forked) -> None:
+    os.close(pidfd)
+    _, status = os.waitpid(dead.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGBUS and (text := cut_short()):
+        channel.send(Notice(text))
+        os._exit(FAILED)  # the next one opens the files anew
+    if dead.worker is not None:
+        channel.send(Exited(dead.worker, signal=max(0, -code), code=max(0, code)))
 
 
 def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> int:
@@ -194,7 +215,6 @@ def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> 
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGBUS, signal.SIG_DFL)  # the nursery has a word for it
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         die_with_parent(parent)
         channel.close()
         # Open until the very end: to the server its end of file means that the process has to be killed.

@@ -292,7 +292,12 @@ def test_connections_beyond_the_limit_of_open_files_end_nothing(photos, name):
     late = socket.socket(socket.AF_UNIX)
     late.connect(cluster.address.lifeline)
     assert digests(client, 6)
+    victim = cluster.workers()[0]
+    victim.kill()
+    wait_for(lambda: victim not in cluster.workers(), 5)
     resource.prlimit(process, limit, before)
+    wait_for(lambda: len(cluster.workers()) == 2, 5)
+    assert digests(client, 6)
     crowd.append(late)
     assert cluster.server.poll() is None
     for one in crowd:

@@ -12,7 +12,7 @@ from trainer.weights.checkpoint import Checkpoint
 
 def written_by(ranks: int, batches: int, **meta: float) -> Checkpoint:
     meta = {"ranks": ranks, "batches_per_update": batches, **meta}
-    return Checkpoint(Path("step_6.safetensors"), {}, {}, {}, {"epoch": 0, "step": 6}, meta)
+    return Checkpoint(Path("step_6.safetensors"), {}, {}, {}, {}, {"epoch": 0, "step": 6}, meta)
 
 
 def of(size: int) -> Ranks:

@@ -132,6 +132,13 @@ numpy.savez(answer, **result)
 """
 
 
+def in_float32(wrapper: dict) -> dict:
+    """What half precision approximates; torch has that on a GPU alone."""
+    return {key: wrapper[key] for key in wrapper if key not in ("type", "loss_scale", "dtype")} | {
+        "type": "OptimWrapper"
+    }
+
+
 def test_twenty_updates_of_every_optimizer_section_equal_torch(zoo: list[Config], tmp_path: Path) -> None:
     """By recorded gradients, and without custom_keys, which name parts of other models."""
     distinct, refused = {}, Counter()
@@ -146,7 +153,7 @@ def test_twenty_updates_of_every_optimizer_section_equal_torch(zoo: list[Config]
             refused[str(error).split("'")[1]] += 1
             continue
         distinct[json.dumps(wrapper, sort_keys=True)] = wrapper
-    assert len(distinct) > 50 and refused.keys() == {"optim_wrapper.type", "optim_wrapper.constructor"}
+    assert len(distinct) > 50 and refused.keys() == {"optim_wrapper.constructor"}
     named = {str(i): wrapper for i, wrapper in enumerate(distinct.values())}
     weights, generator = test_optimizer.numbers()[0], np.random.default_rng(1)
     norms = {"norm.weight": np.ones(4, np.float32), "norm.bias": np.zeros(4, np.float32)}
@@ -155,7 +162,8 @@ def test_twenty_updates_of_every_optimizer_section_equal_torch(zoo: list[Config]
         for _ in range(UPDATES)
     ]
     plain = [{key: value.tolist() for key, value in values.items()} for values in (weights, *slopes)]
-    expected = ask(TORCH, [named, plain[0], plain[1:]], tmp_path / "weights.npz")
+    whole = {str(i): in_float32(wrapper) for i, wrapper in enumerate(distinct.values())}
+    expected = ask(TORCH, [whole, plain[0], plain[1:]], tmp_path / "weights.npz")
     for name, wrapper in named.items():
         model = test_optimizer.NormedModel()
         for key, weight in weights.items():
