@@ -26,7 +26,7 @@ from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout, LayoutError
 from shared.lease import Lease
-from shared.link import Address, Channel, ChannelClosed, is_readable
+from shared.link import Address, Channel, ChannelClosed, NoDescriptorLeft, is_readable
 from shared.messages import (
     IDENTITY_BYTES,
     MAX_FRAME_BYTES,
@@ -228,7 +228,10 @@ class StreamClient:
         welcome = self._wait(Welcome)
         self._hide()
         reach("client.welcome")
-        (memory,) = self._lifeline.take_descriptors(1)
+        try:
+            (memory,) = self._lifeline.take_descriptors(1)
+        except NoDescriptorLeft as error:
+            raise StreamFailed(f"batches cannot be received: {error}") from None
         arena = Arena(memory, welcome.slots, welcome.slot_bytes, writable=False)
         os.close(memory)
         return welcome, arena

@@ -245,6 +245,13 @@ class ChannelFull(ChannelClosed):
     """The process at the other end does not read what it is sent; nothing more can be sent to it."""
 
 
+class NoDescriptorLeft(Exception):
+    """This process, or this machine, has no file descriptor left."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"{error.strerror}: end something, or raise the limit (ulimit -Hn, or fs.file-max)")
+
+
 class Channel:
     """Messages and descriptors over a connected Unix stream socket.
 
@@ -257,13 +264,17 @@ class Channel:
         self.socket = connection
         self._buffer = bytearray()
         self._descriptors: list[int] = []
+        self._lost = False  # whether some came for which this process had no room
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._when_writable: Callable[[Callable[[], None]], None] | None = None
 
     @classmethod
     def pair(cls) -> tuple[Channel, socket.socket]:
-        """A channel and the raw socket of its other end, to be handed to another process."""
-        ours, theirs = socket.socketpair()
+        """A channel and the raw socket of its other end, to be handed to another process. Raises NoDescriptorLeft."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise NoDescriptorLeft(error) from None
         return cls(ours), theirs
 
     def fileno(self) -> int:
@@ -276,12 +287,17 @@ class Channel:
         self._when_writable = when_writable
 
     def send(self, message: Message, *descriptors: int) -> None:
-        """Raises ChannelClosed when the peer is gone, ChannelFull when it does not read. `descriptors` stay the
-        caller's."""
+        """`descriptors` stay the caller's.
+
+        Raises:
+            ChannelClosed: the peer is gone.
+            ChannelFull: it does not read.
+            NoDescriptorLeft: nothing is sent.
+        """
         data = encode(message)
         data = _LENGTH.pack(len(data)) + data
         if self._when_writable is not None:
-            self._unsent.append((data, [os.dup(descriptor) for descriptor in descriptors]))
+            self._unsent.append((data, _copies(descriptors)))
             if len(self._unsent) == 1:  # else it is waited for already
                 self._send_unsent(self._when_writable)
             return
@@ -337,7 +353,10 @@ class Channel:
 
         Raises:
             MessageError: fewer came.
+            NoDescriptorLeft: this process had no room for those that came.
         """
+        if len(self._descriptors) < count and self._lost:
+            raise NoDescriptorLeft(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         if len(self._descriptors) < count:
             raise MessageError(f"{count} descriptors should have come with the message, {len(self._descriptors)} did")
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
@@ -376,13 +395,27 @@ class Channel:
 
     def _fill(self) -> None:
         try:
-            data, ancillary, _, _ = self.socket.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self.socket.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise ChannelClosed(str(error)) from None
         if not data:
             raise ChannelClosed("end of file")
         self._buffer += data
+        self._lost |= bool(flags & socket.MSG_CTRUNC)
         for _, _, descriptors in ancillary:
             self._descriptors += array("i", descriptors)
         if len(self._descriptors) > _MAX_DESCRIPTORS:
             raise MessageError(f"more than {_MAX_DESCRIPTORS} descriptors that no message has asked for")
+
+
+def _copies(descriptors: tuple[int, ...]) -> list[int]:
+    """Duplicates, which become the caller's. Raises NoDescriptorLeft."""
+    copies: list[int] = []
+    try:
+        for descriptor in descriptors:
+            copies.append(os.dup(descriptor))
+    except OSError as error:
+        for copy in copies:
+            os.close(copy)
+        raise NoDescriptorLeft(error) from None
+    return copies

@@ -20,7 +20,7 @@ from data_server.far.remote import Remote
 from data_server.machine.memory import MIB
 from data_server.serving.child import Child
 from data_server.serving.loop import Loop
-from shared.link import Channel, ChannelClosed
+from shared.link import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import (
     Assign,
     AtWork,
@@ -124,7 +124,13 @@ class Group:
         self._agent.forget(self)
 
     def _watch(self, channel: Channel, speaks: Callable[[], None]) -> None:
-        self._loop.watch(channel.fileno(), speaks)
+        def hear() -> None:
+            try:
+                speaks()
+            except NoDescriptorLeft as error:  # its proxies come again, and find another group
+                self._nursery_died(str(error))
+
+        self._loop.watch(channel.fileno(), hear)
         channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
 
     def _look_at(self, remote: Remote) -> None:
@@ -147,21 +153,22 @@ class Group:
             return
         for proxy, join in self._waiting.items():
             self._agent.say(proxy, self._proof)
-            channel, theirs = Channel.pair()
             try:
-                remote = Remote(self._next, proxy, channel, self._nursery, join.slot_bytes)
-            except OSError as error:
-                self._agent.say(proxy, Refused(f"no memory for a slot of {join.slot_bytes / MIB:.0f} MiB: {error}"))
-                channel.close()
-                theirs.close()
-                continue
-            self._next += 1
-            self.remotes[proxy] = remote
-            self._watch(channel, partial(self._worker_speaks, remote))
-            with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
-                self._nursery.channel.send(Spawn(remote.number, 1, join.slot_bytes), theirs.fileno(), remote.memory)
-            theirs.close()
+                self._spawn_for(proxy, join.slot_bytes)
+            except (OSError, NoDescriptorLeft) as error:
+                text = f"there is no room for a worker with a slot of {join.slot_bytes / MIB:.0f} MiB: {error}"
+                self._agent.say(proxy, Refused(text))
         self._waiting.clear()
+
+    def _spawn_for(self, proxy: bytes, slot_bytes: int) -> None:
+        channel, theirs = Channel.pair()
+        with theirs:
+            remote = Remote(self._next, proxy, channel, self._nursery, slot_bytes)
+            with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
+                self._nursery.channel.send(Spawn(remote.number, 1, slot_bytes), theirs.fileno(), remote.memory)
+        self._next += 1
+        self.remotes[proxy] = remote
+        self._watch(channel, partial(self._worker_speaks, remote))
 
     def _nursery_speaks(self) -> None:
         try:

@@ -17,11 +17,7 @@ from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.blame import Death
 from data_server.serving.loop import Loop
 from shared.link import Channel
-from shared.messages import Assign, Failure, MessageError
-
-NO_DESCRIPTOR = Failure(
-    "the data server has no file descriptor left (ulimit -Hn, or fs.file-max of this machine)", False
-)
+from shared.messages import Assign
 
 
 @dataclass
@@ -56,14 +52,10 @@ class Child:
         self.sentence: Death | None = None
         self._inherited = 0
 
-    def started(self) -> bool:
-        """Takes the pidfd that came with STARTED; returns whether there was a descriptor left to receive it."""
-        try:
-            (self.pidfd,) = self.channel.take_descriptors(1)
-        except MessageError:
-            return False
+    def started(self) -> None:
+        """Takes the pidfd that comes with STARTED. Raises NoDescriptorLeft."""
+        (self.pidfd,) = self.channel.take_descriptors(1)
         self._inherited = self._anonymous()
-        return True
 
     def held(self) -> int:
         """Bytes that the process has taken since it said STARTED."""

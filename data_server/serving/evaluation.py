@@ -18,9 +18,9 @@ from typing import Any
 
 from data_server.handover.predictions import Kept
 from data_server.machine.kills import out_of_memory_kills
-from data_server.serving.child import NO_DESCRIPTOR, Child
+from data_server.serving.child import Child
 from data_server.serving.loop import Loop
-from shared.link import Channel, ChannelClosed
+from shared.link import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import Failure, Judge, MessageError, Metrics, SpawnEvaluator, Started
 
 MAX_EVALUATIONS = 2
@@ -90,7 +90,11 @@ class Evaluations:
         if self._order is None or self._nursery is None:
             return
         if self._evaluator is None:
-            self._evaluator = self._forked(self._nursery)
+            try:
+                self._evaluator = self._forked(self._nursery)
+            except NoDescriptorLeft as error:
+                self._answer(Failure(f"nothing can be evaluated: {error}", False))
+                return
         self._order.starts += 1
         try:
             memory = self._order.predictions.descriptor
@@ -102,9 +106,8 @@ class Evaluations:
 
     def _forked(self, nursery: Child) -> Child:
         channel, theirs = Channel.pair()
-        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+        with theirs, contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
             nursery.channel.send(SpawnEvaluator(), theirs.fileno())
-        theirs.close()
         self._loop.watch(channel.fileno(), self._evaluator_speaks)
         channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
         return Child(channel, nursery)
@@ -119,9 +122,12 @@ class Evaluations:
         for message in messages:
             if not isinstance(message, Started):
                 self._answer(message)
-            elif not self._evaluator.started():
+                continue
+            try:
+                self._evaluator.started()
+            except NoDescriptorLeft as error:
                 self._end_evaluator()
-                self._answer(NO_DESCRIPTOR)
+                self._answer(Failure(f"nothing can be evaluated: {error}", False))
                 return
 
     def _evaluator_died(self) -> None:

@@ -31,7 +31,7 @@ from data_server.handover.far_link import Place
 from data_server.machine.kills import out_of_memory_kills
 from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
-from data_server.serving.child import NO_DESCRIPTOR, Child, Work
+from data_server.serving.child import Child, Work
 from data_server.serving.construction import Construction
 from data_server.serving.evaluation import Evaluations
 from data_server.serving.far_workers import FarWorkers
@@ -39,7 +39,7 @@ from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
 from data_server.serving.nodes import Nodes
 from shared.arena import in_hand
-from shared.link import Channel, ChannelClosed
+from shared.link import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import (
     Assign,
     Build,
@@ -167,8 +167,16 @@ class Pool:
             self._nursery.channel.send(Build(self._config))
 
     def _watch(self, channel: Channel, speaks: Callback) -> None:
-        """`speaks` is called when there is something to read; nothing that is sent waits for the process to read."""
-        self._loop.watch(channel.fileno(), speaks)
+        """`speaks` is called when there is something to read, and ends the stream where no descriptor is left for that;
+        nothing that is sent waits for the process to read."""
+
+        def hear() -> None:
+            try:
+                speaks()
+            except NoDescriptorLeft as error:
+                self._events.failed(Failure(f"the data server cannot go on with it: {error}", False))
+
+        self._loop.watch(channel.fileno(), hear)
         channel.never_wait(partial(self._loop.when_writable, channel.fileno()))
 
     def _nursery_speaks(self) -> None:
@@ -183,9 +191,7 @@ class Pool:
                     self._events.failed(message)
                     return
                 case Started():
-                    if not self._nursery.started():
-                        self._events.failed(NO_DESCRIPTOR)
-                        return
+                    self._nursery.started()
                 case Notice():
                     self._events.notice(message.text)
                 case Exited():
@@ -247,19 +253,18 @@ class Pool:
     def _spawn(self, arena: tuple[int, int, int], place: Place | None = None) -> bool:
         """A worker here, or the proxy of one at `place`; returns whether there were descriptors left for it."""
         slots, slot_bytes, memory = arena
+        worker = self._next_worker
         try:
             channel, theirs = Channel.pair()
-        except OSError:
+            with theirs, contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+                order = Spawn(worker, slots, slot_bytes, place.wire if place else [])
+                self._nursery.channel.send(order, theirs.fileno(), memory)
+        except NoDescriptorLeft:
             self._loop.after(_SPAWN_AGAIN_SECONDS, self._fill)
             return False
-        worker = self._next_worker
         self._next_worker += 1
         self._workers[worker] = Child(channel, self._nursery, place.address if place else "")
         self._watch(channel, partial(self._worker_speaks, worker))
-        with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
-            order = Spawn(worker, slots, slot_bytes, place.wire if place else [])
-            self._nursery.channel.send(order, theirs.fileno(), memory)
-        theirs.close()
         return True
 
     def _nodes_changed(self) -> None:
@@ -293,7 +298,9 @@ class Pool:
                     self._nodes_changed()
                     return
                 case Started():
-                    if not process.started():  # its channel's end of file ends it
+                    try:
+                        process.started()
+                    except NoDescriptorLeft:  # its channel's end of file ends it
                         self._workers.pop(worker).forget(self._loop)
                         self._loop.after(_SPAWN_AGAIN_SECONDS, self._fill)
                         return

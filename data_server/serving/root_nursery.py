@@ -39,15 +39,15 @@ class RootNursery:
     def fork(self) -> Channel:
         """Has a stream's nursery forked; returns its channel, which is at its end if that fails."""
         ours, theirs = Channel.pair()
-        try:
-            self._channel.send(Fork(), theirs.fileno())
-        except ChannelClosed:
-            self._log("the root nursery died; starting another")
-            self.kill()
-            self._process, self._channel = self._started()
-            with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
+        with theirs:
+            try:
                 self._channel.send(Fork(), theirs.fileno())
-        theirs.close()
+            except ChannelClosed:
+                self._log("the root nursery died; starting another")
+                self.kill()
+                self._process, self._channel = self._started()
+                with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
+                    self._channel.send(Fork(), theirs.fileno())
         return ours
 
     def kill(self) -> None:

@@ -33,7 +33,7 @@ from shared.codec import decode, encode
 from shared.errors import UserError
 from shared.faults import reach
 from shared.lifetime import STOP_SIGNALS
-from shared.link import Address, Channel, ChannelClosed, is_trusted, peer_user, user_name
+from shared.link import Address, Channel, ChannelClosed, NoDescriptorLeft, is_trusted, peer_user, user_name
 from shared.messages import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
@@ -54,6 +54,7 @@ from shared.terminal import one_line, write_line
 if TYPE_CHECKING:  # prometheus-client is needed by those alone who ask for metrics
     from data_server.serving.prometheus import Exporter
 
+_LISTEN_AGAIN_SECONDS = 1.0
 _MESSAGES_IN_A_ROW = 64  # then workers and timers have their turn, even if a client floods the channel
 
 
@@ -103,7 +104,7 @@ class DataServer:
         """Serves until SIGTERM or SIGINT, and not at all if one has come already."""
         self._root = RootNursery(self._loop, self.log)
         self._loop.watch(self._control, self._client_speaks)
-        self._loop.watch(self._listener.fileno(), self._client_connects)
+        self._listen()
         if self._nodes is not None:
             self._nodes.attach(self._loop, self.log)
         if self._exporter is not None:
@@ -155,10 +156,15 @@ class DataServer:
 
     # The lifeline -----------------------------------------------------------------------------------------------------
 
+    def _listen(self) -> None:
+        self._loop.watch(self._listener.fileno(), self._client_connects)
+
     def _client_connects(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it is gone again, or the machine has no descriptor left
+        except OSError:  # it is gone again, or no descriptor is left: then this would be called again and again
+            self._loop.forget(self._listener.fileno())
+            self._loop.after(_LISTEN_AGAIN_SECONDS, self._listen)
             return
         connection.setblocking(False)
         if len(self._guests) == GUESTS:
@@ -287,7 +293,16 @@ class DataServer:
                 self._route(client, stream)
                 stream.attach(client, hello)
                 return
-        self._route(client, Stream(self, client, hello, self._workers, self._make_pool))
+        try:
+            stream = Stream(self, client, hello, self._workers, self._make_pool)
+        except NoDescriptorLeft as error:
+            self._hang_up(identity)
+            self._loop.forget(lifeline.fileno())
+            with contextlib.suppress(ChannelClosed):
+                lifeline.send(Failure(f"the data server cannot serve you: {error}", False))
+            lifeline.close()
+            return
+        self._route(client, stream)
 
     def _route(self, client: Client, stream: Stream) -> None:
         """What `client` says from now on is for `stream`."""

@@ -13,8 +13,6 @@ tried.
 
 from __future__ import annotations
 
-import os
-import select
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
@@ -23,15 +21,11 @@ import numpy as np
 import xxhash
 
 from data_server.datasets.parts import Datasets
-from data_server.datasets.samples import BadSample
 from data_server.handover.facts import DatasetFacts
 from data_server.workers import trial
-from data_server.workers.rehearsal import limit_this_process
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.codec import decode, encode
-from shared.errors import UserError
-from shared.lifetime import die_with_parent
 from shared.messages import Assign, MessageError, Proof
 
 BATCHES = 2
@@ -61,24 +55,8 @@ def versions() -> dict[str, str]:
 
 
 def _attempted(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, attempt: int) -> Proof | None:
-    reader, writer = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            die_with_parent(parent)
-            limit_this_process()
-            os.write(writer, encode(_made(datasets, config, facts, attempt)))
-        except (UserError, BadSample, OSError, MemoryError):
-            pass
-        finally:
-            os._exit(0)
-    os.close(writer)
-    said = b""
-    while select.select([reader], [], [], _PATIENCE_SECONDS)[0] and (data := os.read(reader, 1 << 16)):
-        said += data
-    os.close(reader)
-    trial.end(child)
+    process = trial.begin(lambda say: say(encode(_made(datasets, config, facts, attempt))))
+    said = process.answer(lambda: _PATIENCE_SECONDS)
     try:
         return decode(said, Proof)
     except MessageError:

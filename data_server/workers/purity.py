@@ -13,8 +13,6 @@ A sample that kills its process, cannot be made or takes too long is not judged 
 from __future__ import annotations
 
 import json
-import os
-import select
 import time
 from typing import Any
 
@@ -24,10 +22,9 @@ import xxhash
 from data_server.datasets.parts import Datasets
 from data_server.datasets.samples import BadSample, load
 from data_server.workers import trial
-from data_server.workers.rehearsal import limit_this_process
+from data_server.workers.trial import Say, Trial
 from data_server.workers.worker import prepare
 from shared.errors import UserError
-from shared.lifetime import die_with_parent
 
 _KNOWN = ("mmdet", "mmcv", "mmengine")
 _RESEEDED = ("Albu",)  # of MMDetection, but what it runs is not
@@ -67,7 +64,7 @@ def _is_known(one: Any) -> bool:
 def _compare(datasets: Datasets, samples: list[tuple[int, int]]) -> None:
     processes = [_start(datasets, order) for order in (samples, samples[::-1])]
     end = time.monotonic() + _SECONDS
-    forth, back = (_answer(*process, end) for process in processes)
+    forth, back = (_answer(process, end) for process in processes)
     for (index, _), one, other in zip(samples, forth, back[::-1], strict=False):
         if one is None or other is None or one[0] == other[0]:
             continue
@@ -81,39 +78,20 @@ def _compare(datasets: Datasets, samples: list[tuple[int, int]]) -> None:
         )
 
 
-def _start(datasets: Datasets, samples: list[tuple[int, int]]) -> tuple[int, int]:
-    """A process that makes samples; returns its id and the pipe that its answer comes from."""
-    reader, writer = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            die_with_parent(parent)
-            os.close(reader)
-            prepare()
-            limit_this_process()
-            with os.fdopen(writer, "w", encoding="utf-8") as answer:
-                json.dump([_make(datasets, index, seed) for index, seed in samples], answer)
-        except BaseException:  # the stream will say it
-            pass
-        finally:
-            os._exit(0)
-    os.close(writer)
-    return child, reader
+def _start(datasets: Datasets, samples: list[tuple[int, int]]) -> Trial:
+    """A process that makes samples."""
+
+    def make_all(say: Say) -> None:
+        prepare()
+        say(json.dumps([_make(datasets, index, seed) for index, seed in samples]).encode())
+
+    return trial.begin(make_all)
 
 
-def _answer(child: int, reader: int, end: float) -> list[Made | None]:
+def _answer(process: Trial, end: float) -> list[Made | None]:
     """What a process has made; nothing where it has died or is not done at `end`."""
-    text = b""
-    while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
-        some = os.read(reader, 1 << 16)
-        if not some:
-            break
-        text += some
-    os.close(reader)
-    trial.end(child)
     try:
-        found: list[Made | None] = json.loads(text)
+        found: list[Made | None] = json.loads(process.answer(lambda: max(0.0, end - time.monotonic())))
     except ValueError:
         return []
     return found

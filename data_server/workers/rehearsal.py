@@ -9,21 +9,16 @@ long or is larger than the machine is not judged here: the plan falls back on a 
 from __future__ import annotations
 
 import os
-import resource
-import select
-from collections.abc import Callable
 from typing import Any
 
 from data_server.datasets.parts import Datasets
-from data_server.datasets.samples import BadSample
 from data_server.handover.facts import DatasetFacts
-from data_server.machine.memory import MIB, MemoryPlan, available
-from data_server.machine.process_memory import Anonymous, data_bytes, given_back_bytes, private_bytes
+from data_server.machine.memory import MIB, MemoryPlan
+from data_server.machine.process_memory import Anonymous, given_back_bytes, private_bytes
 from data_server.workers import trial
+from data_server.workers.trial import Say
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena, create_memory, slot_bytes_for
-from shared.errors import UserError
-from shared.lifetime import die_with_parent
 from shared.messages import Assign
 
 GUESS = 64 * MIB
@@ -31,44 +26,19 @@ _CANDIDATES = 2000
 _MAX_BATCHES = 20  # the allocator takes that many small ones to settle
 _MIN_BATCHES = 3
 _IMAGES = 40
-_CPU_SECONDS = 60
 _HANG_SECONDS = 30  # of the wall's clock for one batch: no machine is that busy
 _SETTLING = 5 * MIB // 4  # taken in the course of the first thousand batches: 1.0 to 1.3 MiB, whatever the images
 
 
 def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
     """Bytes that a worker holds for itself at most while it makes a batch; `GUESS` when that cannot be found out."""
-    reader, writer = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        try:
-            die_with_parent(parent)
-            limit_this_process()
-            _rehearse(datasets, config, facts, lambda text: os.write(writer, text.encode() + b"\n"))
-        except (UserError, BadSample, OSError, MemoryError):
-            pass
-        finally:
-            os._exit(0)
-    os.close(writer)
     patience = min(_HANG_SECONDS, 10 * config["feed"]["image_seconds"] or _HANG_SECONDS)
-    said = b""
-    while select.select([reader], [], [], patience)[0] and (data := os.read(reader, 4096)):
-        said += data
-    os.close(reader)
-    trial.end(child)
+    said = trial.begin(lambda say: _rehearse(datasets, config, facts, say)).answer(lambda: patience)
     *_, answer = said.split() or [b""]
     return int(answer) if answer.isdigit() else GUESS
 
 
-def limit_this_process() -> None:
-    """An image that makes its pipeline run or grow for ever must not do it here, where no server is watching yet."""
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    data = data_bytes() + available() // 2
-    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
-
-
-def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, say: Callable[[str], object]) -> None:
+def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, say: Say) -> None:
     """Says a word after each batch, and the answer at the end."""
     prepare()
     slot_bytes = slot_bytes_for(facts.payload_bytes(config))
@@ -85,9 +55,9 @@ def _rehearse(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, s
         make_batch(arena, datasets, config, Assign(0, 0, 1, samples[batch * size : (batch + 1) * size], 0, switched))
         if anonymous.bytes() - inherited > config["feed"]["worker_memory"] * MIB:
             break  # a worker would be replaced
-        say("batch")
+        say(b"batch\n")
     # The peak lies above what is held now by what the allocator has given back.
-    say(str(_SETTLING + private_bytes() - slot_bytes + given_back_bytes()))
+    say(b"%d\n" % (_SETTLING + private_bytes() - slot_bytes + given_back_bytes()))
 
 
 def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:

@@ -1,10 +1,12 @@
 import fcntl
 import os
+import resource
 import socket
 import struct
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from shared.link import (
     Channel,
     ChannelClosed,
     ChannelFull,
+    NoDescriptorLeft,
     default_address,
     private_directory,
 )
@@ -340,3 +343,34 @@ def test_descriptors_that_no_message_has_asked_for_are_few(ends):
     with pytest.raises(MessageError, match="more than 4 descriptors that no message has asked for"):
         for _ in range(2):
             channel.receive(Notice)
+
+
+@contextmanager
+def no_descriptor_left():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_no_descriptor_is_left_a_descriptor_that_comes_is_told_from_one_that_was_not_sent(ends):
+    left, right = ends
+    left.send(Started(), 0)
+    with no_descriptor_left():
+        assert right.receive(Started) == Started()
+    with pytest.raises(NoDescriptorLeft, match="raise the limit"):
+        right.take_descriptors(1)
+
+
+def test_where_no_descriptor_is_left_there_is_no_channel_and_nothing_is_sent(ends):
+    left, right = ends
+    left.never_wait(lambda _: None)
+    with no_descriptor_left():
+        with pytest.raises(NoDescriptorLeft):
+            Channel.pair()
+        with pytest.raises(NoDescriptorLeft):
+            left.send(Started(), 0)
+    left.send(Notice("later"))
+    assert right.receive(Started, Notice) == Notice("later")

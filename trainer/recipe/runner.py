@@ -33,6 +33,7 @@ from trainer.recipe.fingerprints import digest, fingerprint
 from trainer.recipe.progress import overview, remaining
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved
+from trainer.training.log import METRICS_FILE
 from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 CONFIG_FILE = "config.py"
@@ -40,7 +41,7 @@ FINGERPRINT_FILE = ".fingerprint"
 _POLL_SECONDS = 0.1
 # What a task leaves beside its results, which differs from run to run: times, events, pictures of the log.
 _NO_RESULTS = (
-    *("metrics.jsonl", "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
+    *(METRICS_FILE, "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
     *(CONFIG_FILE, FINGERPRINT_FILE),
 )
 

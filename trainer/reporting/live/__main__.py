@@ -21,8 +21,9 @@ from starlette.types import ASGIApp
 
 from shared import web
 from shared.lifetime import die_with_parent
+from trainer.training.log import METRICS_FILE
 
-METRICS_FILE, STATE_FILE = "metrics.jsonl", "state.json"
+STATE_FILE = "state.json"  # a recipe's
 _PAGE = Path(__file__).parent / "page"
 _MOST_BYTES = 4 << 20  # in an answer; the page asks again
 
