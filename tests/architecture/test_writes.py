@@ -17,7 +17,7 @@ OPEN_THEMSELVES = {
     "data_server/files/index/columns.py": "a part of that folder",
     "data_server/demo/scenes.py": "in a fresh folder, which is given its name at the end",
     "data_server/workers/nursery.py": "/dev/null",
-    "data_server/workers/purity.py": "a pipe",
+    "data_server/workers/trial.py": "a pipe",
     "trainer/device/kernels.py": "in a temporary folder",
     "trainer/vocabulary/stand_ins.py": "memory",
 }
