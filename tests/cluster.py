@@ -118,7 +118,8 @@ class Cluster:
         return self.root().children()
 
     def workers(self) -> list[psutil.Process]:
-        return [worker for nursery in self.nurseries() for worker in nursery.children()]
+        """Those that live: a dead one stays a process until its nursery has heard of it."""
+        return [worker for nursery in self.nurseries() for worker in nursery.children() if lives(worker)]
 
     def is_idle(self) -> bool:
         """No stream has a process left."""
@@ -138,7 +139,14 @@ class Cluster:
 
     def survivors(self) -> list[psutil.Process]:
         """Processes of this server that run although it is dead."""
-        return [p for p in self._seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in self._seen if lives(process)]
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def left_in_shared_memory(before: set[str]) -> set[str]:

@@ -294,7 +294,7 @@ def test_connections_beyond_the_limit_of_open_files_end_nothing(photos, name):
     assert digests(client, 6)
     victim = cluster.workers()[0]
     victim.kill()
-    wait_for(lambda: victim not in cluster.workers(), 5)
+    wait_for(lambda: not victim.is_running(), 5)  # its nursery has heard of it
     resource.prlimit(process, limit, before)
     wait_for(lambda: len(cluster.workers()) == 2, 5)
     assert digests(client, 6)

@@ -152,8 +152,8 @@ def test_kills_and_resumes_around_a_switch_change_no_batch(name, cluster, photos
     client, found = cluster.open(config), []
     for step in range(2 * EPOCH):
         if step in (EPOCH - 2, EPOCH, EPOCH + 1):
-            wait_for(partial(has_workers, cluster, 2), 10)
-            os.kill(cluster.workers()[step % 2].pid, signal.SIGKILL)
+            workers = wait_for(lambda: has_workers(cluster, 2) and cluster.workers(), 10)
+            os.kill(workers[step % 2].pid, signal.SIGKILL)
         found += digests(client, 1)
     assert found == undisturbed
     cluster.close_streams()
