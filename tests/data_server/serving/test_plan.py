@@ -156,12 +156,14 @@ def test_a_ratio_that_makes_no_sense_is_refused(changes):
 
 
 def test_an_epochs_order_is_made_by_another_thread_which_says_when_it_is_there():
-    made = queue.Queue()
-    one = plan(made=lambda: made.put(threading.current_thread()))
+    made, makers = queue.Queue(), []
+    one = plan(made=lambda: made.put(None))
+    make, one._make_batches = one._make_batches, lambda epoch: makers.append(threading.current_thread()) or make(epoch)
     for epoch in (0, 7):  # at the beginning, and where a training is resumed
         step = epoch * one.steps_per_epoch + 2
         one.ready(step)
-        assert made.get(timeout=10) is not threading.current_thread()
+        made.get(timeout=10)
+        assert makers.pop() is not threading.current_thread() and not makers
         assert one.ready(step) and one.batch(step) == plan().batch(step)
         assert made.empty()
 

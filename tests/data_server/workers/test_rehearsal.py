@@ -60,16 +60,16 @@ def test_a_slot_is_not_counted_among_what_a_worker_holds_for_itself(photos):
 
 TIMED = """
 import json, sys
-from data_server.workers import rehearsal
+from data_server.workers import rehearsal, trial
 from data_server.datasets.parts import Datasets
 from data_server.datasets.bounds import gather
 from shared.data_part import from_plain
 
 config = from_plain(json.load(sys.stdin))
 rehearsal._HANG_SECONDS = config.pop("hang")
-rehearsal._CPU_SECONDS = config.pop("cpu")
+trial._CPU_SECONDS = config.pop("cpu")
 if mib := config.pop("free"):
-    rehearsal.available = lambda: mib << 20
+    trial.available = lambda: mib << 20
 make = rehearsal.make_batch
 rehearsal.make_batch = lambda *order: print("a batch", flush=True) or make(*order)
 datasets = Datasets(config)

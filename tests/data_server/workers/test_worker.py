@@ -4,6 +4,7 @@ import os
 import signal
 from functools import partial
 
+import psutil
 import pytest
 
 from shared.data_part import TUPLE
@@ -77,8 +78,10 @@ def test_without_a_resize_the_largest_annotated_image_bounds_a_batch(cluster, ph
     assert len(digests(client, 6)) == 6
 
 
-def has_workers(server: Cluster, count: int) -> bool:
-    return len(server.workers()) == count
+def has_workers(server: Cluster, count: int) -> list[psutil.Process]:
+    """All workers, once there are so many."""
+    workers = server.workers()
+    return workers if len(workers) == count else []
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +155,7 @@ def test_kills_and_resumes_around_a_switch_change_no_batch(name, cluster, photos
     client, found = cluster.open(config), []
     for step in range(2 * EPOCH):
         if step in (EPOCH - 2, EPOCH, EPOCH + 1):
-            workers = wait_for(lambda: has_workers(cluster, 2) and cluster.workers(), 10)
+            workers = wait_for(partial(has_workers, cluster, 2), 10)
             os.kill(workers[step % 2].pid, signal.SIGKILL)
         found += digests(client, 1)
     assert found == undisturbed
