@@ -146,7 +146,7 @@ TOP_LEVEL: Section = (
     reads("load_from", "weights to start from", TEXT),
     reads("resume", "True: as `--resume`; with `load_from`: from that checkpoint", SWITCH),
     reads("work_dir", "where a run's files go, unless `--work-dir` says", TEXT),
-    reads("custom_imports", "modules that the data server's workers import", DICT),
+    reads("custom_imports", "modules that the data server's workers import, without Jittor", DICT),
     reads("feed", "the stream of batches (docs/serving.md)"),
     reads("data_root", "the folder of data sets that name none", TEXT),
     reads("proposal_dir", "the folder that `propose` writes to", TEXT),

@@ -28,10 +28,12 @@ from data_server.machine.memory import MIB, available
 from shared import coco
 from shared.errors import UserError, described
 from shared.keys import nearest
+from shared.without import without
 
 NOTHING_LEFT = (
     "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
 )
+_JITTOR = ("jittor", "jittor_utils", "trainer.device")  # the last changes the process before it imports the others
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
 # What MMDetection takes for a MiB of JSON, of COCO's train2017 (measured); with no polygons it is a third less memory.
 _SECONDS_OF_ONE, _MEGABYTES_OF_ONE, _LEAST_OF_ONE, _WORTH_A_WORD = 0.16, 8, 5, 16
@@ -187,10 +189,18 @@ def import_custom(custom: dict[str, Any] | None) -> None:
     """Imports the modules that ``custom_imports`` of a config names.
 
     Raises:
-        UserError: one cannot be imported.
+        UserError: one cannot be imported, also because it imports Jittor.
     """
     if custom:
         try:
-            import_modules_from_strings(**custom)
+            with without(*_JITTOR):
+                import_modules_from_strings(**custom)
         except Exception as error:
-            raise UserError(f"config key 'custom_imports': {described(error)}") from error
+            # MMEngine says which module it is, Python why: the one is raised while the other is handled
+            why = f" ({described(error.__context__)})" if error.__context__ else ""
+            if isinstance(error.__context__, ImportError) and error.__context__.name in _JITTOR:
+                why = (
+                    ": it imports Jittor, and custom_imports are for the data server, which has none; take the module "
+                    "out, and let the model name the class as 'module.Class'"
+                )
+            raise UserError(f"config key 'custom_imports': {described(error)}{why}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainer.device import nn
 from trainer.models import losses
-from trainer.models.backbones import clip_backbone, resnet
+from trainer.models.backbones import backbone, clip_backbone, resnet
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
 from trainer.models.detectors import fast_rcnn, faster_rcnn, preprocessor
@@ -56,6 +56,11 @@ def build_detector(model: dict) -> nn.Module:
     """The detector that a config's `model` dict describes, in MMDetection 3's words, with freshly drawn weights.
 
     Raises:
-        UserError: a type or key that is unknown, missing, or not supported, by its full name.
+        UserError: a type or key that is unknown, missing, or not supported, by its full name; a backbone of the user's
+            own that does not fit.
     """
-    return build(model, "model")
+    backbone.bring_in(model)
+    detector = build(model, "model")
+    if isinstance(detector.backbone, backbone.Backbone):
+        backbone.check(detector.backbone, model)
+    return detector

@@ -14,6 +14,7 @@ from typing import Any
 from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_type
+from trainer.process import own_class
 
 CLASSES: dict[str, type] = {}
 
@@ -50,6 +51,8 @@ def build(config: dict, where: str, **given: Any) -> Any:
             raise UserError(f"{where}.{key}: missing, {name} needs it")
     if "where" in parameters:
         given = {**given, "where": where}
+    if "." in name:  # the user's own
+        return own_class.make(where, cls, {**keywords, **given})
     return cls(**keywords, **given)
 
 

@@ -49,7 +49,7 @@ def listed(model: nn.Module, outputs: dict[int, list[str]]) -> Iterator[tuple[st
     for name, module in modules.items():
         if name and name.rpartition(".")[0] in opened and sum(counts(module)):
             is_list = isinstance(module, nn.Sequential) and id(module) not in outputs
-            if is_list or type(module).__name__ in CLASSES:
+            if is_list or type(module) in CLASSES.values():
                 opened.add(name)
             if not is_list:
                 yield name, module

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.without import without
 from trainer.process.journal import Journal
-from trainer.process.without_torch import without_torch
 
-with without_torch():  # tensorboardX imports it for its type hints wherever it is installed
+with without("torch"):  # tensorboardX imports it for its type hints wherever it is installed
     from tensorboardX.proto.event_pb2 import Event, SessionLog
     from tensorboardX.record_writer import masked_crc32c
     from tensorboardX.summary import scalar

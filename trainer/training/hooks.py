@@ -13,16 +13,15 @@ steps behind the checkpoint again.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shared.errors import UserError, described
+from shared.errors import UserError
 from shared.hook_keys import own_hooks
-from trainer.process.without_torch import without_torch
+from trainer.process import own_class
 
 Weights = Callable[[], dict[str, np.ndarray]]
 
@@ -84,27 +83,13 @@ class Hooks:
                 try:
                     getattr(hook, method)(*arguments)
                 except Exception as error:
-                    name = f"{type(hook).__module__}.{type(hook).__name__}.{method}"
-                    raise UserError(f"config key '{where}': {name} raises {described(error)}") from error
+                    name = f"{own_class.title(type(hook))}.{method}"
+                    said = own_class.told(error, type(hook))
+                    raise UserError(f"config key '{where}': {name} raises {said}") from error
 
 
 def _made(where: str, hook: dict[str, Any]) -> Hook:
-    name = str(hook.pop("type"))
+    cls = own_class.find(where, str(hook.pop("type")), Hook)
     hook.pop("priority", None)  # they are called in their order
-    module, _, kind = name.rpartition(".")
-    try:
-        with without_torch():
-            found = getattr(importlib.import_module(module), kind)
-    except Exception as error:
-        raise UserError(
-            f"config key '{where}.type' is {name!r}, which cannot be imported: {described(error)}; expected "
-            "'module.Class' of a module that Python finds and that imports no torch"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Hook)):
-        raise UserError(
-            f"config key '{where}.type' is {name!r}; expected a class derived from trainer.training.hooks.Hook"
-        )
-    try:
-        return found(**hook)
-    except Exception as error:
-        raise UserError(f"config key '{where}': {name} cannot be made: {described(error)}") from error
+    made: Hook = own_class.make(where, cls, hook)
+    return made

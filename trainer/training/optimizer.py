@@ -71,6 +71,7 @@ _OTHERS = {
     "nesterov": SWITCH,
     "amsgrad": SWITCH,
 }
+_NORMS = (FixedBatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm)  # all but the first in a user's own backbone
 _WAITING = "waiting_share"  # beside the gradients that wait for an update, under these names:
 _GRADIENT = "gradient"
 
@@ -303,7 +304,7 @@ def _group(model: nn.Module, paramwise: dict, rate: float, decay: float) -> list
         for key in ("norm_decay_mult", "bias_lr_mult", "bias_decay_mult")
         if paramwise.get(key) is not None
     }
-    norms = {name for name, module in model.named_modules() if isinstance(module, FixedBatchNorm)}
+    norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
     custom_keys = paramwise.get("custom_keys") or {}
     where = "optim_wrapper.paramwise_cfg.custom_keys"
     parameters = dict(model.named_parameters())

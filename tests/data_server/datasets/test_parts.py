@@ -219,7 +219,13 @@ def test_an_unknown_data_set_or_transform_is_named(cluster, folder):
 
 def test_custom_imports_that_fail_are_named(cluster, folder):
     text = refusal(cluster, config_of(folder, custom_imports={"imports": ["a_module_of_nobody"]}))
-    assert text.startswith("config key 'custom_imports': ") and "a_module_of_nobody" in text
+    assert text.startswith("config key 'custom_imports': ") and "No module named 'a_module_of_nobody'" in text
+
+
+def test_custom_imports_of_what_needs_jittor_are_refused_with_the_way_to_name_it(cluster, folder):
+    text = refusal(cluster, config_of(folder, custom_imports={"imports": ["trainer.models.layers"]}))
+    assert "'custom_imports': ImportError: Failed to import trainer.models.layers: it imports Jittor, and" in text
+    assert text.endswith("let the model name the class as 'module.Class'")
 
 
 def missing(path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 
 from shared.batch import BOX_MULTIPLE, blank_arrays, padded
@@ -29,6 +32,13 @@ SMALL_STAGE_1 = {
 def small_model(**changes: object) -> dict:
     """A small stage 1."""
     return stage_1(**{**SMALL_STAGE_1, **changes})
+
+
+def documented(name: str) -> str:
+    """The user's module of that name in docs/configs.md."""
+    page = (Path(__file__).parents[3] / "docs/configs.md").read_text()
+    (module,) = re.findall(rf"^```python\n# {re.escape(name)}\n(.*?)^```$", page, re.M | re.S)
+    return module
 
 
 def random_batch(height: int = 96, width: int = 128, counts: tuple[int, ...] = (3, 2), seed: int = 0) -> Batch:

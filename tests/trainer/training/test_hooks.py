@@ -21,6 +21,10 @@ class Good(Hook):
         self.log.append(metrics)
 
 class Other: pass
+
+class Broken(Hook):
+    def __init__(self):
+        self.log = {}["log"]
 """
 
 
@@ -37,10 +41,11 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"type": "no_hooks.Mine"}, "'no_hooks.Mine', which cannot be imported: .*expected 'module.Class' of a module"),
         ({"type": "good_hooks.Bad"}, "'good_hooks.Bad', which cannot be imported: .*has no attribute 'Bad'"),
-        ({"type": "torch_hooks.Mine"}, "which cannot be imported: .*torch.*imports no torch"),
-        ({"type": "engine_hooks.Mine"}, "which cannot be imported: .*imports no torch"),
+        ({"type": "torch_hooks.Mine"}, "which cannot be imported: .*/torch_hooks.py line 1: .*torch.*imports no torch"),
+        ({"type": "engine_hooks.Mine"}, "which cannot be imported: .*/engine_hooks.py line 1: .*imports no torch"),
         ({"type": "good_hooks.Other"}, "expected a class derived from trainer.training.hooks.Hook"),
         ({"type": "good_hooks.Good"}, "good_hooks.Good cannot be made: .*'log'"),
+        ({"type": "good_hooks.Broken"}, "good_hooks.Broken cannot be made: .*/good_hooks.py line 16: KeyError"),
     ],
 )
 def test_what_is_no_hook_is_refused_by_its_place(hook: dict, says: str) -> None:

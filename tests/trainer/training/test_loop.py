@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -14,13 +15,14 @@ from data_server.demo import scenes
 from shared.config import load_config
 from shared.errors import UserError
 from tests.cluster import ROOT, Cluster
-from tests.trainer.models.examples import SMALL_STAGE_1
+from tests.trainer.models.examples import SMALL_STAGE_1, documented
 from trainer.device import nn
 from trainer.feed.server import connect
+from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt
 from trainer.training.loop import TrainingLoop
 from trainer.training.verdicts import Evaluated
-from trainer.weights import checkpoint
+from trainer.weights import checkpoint, pretrained
 
 EPOCHS = 1
 STEPS = [1, 2]
@@ -76,9 +78,8 @@ def test_a_run_ends_after_its_last_step_and_tells_a_users_hook_of_the_documents(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = (ROOT / "docs/configs.md").read_text()
-    (module,) = re.findall(r"^```python\n# my_hooks.py\n(.*?)^```$", page, re.M | re.S)
     (named,) = re.findall(r"^`custom_hooks=\[dict\((.*?)\)\]`", page, re.M)
-    (tmp_path / "my_hooks.py").write_text(module)
+    (tmp_path / "my_hooks.py").write_text(documented("my_hooks.py"))
     monkeypatch.syspath_prepend(tmp_path)
     config = config_of(data, evaluated=True)
     config.custom_hooks = [eval(f"dict({named})")]
@@ -115,3 +116,31 @@ def test_a_run_that_is_over_takes_no_batch_when_it_is_resumed(cluster: Cluster, 
     config = config_of(data, evaluated=False)
     assert train(cluster, config, work_dir) == (STEPS, 0, True)
     assert train(cluster, config, work_dir, checkpoint.latest(work_dir)) == (STEPS, 0, True)
+
+
+def test_a_users_backbone_of_the_documents_trains_and_a_resumed_run_ends_with_the_same_numbers(
+    cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_backbone.py").write_text(documented("my_backbone.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = config_of(data, evaluated=False)
+    config.model.backbone = {"type": "my_backbone.TinyNet", "width": 8, "frozen_stages": 0}
+    config.custom_hooks = [{"type": "EMAHook", "momentum": 0.5}]
+    config.default_hooks.checkpoint = {"type": "CheckpointHook", "by_epoch": False, "interval": 1}
+    custom_keys = {"body.3": {"lr_mult": 0.0, "decay_mult": 0.0}}
+    config.optim_wrapper.paramwise_cfg = {"custom_keys": custom_keys}
+    assert train(cluster, config, tmp_path / "whole") == (STEPS, 0, True)
+    middle = tmp_path / "whole" / "step_1.safetensors"
+    assert train(cluster, config, tmp_path / "resumed", middle) == ([2], 0, True)
+    last = (checkpoint.latest(tmp_path / name) for name in ("whole", "resumed"))
+    first, whole, resumed = map(checkpoint.load, (middle, *last))
+    for kept in ("model", "training", "optimizer"):
+        arrays, again = getattr(whole, kept), getattr(resumed, kept)
+        assert arrays.keys() == again.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, again[name], err_msg=f"{kept} {name}")
+    moved = {name for name, array in whole.model.items() if (array != first.model[name]).any()}
+    assert {name.split(".")[2] for name in moved if name.startswith("backbone.body.")} == {"0", "1", "2"}
+    assert not [name for name in (*moved, *whole.training, *whole.optimizer) if name.startswith("backbone.stem")]
+    assert "backbone.body.3.1.conv.weight" in whole.training
+    pretrained.load(whole.path, build_detector(config.model), lambda _: None, complete=True)

@@ -192,6 +192,21 @@ def test_twenty_updates_by_kinds_of_parameters_give_mmengines_weights(name: str,
         np.testing.assert_allclose(ours[key], expected, rtol=1e-6, atol=1e-6, err_msg=key)
 
 
+def test_jittors_own_norms_are_norms() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            self.norms = nn.ModuleList([nn.GroupNorm(2, 4), nn.InstanceNorm(4), nn.LayerNorm(4), FixedBatchNorm(4)])
+            self.head = nn.Linear(4, 4)
+
+    model = Normed()
+    optimizer = build_optimizer({"optimizer": SGD, "paramwise_cfg": {"norm_decay_mult": 0.0}}, model)
+    before = model.state_dict(to="numpy")
+    optimizer.step(sum((one.sum() for one in model.parameters()), jt.zeros(1)) * 0.0)  # nothing but decay
+    jt.sync_all()
+    after = model.state_dict(to="numpy")
+    assert {name for name in before if (before[name] != after[name]).any()} == {"head.weight", "head.bias"}
+
+
 def test_a_frozen_parameter_is_neither_moved_nor_decayed() -> None:
     model = make_model()
     optimizer = build_optimizer(WRAPPERS["SGD"], model)
