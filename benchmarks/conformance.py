@@ -41,12 +41,12 @@ from benchmarks.standard_data import make_photographs
 from benchmarks.zoo import Fed, Photographs
 from data_server.handover.facts import DatasetFacts
 from data_server.serving.plan import Plan
+from shared.address import Address
 from shared.class_names import with_names
 from shared.client import ServerGone, StreamClient, StreamFailed
 from shared.config import complete
 from shared.data_part import from_plain
 from shared.errors import UserError, described
-from shared.link import Address
 from shared.messages import Hello
 
 IDENTICAL, ROUNDED, DIFFERENT, REFUSED, BOTH, CRASH = (

@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.rounds import answer_rounds
 from benchmarks.standard_data import standard_config
+from shared.address import Address
 from shared.client import ServerGone, StreamClient
 from shared.data_part import data_part
 from shared.lease import Lease
-from shared.link import Address
 from shared.messages import Hello
 
 CREDITS = 2  # the trainer's default

@@ -34,9 +34,9 @@ from benchmarks.rounds import RESULTS, machine, write_results
 from benchmarks.standard_data import ANNOTATIONS, IMAGES, make_photographs, standard_config
 from data_server.machine.fields import numbers
 from data_server.machine.process_memory import given_back_bytes
+from shared.address import Address
 from shared.client import StreamClient
 from shared.data_part import data_part
-from shared.link import Address
 from shared.messages import Hello
 
 MIB = 1 << 20

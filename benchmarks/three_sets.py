@@ -42,8 +42,8 @@ from data_server.files.image_names import ImageNames
 from data_server.files.index.cache import index_of
 from data_server.files.proposal_file import Writer
 from data_server.machine.fields import numbers
+from shared.address import Address
 from shared.data_part import data_part
-from shared.link import Address
 from shared.messages import Hello
 
 SETS: dict[str, tuple[Form, int]] = {

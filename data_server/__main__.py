@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from data_server import commands
 from data_server.machine.cut_short import end_with_a_line
 from shared import modules
+from shared.address import Address, default_address
 from shared.command_line import GOOD, USER_ERROR, add_renamed, warn_of_encoding
 from shared.errors import UserError
 from shared.keys import unknown
 from shared.lifetime import STOP_SIGNALS, die_with_parent
-from shared.link import Address, default_address
 from shared.terminal import write_line
 
 if TYPE_CHECKING:

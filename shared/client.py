@@ -19,14 +19,15 @@ from typing import Any, overload
 import numpy.typing as npt
 import zmq
 
+from shared.address import Address
 from shared.arena import Arena, SlotCorrupted
+from shared.channel import Channel, ChannelClosed, NoDescriptorLeft, is_readable
 from shared.codec import M, N, decode, encode
 from shared.digest import rolled
 from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout, LayoutError
 from shared.lease import Lease
-from shared.link import Address, Channel, ChannelClosed, NoDescriptorLeft, is_readable
 from shared.messages import (
     IDENTITY_BYTES,
     MAX_FRAME_BYTES,

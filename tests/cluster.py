@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
+from shared.address import Address
 from shared.arena import Arena
 from shared.client import StreamClient
 from shared.lifetime import die_with_parent
-from shared.link import Address
 from shared.messages import Hello, Quarantined
 
 ROOT = Path(__file__).parents[1]

@@ -19,9 +19,9 @@ from mmengine.config import Config
 from benchmarks.data_server_contender import CREDITS, open_stream
 from benchmarks.rounds import answer_rounds
 from benchmarks.transports.stamps import Stamps
+from shared.address import Address
 from shared.client import StreamClient
 from shared.data_part import data_part
-from shared.link import Address
 from shared.messages import Hello
 
 WIDTH = 1024

@@ -24,9 +24,9 @@ from pathlib import Path
 from data_server.machine.descriptors import DescriptorPlan
 from data_server.machine.memory import CONTROL_GROUP, MIB, available
 from shared import doctor
+from shared.address import Address, default_address, private_directory
 from shared.doctor import Faulty, Warned
 from shared.lifetime import die_with_parent
-from shared.link import Address, default_address, private_directory
 
 OLDEST_KERNEL = (5, 4)
 LITTLE_MEMORY = 2048 * MIB

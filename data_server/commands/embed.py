@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shared import coco
+from shared.channel import Channel, ChannelClosed
 from shared.command_line import add_renamed
 from shared.embeddings import compared, names_file, read_embeddings, read_names, write_embeddings
 from shared.errors import UserError, described
 from shared.files import ANOTHER_OUT, expect, reported
 from shared.keys import nearest
-from shared.link import Channel, ChannelClosed
 from shared.messages import Embed, Embedded, Failure
 from shared.terminal import show
 

@@ -20,7 +20,7 @@ from data_server.far.remote import Remote
 from data_server.machine.memory import MIB
 from data_server.serving.child import Child
 from data_server.serving.loop import Loop
-from shared.link import Channel, ChannelClosed, NoDescriptorLeft
+from shared.channel import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import (
     Assign,
     AtWork,

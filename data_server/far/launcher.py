@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_server.far.node import Node
+from shared.channel import Channel
 from shared.errors import UserError, described
 from shared.lifetime import die_with_parent
-from shared.link import Channel
 from shared.messages import PROTOCOL_VERSION, Failure, Joined, Launch, Left, Notice, Ready
 
 _LOOK_SECONDS = 1.0

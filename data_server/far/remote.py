@@ -13,7 +13,7 @@ import time
 from data_server.serving.child import Child
 from data_server.serving.loop import Loop
 from shared.arena import Arena, create_memory, in_hand
-from shared.link import Channel
+from shared.channel import Channel
 from shared.messages import Assign
 
 

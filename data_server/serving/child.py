@@ -16,7 +16,7 @@ from data_server.machine.fields import numbers
 from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.blame import Death
 from data_server.serving.loop import Loop
-from shared.link import Channel
+from shared.channel import Channel
 from shared.messages import Assign
 
 

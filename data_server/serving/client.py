@@ -6,8 +6,8 @@ It lives as long as the lifeline; a stream may outlive it and serve another.
 from __future__ import annotations
 
 from data_server.handover.predictions import Kept
+from shared.channel import Channel, ChannelClosed, ChannelFull
 from shared.digest import rolled
-from shared.link import Channel, ChannelClosed, ChannelFull
 from shared.messages import Batch, Message, MessageError, Predictions
 
 

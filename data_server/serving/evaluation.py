@@ -20,7 +20,7 @@ from data_server.handover.predictions import Kept
 from data_server.machine.kills import out_of_memory_kills
 from data_server.serving.child import Child
 from data_server.serving.loop import Loop
-from shared.link import Channel, ChannelClosed, NoDescriptorLeft
+from shared.channel import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import Failure, Judge, MessageError, Metrics, SpawnEvaluator, Started
 
 MAX_EVALUATIONS = 2

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from shared.link import is_readable
+from shared.channel import is_readable
 
 Callback = Callable[[], object]
 

@@ -19,8 +19,8 @@ import zmq
 
 from data_server.handover.far_link import Place
 from data_server.serving.loop import Loop
+from shared.channel import Channel, ChannelClosed
 from shared.errors import UserError
-from shared.link import Channel, ChannelClosed
 from shared.messages import Failure, Joined, Launch, Left, MessageError, Notice, Ready
 
 _AGAIN_SECONDS = 5.0

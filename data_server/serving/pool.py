@@ -11,8 +11,8 @@
 
 A worker's nursery reaps it and reports how it died; a nursery's own death is the EOF of its socket. A nursery takes its
 workers with it; the pool then has the server fork a new one, builds the data set again and continues. Decisions about
-slots and steps are not made here but in the ledger. What dies again and again before it has done anything ends the
-stream.
+slots and steps are not made here but in the ledger, and who hangs or grows is the watchdog's matter. What dies again
+and again before it has done anything ends the stream.
 
 A worker on another host is here a process like any other, its proxy. It says STARTED when there is a worker for it on
 its node, however late that is, and REFUSED when that node makes other bytes; when a node leaves, its proxies are ended.
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -38,8 +37,8 @@ from data_server.serving.far_workers import FarWorkers
 from data_server.serving.loop import Callback, Loop
 from data_server.serving.meter import Meter, cause_of
 from data_server.serving.nodes import Nodes
-from shared.arena import in_hand
-from shared.link import Channel, ChannelClosed, NoDescriptorLeft
+from data_server.serving.watchdog import LOOK_SECONDS, Watchdog
+from shared.channel import Channel, ChannelClosed, NoDescriptorLeft
 from shared.messages import (
     Assign,
     Build,
@@ -56,9 +55,6 @@ from shared.messages import (
 
 MAX_STILLBORN = 3
 _SPAWN_AGAIN_SECONDS = 1.0  # until there may be descriptors again
-LOOK_SECONDS = 0.1
-TELL_SECONDS = 30.0
-_DYING_SECONDS = 60.0  # a process that waits for a dead mount may not even hear SIGKILL
 
 
 class Events(Protocol):
@@ -114,10 +110,7 @@ class Pool:
         self._workers: dict[int, Child] = {}
         self._next_worker = 0
         self._arena: tuple[int, int, int] | None = None
-        self._worker_limit = config["feed"]["worker_memory"] * MIB
-        self._image_seconds: float = config["feed"]["image_seconds"]
-        self._planned = 0  # bytes of a worker
-        self._looking = False
+        self._watchdog = Watchdog(loop, config["feed"], self._workers, events.notice, events.failed)
         self._out_of_memory_kills = out_of_memory_kills()
         self.evaluations = Evaluations(loop, events.notice, events.last_words)
         self._built = False
@@ -135,9 +128,9 @@ class Pool:
         self._workers[worker].work = Work(assignment)
         with contextlib.suppress(ChannelClosed):
             self._workers[worker].channel.send(assignment)
-        if not self._looking:
-            self._looking = True
-            self._loop.after(LOOK_SECONDS, self._look)
+        assert self._arena is not None
+        _, slot_bytes, memory = self._arena
+        self._watchdog.begin(memory, slot_bytes)
 
     @property
     def started(self) -> int:
@@ -148,12 +141,13 @@ class Pool:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
         if self._nodes is not None and self._nodes_changed in self._nodes.listeners:
             self._nodes.listeners.remove(self._nodes_changed)
-        for timer in (self._look, self._look_at_nursery, self._fill):
+        self._watchdog.stop()
+        for timer in (self._look_at_nursery, self._fill):
             self._loop.cancel(timer)
         for process in (self._nursery, *self._workers.values()):
             process.kill()
             process.forget(self._loop)
-        self._workers = {}
+        self._workers.clear()
         self._built = False
         self.evaluations.cancel()
 
@@ -198,7 +192,7 @@ class Pool:
                     self._worker_exited(message)
                 case Facts():
                     self._stillborn_nurseries = 0
-                    self._planned = message.worker_bytes
+                    self._watchdog.planned = message.worker_bytes
                     self._built = True
                     self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
                     self._fill()
@@ -314,60 +308,16 @@ class Pool:
                     self._events.worker_wrote(worker, message)
                     if worker not in self._workers:  # the trainer does not read: the stream is closed
                         return
-                    if message.memory > self._worker_limit:
+                    if message.memory > self._watchdog.memory_limit:
                         self._recycle(worker, message)
                         return
             self._events.worker_idle(worker)
-
-    def _look(self) -> None:
-        """Looks at the workers that are at work, every `LOOK_SECONDS` while there are any."""
-        self._looking = False
-        for number, process in list(self._workers.items()):
-            if process.work is not None and self._workers.get(number) is process:
-                self._looking = True
-                self._look_at(number, process, process.work)
-        if self._looking and self._workers:
-            self._loop.after(LOOK_SECONDS, self._look)
-
-    def _look_at(self, worker: int, process: Child, work: Work) -> None:
-        """Kills a worker that takes more memory or time than it may, and says so when one takes long."""
-        assert self._arena is not None
-        _, slot_bytes, memory = self._arena
-        place, image = in_hand(memory, work.order.slot, slot_bytes)
-        now = time.monotonic()
-        if place != work.place:
-            work.place, work.since = place, now
-        seconds = now - work.since
-        if process.sentence is not None:
-            if seconds > _DYING_SECONDS:
-                text = f"worker {worker} was killed over image {image!r} and does not die; look at its disk or mount"
-                self._events.failed(Failure(text, False))
-            return
-        held, most = process.held(), self._planned + self._worker_limit
-        if held > most:
-            verdict = (
-                f"it held {held / MIB:.0f} MiB, more than the {self._planned / MIB:.0f} MiB that were planned and "
-                f"feed.worker_memory={self._worker_limit // MIB}"
-            )
-            process.condemn(Death(signal.SIGKILL, out_of_memory=True, verdict=verdict))
-        elif self._image_seconds and seconds > self._image_seconds:
-            verdict = f"it took longer than feed.image_seconds={self._image_seconds:g} for one image"
-            process.condemn(Death(signal.SIGKILL, verdict=verdict))
-            work.since = now
-        elif seconds > TELL_SECONDS and not work.told:
-            work.told = True
-            what = f"image {image!r}" if place else "no image any more"
-            end = f"; it is killed after feed.image_seconds={self._image_seconds:g}" if self._image_seconds else ""
-            self._events.notice(
-                f"worker {worker} has been at work for {seconds:.0f} s on {what}, for the batch of step "
-                f"{work.order.step}{end}"
-            )
 
     def _recycle(self, worker: int, wrote: Wrote) -> None:
         """Between two batches, so the stream loses nothing."""
         self._events.notice(
             f"worker {worker} held {wrote.memory / MIB:.0f} MiB before the batch of step {wrote.step} "
-            f"(feed.worker_memory={self._worker_limit // MIB}); a fresh one takes its place"
+            f"(feed.worker_memory={self._watchdog.memory_limit // MIB}); a fresh one takes its place"
         )
         self._workers[worker].recycled = True
         self._workers[worker].kill()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from data_server.serving.loop import Loop
-from shared.link import Channel, ChannelClosed
+from shared.channel import Channel, ChannelClosed
 from shared.messages import Fork
 
 NURSERY_ENVIRONMENT = {

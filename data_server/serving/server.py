@@ -29,11 +29,12 @@ from data_server.serving.nodes import Nodes
 from data_server.serving.pool import Pool
 from data_server.serving.root_nursery import RootNursery
 from data_server.serving.stream import Stream, check
+from shared.address import Address, is_trusted, peer_user, user_name
+from shared.channel import Channel, ChannelClosed, NoDescriptorLeft
 from shared.codec import decode, encode
 from shared.errors import UserError
 from shared.faults import reach
 from shared.lifetime import STOP_SIGNALS
-from shared.link import Address, Channel, ChannelClosed, NoDescriptorLeft, is_trusted, peer_user, user_name
 from shared.messages import (
     MAX_FRAME_BYTES,
     PROTOCOL_VERSION,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from shared.link import Channel
+from shared.channel import Channel
 from shared.messages import Started
 
 

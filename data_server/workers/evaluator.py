@@ -22,9 +22,9 @@ from data_server.workers import metrics
 from data_server.workers.announce import announce
 from data_server.workers.metrics import mmdetection
 from shared import modules
+from shared.channel import Channel
 from shared.data_part import from_plain
 from shared.errors import UserError, described
-from shared.link import Channel
 from shared.messages import Failure, Judge, Metrics
 
 # Imported here, in the root nursery, and not in each evaluator.

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_server.machine.cut_short import cut_short, end_with_a_line
 from data_server.workers.announce import announce
+from shared.channel import Channel, ChannelClosed
 from shared.command_line import FAILED
 from shared.data_part import from_plain
 from shared.datasets import parts_of
 from shared.errors import UserError, described
 from shared.faults import reach
 from shared.lifetime import die_with_parent
-from shared.link import Channel, ChannelClosed
 from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Prove, Spawn, SpawnEvaluator
 from shared.terminal import write_line
 

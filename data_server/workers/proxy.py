@@ -34,12 +34,12 @@ from data_server.workers.announce import announce
 from data_server.workers.proof import files
 from data_server.workers.worker import make_batch, prepare
 from shared.arena import Arena
+from shared.channel import Channel
 from shared.checksum import Checksum
 from shared.codec import M, N, decode, encode
 from shared.command_line import FAILED
 from shared.errors import UserError
 from shared.layout import Layout, LayoutError
-from shared.link import Channel
 from shared.messages import (
     PROTOCOL_VERSION,
     Assign,

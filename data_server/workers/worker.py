@@ -25,11 +25,11 @@ from data_server.workers.announce import announce
 from data_server.workers.payload import lay_out, write
 from shared.arena import Arena
 from shared.batch import BOX_MULTIPLE, layout_of
+from shared.channel import Channel
 from shared.checksum import Checksum
 from shared.errors import UserError
 from shared.faults import reach
 from shared.layout import Layout
-from shared.link import Channel
 from shared.messages import Assign, Failure, Spawn, Wrote
 
 MAX_REPLACED_IN_A_ROW = 100

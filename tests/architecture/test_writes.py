@@ -10,7 +10,7 @@ from tests.architecture.tree import ROOT
 
 OPEN_THEMSELVES = {
     "shared/files.py": "the one atomic write",
-    "shared/link.py": "a lock",
+    "shared/address.py": "a lock",
     "trainer/process/journal.py": "logs, which grow",
     "data_server/files/proposal_file.py": "grows in its place, and is given its name at the end",
     "data_server/files/index/cache.py": "a cache of its own, in a folder that is given its name at the end",

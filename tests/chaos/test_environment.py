@@ -178,7 +178,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_checkpoint_before_is_whole(tmp_
 CLIENT = """
 import json, os, signal, sys, time
 from shared.client import StreamClient
-from shared.link import Address
+from shared.address import Address
 from tests.cluster import digests
 from tests.fuzz.strangers import good_hello
 client = StreamClient(Address(sys.argv[1]), good_hello(json.load(sys.stdin)))

@@ -124,7 +124,7 @@ def test_a_worker_that_is_stopped_delays_the_stream_and_changes_no_byte(cluster,
 CLIENT = """
 import json, sys
 from shared.client import StreamClient
-from shared.link import Address
+from shared.address import Address
 from shared.messages import Hello
 client = StreamClient(Address(sys.argv[1]), Hello("victim", json.load(sys.stdin), 7, 0, 1, 0, 0, 0, 2))
 lease = client.next()

@@ -15,8 +15,9 @@ from typing import Any
 
 import zmq
 
+from shared.address import Address
+from shared.channel import Channel, ChannelClosed
 from shared.codec import encode
-from shared.link import Address, Channel, ChannelClosed
 from shared.messages import (
     PROTOCOL_VERSION,
     Batch,

@@ -2,7 +2,7 @@
 frame, and which errors are documented.
 
     messages      shared.messages.decode           every message type
-    channel       shared.link.Channel              frames and descriptors on a Unix socket
+    channel       shared.channel.Channel           frames and descriptors on a Unix socket
     layout        shared.layout.Layout.from_wire   against the bounds of a slot
     predictions   data_server.handover.predictions PREDICTIONS and the raw frame that follows, as evaluators read them
     config        shared.data_part                 the data part of a HELLO; its refusal must fit into a FAILURE
@@ -26,11 +26,11 @@ import numpy as np
 from mmengine.config import Config
 
 from data_server.handover import predictions
+from shared.channel import Channel, ChannelClosed
 from shared.codec import decode, encode
 from shared.data_part import check_data_part, data_part, from_plain
 from shared.errors import UserError
 from shared.layout import Layout, LayoutError
-from shared.link import Channel, ChannelClosed
 from shared.messages import Failure, Message, MessageError, Predictions
 from tests.fuzz import guard
 from tests.fuzz.mutation import wrong_bytes, wrong_tree

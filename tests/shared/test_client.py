@@ -10,9 +10,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from shared.address import Address
 from shared.client import ServerGone, SlotCorrupted, StreamClient, StreamFailed
 from shared.errors import UserError
-from shared.link import Address
 from shared.messages import PROTOCOL_VERSION, Evaluate, Hello, Release
 from tests.cluster import arena_of, digests, wait_for
 from tests.photos import CLASSES, TRAIN_PIPELINE, config_of

@@ -22,9 +22,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from shared.address import Address, default_address, private_directory
 from shared.client import ServerGone, StreamClient
 from shared.errors import UserError
-from shared.link import Address, default_address, private_directory
 from shared.messages import Hello, Quarantined
 from trainer.process.ranks import ALONE, Ranks
 

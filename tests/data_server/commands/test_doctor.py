@@ -153,7 +153,7 @@ def test_what_opencv_cannot_read_is_told(
 
 
 def test_temporary_directories_that_are_no_places_for_sockets_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.link.COMMON", "/proc")
+    monkeypatch.setattr("shared.address.COMMON", "/proc")
     monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     verdict, text = examine(functools.partial(CHECKS["temporary directory"], Options(1, "")))

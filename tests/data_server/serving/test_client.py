@@ -7,8 +7,8 @@ import pytest
 
 from data_server.handover.predictions import read
 from data_server.serving.client import Client
+from shared.channel import Channel, ChannelClosed
 from shared.digest import rolled
-from shared.link import Channel, ChannelClosed
 from shared.messages import Batch, EndOfStream, MessageError, Predictions
 
 

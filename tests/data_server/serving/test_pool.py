@@ -2,20 +2,18 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from data_server.serving import construction, pool
+from data_server.serving import construction
 from data_server.serving.loop import Loop
 from data_server.serving.meter import Meter
-from data_server.serving.pool import Pool
-from shared.arena import Arena, create_memory
-from shared.link import Channel
-from shared.messages import Assign, Build, Facts, Spawn, Started, Wrote
+from data_server.serving.pool import LOOK_SECONDS, Pool
+from shared.channel import Channel
+from shared.messages import Build, Facts, Spawn, Started, Wrote
 
 FACTS = Facts(
     classes=[["a"]],
@@ -31,7 +29,6 @@ FACTS = Facts(
 )
 
 
-look_at = Pool._look_at
 FEED = {"feed": {"worker_memory": 1, "image_seconds": 0}, "dataset": {"type": "Photos"}}
 SLOT_BYTES = 4096
 
@@ -97,68 +94,6 @@ def test_a_batch_that_ends_the_stream_is_the_last_that_is_heard_of_its_workers(p
     assert not events.notices and not events.meter.worker_restarts
 
 
-class Working:
-    """A pool whose only worker has been given the batch of step 7 and says no more; the test notes in the slot what it
-    is at."""
-
-    def __init__(self, process, **feed):
-        self._loop = Loop()
-        ours, theirs = Channel.pair()
-        nursery, memory = Channel(theirs), create_memory(1, SLOT_BYTES)
-        self.events = Events(self._loop, lambda: ours, FEED | {"feed": FEED["feed"] | feed})
-        nursery.receive(Build)
-        nursery.send(Started(), process)
-        nursery.send(FACTS, memory)
-        self.until(lambda: self.events.pool._workers)
-        nursery.receive(Spawn)
-        descriptor, _ = nursery.take_descriptors(2)
-        self.arena = Arena(memory, 1, SLOT_BYTES, writable=True)
-        self._nursery, self._worker = nursery, Channel(socket.socket(fileno=descriptor))
-        self._worker.send(Started(), process)
-        self.until(lambda: self.events.idle)
-        self.events.pool.assign(0, Assign(step=7, slot=0, generation=1, samples=[], suspect=0, switched=False))
-
-    def until(self, condition):
-        """Serves until `condition` comes true; a test that waits for ever has the suite's time limit."""
-
-        def look():
-            self._loop.running = not condition()
-            self._loop.after(0.01, look)
-
-        self._loop.running = True
-        look()
-        self._loop.run()
-        self._loop.cancel(look)
-
-
-def test_after_half_a_minute_at_one_image_a_notice_names_worker_step_and_image_once(process, monkeypatch):
-    assert pool.TELL_SECONDS == 30
-    monkeypatch.setattr(pool, "TELL_SECONDS", 0.05)
-    working = Working(process, image_seconds=600)
-    working.arena.take_in_hand(0, 2, "images/slow.jpg")
-    working.until(lambda: working.events.notices)
-    looks = []
-    monkeypatch.setattr(Pool, "_look_at", lambda *words: looks.append(words) or look_at(*words))
-    working.until(lambda: len(looks) > 3)
-    (notice,) = working.events.notices
-    assert re.fullmatch(
-        r"worker 0 has been at work for \d+ s on image 'images/slow\.jpg', for the batch of step 7; "
-        r"it is killed after feed\.image_seconds=600",
-        notice,
-    )
-
-
-def test_a_worker_that_does_not_die_ends_its_stream_and_the_image_is_named(process, monkeypatch):
-    monkeypatch.setattr(pool, "_DYING_SECONDS", 0.3)
-    working = Working(process, image_seconds=0.1)
-    working.arena.take_in_hand(0, 1, "mount/dead.jpg")
-    working.until(lambda: working.events.failures)  # its nursery has not reported its end
-    assert working.events.failures == [
-        "worker 0 was killed over image 'mount/dead.jpg' and does not die; look at its disk or mount"
-    ]
-    assert os.waitid(os.P_PIDFD, process, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL
-
-
 HOLD = """
 import sys
 sys.stdin.readline()
@@ -207,14 +142,14 @@ def test_a_data_set_whose_builder_the_kernel_kills_says_so_with_its_memory(tmp_p
     building = Building(FEED | {"dataset": {"type": "CocoDataset", "ann_file": str(tmp_path / "a.json")}})
     (nursery,) = building.nurseries
     nursery.send(Started(), os.pidfd_open(builder.pid))
-    building.run(2 * pool.LOOK_SECONDS)
+    building.run(2 * LOOK_SECONDS)
     builder.stdin.write(b"\n")
     builder.stdin.flush()
     assert builder.stdout.readline()
-    building.run(3 * pool.LOOK_SECONDS)
+    building.run(3 * LOOK_SECONDS)
     kills[0] = 4
     nursery.close()
-    building.run(pool.LOOK_SECONDS)
+    building.run(LOOK_SECONDS)
     (text,) = building.events.failures
     assert len(building.nurseries) == 1, "it was built again"
     found = re.fullmatch(

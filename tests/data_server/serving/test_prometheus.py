@@ -218,7 +218,7 @@ def test_a_stream_whose_trainer_was_killed_lingers_and_counts_on_for_the_next_on
     code = (
         "import json, os, sys\n"
         "from shared.client import StreamClient\n"
-        "from shared.link import Address\n"
+        "from shared.address import Address\n"
         "from shared.messages import Hello\n"
         "client = StreamClient(Address(sys.argv[1]), Hello('test', json.load(sys.stdin), 7, 0, 1, 0, 0, 0, 2))\n"
         "client.next()\n"

@@ -16,9 +16,10 @@ import pytest
 import zmq
 
 from data_server.machine.descriptors import GUESTS
+from shared.address import Address
+from shared.channel import Channel, ChannelClosed
 from shared.client import StreamClient
 from shared.codec import encode
-from shared.link import Address, Channel, ChannelClosed
 from shared.messages import PROTOCOL_VERSION, Checkpointed, Failure, Hail, Hello, Predictions, Ready, Release
 from tests.cluster import PATIENCE, ROOT, Cluster, digests, wait_for
 from tests.photos import config_of

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.address import Address, default_address
 from shared.client import StreamFailed
 from shared.errors import UserError
-from shared.link import Address, default_address
 from shared.messages import Hello
 from tests.photos import config_of
 from tests.strangers_of_this_machine import STRANGER, by_another_user, everybodys_folder, only_root

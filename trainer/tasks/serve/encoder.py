@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.channel import Channel, ChannelClosed
 from shared.contents import cache_folder, digest
 from shared.embeddings import compared, write_embeddings
 from shared.errors import UserError
-from shared.link import Channel, ChannelClosed
 from shared.messages import Embed, Embedded, Failure
 from trainer.vocabulary.embeddings import NamedEmbeddings, load
 
