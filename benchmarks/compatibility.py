@@ -20,8 +20,10 @@ from shared.class_names import with_names
 from shared.config_keys import MMDETECTION_2, NO_EFFECT, READ, REFUSED, ConfigKey, Section, class_name
 from shared.errors import UserError
 from shared.hook_keys import listed
+from trainer.training import plateau
 from trainer.training.moves import SCHEDULERS
-from trainer.training.schedule import KEYS, WITHOUT_EFFECT
+from trainer.training.plateau import WITHOUT_EFFECT
+from trainer.training.schedule import KEYS
 
 _OPTIMIZERS = ("SGD", "Adam", "AdamW")
 _HEAD = """# MMDetection's configs, key by key
@@ -127,10 +129,11 @@ def _optimizer(wrapper: Mapping[str, Any]) -> Iterator[Found]:
 
 def _scheduler(scheduler: Mapping[str, Any]) -> Iterator[Found]:
     kind = class_name(scheduler.get("type"))
-    yield f"param_scheduler type={kind}", READ if kind in SCHEDULERS else REFUSED
-    if kind in SCHEDULERS:
+    keys = {name: (*KEYS, *one.keys) for name, one in SCHEDULERS.items()} | {plateau.PLATEAU: plateau.KEYS}
+    yield f"param_scheduler type={kind}", READ if kind in keys else REFUSED
+    if kind in keys:
         for key in scheduler.keys() - {"type", "_scope_"}:
-            known = READ if key in (*KEYS, *SCHEDULERS[kind].keys) else NO_EFFECT if key in WITHOUT_EFFECT else REFUSED
+            known = READ if key in keys[kind] else NO_EFFECT if key in WITHOUT_EFFECT else REFUSED
             yield f"{kind}.{key}", known
 
 

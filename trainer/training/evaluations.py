@@ -139,9 +139,9 @@ class Evaluations:
             checkpoint.put(own, self._model)
         self.under_way = replace(self.under_way, finish=finish)
 
-    def take(self, steps_per_epoch: int, meta: Callable[[dict[str, Any]], dict[str, Any]]) -> Taken:
-        """Waits for the metrics of the one under way; keeps its weights where they are the best so far, with the `meta`
-        of its record. Then none is under way.
+    def take(self, steps_per_epoch: int, now: int, meta: Callable[[dict[str, Any]], dict[str, Any]]) -> Taken:
+        """Waits, after `now` steps, for the metrics of the one under way; keeps its weights where they are the best so
+        far, with the `meta` of its record. Then none is under way.
 
         Raises:
             UserError, StreamFailed, DataServerLost: as `trainer.evaluation.evaluate.Evaluation.run`; it is still under
@@ -151,7 +151,7 @@ class Evaluations:
         assert one is not None and one.finish is not None
         found = one.finish()
         epoch, step = divmod(one.step, steps_per_epoch)
-        verdict = self.verdicts.take(found.judged, epoch, one.step)
+        verdict = self.verdicts.take(found.judged, epoch, one.step, now)
         self.under_way = None
         for best in verdict.best:
             path, cursor = self._work_dir / best.file, {"epoch": epoch, "step": step}

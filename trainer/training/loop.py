@@ -114,7 +114,11 @@ class TrainingLoop:
         self.total_steps = self.intervals.loop.total_steps(self.steps_per_epoch)
         self.average.check_begin(self.total_steps, self.intervals.loop)
         self.schedule = Schedule(
-            config.get("param_scheduler"), self.optimizer.base_rate, self.steps_per_epoch, self.intervals.loop
+            config.get("param_scheduler"),
+            self.optimizer.base_rate,
+            self.steps_per_epoch,
+            self.intervals.loop,
+            self.verdicts.cuts,
         )
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.batches_per_update = self.optimizer.counts * ranks.size
@@ -340,6 +344,7 @@ class TrainingLoop:
         state = self.ranks.share(json.dumps(self.verdicts.state).encode())
         if not self.ranks.first:
             self.verdicts.resume(json.loads(state))
+        self.schedule.cut(self.verdicts.cuts)
         return results
 
     def _take(self, progress: Progress) -> Metrics:
@@ -348,7 +353,7 @@ class TrainingLoop:
         What comes last says that the evaluation is over, and a run that is killed before that repeats it: the log, or
         with ``val_async`` a checkpoint that no longer has it under way.
         """
-        taken = self.evaluations.take(self.steps_per_epoch, self._meta)
+        taken = self.evaluations.take(self.steps_per_epoch, self.step, self._meta)
         saves, late = self.intervals.saves(self.step, self.steps_per_epoch), self.evaluations.late
         if saves and taken.verdict.changed and not late:
             self._save(progress)  # the evaluation's checkpoint once more, now with the verdict

@@ -4,8 +4,9 @@ Each of mmengine's schedulers changes the current rate by an affine map of it an
 
     rate = scale[step] * base * multiplier + offset[step]
 
-with one table for all parameter groups (``offset`` is not 0 only under an absolute ``eta_min``).
-The table is computed once for the whole run: a pure function of the step, nothing to save in a checkpoint.
+with one table for all parameter groups (``offset`` is not 0 only under an absolute ``eta_min``) until ReduceOnPlateauLR
+cuts the rates. These stay above a number that is the same for all groups, so then each has a table of its own: a pure
+function of those cuts, which `trainer.training.plateau` decides and keeps in checkpoints.
 
 When a scheduler moves (mmengine's order; in its own range ``begin <= time < end`` only)::
 
@@ -16,6 +17,7 @@ When a scheduler moves (mmengine's order; in its own range ``begin <= time < end
 epoch, where a schedule that counts epochs would never move: it is refused.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,10 +29,9 @@ from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type
 from shared.train_loop import TrainLoop
 from trainer.training.moves import ALONE, SCHEDULERS, Move
+from trainer.training.plateau import PLATEAU, WITHOUT_EFFECT, Cut, is_plateau
 
 KEYS = ("by_epoch", "begin", "end", "convert_to_iter_based")  # of every scheduler
-WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
-_ON_PLATEAU = "would make the rate depend on evaluations: set the steps of MultiStepLR"
 _MOMENTUM = "changes the momentum, which stays what optim_wrapper.optimizer says: remove it"
 
 
@@ -44,42 +45,72 @@ class _Scheduler(NamedTuple):
 class Schedule:
     """The learning rates of a run's steps."""
 
-    def __init__(self, param_scheduler: list[dict] | dict | None, base: float, steps_per_epoch: int, loop: TrainLoop):
+    def __init__(
+        self,
+        param_scheduler: list[dict] | dict | None,
+        base: float,
+        steps_per_epoch: int,
+        loop: TrainLoop,
+        cuts: Sequence[Cut] = (),
+    ):
         """`param_scheduler` as MMEngine takes it: one dict is a list of one, None leaves the rate as it is; `base` is
-        the optimizer's ``lr``.
+        the optimizer's ``lr``; `cuts` are those of its ReduceOnPlateauLR.
 
         Raises:
             UserError: an unknown type or key (the nearest known one is named), a number out of its range, or epochs
                 where the loop counts none.
         """
-        self._base = base
+        self._base, self._steps_per_epoch, self._steps = base, steps_per_epoch, loop.total_steps(steps_per_epoch)
         listed = param_scheduler if isinstance(param_scheduler, list | tuple) else [param_scheduler]
-        schedulers = [
+        self._schedulers = [
             _read(f"param_scheduler[{i}]", config, steps_per_epoch, loop)
             for i, config in enumerate(listed)
-            if config is not None
+            if config is not None and not is_plateau(config)
         ]
         kinds = [class_name(config["type"]) for config in listed if config is not None]
         if ALONE in kinds and len(kinds) > 1:
             raise UserError(f"param_scheduler: {ALONE} sets the rate whatever others do; let it be the only one")
-        in_order = [s for s in schedulers if not s.by_epoch] + [s for s in schedulers if s.by_epoch]
-        steps = loop.total_steps(steps_per_epoch)
-        self._scale, self._offset = np.empty(steps), np.empty(steps)
+        self._cuts: list[Cut] = list(cuts)
+        self._tables: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+
+    def cut(self, cuts: Sequence[Cut]) -> None:
+        """Sets the cuts, all of them."""
+        if self._cuts != cuts:
+            self._cuts, self._tables = list(cuts), {}
+
+    def rate(self, step: int, multiplier: float = 1.0) -> float:
+        """The learning rate at the global 0-based `step` of parameters whose ``lr_mult`` is `multiplier`."""
+        base = self._base * multiplier
+        key = base if self._cuts else 0.0  # without a cut, one table for all
+        if key not in self._tables:
+            self._tables[key] = self._table(base)
+        scale, offset = self._tables[key]
+        return float(scale[step] * self._base * multiplier + offset[step])
+
+    def _table(self, base: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and offset of every step, f64 (steps,)."""
+        in_order = [s for s in self._schedulers if not s.by_epoch] + [s for s in self._schedulers if s.by_epoch]
+        scales, offsets = np.empty(self._steps), np.empty(self._steps)
+        cuts: dict[int, list[Cut]] = {}
+        for one in self._cuts:
+            cuts.setdefault(one.step, []).append(one)
         scale, offset = 1.0, 0.0
-        for step in range(steps):
-            epoch, within = divmod(step, steps_per_epoch)
-            for by_epoch, begin, end, move in in_order if step else schedulers:
+        for step in range(self._steps):
+            epoch, within = divmod(step, self._steps_per_epoch)
+            for by_epoch, begin, end, move in in_order if step else self._schedulers:
                 if by_epoch and within:
                     continue
                 time = epoch if by_epoch else step
                 if begin <= time < end:
                     factor, per_base, constant = move(time - begin)
                     scale, offset = factor * scale + per_base, factor * offset + constant
-            self._scale[step], self._offset[step] = scale, offset
-
-    def rate(self, step: int, multiplier: float = 1.0) -> float:
-        """The learning rate at the global 0-based `step` of parameters whose ``lr_mult`` is `multiplier`."""
-        return float(self._scale[step] * self._base * multiplier + self._offset[step])
+            for cut in cuts.get(step, ()):
+                rate = scale * base + offset
+                lower = max(rate * cut.factor, cut.least)
+                if rate - lower > cut.eps:
+                    scale, offset = 0.0, lower
+            scales[step], offsets[step] = scale, offset
+        return scales, offsets
 
 
 def rate_factor(config: Config, ranks: int) -> tuple[float, str]:
@@ -111,11 +142,11 @@ def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _S
     if not isinstance(config, dict):
         raise UserError(f"{where}: expected a dict with 'type', found {type(config).__name__}")
     if config.get("type") is None:
-        raise UserError(f"{where}.type is missing: give one of {', '.join(SCHEDULERS)}")
+        raise UserError(f"{where}.type is missing: give one of {', '.join((*SCHEDULERS, PLATEAU))}")
     kind = class_name(config["type"])
-    if kind.startswith("ReduceOnPlateau") or kind.endswith("Momentum"):
-        raise UserError(f"{where} is {kind!r}, which {_MOMENTUM if kind.endswith('Momentum') else _ON_PLATEAU}")
-    check_type(where, kind, tuple(SCHEDULERS))
+    if kind.endswith("Momentum"):
+        raise UserError(f"{where} is {kind!r}, which {_MOMENTUM}")
+    check_type(where, kind, (*SCHEDULERS, PLATEAU))
     make, keys = SCHEDULERS[kind]
     check_keys(where, config, ("type", *KEYS, *keys, *WITHOUT_EFFECT))
     if config.get("last_step", -1) != -1:

@@ -1,4 +1,4 @@
-"""What an evaluation decides: whether a checkpoint is the best one, and whether the run ends early.
+"""What an evaluation decides: whether a checkpoint is the best one, the run ends early, or the learning rate falls.
 
 A verdict is a function of the metrics so far, and what it needs of earlier ones is in every checkpoint, so a resumed
 run decides as an undisturbed one. An evaluation that is made again, because the run was killed in it, decides nothing
@@ -15,6 +15,7 @@ from shared.errors import UserError
 from shared.train_loop import TrainLoop
 from trainer.training.best import Best, NewBest
 from trainer.training.early_stopping import EarlyStopping
+from trainer.training.plateau import Cut, Plateaus
 
 Metrics = dict[str, dict[str, float]]
 
@@ -57,17 +58,24 @@ class Verdicts:
         hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
         self._best = Best(hook, TrainLoop.of(config.get("train_cfg") or {}).by_epoch)
         self._stopping = EarlyStopping(config)
+        self._plateaus = Plateaus(config)
         self.step = 0
-        if (self._best or self._stopping) and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
+        deciding = self._best or self._stopping or self._plateaus
+        if deciding and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
             raise UserError(
-                "save_best and EarlyStoppingHook are decided by evaluations, and there is no val_evaluator: give one, "
-                "or remove them"
+                "save_best, EarlyStoppingHook and ReduceOnPlateauLR are decided by evaluations, and there is no "
+                "val_evaluator: give one, or remove them"
             )
 
     @property
     def over(self) -> str:
         """Why the run ends early; empty while it does not."""
         return self._stopping.over
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Of the learning rate, so far."""
+        return self._plateaus.cuts
 
     def ended_before(self, step: int) -> bool:
         """Whether the run ends early, by an evaluation before that of `step`."""
@@ -76,7 +84,12 @@ class Verdicts:
     @property
     def state(self) -> dict[str, Any]:
         """For a checkpoint: numbers and texts."""
-        return {"step": self.step, "best": self._best.state, "early_stopping": self._stopping.state}
+        return {
+            "step": self.step,
+            "best": self._best.state,
+            "early_stopping": self._stopping.state,
+            "plateaus": self._plateaus.state,
+        }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Takes over what `state` gave."""
@@ -84,9 +97,10 @@ class Verdicts:
         self._best.state = state.get("best", {})
         if self._stopping:
             self._stopping.state |= state.get("early_stopping", {})
+        self._plateaus.resume(state.get("plateaus", {}))
 
-    def take(self, metrics: dict[str, float], epoch: int, step: int) -> Verdict:
-        """Of an evaluation after `step` finished steps, `epoch` epochs.
+    def take(self, metrics: dict[str, float], epoch: int, step: int, now: int | None = None) -> Verdict:
+        """Of an evaluation after `step` finished steps, `epoch` epochs, taken after `now` steps (default: at once).
 
         Raises:
             UserError: it has no metric that a hook names.
@@ -94,6 +108,8 @@ class Verdicts:
         if step == self.step:
             return Verdict([], "", False)
         best = self._best.take(metrics, epoch, step) if metrics else []
-        says = self._stopping.take(metrics) if metrics else ""
+        says = [self._stopping.take(metrics), self._plateaus.take(metrics, epoch, now or step)] if metrics else []
         self.step = step
-        return Verdict(best, says, bool(metrics) and bool(best or self._stopping))
+        return Verdict(
+            best, "; ".join(filter(None, says)), bool(metrics) and bool(best or self._stopping or self._plateaus)
+        )

@@ -207,12 +207,11 @@ def test_every_rate_of_a_run_that_counts_steps_equals_mmengine() -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("ReduceOnPlateauLR", "depend on evaluations: set the steps of MultiStepLR"),
         ("mmengine.CosineAnnealingMomentum", "'CosineAnnealingMomentum', which changes the momentum, .* remove it"),
         ("ReduceOnPlateauMomentum", "changes the momentum, .* remove it"),
     ],
 )
-def test_what_moves_by_metrics_or_moves_the_momentum_is_refused_with_what_to_do(kind, says) -> None:
+def test_what_moves_the_momentum_is_refused_with_what_to_do(kind, says) -> None:
     with pytest.raises(UserError, match=rf"^param_scheduler\[1\] is .*{says}"):
         Schedule([WARM_UP, {"type": kind}], BASE, STEPS_PER_EPOCH, LOOP)
 

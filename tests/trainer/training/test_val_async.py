@@ -217,3 +217,28 @@ def test_a_run_that_is_interrupted_while_metrics_are_computed_does_not_wait_for_
     found = checkpoint.load(checkpoint.latest(tmp_path))
     assert begun == [1] and found.meta["under_way"]["step"] == INTERVAL and found.cursor == {"epoch": 1, "step": 1}
     assert json.dumps(found.meta["under_way"]["stream"]) != json.dumps(found.meta["stream"])
+
+
+def test_a_rate_falls_before_the_step_that_follows_the_metrics_and_stays_down_in_a_run_that_is_resumed(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    scores = iter((0.5, 0.4, 0.6, 0.7, 0.6, 0.7))  # after steps 1, 2, 3 and 5; again after 3 and 5
+
+    def evaluate(_: nn.Module) -> Callable[[], Evaluated]:
+        score = next(scores)
+        return lambda: Evaluated({"val": {"bbox_mAP": score}}, {"coco/bbox_mAP": score})
+
+    plateau = {"monitor": "bbox_mAP", "rule": "greater", "patience": 0, "factor": 0.5}
+    config = config_of(data)
+    config.train_cfg = {"by_epoch": False, "max_iters": 5, "val_interval": 1, "val_async": True}
+    config.train_cfg["dynamic_intervals"] = [(5, 10)]
+    config.param_scheduler = {"type": "ReduceOnPlateauLR", **plateau}
+    whole, resumed, said = tmp_path / "whole", tmp_path / "resumed", []
+    train(cluster, config, whole, say=said.append, evaluate=evaluate)
+    rate = config.optim_wrapper.optimizer.lr
+    assert [line["lr"] for line in of_kind(read(whole / METRICS_FILE), "train")] == [rate] * 3 + [rate / 2] * 2
+    assert [line for line in said if "the learning rate falls to 0.5 of what it is (param_scheduler[0])" in line]
+    train(cluster, config, resumed, whole / "step_4.safetensors", evaluate=evaluate)
+    assert [line["lr"] for line in of_kind(read(resumed / METRICS_FILE), "train")] == [rate / 2]
+    last, again = (checkpoint.load(checkpoint.latest(folder)) for folder in (whole, resumed))
+    assert content(last) == content(again)

@@ -9,6 +9,7 @@ from shared.errors import UserError
 from trainer.training.verdicts import Verdicts
 
 SAVE_BEST = {"default_hooks": {"checkpoint": {"save_best": "auto"}}, "val_evaluator": {"type": "CocoMetric"}}
+PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "mAP", "rule": "greater", "patience": 0}
 STOPPING = {"type": "EarlyStoppingHook", "monitor": "mAP", "patience": 2, "min_delta": 0.0}
 
 
@@ -52,8 +53,30 @@ def test_an_evaluation_without_metrics_decides_nothing() -> None:
 
 
 def test_the_best_of_a_run_without_evaluations_is_refused() -> None:
-    with pytest.raises(UserError, match="save_best and EarlyStoppingHook are decided by evaluations, and there is no"):
+    with pytest.raises(
+        UserError, match="save_best, EarlyStoppingHook and ReduceOnPlateauLR are decided by evaluations, "
+    ):
         of(val_evaluator=None)
     with pytest.raises(UserError, match="there is no val_evaluator"):
         of(val_evaluator=None, default_hooks=None, custom_hooks=[STOPPING])
+    with pytest.raises(UserError, match="there is no val_evaluator"):
+        of(val_evaluator=None, default_hooks=None, param_scheduler=PLATEAU)
     of(val_evaluator=None, default_hooks=None)
+
+
+def test_a_rate_falls_from_the_step_on_after_which_the_metrics_are_taken() -> None:
+    verdicts = of(param_scheduler=[None, PLATEAU], custom_hooks=[STOPPING | {"patience": 1}])
+    assert verdicts.take({"mAP": 0.5}, 1, 7, 14).says == "" and not verdicts.cuts
+    stops, _, falls = verdicts.take({"mAP": 0.4}, 2, 14, 21).says.rpartition("; ")
+    assert stops.startswith("the run ends early") and falls == (
+        "mAP has not improved in 1 evaluations, the best was 0.5: the learning rate falls to 0.1 of what it is "
+        "(param_scheduler[1])"
+    )
+    (cut,) = verdicts.cuts
+    assert cut.step == 21
+    resumed = of(param_scheduler=[PLATEAU])
+    resumed.resume(json.loads(json.dumps(verdicts.state)))
+    assert resumed.cuts == verdicts.cuts and resumed.take({"mAP": 0.45}, 3, 21).says and len(resumed.cuts) == 2
+    without = of()
+    without.resume(verdicts.state)
+    assert without.cuts == []
