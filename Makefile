@@ -48,7 +48,7 @@ quick: $(READY)
 
 # Half of the tests' time is waiting, for processes that start or were killed. So three files run at a time on two cores.
 test: $(READY)
-	$(RUN) -m pytest -n 3 --dist loadfile --durations 20
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 20
 
 MUTANTS ?= 300
 SEED    ?= 1

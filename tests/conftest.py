@@ -4,6 +4,7 @@ import os
 import pwd
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
     long_lived_cluster.close_streams()
 
 
+SLOWNESS = {"slow": 2, "jittor": 1, "server": 1}  # by mark
+
 ODD_FILES = {
     "a directory": os.mkdir,
     "a named pipe": os.mkfifo,
@@ -81,6 +84,11 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks all tests, and puts the files with slow ones first: a slow one at the end would keep one process busy while
+    the others have nothing to do."""
+    slowness: Counter[Path] = Counter()
     for item in items:
         for mark in marks_of(item):
             item.add_marker(mark)
+        slowness[item.path] = max(slowness[item.path], *(SLOWNESS.get(mark.name, 0) for mark in item.iter_markers()), 0)
+    items.sort(key=lambda item: -slowness[item.path])
