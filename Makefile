@@ -8,7 +8,7 @@
 # make chaos  the long crash tests and a thousand kills
 # make ranks  several ranks against one that accumulates, twenty kills of a rank
 # make far    workers on a Ray node: kills of everybody there, samples that kill, a hundred thousand strangers
-# make faults every write of every task and command fails or kills it in turn (MOST=N: N of each, drawn)
+# make faults each write of every task and command fails or kills it: three of each kind (ALL=1: all), JOBS at a time
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web pages in docs/, after make demo
 # make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first time)
@@ -90,8 +90,10 @@ far: export STRANGERS ?= 100000
 far: $(READY)
 	$(RUN) -m pytest -m 'chaos or not chaos' tests/chaos/test_far.py tests/data_server/far
 
+JOBS ?= 1
+
 faults: $(READY)
-	$(RUN) -m tests.faults $(if $(MOST),--most $(MOST))
+	$(RUN) -m tests.faults --jobs $(JOBS) $(if $(MOST),--most $(MOST)) $(if $(ALL),--all)
 
 gpu-standin: $(READY)
 	$(RUN) -m pytest -m standin tests/cuda_standin
@@ -133,4 +135,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) data/demo work_dirs mutants
+	rm -rf $(VENV) data/demo work_dirs mutants faults.jsonl

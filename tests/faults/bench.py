@@ -3,6 +3,7 @@ server that outlives the trainers, and the judgement of what a run has left."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 import psutil
 
 from tests.cluster import Cluster
-from tests.faults.disk import Disk, Fault, Point, points
+from tests.faults.cells import Cell, Scenario
+from tests.faults.disk import Disk, Point, points
 from tests.faults.nests import Nest
 from tests.faults.whole import damage
 
@@ -28,24 +30,6 @@ _ERROR = re.compile(r"^(?:\[trainer [\d:]+\] )?error: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """A command on tiny inputs.
-
-    Attributes:
-        command: what follows ``python -m PROGRAM``, with {ground} for the folder where it works and {server} for the
-            address of a running data server.
-        again: more of it, where the command is given a second time.
-        alone: faults meet the command's own process, not those that it starts, which are commands themselves.
-    """
-
-    name: str
-    program: str
-    command: str
-    again: str = ""
-    alone: bool = False
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How a run ended: its exit code (None: it hung, and was ended), what it wrote to standard error."""
 
@@ -54,19 +38,34 @@ class Outcome:
     errors: str
 
 
+@dataclass(frozen=True)
+class Record:
+    """An undisturbed run: where it can meet a fault, the digests of what it leaves, seconds of the processor."""
+
+    points: list[Point]
+    results: dict[Path, str]
+    seconds: float
+
+
 @dataclass
 class Judgement:
-    """One run with a fault; `wrong` has a line for each thing that should not be."""
+    """A run with a fault, and one more without it.
 
-    scenario: Scenario
-    point: Point
-    fault: Fault
+    Attributes:
+        fired: whether the call was made.
+        wrong: a line for each thing that should not be.
+        seconds: of the processor.
+    """
+
+    cell: Cell
     fired: bool
     outcome: Outcome
     wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def __str__(self) -> str:
-        head = f"{self.scenario.name}: {self.fault.name} at {self.point}: code {self.outcome.code}"
+        how = "" if self.fired else ", never made"
+        head = f"{self.cell}{how}: code {self.outcome.code}, {self.seconds:.1f} s"
         return "\n".join([head, *(f"    {line}" for line in self.wrong)])
 
 
@@ -88,7 +87,7 @@ class Bench:
         self._environment = {**self.disk.environment, "TMPDIR": str(self._tmp)}
         self._nests: dict[str, Nest] = {}
         self._server: Cluster | None = None
-        self._known: dict[str, tuple[list[Point], dict[Path, str]]] = {}
+        self._known: dict[str, Record] = {}
 
     def __enter__(self) -> Bench:
         return self
@@ -99,25 +98,30 @@ class Bench:
         if self._server is not None:
             self._server.stop()
 
-    def points(self, scenario: Scenario) -> list[Point]:
-        """Of an undisturbed run, which must end well and leave whole files, each of which it was seen to write."""
-        return self._undisturbed(scenario)[0]
-
-    def judge(self, scenario: Scenario, point: Point, fault: Fault) -> Judgement:
-        """Runs the scenario with the fault, and once more without it."""
-        _, results = self._undisturbed(scenario)
+    def record(self, scenario: Scenario) -> Record:
+        """Runs the scenario twice: the first run compiles kernels, which no later one does; those files are no
+        points."""
         self._renew()
-        outcome = self._run(scenario, scenario.command, (point, fault))
-        judgement = Judgement(scenario, point, fault, self.disk.fired, outcome)
+        outcome = self._run(scenario, scenario.command)
+        assert outcome.code == 0, outcome.errors
+        return self._undisturbed(scenario)
+
+    def judge(self, cell: Cell) -> Judgement:
+        """Runs a recorded scenario with the fault, and once more without it."""
+        scenario, killed = cell.scenario, cell.fault.number == 0
+        results = self._undisturbed(scenario).results
+        self._renew()
+        begun = self._processor_seconds()
+        outcome = self._run(scenario, scenario.command, cell)
+        judgement = Judgement(cell, self.disk.fired, outcome)
         wrong = judgement.wrong
-        killed = fault.number == 0
         wrong += self._broken(outcome)
         if outcome.code == 2:
             wrong += self._unclear(outcome.errors, scenario)
         elif outcome.code not in ((0, -9) if killed else (0,)):
             wrong.append(f"exit code {outcome.code}")
         wrong += self._damages(killed)
-        if not killed and not fault.stays and point.operation != "unlink":
+        if not killed and not cell.fault.stays and cell.point.operation != "unlink":
             wrong += [f"left behind: {path}" for path in self._scratch()]
         if outcome.code != 0:
             last = self._run(scenario, scenario.command + scenario.again)
@@ -125,18 +129,24 @@ class Bench:
             if last.code != 0:
                 wrong.append(f"the second time: exit code {last.code}: {last.errors[-600:]}")
             wrong += [f"the second time: {line}" for line in self._damages(killed)]
-        for path, digest in results.items():
-            if self._digests().get(path) != digest:
-                wrong.append(f"not the file of an undisturbed run: {path}")
+        found = self._digests()
+        wrong += [
+            f"not the file of an undisturbed run: {path}"
+            for path, digest in results.items()
+            if found.get(path) != digest
+        ]
+        if self._server is not None and self._server.server.poll() is not None:
+            wrong.append("the data server has ended")
+            self._server.start(1)
+        judgement.seconds = self._processor_seconds() - begun
         return judgement
 
-    def _undisturbed(self, scenario: Scenario) -> tuple[list[Point], dict[Path, str]]:
+    def _undisturbed(self, scenario: Scenario) -> Record:
         if scenario.name not in self._known:
-            for _ in range(2):  # the first compiles kernels, which no run after it does: those files are no points
-                self._renew()
-                before = self._digests(all_kinds=True)
-                outcome = self._run(scenario, scenario.command)
-                assert outcome.code == 0, outcome.errors
+            self._renew()
+            before, begun = self._digests(all_kinds=True), self._processor_seconds()
+            outcome = self._run(scenario, scenario.command)
+            assert outcome.code == 0, outcome.errors
             noted = {Path(path).name for _, path in self.disk.calls()}  # their folders may have been moved
             changed = [path for path, digest in self._digests(True).items() if before.get(path) != digest]
             unseen = [str(path) for path in changed if path.name not in noted]
@@ -144,35 +154,46 @@ class Bench:
             damaged = self._damages(killed=False)
             assert not damaged, damaged
             own = self.disk.calls(outcome.process if scenario.alone else 0)
-            self._known[scenario.name] = points(own), self._digests()
+            seconds = self._processor_seconds() - begun
+            self._known[scenario.name] = Record(points(own), self._digests(), seconds)
         return self._known[scenario.name]
 
-    def _run(self, scenario: Scenario, command: str, fault: tuple[Point, Fault] | None = None) -> Outcome:
+    def _run(self, scenario: Scenario, command: str, cell: Cell | None = None) -> Outcome:
         server = self._address() if "{server}" in command else ""
         nest = self._nest(scenario.program)
         process = nest.start(command.format(ground=self.ground, server=server).split())
         self.disk.listen(process.pid if scenario.alone else 0)
-        if fault is not None:
-            self.disk.arm(*fault)
+        if cell is not None:
+            self.disk.arm(cell.point, cell.fault)
         nest.go()
-        hung = not self._ends(nest, process)
+        hung = not self._ends(nest)
         if hung:
             for one in [*process.children(recursive=True), process]:
                 one.kill()
         code, errors = nest.end()
         return Outcome(process.pid, None if hung else code, errors)
 
-    def _ends(self, nest: Nest, process: psutil.Process) -> bool:
+    def _ends(self, nest: Nest) -> bool:
         """Waits for the end of a run; False when nothing moves in it any more."""
         begun = moved = time.monotonic()
         known = -1.0
         while not nest.has_ended(1.0):
-            now, used = time.monotonic(), _processor_seconds(process, self._server)
+            now, used = time.monotonic(), self._processor_seconds()
             if used != known:
                 known, moved = used, now
             if now - moved > SILENT_SECONDS or now - begun > MOST_SECONDS:
                 return False
         return True
+
+    def _processor_seconds(self) -> float:
+        """Of all that the bench has started, with what has ended, but for the server's own process, which ticks."""
+        processes = [one for nest in self._nests.values() for one in nest.processes()]
+        total = 0.0
+        for one in [*processes, *(self._server.processes() if self._server else ())]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used = one.cpu_times()
+                total += used.user + used.system + used.children_user + used.children_system
+        return total
 
     def _broken(self, outcome: Outcome) -> list[str]:
         if outcome.code is None:
@@ -238,19 +259,3 @@ def _content(path: Path) -> bytes:
         return content
     end = 8 + int.from_bytes(content[:8], "little")
     return json.dumps(json.loads(content[8:end]), sort_keys=True).encode() + content[end:]
-
-
-def _processor_seconds(process: psutil.Process, server: Cluster | None) -> float:
-    """Of a run and the data server, with all that they have started."""
-    try:
-        processes = [process, *process.children(recursive=True), *(server.processes() if server else ())]
-    except psutil.NoSuchProcess:
-        return 0.0
-    total = 0.0
-    for one in processes:
-        try:
-            times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total

@@ -1,7 +1,7 @@
 """A disk that fails on demand, for all processes that have `Disk.environment`: the tests' end of disk.cpp.
 
 A `Point` is the k-th call of one operation on one file. A file whose name differs from run to run (a number of a
-process, a random part) is known by a pattern.
+process, a random part) is known by a pattern. Paths begin at the folder that has the roots: points fit every disk.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Disk:
     """What lies under `roots`, each a disk of its own.
 
     Args:
-        folder: for the library and for notes.
+        folder: has the roots, and gets the library and notes.
     """
 
     def __init__(self, folder: Path, *roots: Path) -> None:
@@ -93,7 +93,7 @@ class Disk:
         self._control.log = os.fsencode(self._log)
         for number, root in enumerate(roots):
             self._control.roots[number].value = os.fsencode(root)
-        self.roots = roots
+        self.folder, self.roots = folder, roots
         self.environment = {"LD_PRELOAD": str(library), "FAULTS_CONTROL": str(control)}
 
     def listen(self, leader: int = 0) -> None:
@@ -108,7 +108,8 @@ class Disk:
         self.listen(self._control.leader)
         self._control.seen = self._control.fired = 0
         self._control.fault, self._control.stays = fault.number, fault.stays
-        self._control.operation, self._control.pattern = point.operation.encode(), os.fsencode(point.pattern)
+        self._control.operation = point.operation.encode()
+        self._control.pattern = os.fsencode(f"{self.folder}{point.pattern}")
         self._control.at = point.at
         self._control.armed = 1
 
@@ -120,19 +121,19 @@ class Disk:
     def calls(self, process: int = 0) -> list[tuple[str, str]]:
         """The operations noted, with their files; only those of `process`, if given."""
         lines = (line.split("\t") for line in self._log.read_text(errors="surrogateescape").splitlines())
-        return [(operation, path) for pid, operation, path in lines if process in (0, int(pid))]
+        start = len(str(self.folder))
+        return [(operation, path[start:]) for pid, operation, path in lines if process in (0, int(pid))]
 
 
 def points(calls: list[tuple[str, str]]) -> list[Point]:
-    """All points at which the run that made these `calls` can meet a fault."""
-    found = Counter((operation, pattern_of(path)) for operation, path in calls)
-    return [Point(*one, at) for one, count in found.items() for at in range(1, count + 1)]
-
-
-def spread(points: list[Point]) -> list[Point]:
-    """Of each operation on each file the first two points, the one in the middle and the last."""
-    last = {(one.operation, one.pattern): one.at for one in points}
-    return [one for one in points if one.at in (1, 2, (end := last[one.operation, one.pattern] + 1) // 2, end - 1)]
+    """All points at which the run that made these `calls` can meet a fault, in the order of the calls."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for operation, path in calls:
+        one = operation, pattern_of(path)
+        seen[one] += 1
+        found.append(Point(*one, seen[one]))
+    return found
 
 
 def pattern_of(path: str) -> str:

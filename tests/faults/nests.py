@@ -44,6 +44,11 @@ class Nest:
     def go(self) -> None:
         self._say("go")
 
+    def processes(self) -> list[psutil.Process]:
+        """This one, the command's and all that it has started."""
+        own = psutil.Process(self._process.pid)
+        return [own, *own.children(recursive=True)]
+
     def has_ended(self, seconds: float) -> bool:
         """Whether the process ends within `seconds`."""
         return bool(select.select([self._process.stdout], [], [], seconds)[0])

@@ -13,7 +13,7 @@ from data_server.files.proposal_file import Writer
 from shared import coco
 from shared.config import load_config
 from tests.cluster import ROOT
-from tests.faults.bench import Scenario
+from tests.faults.cells import Scenario
 from tests.trainer.detectors import NAMES, write_clip
 from tests.trainer.models.examples import SMALL_STAGE_1
 from trainer.device import seed

@@ -1,7 +1,5 @@
-"""A few cells of the fault matrix, drawn from all: nothing is damaged, every end is one line, nothing hangs.
-
-``make faults`` runs the whole of it.
-"""
+"""A few cells of the fault matrix, drawn from those that ``make faults`` runs: nothing is damaged, every end is one
+line, nothing hangs."""
 
 from __future__ import annotations
 
@@ -9,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.__main__ import cells
-from tests.faults.bench import Bench, Scenario
-from tests.faults.disk import spread
+from tests.faults.bench import Bench
+from tests.faults.cells import Plan, Scenario
 from tests.faults.scenarios import ALL, lay_out
 
 # Those that take longer have fewer.
@@ -28,6 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", [one for one in ALL if one.name != "recipe"], ids=lambda one: one.name)
 def test_a_write_that_fails_or_kills_damages_nothing_and_is_one_line(bench: Bench, scenario: Scenario) -> None:
-    for point, fault in cells(spread(bench.points(scenario)), DRAWN.get(scenario.name, USUAL)):
-        judgement = bench.judge(scenario, point, fault)
+    points = bench.record(scenario).points
+    for cell in Plan.of(scenario, points, most=DRAWN.get(scenario.name, USUAL)).runs:
+        judgement = bench.judge(cell)
         assert judgement.fired and not judgement.wrong, str(judgement)
