@@ -56,11 +56,10 @@ def build_detector(model: dict) -> nn.Module:
     """The detector that a config's `model` dict describes, in MMDetection 3's words, with freshly drawn weights.
 
     Raises:
-        UserError: a type or key that is unknown, missing, or not supported, by its full name; a backbone of the user's
-            own that does not fit.
+        UserError: a type or key that is unknown, missing, or not supported, by its full name; a backbone
+            that does not fit the rest.
     """
     backbone.bring_in(model)
     detector = build(model, "model")
-    if isinstance(detector.backbone, backbone.Backbone):
-        backbone.check(detector.backbone, model)
+    backbone.check(detector.backbone, model)
     return detector

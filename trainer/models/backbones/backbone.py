@@ -1,15 +1,15 @@
-"""A backbone of the user's own: `Backbone` is its base class, and `check` says what of it does not fit, before a batch.
+"""What a backbone has to be: `Backbone` is the base of a user's own, `check` says before a batch what does not fit.
 
     model = dict(backbone=dict(type='my_backbone.TinyNet', width=16), ...)      a module's class and its keywords
 
-Of what it gives, the config says the same at other places, and both must agree:
+Of what any backbone gives, the config says the same at other places, and both must agree:
 
     maps       f32 (B,C,h,w), fine to coarse     as many as the neck takes, or one without a neck
     C          of each map                       neck.in_channels; without a neck bbox_roi_extractor.out_channels
     H/h, W/w   of each map, rounded up           anchor_generator.strides, bbox_roi_extractor.featmap_strides
 
-Its arrays are saved, averaged and trained under ``backbone.`` and the attributes that lead to them, as Jittor finds
-them: not what is in lists, and no array whose name begins with an underscore.
+The arrays of a user's own are saved, averaged and trained under ``backbone.`` and the attributes that lead to them, as
+Jittor finds them: not what is in lists, and no array whose name begins with an underscore.
 """
 
 from __future__ import annotations
@@ -74,15 +74,16 @@ def bring_in(model: Any) -> None:
         raise UserError(f"{unknown(WHERE, 'type', name, CLASSES)}; write one of your own as 'module.Class'")
 
 
-def check(backbone: Backbone, model: Mapping[str, Any]) -> None:
+def check(backbone: nn.Module, model: Mapping[str, Any]) -> None:
     """Compares a backbone with the config's `model`, of which the rest has been built. Shapes are all that is looked
     at, and nothing is computed.
 
     Raises:
         UserError: the first thing that does not fit.
     """
-    title = f"{WHERE}: {own_class.title(type(backbone))}"
-    _check_names(backbone, title)
+    title = f"{WHERE}: {class_name(model['backbone']['type'])}"
+    if isinstance(backbone, Backbone):
+        _check_names(backbone, title)
     shapes = _shapes(backbone, _SIZE, title)
     _check_channels([shape[1] for shape in shapes], model, title)
     _check_strides(shapes, model, title)
@@ -124,7 +125,7 @@ def _arrays(value: Any) -> Iterator[jt.Var | nn.Module]:
             yield from _arrays(one)
 
 
-def _shapes(backbone: Backbone, size: tuple[int, int], title: str) -> list[tuple[int, ...]]:
+def _shapes(backbone: nn.Module, size: tuple[int, int], title: str) -> list[tuple[int, ...]]:
     """The shapes (1,C,h,w) of its maps of an image of that size."""
     try:
         with jt.no_grad():
@@ -154,6 +155,10 @@ def _check_channels(found: list[int], model: Mapping[str, Any], title: str) -> N
     for key, channels in expected.items():
         if found != channels:
             raise UserError(f"{title} gives maps of {_listed(found)} channels; model.{key} says {_listed(channels)}")
+    if model.get("neck") and "rpn_head" in model:
+        given, taken = model["neck"]["out_channels"], model["rpn_head"]["in_channels"]
+        if given != taken:
+            raise UserError(f"model.neck.out_channels is {given}; model.rpn_head.in_channels says {taken}")
 
 
 def _check_strides(shapes: list[tuple[int, ...]], model: Mapping[str, Any], title: str) -> None:

@@ -61,6 +61,12 @@ class _OfCudnn(Operator):
 
 
 def convolve(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
-    """x f32 (B,I,H,W), weight f32 (O,I,k,k), bias f32 (O,) -> f32 (B,O,H',W')."""
+    """x f32 (B,I,H,W), weight f32 (O,I,k,k), bias f32 (O,) -> f32 (B,O,H',W').
+
+    Raises:
+        ValueError: x has other than I channels; the kernels would not notice.
+    """
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(f"a convolution of {weight.shape[1]} channels is given a map of {x.shape[1]}")
     y = (_OfCudnn if jt.flags.use_cuda else _Convolution).apply(x, weight, stride, padding)
     return y if bias is None else y + bias.broadcast(y, [0, 2, 3])

@@ -74,5 +74,12 @@ def fixed_norm(
 
     Returns:
         f32 (B,C,H,W).
+
+    Raises:
+        ValueError: x has other than C channels, or the shortcut another shape; the kernels would not notice.
     """
+    if x.shape[1] != weight.shape[0]:
+        raise ValueError(f"a norm of {weight.shape[0]} channels is given a map of {x.shape[1]}")
+    if shortcut is not None and tuple(shortcut.shape) != tuple(x.shape):
+        raise ValueError(f"a shortcut {tuple(shortcut.shape)} is to be added to a map {tuple(x.shape)}")
     return _FixedNorm.apply(x, weight, bias, mean, variance, shortcut, eps, with_relu)

@@ -120,6 +120,29 @@ def test_maps_that_are_rounded_down_fit_no_neck_where_images_are_not_padded_to_f
     build_detector(small_model(backbone=TINY, **{"data_preprocessor.pad_size_divisor": 1}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"neck.in_channels": [8, 16, 32, 63]},
+            r"^model\.backbone: ResNet gives maps of 8, 16, 32, 64 channels; model\.neck.* says 8, 16, 32, 63",
+        ),
+        (
+            {"backbone.out_indices": (1, 2, 3)},
+            r"maps of 16, 32, 64 channels; model\.neck\.in_channels says 8, 16, 32, 64",
+        ),
+        (
+            {"rpn_head.anchor_generator.strides": [8, 16, 32, 64, 128]},
+            r"a map 0 of 64x80; model\.rpn_head\.anchor_generator\.strides\[0\] says stride 8",
+        ),
+        ({"neck.out_channels": 32}, r"model\.neck\.out_channels is 32; model\.rpn_head\.in_channels says 16"),
+    ],
+)
+def test_a_backbone_of_ours_has_to_fit_as_well(changes: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        build_detector(small_model(**changes))
+
+
 def test_a_list_of_what_jittor_finds_elsewhere_is_no_mistake() -> None:
     build_detector(small_model(backbone=other("InAList", seen=True)))
 

@@ -10,6 +10,7 @@ from trainer.batch import Batch
 from trainer.device import jt, var
 from trainer.models import build_detector
 from trainer.models.heads.oln_rpn_head import OlnRPNHead
+from trainer.models.registry import build
 
 HUGE = 100_000  # as a number of samples: nothing is left to choose
 
@@ -23,7 +24,9 @@ def make_head(strides: list[int], channels: int, num: int, skip_border_boxes: bo
         "train_cfg.rpn.sampler.num": num,
         "train_cfg.rpn.objectness_sampler.num": num,
     }
-    return build_detector(small_model(**changes)).rpn_head
+    model = small_model(**changes)
+    rules = {"train_cfg": model["train_cfg"]["rpn"], "proposal_cfg": model["train_cfg"]["rpn_proposal"]}
+    return build(model["rpn_head"], "model.rpn_head", **rules, test_cfg=model["test_cfg"]["rpn"])
 
 
 def batch_of(boxes: list[list[list[float]]], height: int, width: int) -> Batch:

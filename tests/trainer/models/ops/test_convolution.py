@@ -38,3 +38,10 @@ def test_a_frozen_input_gets_no_gradient_and_the_weight_the_same_one() -> None:
         for x in (var(image), var(image).stop_grad())
     ]
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_map_of_other_channels_is_refused(channels: int, size: int) -> None:
+    with pytest.raises(ValueError, match=f"a convolution of {channels} channels is given a map of 4"):
+        convolve(jt.zeros((1, 4, 8, 8)), jt.zeros((2, channels, size, size)), padding=size // 2)

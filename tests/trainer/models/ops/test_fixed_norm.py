@@ -48,3 +48,11 @@ def test_a_number_that_is_none_stays_one_behind_the_relu(adds: bool) -> None:
     broken[1, 2, 3, 4] = np.nan
     y = fixed_norm(var(broken), weight, bias, mean, variance, 1e-5, shortcut if adds else None, with_relu=True).numpy()
     assert np.argwhere(np.isnan(y)).tolist() == [[1, 2, 3, 4]]
+
+
+def test_other_shapes_than_the_maps_are_refused() -> None:
+    x = jt.zeros((1, 4, 8, 8))
+    with pytest.raises(ValueError, match="a norm of 3 channels is given a map of 4"):
+        fixed_norm(x, *[jt.ones(3)] * 4, 1e-5)
+    with pytest.raises(ValueError, match=r"a shortcut \(1, 4, 8, 7\) is to be added to a map \(1, 4, 8, 8\)"):
+        fixed_norm(x, *[jt.ones(4)] * 4, 1e-5, x[:, :, :, 1:])
