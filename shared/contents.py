@@ -57,5 +57,11 @@ def digest(descriptor: int) -> str:
     return found
 
 
+def file_digest(path: str) -> str:
+    """`digest` of the file at a path."""
+    with open(path, "rb") as file:
+        return digest(file.fileno())
+
+
 def _check(key: str, found: str) -> str:
     return xxhash.xxh3_64(f"{key} {found}".encode()).hexdigest()

@@ -26,8 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return contents.digest(file.fileno())
+    return contents.file_digest(str(path))
 
 
 def right(path: Path) -> str:

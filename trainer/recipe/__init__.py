@@ -19,6 +19,6 @@ What a recipe leaves in its work dir::
     report.html
 
 A step is repeated when anything that goes into it has changed, and only then: its config, the annotation files, weights
-and embeddings that the config names, the results of the steps it builds on. A recipe that was killed continues where it
-was: training at its last checkpoint, with the same numbers as if nothing had happened.
+and embeddings that the config names, the user's own modules in it, the results of the steps it builds on. A recipe that
+was killed continues where it was: training at its last checkpoint, with the same numbers as if nothing had happened.
 """

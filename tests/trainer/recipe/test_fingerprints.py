@@ -91,6 +91,44 @@ def test_a_text_that_can_be_no_path_names_no_file(text: str) -> None:
     assert list(files({"one": text, "two": [text]}, root="/")) == []
 
 
+def test_files_that_arguments_name_count(root: Path) -> None:
+    words = (str(root / "names.npy"), f"model.calibration={root / 'counts.json'}")
+    for path in (root / "names.npy", root / "counts.json"):
+        path.write_text("before")
+    found = [fingerprint(step(root, arguments=words), {})]
+    for path in (root / "names.npy", root / "counts.json"):
+        path.write_text("after")
+        found.append(fingerprint(step(root, arguments=words), {}))
+    assert len(set(found)) == 3
+
+
+def test_the_users_own_modules_count_where_the_config_names_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(root)
+    own, found = root / "own_backbone_of_a_recipe.py", []
+    config = Config({"model": {"backbone": {"type": "own_backbone_of_a_recipe.Small"}}})
+    for text in ("width = 1", "width = 2"):
+        own.write_text(text)
+        found.append(fingerprint(step(root, config=config), {}))
+        assert fingerprint(step(root), {}) == fingerprint(step(root), {})
+    assert len(set(found)) == 2
+
+
+def test_the_xml_files_that_a_data_set_lists_count_and_no_others(root: Path) -> None:
+    folder = root / "VOC2007" / "Annotations"
+    folder.mkdir(parents=True)
+    (root / "train.txt").write_text("one\ntwo\n")
+    for name in ("one", "two", "three"):
+        (folder / f"{name}.xml").write_text("<annotation/>")
+    part = {"data_root": str(root), "ann_file": "train.txt", "data_prefix": {"sub_data_root": "VOC2007/"}}
+    one = step(root, config=Config({"train_dataloader": {"dataset": {"datasets": [part]}}}))
+    before = fingerprint(one, {})
+    (folder / "three.xml").write_text("<annotation>another</annotation>")
+    (folder / "one.xml").touch()
+    assert fingerprint(one, {}) == before
+    (folder / "two.xml").write_text("<annotation>another</annotation>")
+    assert fingerprint(one, {}) != before
+
+
 def test_another_version_of_the_program_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = set()
     for number in ("1.0", "1.1"):
