@@ -92,7 +92,19 @@ class Catalogue:
     def _chosen(self, wanted: Wanted) -> np.ndarray:
         """int64 (n,), the places of the images that are wanted, ascending."""
         found = [np.zeros(0, np.int64)]
-        for start, part, some in self.annotated(wanted.source):
+        for number, part in enumerate(self.parts):
+            if wanted.source in (None, number):
+                boxed = wanted.name is not None or wanted.size is not None
+                rows = self._with_box(number, wanted) if boxed else np.arange(len(part))
+                if wanted.find is not None:
+                    rows = rows[meant(part, wanted.find, rows)]
+                found.append(rows + int(self.starts[number]))
+        return np.concatenate(found)
+
+    def _with_box(self, source: int, wanted: Wanted) -> np.ndarray:
+        """int64 (n,), the rows of a data set's images that have a box of the class and size that are wanted."""
+        found = []
+        for start, part, some in self.annotated(source):
             kept = np.ones(len(some.boxes), bool)
             if wanted.name is not None:
                 label = part.classes.index(wanted.name) if wanted.name in part.classes else -2
@@ -101,15 +113,8 @@ class Catalogue:
                 least, most = SIZES[wanted.size]
                 area = (some.boxes[:, 2:] - some.boxes[:, :2]).prod(1)
                 kept &= (area >= least) & (area < most)
-            if wanted.name is None and wanted.size is None:
-                rows = np.arange(len(some.counts))
-            else:
-                rows = np.unique(np.repeat(np.arange(len(some.counts)), some.counts)[kept])
-            if wanted.find is not None:
-                first = start - int(self.starts[part.dataset_id])
-                meant = (_is_meant(wanted.find, some.identities[row], part.image_path(first + row)) for row in rows)
-                rows = rows[np.fromiter(meant, bool, len(rows))]
-            found.append(rows + start)
+            rows = np.unique(np.repeat(np.arange(len(some.counts)), some.counts)[kept])
+            found.append(rows + start - int(self.starts[source]))
         return np.concatenate(found)
 
     def entry(self, place: int) -> dict[str, Any]:
@@ -166,5 +171,14 @@ def crowds_of(some: Annotated) -> np.ndarray:
     return np.fromiter((one == 1 for one in some.ignored), bool, len(some.boxes))
 
 
-def _is_meant(find: str, identity: Any, path: str) -> bool:
-    return find == str(identity) or find in os.path.basename(path)
+def meant(part: Part, find: str, rows: np.ndarray) -> np.ndarray:
+    """bool (n,), which images of a data set, `rows` (n,), have the id `find` or that in the name of their file."""
+    dataset = part.dataset
+    if isinstance(dataset, Indexed):
+        found: np.ndarray = (dataset.identified(find) | dataset.named(find))[rows]
+        return found
+    each = (
+        find == str(dataset.get_data_info(row).get("img_id")) or find in os.path.basename(part.image_path(row))
+        for row in rows.tolist()
+    )
+    return np.fromiter(each, bool, len(rows))

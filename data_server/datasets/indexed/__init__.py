@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os.path as osp
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -90,6 +91,15 @@ class Indexed(BaseDetDataset):
     @abstractmethod
     def identities(self, start: int, stop: int) -> Any:
         """The ids of images: int64 (n,), or a list of texts."""
+
+    @abstractmethod
+    def identified(self, text: str) -> np.ndarray:
+        """bool (images,), which images have the id `text`."""
+
+    def named(self, text: str) -> np.ndarray:
+        """bool (images,), which images have `text` in the name of their file."""
+        names = (osp.basename(self.image_path(row)) for row in range(len(self)))
+        return np.fromiter((text in name for name in names), bool, len(self))
 
     @abstractmethod
     def annotated(self, start: int, stop: int) -> Annotated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os.path as osp
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, 
 
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
+from data_server.files.index import text_search
 from data_server.files.index.cache import Index
 from data_server.files.index.coco import Flag
 
 _LVIS_HOST = "http://images.cocodataset.org/"
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as it is written by Python, of 64 bits or little more
 _FILTERS = (CocoDataset.filter_data, CityscapesDataset.filter_data)
 
 Categories = list[dict[str, Any]]
@@ -154,6 +157,23 @@ class IndexedCoco(Indexed, CocoDataset):
         if self._texts is not None:
             return [self._texts[row] for row in rows]
         return self.index.columns["image.id"][rows].astype(np.int64)
+
+    def identified(self, text: str) -> np.ndarray:
+        if self._texts is not None:
+            return text_search.equal(self._texts, text)[self.rows]
+        number = int(text) if _INTEGER.fullmatch(text) else None
+        found: np.ndarray = self.columns["image.id"][self.rows] == number
+        return found
+
+    def named(self, text: str) -> np.ndarray:
+        name_of = self._kind.file_name
+        if name_of is _of_address:  # which is in the file alone
+            return super().named(text)
+        found = text_search.in_names(self.names, text)[self.rows]
+        if name_of is _without_coco_2014:
+            for row in np.flatnonzero(found).tolist():
+                found[row] = text in osp.basename(self.image_path(row))
+        return found
 
     def annotated(self, start: int, stop: int) -> Annotated:
         columns, rows = self.columns, self.rows[start:stop]

@@ -11,10 +11,11 @@ from mmdet.datasets import OpenImagesDataset
 
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, over, own_method, places
-from data_server.files.index import open_images
+from data_server.files.index import open_images, text_search
 from data_server.files.index.cache import Say
 from data_server.files.index.json_pieces import Unfit
 
+_ENDING = ".jpg"
 REFERENCE = OpenImagesDataset
 _METHODS = ("__init__", "_get_relation_matrix", "_parse_label_file", "filter_data", "load_data_list")
 
@@ -61,6 +62,15 @@ class IndexedOpenImages(Indexed, OpenImagesDataset):
     def identities(self, start: int, stop: int) -> list[str]:
         return [self._ids[row] for row in self.rows[start:stop]]
 
+    def identified(self, text: str) -> np.ndarray:
+        return text_search.equal(self._ids, text)[self.rows]
+
+    def named(self, text: str) -> np.ndarray:
+        found = text_search.in_names(self._ids, text, _ENDING)
+        if self._last_is_another:
+            found[-1] = found[-2]
+        return found[self.rows]
+
     def annotated(self, start: int, stop: int) -> Annotated:
         columns, rows = self.columns, self.rows[start:stop]
         first = columns["image.first"]
@@ -76,10 +86,15 @@ class IndexedOpenImages(Indexed, OpenImagesDataset):
         )
 
     def _path(self, row: int) -> str:
+        if row == len(self._ids) - 1 and self._last_is_another:
+            row -= 1
+        return osp.join(self.data_prefix["img"], self._ids[row] + _ENDING)
+
+    @property
+    def _last_is_another(self) -> bool:
+        """MMDetection's own: a last image of one box has the path of the image before it."""
         first = self.columns["image.first"]
-        if 0 < row == len(first) - 2 and first[-1] - first[-2] == 1:
-            row -= 1  # MMDetection's own: a last image of one box has the path of the image before it
-        return osp.join(self.data_prefix["img"], f"{self._ids[row]}.jpg")
+        return len(first) > 2 and bool(first[-1] - first[-2] == 1)
 
     def _record(self, row: int) -> dict[str, Any]:
         columns = self.columns

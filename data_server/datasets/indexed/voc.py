@@ -11,10 +11,11 @@ from mmengine.fileio import list_from_file
 
 from data_server.datasets.annotated import Annotated
 from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
-from data_server.files.index import voc
+from data_server.files.index import text_search, voc
 from data_server.files.index.cache import Say
 from data_server.files.index.json_pieces import Unfit
 
+_ENDING = ".jpg"
 REFERENCE = XMLDataset
 _METHODS = ("_parse_instance_info", "bbox_min_size", "filter_data", "load_data_list", "sub_data_root")
 _CONSTRUCTORS = (XMLDataset.__init__, VOCDataset.__init__)
@@ -68,6 +69,12 @@ class IndexedVOC(Indexed, XMLDataset):
     def identities(self, start: int, stop: int) -> list[str]:
         return [self._ids[row] for row in self.rows[start:stop]]
 
+    def identified(self, text: str) -> np.ndarray:
+        return text_search.equal(self._ids, text)[self.rows]
+
+    def named(self, text: str) -> np.ndarray:
+        return text_search.in_names(self._ids, text, _ENDING)[self.rows]
+
     def annotated(self, start: int, stop: int) -> Annotated:
         columns, rows = self.columns, self.rows[start:stop]
         first = columns["image.first"]
@@ -93,7 +100,7 @@ class IndexedVOC(Indexed, XMLDataset):
         return boxes, ignored
 
     def _path(self, row: int) -> str:
-        return osp.join(self.sub_data_root, osp.join(self.img_subdir, f"{self._ids[row]}.jpg"))
+        return osp.join(self.sub_data_root, osp.join(self.img_subdir, self._ids[row] + _ENDING))
 
     def _record(self, row: int) -> dict[str, Any]:
         columns, identity = self.columns, self._ids[row]

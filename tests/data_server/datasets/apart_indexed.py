@@ -10,6 +10,7 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
+from data_server.commands.browse.catalogue import meant
 from data_server.datasets import building, parts, proposals
 from data_server.datasets.indexed import Indexed, coco
 from data_server.workers.metrics import mmdetection
@@ -82,8 +83,18 @@ def answer_of(datasets):
         "names": list(proposals.names_of(dataset)),
         "identities": list(mmdetection._identities(part).items()),
         "called": datasets.image_ids.tolist(),
+        "found": found_in(part),
         "facts": (datasets.max_boxes, datasets.fingerprint, datasets.edges, datasets.classes),
     }
+
+
+def found_in(part):
+    """The images that `browse` finds by a text, by the text; a data set of MMDetection's own is asked image by image."""
+    rows, texts = np.arange(len(part)), {".jpg", "COCO", "x_0", "/", "-1", "01", str(2**63), *".0é"}
+    for row, identity in enumerate(part.annotated(0, len(part)).identities):
+        name = os.path.basename(part.image_path(row))
+        texts |= {str(identity), name, name[1:], name[-7:-2], f"{name}{name}", f"/{name}"}
+    return {text: np.flatnonzero(meant(part, text, rows)).tolist() for text in sorted(texts)}
 
 
 def kinds(value):
