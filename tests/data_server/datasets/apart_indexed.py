@@ -89,7 +89,7 @@ def answer_of(datasets):
 
 
 def found_in(part):
-    """The images that `browse` finds by a text, by the text; a data set of MMDetection's own is asked image by image."""
+    """The images that `browse` finds by a text; MMDetection's own data set is asked image by image."""
     rows, texts = np.arange(len(part)), {".jpg", "COCO", "x_0", "/", "-1", "01", str(2**63), *".0é"}
     for row, identity in enumerate(part.annotated(0, len(part)).identities):
         name = os.path.basename(part.image_path(row))
