@@ -100,12 +100,14 @@ class Door:
         await app(scope, receive, headed)
 
 
+def page_files(folder: Path, name: str) -> dict[str, bytes]:
+    """The script and the style sheet of a page, by ``js`` and ``css``: those of `folder` behind what all pages have."""
+    return {end: (_COMMON / f"common.{end}").read_bytes() + (folder / f"{name}.{end}").read_bytes() for end in _KINDS}
+
+
 def page_routes(folder: Path, name: str, index: bytes) -> list[Route]:
-    """``/`` is `index`; ``/NAME.js`` and ``/NAME.css`` are those of `folder`, behind what all pages have."""
-    files = {
-        f"/{name}.{end}": ((_COMMON / f"common.{end}").read_bytes() + (folder / f"{name}.{end}").read_bytes(), kind)
-        for end, kind in _KINDS.items()
-    }
+    """``/`` is `index`; ``/NAME.js`` and ``/NAME.css`` are its `page_files`."""
+    files = {f"/{name}.{end}": (content, _KINDS[end]) for end, content in page_files(folder, name).items()}
     return [Route(path, _static(*found)) for path, found in {"/": (index, "text/html"), **files}.items()]
 
 

@@ -66,7 +66,7 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
         return {"findings": splits.findings(request.path_params["split"])}
 
     paths: dict[str, Callable[[Catalogue, Request], Response | dict[str, Any]]] = {
-        "": _split,
+        "": lambda catalogue, _: catalogue.outline(),
         "/images": _images,
         "/picture/{place:int}": _picture,
         "/sample/{place:int}": _sample,
@@ -78,19 +78,12 @@ def application(splits: Splits, token: str | None, local: bool) -> ASGIApp:
     }
     routes = [
         *page_routes(PAGE, "browse", (PAGE / "index.html").read_bytes()),
-        Route("/data", answering({"splits": splits.names, "config": splits.config_name, "seed": str(splits.seed)})),
+        Route("/data", answering(splits.outline())),
         Route("/healthz", answering({"status": "ok"})),
         Route("/{split}/findings", in_thread(findings)),
         *(Route(f"/{{split}}{path}", of_split(answer)) for path, answer in paths.items()),
     ]
     return Door(Starlette(routes=routes, exception_handlers={HTTPException: told}), token, local, _OPEN)
-
-
-def _split(catalogue: Catalogue, _: Request) -> dict[str, Any]:
-    return {
-        "images": len(catalogue),
-        "sources": [{"name": str(part), "images": len(part), "classes": part.classes} for part in catalogue.parts],
-    }
 
 
 def _images(catalogue: Catalogue, request: Request) -> dict[str, Any]:

@@ -69,6 +69,11 @@ class Catalogue:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    def outline(self) -> dict[str, Any]:
+        """How many images there are, and the data sets that they are of, with the names of their classes by label."""
+        sources = [{"name": str(part), "images": len(part), "classes": part.classes} for part in self.parts]
+        return {"images": len(self), "sources": sources}
+
     def at(self, place: int) -> tuple[Part, int]:
         """The data set of an image, and its row there. Raises UserError where there is no such place."""
         if place not in range(len(self)):

@@ -2,6 +2,7 @@
 
 place ──────► the pipeline's first step, which loads ──► small enough for a list ──► JPEG
 index, seed ► the whole pipeline, as a worker runs it ──► every pixel as it is ────► PNG, and its boxes
+                                                     └──► small enough for a file ─► JPEG, and its boxes
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def as_it_is(catalogue: Catalogue, place: int) -> np.ndarray:
 
 def jpeg(catalogue: Catalogue, place: int, edge: int) -> bytes:
     """An image as its file is, its longer side at most `edge` pixels; raises as `as_it_is` does."""
-    image = as_it_is(catalogue, place)
+    return _small(as_it_is(catalogue, place), edge)
+
+
+def _small(image: np.ndarray, edge: int) -> bytes:
     scale = edge / max(image.shape[:2])
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
@@ -51,12 +55,13 @@ def jpeg(catalogue: Catalogue, place: int, edge: int) -> bytes:
     return _encoded(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 
 
-def sample(catalogue: Catalogue, index: int, seed: int, switched: bool) -> dict[str, Any]:
+def sample(catalogue: Catalogue, index: int, seed: int, switched: bool, edge: int | None = None) -> dict[str, Any]:
     """What a worker makes of image `index` of the stream by `seed`; boxes as `Catalogue.entry` has them, in pixels of
     the picture, and ``names`` by label.
 
     Args:
         switched: by the pipeline of the last epochs.
+        edge: of a picture that only looks like it, at most so many pixels long; None: every pixel as it is.
 
     Raises:
         BadSample: the image cannot be used.
@@ -69,10 +74,13 @@ def sample(catalogue: Catalogue, index: int, seed: int, switched: bool) -> dict[
         made = load(catalogue.datasets, index, seed)
         part = catalogue.parts[made.dataset_id]
         row = part.in_hand
-    png = _encoded(".png", made.image, [cv2.IMWRITE_PNG_COMPRESSION, _FASTEST])
+    if edge is None:
+        kind, data = "png", _encoded(".png", made.image, [cv2.IMWRITE_PNG_COMPRESSION, _FASTEST])
+    else:
+        kind, data = "jpeg", _small(made.image, edge)
     rows = zip(made.boxes.tolist(), made.labels.tolist(), made.ignored.tolist(), strict=True)
     return {
-        "picture": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "picture": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
         "height": made.image.shape[0],
         "width": made.image.shape[1],
         "file": part.image_path(row),

@@ -48,6 +48,10 @@ class Splits:
         self._findings: dict[str, list[dict[str, Any]]] = {}
         self._opening, self._checking = threading.Lock(), threading.Lock()
 
+    def outline(self) -> dict[str, Any]:
+        """The splits, the config's file and the seed."""
+        return {"splits": self.names, "config": self.config_name, "seed": str(self.seed)}
+
     def opened(self, split: str) -> Catalogue:
         """A split. Raises UserError where the config has none of that name, or a data set cannot be built."""
         self._check(split)

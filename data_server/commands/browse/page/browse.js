@@ -3,10 +3,13 @@
 //   split, data set, class, size ── GET S/images ──► tiles, a page of them ── near the screen ──► GET S/picture
 //   step ────────────────────────── GET S/batch ───► tiles, a batch ───────── one by one ───────► GET S/fed
 //   a tile ──► dialog: the file's picture, or GET S/sample, with boxes and names
+//
+// A page that is a file has all answers in the element `held`, and samples in place of the images.
 
 const PER_PAGE = 48, EDGE = 480, LARGE = 1600; // pictures; pixels of their longer sides
 const CLASSES = 60; // bars at first
 const MOST_LABELS = 60;
+const held = el("held") && JSON.parse(el("held").textContent);
 let served = null, sources = [], view = "images", start = 0, total = 0, shown = [], current = -1, asked = 0;
 const hidden = new Set();
 const urls = { grid: [], one: [] }; // of pictures that are held
@@ -18,7 +21,22 @@ const nameOf = (names, label) => names[label] ?? "?";
 
 async function json(path, query = {}) {
   const words = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== ""));
-  return JSON.parse(await ask(`${split()}${path}?${words}`));
+  return answer(`${split()}${path}?${words}`);
+}
+
+async function answer(path) {
+  return held ? good(held[path]) : JSON.parse(await ask(path));
+}
+
+function good(found) {
+  if (found.error) throw new Error(found.error);
+  return found;
+}
+
+async function samples({ source, name, start, count }) {
+  const { images } = await json("/samples");
+  const wanted = images.filter((one) => (source === "" || one.source === Number(source)) && (name === "" || one.classes.includes(name)));
+  return { total: wanted.length, images: wanted.slice(start, start + count) };
 }
 
 // A picture of a place; held until the list or the dialog that it is in shows another.
@@ -87,24 +105,25 @@ function paint(element, url, width, height, boxes) {
 
 function list() {
   return trying(async (wanted) => {
-    const found = await json("/images", {
+    const query = {
       source: el("source").value, name: el("name").value, size: el("size").value, find: el("find").value.trim(),
       start, count: PER_PAGE,
-    });
+    };
+    const found = held ? await samples(query) : await json("/images", query);
     if (!wanted()) return;
     ({ total, images: shown } = found);
     el("start").max = Math.max(0, total - 1);
     el("start").value = start;
-    el("range").textContent = total ? `${many(start + 1)} – ${many(start + shown.length)} of ${many(total)}` : "no image";
+    el("range").textContent = total ? `${many(start + 1)} – ${many(start + shown.length)} of ${many(total)}` : held ? "none of those here" : "no image";
     el("before").disabled = start === 0;
     el("after").disabled = start + PER_PAGE >= total;
     release("grid");
     near.disconnect();
     el("grid").replaceChildren(...shown.map((one, number) => {
-      const boxes = boxesOf(one.boxes, sources[one.source].classes);
+      const boxes = boxesOf(one.boxes, one.names ?? sources[one.source].classes);
       const note = `${one.width} × ${one.height}, ${boxes.length} box${boxes.length === 1 ? "" : "es"}`;
       return tile(basename(one.file), note, async (element) =>
-        paint(element, await picture(one.place, EDGE, "grid"), one.width, one.height, boxes), () => open(number));
+        paint(element, held ? good(one).picture : await picture(one.place, EDGE, "grid"), one.width, one.height, boxes), () => open(number));
     }));
   });
 }
@@ -140,12 +159,12 @@ function batch() {
 
 async function open(number) {
   current = number;
-  const one = shown[number], fed = el("as-fed").getAttribute("aria-pressed") === "true";
+  const one = shown[number], fed = held || el("as-fed").getAttribute("aria-pressed") === "true";
   el("previous").disabled = number === 0;
   el("next").disabled = number === shown.length - 1;
   el("seeding").hidden = !fed;
   try {
-    const got = fed
+    const got = held ? good(one) : fed
       ? await json(`/sample/${one.place}`, { seed: el("seed").value })
       : { ...one, names: sources[one.source].classes, picture: await picture(one.place, LARGE, "one") };
     if (current === number) show(got, one.file, fed);
@@ -298,7 +317,7 @@ function check() {
           `${kind.count ? `${many(kind.count)} ` : ""}${kind.text}`);
         for (const [text, find] of kind.places) {
           const row = make("div");
-          row.append(find ? make("button", text, { type: "button", className: "link", onclick: () => seek({ find }) }) : text);
+          row.append(find && !held ? make("button", text, { type: "button", className: "link", onclick: () => seek({ find }) }) : text);
           item.append(row);
         }
         items.append(item);
@@ -312,7 +331,7 @@ function check() {
 
 // ---------------------------------------------------------------------------------------------------------- start
 
-const VIEWS = { images: list, batch, numbers, findings: () => {} };
+const VIEWS = { images: list, batch, numbers, findings: held ? check : () => {} };
 
 function choose(which) {
   view = which;
@@ -335,13 +354,18 @@ async function enter() {
     el("name").value = el("size").value = el("find").value = "";
     el("found").replaceChildren();
     start = 0;
+    if (!held) return;
+    const { images, of } = await json("/samples");
+    el("kept").textContent = `${many(images.length)} of the ${many(of)} images`;
+    el("written").textContent = served.written;
+    el("again").textContent = served.config;
   });
   if (!el("problem").childElementCount) choose(view);
 }
 
 async function begin() {
   try {
-    served = JSON.parse(await ask("data"));
+    served = await answer("data");
   } catch (error) {
     if (el("locked").hidden || token) el("problem").replaceChildren(make("p", el("locked").hidden ? error.message : "This is not the server's token."));
     return;
