@@ -68,8 +68,8 @@ def _commands_for_help() -> str:
     return "\n".join([f"commands ({PROGRAM} COMMAND --help says more):", *lines])
 
 
-def serve(arguments: list[str]) -> None:
-    _hide_gpus()
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a server. Ends the program over a mistake, or with the help that was asked for."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=__doc__,
@@ -103,7 +103,12 @@ def serve(arguments: list[str]) -> None:
     )
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def serve(arguments: list[str]) -> None:
+    _hide_gpus()
+    options = parse(arguments)
     address = Address(options.listen)
     _end_at_once_on_signals(address)
     if options.embedded_in:

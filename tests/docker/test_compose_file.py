@@ -8,6 +8,12 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SERVED_BY = {
+    "trainer": "data_server",
+    "trainer-gpu": "data_server",
+    "trainer-mpi": "data_server",
+    "trainer-ray": "ray-head",
+}
 
 
 def services() -> dict:
@@ -22,11 +28,11 @@ def test_no_service_shares_ipc_or_pids_or_asks_for_more_shared_memory():
 def test_data_are_read_only_for_all_but_the_server_that_makes_them():
     for name, service in services().items():
         (data,) = (volume for volume in service["volumes"] if volume.split(":")[0] == "data")
-        assert data.endswith(":ro") == (name != "data_server"), name
+        assert data.endswith(":ro") == (name not in ("data_server", "ray-head")), name
 
 
 def test_the_page_sees_no_socket_and_is_open_to_this_machine_alone_with_a_token():
-    for name in ("page", "page-gpu"):
+    for name in ("page", "page-gpu", "page-ray"):
         page = services()[name]
         assert not [volume for volume in page["volumes"] if volume.startswith("feed:")]
         assert [port.split(":")[0] for port in page["ports"]] == ["127.0.0.1"]
@@ -36,9 +42,12 @@ def test_the_page_sees_no_socket_and_is_open_to_this_machine_alone_with_a_token(
 def test_the_trainer_waits_until_the_data_server_is_healthy_and_the_page_until_there_is_something_to_serve():
     all_of = services()
     assert "is_served" in all_of["data_server"]["healthcheck"]["test"][-1]
-    for trainer, page in (("trainer", "page"), ("trainer-gpu", "page-gpu")):
-        assert all_of[trainer]["depends_on"] == {"data_server": {"condition": "service_healthy"}}
-        assert all_of[page]["depends_on"] == {trainer: {"condition": "service_completed_successfully"}}
+    assert all_of["ray-head"]["healthcheck"] == all_of["data_server"]["healthcheck"]
+    for trainer, server in SERVED_BY.items():
+        assert all_of[trainer]["depends_on"] == {server: {"condition": "service_healthy"}}
+        if trainer != "trainer-mpi":
+            page = trainer.replace("trainer", "page")
+            assert all_of[page]["depends_on"] == {trainer: {"condition": "service_completed_successfully"}}
 
 
 def test_what_the_page_serves_is_what_the_recipe_leaves_and_make_demo_ends_with():
@@ -51,13 +60,14 @@ def test_what_the_page_serves_is_what_the_recipe_leaves_and_make_demo_ends_with(
 
 
 def test_the_hostname_of_the_trainer_is_fixed_because_the_kernel_cache_depends_on_it():
-    assert services()["trainer"]["hostname"] == services()["page"]["hostname"] == services()["trainer-gpu"]["hostname"]
+    with_kernels = {name for name, service in services().items() if "kernels" in str(service["volumes"])}
+    assert with_kernels == {name for name in services() if name.startswith(("trainer", "page"))}
+    assert {services()[name]["hostname"] for name in with_kernels} == {"trainer"}
 
 
 def test_only_the_trainer_of_the_gpu_profile_asks_for_a_gpu():
     with_gpu = {name for name, service in services().items() if "deploy" in service}
     assert with_gpu == {"trainer-gpu"}
-    assert services()["trainer-gpu"]["profiles"] == ["gpu"]
 
 
 def test_the_data_server_image_installs_the_torch_that_the_project_pins():
@@ -71,3 +81,33 @@ def test_both_images_run_as_the_same_user():
         for side in ("data_server", "trainer")
     }
     assert len(users) == 1
+
+
+def test_a_profile_trains_once_with_everything_that_it_depends_on_and_demo_is_the_one_that_is_used_unasked():
+    all_of = services()
+    assert (REPOSITORY / ".env").read_text() == "COMPOSE_PROFILES=demo\n"
+    for profile in ("demo", "gpu", "ray", "mpi"):
+        members = {name for name, service in all_of.items() if profile in service["profiles"]}
+        assert len(members & SERVED_BY.keys()) == 1, members
+        assert {needed for name in members for needed in all_of[name].get("depends_on", ())} <= members
+
+
+def test_the_images_of_the_profiles_ray_and_mpi_alone_are_built_with_more_than_the_others():
+    extras = {name: service["build"].get("args", {}).get("EXTRAS") for name, service in services().items()}
+    more = {"ray-head": "far", "ray-worker": "far", "trainer-mpi": "mpi"}
+    assert extras == {name: more.get(name) for name in services()}
+
+
+def test_the_nodes_of_the_ray_cluster_ask_for_a_token_that_others_do_not_see():
+    all_of = services()
+    nodes = {name for name, service in all_of.items() if "cluster:" in str(service["volumes"])}
+    assert nodes == {"ray-head", "ray-worker"}
+    for name in nodes:
+        assert all_of[name]["environment"]["RAY_AUTH_MODE"] == "token" and "ports" not in all_of[name]
+    for volume in all_of["ray-worker"]["volumes"]:
+        assert volume.endswith(":ro")
+
+
+def test_a_stop_of_the_ranks_is_the_signal_at_which_they_write_a_checkpoint():
+    ranks = services()["trainer-mpi"]
+    assert ranks["stop_signal"] == "SIGUSR1" and "--resume" in ranks["command"]
