@@ -19,6 +19,8 @@ FILES = {
     "lab/unused.py": "",
     "lab/parts/__init__.py": "",
     "lab/parts/norm.py": "class Norm: ...\n",
+    "lab_loose/deep/heads.py": "from .. import losses\nfrom ... import lab_tools\nimport lab_loose.other as other\n",
+    "lab_loose/losses.py": "from lab_transforms import *\n",
     "lab_tools.py": "raise SystemExit('this is run')\n",
     "lab_transforms.py": "import json\n",
     "lab_broken.py": "def f(:\n",
@@ -50,8 +52,15 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (BACKBONE, ["lab", "lab.blocks", "lab.parts", "lab.parts.norm", "lab.swin", "lab_tools"]),
         ({"custom_imports": {"imports": ["lab_transforms"]}}, ["lab_transforms"]),
         ({"custom_imports": {"imports": "lab.parts"}}, ["lab", "lab.parts"]),
+        (
+            {"type": "lab_loose.deep.heads.Head"},
+            ["lab_loose.deep.heads", "lab_loose.losses", "lab_transforms"],
+        ),
         ({"custom_hooks": [{"type": "EMAHook"}, {"type": "lab_tools.Hook"}]}, ["lab_tools"]),
-        ({"custom_imports": {"imports": ["no_such_module", "lab_broken"]}, "type": "lab.nothing.Here"}, ["lab"]),
+        (
+            {"custom_imports": {"imports": ["no_such_module", "lab_broken", "", "."]}, "type": "lab.nothing.Here"},
+            ["lab", "lab_broken"],
+        ),
         ({"model": {"backbone": {"type": "trainer.models.backbones.resnet.ResNet"}}}, []),
     ],
 )
