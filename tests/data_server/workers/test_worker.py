@@ -1,15 +1,10 @@
-"""Batches in slots: padding, room for boxes, what does not fit; and that no number of workers shows in any byte."""
+"""Batches in slots: padding, room for boxes, what does not fit; and another pipeline from an epoch on."""
 
-import os
-import signal
-from functools import partial
-
-import psutil
 import pytest
 
 from shared.data_part import TUPLE
 from shared.errors import UserError
-from tests.cluster import Cluster, digests, wait_for
+from tests.cluster import digests
 from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_annotations
 
 LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
@@ -78,21 +73,6 @@ def test_without_a_resize_the_largest_annotated_image_bounds_a_batch(cluster, ph
     assert len(digests(client, 6)) == 6
 
 
-def has_workers(server: Cluster, count: int) -> list[psutil.Process]:
-    """All workers, once there are so many."""
-    workers = server.workers()
-    return workers if len(workers) == count else []
-
-
-@pytest.fixture(scope="module")
-def servers(long_lived_cluster):
-    """Data servers by the number of their workers."""
-    others = {workers: Cluster(workers=workers) for workers in (1, 4)}
-    yield {**others, 2: long_lived_cluster}
-    for server in others.values():
-        server.stop()
-
-
 FLIPPED = [LOAD, BOXES, {"type": "Resize", "scale": {TUPLE: [64, 64]}}, {"type": "RandomFlip", "prob": 0.5}, PACK]
 MOSAIC = {"type": "Mosaic", "img_scale": {TUPLE: [64, 48]}, "pad_val": 114.0}
 MIXED = {"type": "MultiImageMixDataset", "pipeline": [MOSAIC, {"type": "RandomFlip", "prob": 0.5}, PACK]}
@@ -115,52 +95,13 @@ def mixed(dataset, **settings):
 SWITCHES = {"another pipeline": {"pipeline": FLIPPED}, "without Mosaic": {"skip": ["Mosaic"]}}
 
 
-@pytest.mark.parametrize(
-    "wrapper", [None, {"type": "RepeatDataset", "times": 2}, {"type": "ClassBalancedDataset", "oversample_thr": 0.9}]
-)
-def test_one_two_and_four_workers_make_the_same_batches(servers, photos, wrapper):
-    config = config_of(photos)
-    if wrapper is not None:
-        config["dataset"] = {**wrapper, "dataset": config["dataset"]}
-    found = {}
-    for workers, server in servers.items():
-        found[workers] = digests(server.open(config), 50)
-        wait_for(partial(has_workers, server, workers), 10)
-        server.close_streams()
-    assert found[1] == found[2] == found[4]
-    assert len(set(found[2])) == 50
-
-
 @pytest.mark.parametrize("name", SWITCHES)
-def test_from_an_epoch_on_batches_are_those_of_the_other_pipeline_whoever_makes_them(name, servers, cluster, photos):
+def test_from_an_epoch_on_batches_are_those_of_the_other_pipeline(name, cluster, photos):
     config = switched(photos, SWITCHES[name])
-    found = {}
-    for workers, server in servers.items():
-        found[workers] = digests(server.open(config), 3 * EPOCH)
-        server.close_streams()
-    assert found[1] == found[2] == found[4]
+    found = digests(cluster.open(config), 3 * EPOCH)
     first = {**config, "switch": None}
     later = {**first, "dataset": {**config["dataset"], "pipeline": FLIPPED}}
     if "skip" in SWITCHES[name]:
         later["dataset"] = mixed(config_of(photos)["dataset"], skip_type_keys=["Mosaic"])
     first, later = (digests(cluster.open(one), 3 * EPOCH) for one in (first, later))
-    assert found[2] == first[:EPOCH] + later[EPOCH:] and found[2] not in (first, later)
-
-
-@pytest.mark.parametrize("name", SWITCHES)
-def test_kills_and_resumes_around_a_switch_change_no_batch(name, cluster, photos):
-    config = switched(photos, SWITCHES[name])
-    undisturbed = digests(cluster.open(config), 2 * EPOCH)
-    cluster.close_streams()
-    client, found = cluster.open(config), []
-    for step in range(2 * EPOCH):
-        if step in (EPOCH - 2, EPOCH, EPOCH + 1):
-            workers = wait_for(partial(has_workers, cluster, 2), 10)
-            os.kill(workers[step % 2].pid, signal.SIGKILL)
-        found += digests(client, 1)
-    assert found == undisturbed
-    cluster.close_streams()
-    for epoch, step in ((0, EPOCH - 1), (1, 0), (1, 2)):
-        start = epoch * EPOCH + step
-        assert digests(cluster.open(config, epoch=epoch, step=step), 2 * EPOCH - start) == undisturbed[start:]
-        cluster.close_streams()
+    assert found == first[:EPOCH] + later[EPOCH:] and found not in (first, later)

@@ -1,32 +1,12 @@
-"""Streams of every sampler: the same bytes however many workers make them, whoever is killed, wherever they go on."""
-
-import os
-import signal
+"""Samplers and the data sets of a stream: what goes together, and what a batch of ClassAwareSampler has."""
 
 import pytest
 
 from shared.errors import UserError
 from shared.samplers import sampling
-from tests.cluster import Cluster, digests
 from tests.photos import config_of
 
-STEPS, KILL_AT = 24, 9
-GROUPED = {"batch_sampler": {"type": "AspectRatioBatchSampler"}}
 DRAW = {"batch_size": 3, "source_ratio": [1, 2]}
-DATALOADERS = {
-    "InfiniteSampler": {"sampler": {"type": "InfiniteSampler"}, **GROUPED},
-    "InfiniteSampler, ungrouped, in order": {"sampler": {"type": "InfiniteSampler", "shuffle": False}},
-    "ClassAwareSampler": {"sampler": {"type": "ClassAwareSampler", "num_sample_class": 2}, **GROUPED},
-    "MultiSourceSampler": {"sampler": {"type": "MultiSourceSampler", **DRAW}},
-    "GroupMultiSourceSampler": {"sampler": {"type": "GroupMultiSourceSampler", **DRAW}},
-    "CustomSampleSizeSampler": {"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [-1, 5]}, **GROUPED},
-    "MultiDataAspectRatioBatchSampler": {
-        "sampler": {"type": "InfiniteSampler"},
-        "batch_sampler": {"type": "MultiDataAspectRatioBatchSampler", "num_datasets": 2, "batch_size": [3, 3]},
-    },
-    "drop_last": {"batch_sampler": {"type": "AspectRatioBatchSampler", "drop_last": True}},
-    "num_batch_per_epoch": {"num_batch_per_epoch": 2, **GROUPED},
-}
 
 
 def config_for(photos, dataloader, batch_size=3):
@@ -35,35 +15,6 @@ def config_for(photos, dataloader, batch_size=3):
     both = {"type": "ConcatDataset", "datasets": [part["dataset"], part["dataset"]]}
     dataloader = {"batch_size": batch_size, **dataloader}
     return {**part, "dataset": both, "batch_size": batch_size, **sampling(dataloader, "train")}
-
-
-@pytest.fixture(scope="module")
-def alone():
-    cluster = Cluster(workers=1)
-    yield cluster
-    cluster.stop()
-
-
-@pytest.mark.parametrize("name", DATALOADERS)
-def test_a_stream_is_the_same_for_one_worker_and_two_and_after_kills_and_resumes(cluster, alone, photos, name):
-    config = config_for(photos, DATALOADERS[name])
-    client = alone.open(config)
-    undisturbed = digests(client, STEPS)
-    steps_per_epoch = client.welcome.steps_per_epoch
-    alone.close_streams()
-    assert len(set(undisturbed)) == STEPS
-
-    client = cluster.open(config)
-    found = digests(client, KILL_AT)
-    for worker in cluster.workers():
-        os.kill(worker.pid, signal.SIGKILL)
-    assert found + digests(client, 3) == undisturbed[: KILL_AT + 3]
-    cluster.close_streams()
-
-    epoch, step = divmod(KILL_AT, steps_per_epoch)
-    assert epoch
-    resumed = cluster.open(config, epoch=epoch, step=step)
-    assert digests(resumed, STEPS - KILL_AT) == undisturbed[KILL_AT:]
 
 
 def test_images_of_one_class_after_the_other_are_those_of_the_annotations(cluster, photos):
@@ -107,10 +58,10 @@ def test_what_does_not_go_with_the_data_sets_is_refused(cluster, photos, dataloa
 
 
 def test_a_sampler_of_several_data_sets_needs_several(cluster, photos):
-    part = config_for(photos, DATALOADERS["MultiSourceSampler"])
+    part = config_for(photos, {"sampler": {"type": "MultiSourceSampler", **DRAW}})
     with pytest.raises(UserError, match=r"MultiSourceSampler goes by the data sets of a ConcatDataset; .* CocoDataset"):
         cluster.open({**part, "dataset": part["dataset"]["datasets"][0]})
     wide_only = [{**part["dataset"]["datasets"][0], "indices": list(range(6))}, part["dataset"]["datasets"][1]]
-    grouped = config_for(photos, DATALOADERS["GroupMultiSourceSampler"])
+    grouped = config_for(photos, {"sampler": {"type": "GroupMultiSourceSampler", **DRAW}})
     with pytest.raises(UserError, match=r"one of them has only one kind, .* use MultiSourceSampler"):
         cluster.open({**grouped, "dataset": {"type": "ConcatDataset", "datasets": wide_only}})
