@@ -125,7 +125,7 @@ def changed(config: dict, **changes: object) -> dict:
         place = config
         for parent in parents:
             place = place[parent]
-        place[leaf] = value
+        place[leaf] = copy.deepcopy(value)  # later paths may lead into it
     return config
 
 

@@ -7,7 +7,7 @@ build_detector(config.model)  ->  detector.loss(batch)     training terms
 from __future__ import annotations
 
 from trainer.device import nn
-from trainer.models import losses
+from trainer.models import fit, losses
 from trainer.models.backbones import backbone, clip_backbone, resnet
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
@@ -56,10 +56,11 @@ def build_detector(model: dict) -> nn.Module:
     """The detector that a config's `model` dict describes, in MMDetection 3's words, with freshly drawn weights.
 
     Raises:
-        UserError: a type or key that is unknown, missing, or not supported, by its full name; a backbone
-            that does not fit the rest.
+        UserError: a type or key that is unknown, missing, or not supported, or a value that is none for its key, by its
+            full name; parts that do not fit each other.
     """
     backbone.bring_in(model)
     detector = build(model, "model")
     backbone.check(detector.backbone, model)
+    fit.check(detector, model)
     return detector

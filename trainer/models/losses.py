@@ -11,6 +11,7 @@ from trainer.device import jt
 from trainer.models.boxes.overlaps import aligned_iou
 from trainer.models.ops.top_k import top_k
 from trainer.models.registry import register, require
+from trainer.models.values import Amount
 
 
 def log_sum_exp(logits: jt.Var) -> jt.Var:
@@ -46,7 +47,7 @@ def federated_columns(labels: jt.Var, weights: jt.Var, drawable: jt.Var, keys: j
 class CrossEntropyLoss:
     """Cross entropy of a softmax over the last axis, or (use_sigmoid) of independent logits with targets in [0, 1]."""
 
-    def __init__(self, use_sigmoid: bool = False, loss_weight: float = 1.0) -> None:
+    def __init__(self, use_sigmoid: bool = False, loss_weight: Amount = 1.0) -> None:
         self.use_sigmoid = use_sigmoid
         self.loss_weight = float(loss_weight)
 
@@ -72,7 +73,7 @@ class CrossEntropyLoss:
 class L1Loss:
     """Absolute difference."""
 
-    def __init__(self, loss_weight: float = 1.0) -> None:
+    def __init__(self, loss_weight: Amount = 1.0) -> None:
         self.loss_weight = float(loss_weight)
 
     def __call__(self, prediction: jt.Var, target: jt.Var, weight: jt.Var, normaliser: jt.Var) -> jt.Var:
@@ -89,7 +90,7 @@ class IoULoss:
         linear: bool = False,
         mode: str | None = None,
         eps: float = 1e-6,
-        loss_weight: float = 1.0,
+        loss_weight: Amount = 1.0,
         where: str = "IoULoss",
     ) -> None:
         require(eps, 1e-6, f"{where}.eps")

@@ -26,7 +26,7 @@ from trainer.models.registry import CLASSES, build
         ({"rpn_head.train_cfg": {}}, r"^model\.rpn_head \(OlnRPNHead\): unknown key 'train_cfg'"),
         (
             {"rpn_head.anchor_generator.scales": [4, 8]},
-            r"anchor_generator: anchors per cell: only 1 is supported, found 2",
+            r"anchor_generator: scales x ratios make 2 anchors at each cell; expected 1",
         ),
         ({"train_cfg.rpn_proposal.nms_post": 2000}, r"^model\.train_cfg\.rpn_proposal: unknown key 'nms_post'"),
         (

@@ -155,10 +155,6 @@ def _check_channels(found: list[int], model: Mapping[str, Any], title: str) -> N
     for key, channels in expected.items():
         if found != channels:
             raise UserError(f"{title} gives maps of {_listed(found)} channels; model.{key} says {_listed(channels)}")
-    if model.get("neck") and "rpn_head" in model:
-        given, taken = model["neck"]["out_channels"], model["rpn_head"]["in_channels"]
-        if given != taken:
-            raise UserError(f"model.neck.out_channels is {given}; model.rpn_head.in_channels says {taken}")
 
 
 def _check_strides(shapes: list[tuple[int, ...]], model: Mapping[str, Any], title: str) -> None:

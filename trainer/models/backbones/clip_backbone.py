@@ -13,14 +13,13 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
 from trainer.models.ops.average_pool import average_pool
 from trainer.models.registry import register
+from trainer.models.values import EvenCount, FourCounts
 
 
 class Bottleneck(nn.Module):
@@ -80,17 +79,15 @@ class CLIPResNet(nn.Module):
 
     def __init__(
         self,
-        layers: Sequence[int] = (3, 4, 6, 3),
-        width: int = 64,
+        layers: FourCounts = (3, 4, 6, 3),
+        width: EvenCount = 64,
         frozen_stages: int = 1,
         with_cp: bool = False,
         where: str = "backbone",
     ) -> None:
-        if len(layers) != 4:
-            raise UserError(f"{where}.layers: four numbers of blocks are expected, found {list(layers)!r}")
         if frozen_stages not in range(-1, 4):
             raise UserError(f"{where}.frozen_stages: -1 to 3 is expected, found {frozen_stages!r}")
-        self.with_cp = with_cp
+        self.layers, self.with_cp = list(layers), with_cp
         channels = (3, width // 2, width // 2, width)
         for i in (1, 2, 3):
             conv = Convolution(channels[i - 1], channels[i], 3, 2 if i == 1 else 1, bias=False)

@@ -14,6 +14,7 @@ from trainer.device import jt, nn
 from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
 from trainer.models.registry import register, require
+from trainer.models.values import Count, Stages
 
 
 class BasicBlock(nn.Module):
@@ -102,9 +103,9 @@ class ResNet(nn.Module):
     def __init__(
         self,
         depth: int,
-        base_channels: int = 64,
+        base_channels: Count = 64,
         num_stages: int = 4,
-        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        out_indices: Stages = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
         norm_eval: bool = True,

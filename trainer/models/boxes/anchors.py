@@ -12,6 +12,7 @@ import numpy as np
 from trainer.device import jt, var
 from trainer.device.kernels import kernel
 from trainer.models.registry import register
+from trainer.models.values import Counts, Positives
 
 MAKE = "anchors::make(in0_p, in0_shape0, in0_shape1, in1_p, in1_shape0, out0_shape0, data, out0_p, out1_p);"
 
@@ -24,8 +25,8 @@ class AnchorGenerator:
         base_anchors: f32 (L,R,4), the anchors of the cell at the origin of each level.
     """
 
-    def __init__(self, scales: list[float], ratios: list[float], strides: list[int]) -> None:
-        self.strides = [int(stride) for stride in strides]
+    def __init__(self, scales: Positives, ratios: Positives, strides: Counts) -> None:
+        self.strides = list(strides)
         sizes, height_ratios = np.asarray(scales, np.float32), np.sqrt(np.asarray(ratios, np.float32))
         width_ratios = 1 / height_ratios
         levels = []

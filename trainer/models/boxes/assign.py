@@ -19,6 +19,7 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.registry import register, require
+from trainer.models.values import Share
 
 BY_IOU = """
     const assign::Rules rules(data["positive"], data["negative"], data["least"], data["low_quality"] != 0);
@@ -33,9 +34,9 @@ class MaxIoUAssigner:
 
     def __init__(
         self,
-        pos_iou_thr: float,
-        neg_iou_thr: float,
-        min_pos_iou: float = 0.0,
+        pos_iou_thr: Share,
+        neg_iou_thr: Share,
+        min_pos_iou: Share = 0.0,
         match_low_quality: bool = True,
         ignore_iof_thr: float = -1,
         where: str = "MaxIoUAssigner",

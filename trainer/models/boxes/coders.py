@@ -7,11 +7,11 @@ TBLR    (t, b, l, r): distances from the anchor's centre to the box's top, botto
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from trainer.device import jt, var
 from trainer.models.boxes.columns import corners, from_corners
 from trainer.models.registry import register, require
+from trainer.models.values import Four, FourPositives, Positive
 
 LARGEST_LOG_RATIO = abs(math.log(16 / 1000))  # decoded boxes are at most this many times (e^4.135 = 62.5) larger
 SMALLEST_SIDE = 1e-6  # so that a box without area, which is never a positive, gets finite deltas
@@ -23,8 +23,8 @@ class DeltaXYWHBBoxCoder:
 
     def __init__(
         self,
-        target_means: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
-        target_stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        target_means: Four = (0.0, 0.0, 0.0, 0.0),
+        target_stds: FourPositives = (1.0, 1.0, 1.0, 1.0),
         clip_border: bool = True,
         where: str = "DeltaXYWHBBoxCoder",
     ) -> None:
@@ -52,7 +52,7 @@ class DeltaXYWHBBoxCoder:
 class TBLRBBoxCoder:
     """mmdet's TBLRBBoxCoder with normalize_by_wh: nothing keeps a decoded side positive."""
 
-    def __init__(self, normalizer: float = 1.0, clip_border: bool = True, where: str = "TBLRBBoxCoder") -> None:
+    def __init__(self, normalizer: Positive = 1.0, clip_border: bool = True, where: str = "TBLRBBoxCoder") -> None:
         require(clip_border, True, f"{where}.clip_border")
         self.normalizer = float(normalizer)
 

@@ -18,6 +18,7 @@ from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.ops.top_k import top_k
 from trainer.models.registry import register, require
+from trainer.models.values import Count, Share
 
 FILL_SLOTS = """
     sample::fill_slots(in0_p, in1_p, in0_shape0, in0_shape1, out0_shape1, data["num"], data["most_positives"], out0_p,
@@ -60,14 +61,14 @@ class RandomSampler:
 
     def __init__(
         self,
-        num: int,
-        pos_fraction: float,
+        num: Count,
+        pos_fraction: Share,
         neg_pos_ub: float = -1,
         add_gt_as_proposals: bool = True,
         where: str = "RandomSampler",
     ) -> None:
         require(neg_pos_ub, -1, f"{where}.neg_pos_ub")
-        self.num = int(num)
+        self.num = num
         self.most_positives = int(num * pos_fraction)
         self.add_gt_as_proposals = add_gt_as_proposals
         self.keys: Callable[[tuple[int, int]], jt.Var] = uniform_keys

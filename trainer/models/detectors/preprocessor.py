@@ -9,6 +9,7 @@ from shared.errors import UserError
 from shared.keys import COUNT, check_keys, check_number
 from trainer.device import jt, var
 from trainer.models.registry import register
+from trainer.models.values import Count, Three, ThreePositives
 
 _PAD = "BatchFixedSizePad"
 _OF_MASKS = ("pad_mask", "mask_pad_value", "pad_seg", "seg_pad_value")
@@ -31,16 +32,15 @@ class DetDataPreprocessor:
 
     def __init__(
         self,
-        mean: list[float],
-        std: list[float],
+        mean: Three,
+        std: ThreePositives,
         bgr_to_rgb: bool = False,
-        pad_size_divisor: int = 1,
+        pad_size_divisor: Count = 1,
         pad_value: float = 0,
         rgb_to_bgr: bool = False,
         batch_augments: list[dict] | None = None,
         where: str = "data_preprocessor",
     ) -> None:
-        COUNT.check(f"{where}.pad_size_divisor", pad_size_divisor)
         if bgr_to_rgb and rgb_to_bgr:
             raise UserError(f"{where}: bgr_to_rgb and rgb_to_bgr are both True; one of them is enough")
         self.pad_size_divisor = pad_size_divisor

@@ -27,6 +27,7 @@ from trainer.models.layers import Convolution, init_normal
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.unit_features import unit_features
 from trainer.models.registry import build, read, register, require
+from trainer.models.values import Count
 
 
 @dataclass
@@ -63,8 +64,8 @@ class OlnRPNHead(RPNHead):
 
     def __init__(
         self,
-        in_channels: int,
-        feat_channels: int,
+        in_channels: Count,
+        feat_channels: Count,
         anchor_generator: dict,
         bbox_coder: dict,
         loss_cls: dict,
@@ -93,7 +94,11 @@ class OlnRPNHead(RPNHead):
             test_cfg,
             where,
         )
-        require(self.anchor_generator.anchors_per_cell, 1, f"{where}.anchor_generator: anchors per cell")
+        if (anchors := self.anchor_generator.anchors_per_cell) != 1:
+            raise UserError(
+                f"{where}.anchor_generator: scales x ratios make {anchors} anchors at each cell; expected 1, of one "
+                "scale and one ratio"
+            )
         self.objectness_type = objectness_type
         self.skip_border_boxes = skip_border_boxes
         self.loss_objectness = build(loss_objectness, f"{where}.loss_objectness")

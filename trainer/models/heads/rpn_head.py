@@ -27,6 +27,7 @@ from trainer.models.ops.convolution import convolve
 from trainer.models.ops.nms import batched_nms
 from trainer.models.ops.top_k import top_k_of_levels
 from trainer.models.registry import build, read, register, require
+from trainer.models.values import Count
 
 ABSENT = -1.0  # the score of a row without a proposal; the score of a proposal is a sigmoid
 
@@ -57,8 +58,8 @@ class RPNHead(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        feat_channels: int,
+        in_channels: Count,
+        feat_channels: Count,
         anchor_generator: dict,
         bbox_coder: dict,
         loss_cls: dict,

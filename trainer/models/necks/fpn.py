@@ -10,9 +10,11 @@ Lin et al., "Feature Pyramid Networks for Object Detection"; mmdet's FPN with it
 
 from __future__ import annotations
 
+from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.models.layers import Convolution, init_xavier_uniform, upsample_nearest
 from trainer.models.registry import register
+from trainer.models.values import Count, Counts
 
 
 class ConvModule(nn.Module):
@@ -31,7 +33,11 @@ class ConvModule(nn.Module):
 class FPN(nn.Module):
     """`num_outs` maps of `out_channels`; those beyond the inputs take every second pixel of the one before."""
 
-    def __init__(self, in_channels: list[int], out_channels: int, num_outs: int) -> None:
+    def __init__(self, in_channels: Counts, out_channels: Count, num_outs: Count, where: str = "neck") -> None:
+        if num_outs < len(in_channels):
+            raise UserError(
+                f"{where}.num_outs is {num_outs}; expected {len(in_channels)} or more, one for each of in_channels"
+            )
         self.lateral_convs = nn.ModuleList([ConvModule(channels, out_channels, 1) for channels in in_channels])
         self.fpn_convs = nn.ModuleList([ConvModule(out_channels, out_channels, 3) for _ in in_channels])
         self.extra = num_outs - len(in_channels)

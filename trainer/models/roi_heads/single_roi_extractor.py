@@ -5,6 +5,7 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.models.ops.roi_align import roi_align
 from trainer.models.registry import read, register, require
+from trainer.models.values import Count, Counts, Positive
 
 
 @register
@@ -18,17 +19,17 @@ class SingleRoIExtractor:
     def __init__(
         self,
         roi_layer: dict,
-        out_channels: int,
-        featmap_strides: list[int],
-        finest_scale: int = 56,
+        out_channels: Count,
+        featmap_strides: Counts,
+        finest_scale: Positive = 56,
         where: str = "bbox_roi_extractor",
     ) -> None:
         layer = read(roi_layer, f"{where}.roi_layer", ("type", "output_size"), sampling_ratio=0)
         require(layer["type"], "RoIAlign", f"{where}.roi_layer.type")
         require(layer["sampling_ratio"], 0, f"{where}.roi_layer.sampling_ratio")
-        self.output_size = int(layer["output_size"])
+        self.output_size = layer["output_size"]
         self.out_channels = out_channels
-        self.strides = [int(stride) for stride in featmap_strides]
+        self.strides = list(featmap_strides)
         self.finest_scale = float(finest_scale)
         self.levels = len(self.strides)
 

@@ -135,7 +135,6 @@ def test_maps_that_are_rounded_down_fit_no_neck_where_images_are_not_padded_to_f
             {"rpn_head.anchor_generator.strides": [8, 16, 32, 64, 128]},
             r"a map 0 of 64x80; model\.rpn_head\.anchor_generator\.strides\[0\] says stride 8",
         ),
-        ({"neck.out_channels": 32}, r"model\.neck\.out_channels is 32; model\.rpn_head\.in_channels says 16"),
     ],
 )
 def test_a_backbone_of_ours_has_to_fit_as_well(changes: dict, says: str) -> None:

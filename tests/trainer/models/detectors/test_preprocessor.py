@@ -44,7 +44,7 @@ def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"pad_size_divisor": 0}, "p.pad_size_divisor is 0; expected 1 or more"),
+        ({"pad_size_divisor": 0}, "p.pad_size_divisor is 0; expected a whole number, 1 or more"),
         ({"pad_value": "0"}, "p.pad_value"),
         ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, "'BatchSyncRandomResize', which is .* RandomResize"),
         ({"batch_augments": [{"type": "mmdet.BatchFixedSizePad"}]}, r"p.batch_augments\[0\].size is None; expected \("),

@@ -22,6 +22,7 @@ from shared.errors import UserError
 from trainer.device import jt, var
 from trainer.models.registry import register
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import BBoxHeadCLIP
+from trainer.models.values import Amount, Share
 from trainer.vocabulary.calibration import Calibration, load, weights
 
 
@@ -45,10 +46,10 @@ class BBoxHeadCLIPInference(BBoxHeadCLIP):
 
     def __init__(
         self,
-        beta: float,
+        beta: Share,
         calibration: str | None = None,
-        gamma: float | None = None,
-        least_count: float = 1.0,
+        gamma: Amount | None = None,
+        least_count: Amount = 1.0,
         detection_counts: str | None = None,
         where: str = "bbox_head",
         **shared: Any,

@@ -42,10 +42,11 @@ class BBoxHeadCLIPPartitioned(CLIPHead):
             setattr(self, f"zs_weights_{i}", text_matrix(vocabulary))
 
     def read_vocabularies(
-        self, zeroshot_path: list[str] | str, cat_freq_path: list[str | None] | None, where: str
+        self, zeroshot_path: list[str] | Any, cat_freq_path: list[str | None] | Any, where: str
     ) -> list[Vocabulary]:
-        counts = cat_freq_path or [None] * len(zeroshot_path)
-        if isinstance(zeroshot_path, str) or len(counts) != len(zeroshot_path):
+        lists = isinstance(zeroshot_path, list | tuple) and isinstance(cat_freq_path, list | tuple | None)
+        counts = (cat_freq_path or [None] * len(zeroshot_path)) if lists else []
+        if not counts or len(counts) != len(zeroshot_path):
             raise UserError(f"{where}: zeroshot_path and cat_freq_path should be lists with an entry for each data set")
         return [load_vocabulary(*paths, where) for paths in zip(zeroshot_path, counts, strict=True)]
 

@@ -29,6 +29,7 @@ from trainer.models.roi_heads.bbox_heads.attention_pool import AttentionPool2d
 from trainer.models.roi_heads.bbox_heads.bbox_head import BBoxHead, accuracy
 from trainer.models.roi_heads.bbox_heads.vocabulary import Vocabulary, load_vocabulary
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
+from trainer.models.values import Count
 
 SCALE = 100.0  # of the cosine; CLIP's learned temperature
 HEAD_WIDTH = 64  # channels of one attention head, in every CLIP ResNet
@@ -73,15 +74,15 @@ class CLIPHead(BBoxHead):
 
     def __init__(
         self,
-        in_channels: int,
-        roi_feat_size: int,
-        num_classes: int,
+        in_channels: Count,
+        roi_feat_size: Count,
+        num_classes: Count,
         bbox_coder: dict,
         loss_cls: dict,
         loss_bbox: dict,
         zeroshot_path: Any,
         cat_freq_path: Any = None,
-        fed_loss_num_cat: int = 50,
+        fed_loss_num_cat: Count = 50,
         where: str = "bbox_head",
     ) -> None:
         vocabularies = self.read_vocabularies(zeroshot_path, cat_freq_path, where)

@@ -21,6 +21,7 @@ from trainer.models.layers import init_normal, relu
 from trainer.models.registry import build, register, require
 from trainer.models.roi_heads.bbox_heads.bbox_head import BBoxHead, accuracy
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
+from trainer.models.values import Count, Share
 
 
 @dataclass
@@ -48,16 +49,16 @@ class Shared2FCBBoxScoreHead(BBoxHead):
 
     def __init__(
         self,
-        in_channels: int,
-        fc_out_channels: int,
-        roi_feat_size: int,
-        num_classes: int,
+        in_channels: Count,
+        fc_out_channels: Count,
+        roi_feat_size: Count,
+        num_classes: Count,
         bbox_coder: dict,
         loss_cls: dict,
         loss_bbox: dict,
         loss_bbox_score: dict,
         bbox_score_type: str = "BoxIoU",
-        alpha: float = 0.3,
+        alpha: Share = 0.3,
         reg_class_agnostic: bool = False,  # noqa: ARG002 - the same thing with one class
         where: str = "bbox_head",
     ) -> None:

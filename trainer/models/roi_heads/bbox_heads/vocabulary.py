@@ -7,6 +7,7 @@ cat_freq_path   .json        the same categories with their `image_count` in the
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +74,14 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
     """
     if isinstance(embeddings, np.ndarray):
         return Vocabulary(embeddings, np.ones(len(embeddings), np.float32), "the vocabulary that was given", None)
+    _check_path(f"{where}.zeroshot_path", embeddings)
     table = read_embeddings(embeddings, f"{where}.zeroshot_path")
     names = read_names(embeddings)
     if names is not None:
         _check_names(names, table, embeddings)
     drawable = np.ones(len(table), np.float32)
     if counts is not None:
+        _check_path(f"{where}.cat_freq_path", counts)
         images = category_counts.by_name(counts, "image_count", names, f"{where}.cat_freq_path")
         if len(images) != len(table):
             raise UserError(
@@ -86,6 +89,11 @@ def load_vocabulary(embeddings: str | np.ndarray, counts: str | None, where: str
             )
         drawable = (np.array(images) > 0).astype(np.float32)
     return Vocabulary(table, drawable, embeddings, names)
+
+
+def _check_path(where: str, path: object) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"{where} is {path!r}; expected the path of a file")
 
 
 def _check_names(names: list[str], table: np.ndarray, path: str) -> None:
