@@ -446,7 +446,8 @@ def test_bad_input_ends_with_code_2_and_one_line(options: list[str], says: str, 
 
 def test_weights_that_do_not_fit_are_listed_and_leave_no_work_dir(finished: Run, start) -> None:
     saved = checkpoint.latest(finished.work_dir)
-    run = start("--checkpoint", str(saved), **{"model.neck.out_channels": 32, "model.rpn_head.in_channels": 32})
+    parts = ("neck.out", "rpn_head.in", "roi_head.bbox_roi_extractor.out", "roi_head.bbox_head.in")
+    run = start("--checkpoint", str(saved), **{f"model.{part}_channels": 32 for part in parts})
     assert run.end() == 2
     last = run.text.splitlines()[-1]
     assert "does not fit the model" in last and "neck.fpn_convs.0.conv.weight" in last
