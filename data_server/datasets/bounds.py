@@ -3,17 +3,19 @@ large a batch can get.
 
 The largest padded batch follows from the images' sizes in the annotations and what the pipeline makes of them
 (`data_server.datasets.edges`). With aspect-ratio grouping all images of a batch lie the same way, so its area is
-long x short; without, long x long. Long x long it is as well where another image may take the place of one: a transform
-rejects some, or ``feed.on_bad_sample`` is 'replace'. ``feed.max_image_size`` overrides all this.
+long x short; without, long x long, unless the pipeline makes them all lie one way. Long x long it is as well where they
+lie either way whatever they did in their files, and where another image may take the place of one: a transform rejects
+some, or ``feed.on_bad_sample`` is 'replace'. ``feed.max_image_size`` overrides all this.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from data_server.datasets.edges import Edges, along
+from data_server.datasets.edges import Edges, Lie, along
 from data_server.datasets.parts import Datasets
 from data_server.handover.facts import DatasetFacts
 from shared.batch import padded
@@ -56,19 +58,25 @@ def gather(datasets: Datasets, config: dict[str, Any]) -> DatasetFacts:
 
 
 def _largest(datasets: Datasets, config: dict[str, Any]) -> tuple[int, int]:
-    long = short = 0
+    """Height and width of the largest batch, before its pipeline is switched or after it."""
+    return max((_largest_of(datasets, config, switched) for switched in (False, True)), key=math.prod)
+
+
+def _largest_of(datasets: Datasets, config: dict[str, Any], switched: bool) -> tuple[int, int]:
+    found = []
     for part, annotated in zip(datasets.parts, datasets.edges, strict=True):
-        for switched in (False, True) if part.switches else (False,):
-            edges = along(part.steps(switched), Edges(*annotated) if all(annotated) else None)
-            if edges is None:
-                raise UserError(
-                    "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "
-                    "image sizes; set feed.max_image_size=(height, width)"
-                )
-            long, short = max(long, edges.long), max(short, edges.short)
+        edges = along(part.steps(switched and part.switches), Edges(*annotated) if all(annotated) else None)
+        if edges is None:
+            raise UserError(
+                "cannot tell how large a batch may get: the pipeline does not say, and the annotations give no "
+                "image sizes; set feed.max_image_size=(height, width)"
+            )
+        found.append(edges)
+    long, short, lie = Edges.largest(found)
     divisor = config["size_divisor"]
     long, short = padded(long, divisor), padded(short, divisor)
-    alike = config["batch_size"] == 1 or (config["group_by_aspect_ratio"] and not _may_exchange(datasets, config))
+    kept = lie == Lie.KEPT and config["group_by_aspect_ratio"] and not _may_exchange(datasets, config)
+    alike = kept or lie in (Lie.WIDE, Lie.HIGH) or config["batch_size"] == 1
     return (short if alike else long), long
 
 

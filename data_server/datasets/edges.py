@@ -13,13 +13,17 @@ transform that changes sizes makes other edges of them, in the pipeline's order:
     Mosaic                                         twice img_scale
     RandomChoice, RandomApply, RandAugment, …      the largest that one of the ways through them yields
 
+They lie as they did, unless a transform makes all of one shape (Resize without keep_ratio), or cuts some out so that
+they may lie either way (RandomCrop, MinIoURandomCrop). They may as well where two ways through a pipeline differ in it.
+
 Any other leaves an image's size as it is, a user's own too, as far as anybody can know.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -29,6 +33,7 @@ from mmcv.transforms import Resize as AnyResize
 from mmdet.datasets.transforms import (
     Expand,
     FixShapeResize,
+    MinIoURandomCrop,
     Mosaic,
     ProposalBroadcaster,
     RandomAffine,
@@ -41,21 +46,50 @@ from mmengine.dataset import Compose as Pipeline
 from shared.batch import padded
 
 
+class Lie(Enum):
+    """How images lie: as in their files, all one way, or each either way."""
+
+    KEPT = "kept"
+    WIDE = "wide"
+    HIGH = "high"
+    EITHER = "either"
+
+
 class Edges(NamedTuple):
     """The most pixels of an image's longer and of its shorter edge."""
 
     long: int
     short: int
+    lie: Lie = Lie.KEPT
 
     @classmethod
-    def of(cls, sizes: Iterable[tuple[float, float]]) -> Edges:
+    def of(cls, sizes: Iterable[tuple[float, float]], lie: Lie = Lie.KEPT) -> Edges:
         """Of images of these widths and heights."""
         some = [(max(size), min(size)) for size in sizes]
-        return cls(math.ceil(max(long for long, _ in some)), math.ceil(max(short for _, short in some)))
+        return cls(math.ceil(max(long for long, _ in some)), math.ceil(max(short for _, short in some)), lie)
+
+    @classmethod
+    def fixed(cls, width: float, height: float) -> Edges:
+        """Of images that are all of one shape; a square one fits beside images that lie any way."""
+        lie = Lie.KEPT if width == height else Lie.WIDE if width > height else Lie.HIGH
+        return cls.of([(width, height)], lie)
+
+    @classmethod
+    def largest(cls, some: Sequence[Edges]) -> Edges:
+        """Of images of which each is as one of `some` says."""
+        (lie, *others) = {one.lie for one in some}
+        return cls.of(((one.long, one.short) for one in some), Lie.EITHER if others else lie)
 
     def turned(self, change: Callable[[int, int], tuple[float, float]]) -> Edges:
         """Of what `change` makes of the width and height of a wide image and of a high one."""
-        return Edges.of([change(self.long, self.short), change(self.short, self.long)])
+        wide, high = (self.long, self.short), (self.short, self.long)
+        if self.lie in (Lie.WIDE, Lie.HIGH):
+            return Edges.fixed(*change(*(wide if self.lie == Lie.WIDE else high)))
+        return Edges.of([change(*wide), change(*high)], self.lie)
+
+    def scaled(self, x: float, y: float) -> Edges:
+        """Of images that are `x` times as wide and `y` times as high."""
+        return self.turned(lambda width, height: (width * x, height * y))
 
 
 Known = Edges | None  # None: of images whose size is known nowhere
@@ -70,7 +104,13 @@ def along(transforms: Any, edges: Known) -> Known:
 
 def _largest(ways: Iterable[Known]) -> Known:
     found = list(ways)
-    return None if None in found else Edges.of(one for one in found if one is not None)
+    known = [one for one in found if one is not None]
+    return Edges.largest(known) if len(known) == len(found) else None
+
+
+def _resized(scale: tuple[float, float], keep_ratio: bool, edges: Known) -> Edges:
+    """To `scale`, a width and a height, or to the most that is within it."""
+    return Edges.of([scale], edges.lie if edges else Lie.KEPT) if keep_ratio else Edges.fixed(*scale)
 
 
 @singledispatch
@@ -102,40 +142,53 @@ def _(transform: AnyResize, edges: Known) -> Known:
     if transform.scale is None:
         factors = transform.scale_factor
         x, y = factors if isinstance(factors, tuple) else (factors, factors)
-        return edges and edges.turned(lambda width, height: (width * x, height * y))
-    return Edges.of([transform.scale])
+        return edges and edges.scaled(x, y)
+    return _resized(transform.scale, transform.keep_ratio, edges)
 
 
 @after.register
 def _(transform: FixShapeResize, edges: Known) -> Known:  # noqa: ARG001 - padded to it, or resized
-    return Edges.of([(transform.width, transform.height)])
+    return Edges.fixed(transform.width, transform.height)
 
 
 @after.register
-def _(transform: RandomResize, edges: Known) -> Known:  # noqa: ARG001 - whatever they were
+def _(transform: RandomResize, edges: Known) -> Known:
     scales = transform.scale if isinstance(transform.scale, list) else [transform.scale]
     factor = max(transform.ratio_range or (1.0,))
-    return Edges.of((int(width * factor), int(height * factor)) for width, height in scales)
+    largest = [(int(width * factor), int(height * factor)) for width, height in scales]
+    return _largest(_resized(scale, transform.resize.keep_ratio, edges) for scale in largest)
 
 
 @after.register
 def _(transform: RandomChoiceResize, edges: Known) -> Known:
     return _largest(
-        Edges.of([scale]) if isinstance(scale, tuple) else edges and Edges(edges.long * scale, edges.short * scale)
+        _resized(scale, transform.resize.keep_ratio, edges)
+        if isinstance(scale, tuple)
+        else edges and edges.scaled(scale, scale)
         for scale in transform.scales  # a number is a factor
     )
 
 
 @after.register
-def _(transform: ResizeShortestEdge, edges: Known) -> Known:  # noqa: ARG001 - whatever they were
+def _(transform: MinIoURandomCrop, edges: Known) -> Known:  # noqa: ARG001 - any part of it
+    return edges and edges._replace(lie=Lie.EITHER)
+
+
+@after.register
+def _(transform: ResizeShortestEdge, edges: Known) -> Known:
     short = transform.scale if isinstance(transform.scale, int) else min(transform.scale)
     if transform.max_size:
-        return Edges.of([(transform.max_size, min(short, transform.max_size))])
+        return _resized((transform.max_size, min(short, transform.max_size)), True, edges)
     return None
 
 
 @after.register
 def _(transform: RandomCrop, edges: Known) -> Known:
+    within = _within(transform, edges)
+    return within and within._replace(lie=Lie.EITHER)
+
+
+def _within(transform: RandomCrop, edges: Known) -> Known:
     if transform.crop_type == "relative":
         x, y = transform.crop_size
         return edges and edges.turned(lambda width, height: (math.floor(width * x + 0.5), math.floor(height * y + 0.5)))
@@ -153,10 +206,11 @@ def _(transform: RandomCenterCropPad, edges: Known) -> Known:
         mode, value = transform.test_pad_mode
         add = transform.test_pad_add_pix
         if mode == "logical_or":
-            return edges and Edges((edges.long | value) + add, (edges.short | value) + add)
-        return edges and Edges(padded(edges.long, value), padded(edges.short, value))
+            return edges and edges.turned(lambda width, height: ((width | value) + add, (height | value) + add))
+        return edges and edges.turned(lambda width, height: (padded(width, value), padded(height, value)))
     factor = max(transform.ratios)
-    return Edges.of([(int(transform.crop_size[0] * factor), int(transform.crop_size[1] * factor))])
+    height, width = transform.crop_size
+    return Edges.fixed(int(width * factor), int(height * factor))
 
 
 @after.register
@@ -167,14 +221,14 @@ def _(transform: AnyPad, edges: Known) -> Known:
         edges = Edges(edges.long, edges.long)
     if transform.size is None:
         divisor = transform.size_divisor or 1
-        return Edges(padded(edges.long, divisor), padded(edges.short, divisor))
+        return edges.turned(lambda width, height: (padded(width, divisor), padded(height, divisor)))
     return edges.turned(lambda width, height: (max(width, transform.size[0]), max(height, transform.size[1])))
 
 
 @after.register
 def _(transform: Expand, edges: Known) -> Known:
     most = max(1.0, *transform.ratio_range)
-    return edges and Edges(int(edges.long * most), int(edges.short * most))
+    return edges and edges.turned(lambda width, height: (int(width * most), int(height * most)))
 
 
 @after.register
@@ -185,5 +239,5 @@ def _(transform: RandomAffine, edges: Known) -> Known:
 
 @after.register
 def _(transform: Mosaic, edges: Known) -> Known:
-    made = Edges.of([(2 * transform.img_scale[0], 2 * transform.img_scale[1])])
+    made = Edges.fixed(2 * transform.img_scale[0], 2 * transform.img_scale[1])
     return made if transform.prob == 1 else _largest([edges, made])

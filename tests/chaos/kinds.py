@@ -175,7 +175,7 @@ TRANSFORMS = {
     "RandomChoice, RandomApply, RandomOrder and RandomGrayscale": leaf(
         {
             "type": "RandomChoice",
-            "transforms": [[RESCALE], [SHRINK]],
+            "transforms": [[{**RESCALE, "keep_ratio": False}], [SHRINK]],
         },
         {"type": "RandomApply", "prob": 0.5, "transforms": [{"type": "Rotate", "prob": 1.0}]},
         {"type": "RandomOrder", "transforms": [{"type": "Brightness"}, {"type": "Posterize"}, FLIP]},

@@ -10,6 +10,8 @@ from tests.photos import TRAIN_PIPELINE, annotations_of, config_of, draw, write_
 LOAD, BOXES, RESIZE, FLIP, PACK = TRAIN_PIPELINE
 CHOICE = {"type": "RandomChoiceResize", "scales": [(200, 100), (150, 140)], "keep_ratio": True}
 
+EITHER_WAY = {"type": "RandomChoiceResize", "scales": [(90, 60), (60, 90)], "keep_ratio": False}
+
 
 @pytest.mark.parametrize(
     ("step", "batch_size", "feed", "height", "width"),
@@ -20,8 +22,9 @@ CHOICE = {"type": "RandomChoiceResize", "scales": [(200, 100), (150, 140)], "kee
         (CHOICE, 2, {}, 160, 224),
         (FLIP, 2, {}, 64, 96),  # no resizing: the largest annotated image, 60x90
         (RESIZE, 2, {"max_image_size": (64, 1024)}, 64, 1024),
+        (EITHER_WAY, 2, {}, 96, 96),
     ],
-    ids=["keep_ratio", "fixed", "range", "choice", "none", "given"],
+    ids=["keep_ratio", "fixed", "range", "choice", "none", "given", "either way"],
 )
 def test_a_slot_holds_the_largest_batch_of_a_pipeline(cluster, photos, step, batch_size, feed, height, width):
     config = config_of(photos, batch_size=batch_size, feed=feed, pipeline=(LOAD, BOXES, step, PACK))
