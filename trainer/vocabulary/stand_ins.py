@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.keys import COUNT
+
 EMBEDDING_LENGTH = 1024
 _PRIORS = ("calibration", "detection_counts")
 _OPTIONAL = ("cat_freq_path", *_PRIORS)
@@ -35,12 +37,17 @@ def with_stand_ins(model: dict) -> Iterator[tuple[dict, list[str]]]:
         a copy of `model` in which every missing file is replaced or taken out, and their paths in the original.
     """
     model = copy.deepcopy(model)
-    head = model["roi_head"]["bbox_head"]
+    roi_head = model.get("roi_head")
+    head = roi_head.get("bbox_head") if isinstance(roi_head, dict) else None
+    if not isinstance(head, dict) or not COUNT.accepts(head.get("num_classes")):
+        yield model, []  # `build_detector` says what is wrong
+        return
     missing: list[str] = []
     zeros = ""
     for key in ("zeroshot_path", *_OPTIONAL):
         paths = head.get(key)
-        absent = [path for path in (paths if isinstance(paths, list) else [paths]) if path and not os.path.isfile(path)]
+        named = [path for path in (paths if isinstance(paths, list) else [paths]) if path and isinstance(path, str)]
+        absent = [path for path in named if not os.path.isfile(path)]
         missing += absent
         if absent and key in _OPTIONAL:
             del head[key]

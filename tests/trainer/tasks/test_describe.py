@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.config import load_config
+from shared.errors import UserError
 from tests.configs.shipped import CONFIGS, FILES
 from tests.trainer.models.clip_examples import small_clip_model
 from trainer.models import build_detector
@@ -55,6 +56,22 @@ def test_only_files_that_are_missing_are_stood_in_for(tmp_path: Path) -> None:
         assert model["roi_head"]["bbox_head"]["zeroshot_path"] == given["zeroshot_path"]
         assert "cat_freq_path" not in model["roi_head"]["bbox_head"]
     assert "cat_freq_path" in given  # the config stays as it is
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"roi_head": {}}, r"^model\.roi_head: a dict with a 'type' is expected"),
+        ({"roi_head.bbox_head.num_classes": "twelve"}, r"num_classes is 'twelve'; expected a whole number, 1 or more$"),
+        ({"roi_head.bbox_head.zeroshot_path": 5}, r"zeroshot_path is 5; expected the path of a file$"),
+        ({"roi_head.bbox_head.cat_freq_path": [1]}, r"cat_freq_path is \[1\]; expected the path of a file$"),
+    ],
+)
+def test_what_no_file_can_stand_in_for_is_left_to_the_model(tmp_path: Path, changes: dict, says: str) -> None:
+    with with_stand_ins(small_clip_model(tmp_path, **changes)) as (model, missing):
+        assert missing == []
+        with pytest.raises(UserError, match=says):
+            build_detector(model)
 
 
 @pytest.mark.parametrize("name", ["none.npy", "x" * 300])
