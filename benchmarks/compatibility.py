@@ -22,7 +22,7 @@ from shared.errors import UserError
 from shared.hook_keys import listed
 from trainer.training import plateau
 from trainer.training.moves import SCHEDULERS
-from trainer.training.plateau import WITHOUT_EFFECT
+from trainer.training.plateau import PLATEAUS, WITHOUT_EFFECT
 from trainer.training.schedule import KEYS
 
 _OPTIMIZERS = ("SGD", "Adam", "AdamW")
@@ -129,7 +129,7 @@ def _optimizer(wrapper: Mapping[str, Any]) -> Iterator[Found]:
 
 def _scheduler(scheduler: Mapping[str, Any]) -> Iterator[Found]:
     kind = class_name(scheduler.get("type"))
-    keys = {name: (*KEYS, *one.keys) for name, one in SCHEDULERS.items()} | {plateau.PLATEAU: plateau.KEYS}
+    keys = {name: (*KEYS, *one.keys) for name, one in SCHEDULERS.items()} | dict.fromkeys(PLATEAUS, plateau.KEYS)
     yield f"param_scheduler type={kind}", READ if kind in keys else REFUSED
     if kind in keys:
         for key in scheduler.keys() - {"type", "_scope_"}:

@@ -138,7 +138,7 @@ TOP_LEVEL: Section = (
     reads("val_cfg", "accepted as `dict(type='ValLoop')`", DICT),
     reads("test_cfg", "accepted as `dict(type='TestLoop')`", DICT),
     reads("optim_wrapper", "the optimizer"),
-    reads("param_scheduler", "the learning rate; a list, one dict, or None: constant"),
+    reads("param_scheduler", "the learning rate and the momentum; a list, one dict, or None: constant"),
     reads("auto_scale_lr", "scales the learning rate with the batch", DICT),
     reads("default_hooks", "checkpoints and the log", DICT),
     reads("custom_hooks", "see `type=` below"),

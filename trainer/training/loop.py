@@ -120,6 +120,7 @@ class TrainingLoop:
             self.intervals.loop,
             self.verdicts.cuts,
         )
+        self.optimizer.check(self.schedule)
         self.step = cursor["epoch"] * self.steps_per_epoch + cursor["step"]
         self.batches_per_update = self.optimizer.counts * ranks.size
         self.accumulation = Accumulation(self.batches_per_update, self.total_steps)

@@ -1,8 +1,8 @@
-"""How each of MMEngine's schedulers, and MMDetection's one, moves the learning rate.
+"""How each of MMEngine's schedulers, and MMDetection's one, moves the learning rate, or the momentum.
 
 A move gives, for the time since the scheduler's begin, (factor, per_base, constant):
 
-    rate <- factor * rate + per_base * base + constant
+    value <- factor * value + per_base * base + constant
 
 A maker takes the scheduler's place in the config, its config, its length, and how many of the length's units of time
 are one of the config's: the steps of an epoch where epochs were converted to steps, else 1.
@@ -38,7 +38,7 @@ def _linear(where: str, config: dict, length: int, _unit: int) -> Move:
 
 
 def _constant(where: str, config: dict, length: int, _unit: int) -> Move:
-    """``factor`` until time ``length - 1``, which has the full rate again (mmengine's ConstantParamScheduler)."""
+    """``factor`` until time ``length - 1``, which has the full value again (mmengine's ConstantParamScheduler)."""
     factor = check_number(f"{where}.factor", config.get("factor", 1.0 / 3), 0, 1, above=True)
     factors = {length - 1: 1.0 / factor, 0: factor}
     return lambda time: (factors.get(time, 1.0), 0.0, 0.0)
@@ -48,7 +48,7 @@ def _multi_step(where: str, config: dict, _length: int, unit: int) -> Move:
     """Times ``gamma`` at each of the ``milestones``, counted from ``begin`` (mmengine's MultiStepParamScheduler)."""
     if "milestones" not in config:
         raise UserError(
-            f"{where}.milestones is missing: give the epochs at which the rate drops, e.g. milestones=[8, 11]"
+            f"{where}.milestones is missing: give the epochs at which the value drops, e.g. milestones=[8, 11]"
         )
     gamma = check_number(f"{where}.gamma", config.get("gamma", 0.1), 0)
     milestones = Counter(
@@ -177,6 +177,7 @@ class Scheduler(NamedTuple):
 
 
 ALONE = "OneCycleLR"  # sets the rate, whatever others do
+RATE, MOMENTUM = "LR", "Momentum"  # what a scheduler's name ends in
 SCHEDULERS = {
     "LinearLR": Scheduler(_linear, ("start_factor", "end_factor")),
     "ConstantLR": Scheduler(_constant, ("factor",)),
@@ -200,3 +201,4 @@ SCHEDULERS = {
     "QuadraticWarmupLR": Scheduler(_quadratic, ()),
     "StepLR": Scheduler(_step, ("step_size", "gamma")),
 }
+SCHEDULERS |= {kind.removesuffix(RATE) + MOMENTUM: one for kind, one in SCHEDULERS.items() if kind != ALONE}

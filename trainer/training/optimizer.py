@@ -5,7 +5,7 @@ from ``paramwise_cfg``, clipping, updates from several batches, and a state keye
 
 One training step, in this order (a parameter that changes between forward and backward silently loses its gradient)::
 
-    optimizer.follow(schedule, step)    learning rate of every group
+    optimizer.follow(schedule, step)    learning rate of every group, momentum
     loss = model(batch)                 forward
     optimizer.step(loss, share)         backward -> after a group's last batch: clip and update
     jt.sync_all()                       the one place where the step's graph is run
@@ -89,12 +89,14 @@ class Optimizer:
 
     Attributes:
         base_rate: the config's ``lr``: the rate of every parameter that no custom key matches.
+        base_momentum: the config's ``momentum``, or the first of its ``betas``.
         counts: how many batches make an update; `trainer.training.accumulation` says which.
         waiting: the share of the last batch, where no update has followed it yet.
     """
 
     def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], clipping: Clipping, counts: int):
         self.base_rate: float = algorithm.lr
+        self.base_momentum: float = algorithm.momentum
         self.counts = counts
         self.waiting: Share | None = None
         self._algorithm = algorithm
@@ -115,10 +117,25 @@ class Optimizer:
         return sum(variable.numel() * np.dtype(np.float32).itemsize for variable in self._variables())
 
     def follow(self, schedule: Schedule, step: int) -> float:
-        """Sets every group's learning rate for the 0-based global `step`; returns that of the base rate."""
+        """Sets the momentum and every group's learning rate for the 0-based global `step`; returns the base rate's."""
+        self._algorithm.momentum = schedule.momentum(step, self.base_momentum)
         for group in self._algorithm.param_groups:
             group["lr"] = schedule.rate(step, group["lr_mult"])
         return schedule.rate(step)
+
+    def check(self, schedule: Schedule) -> None:
+        """Raises UserError for a schedule whose momenta the update rule cannot follow."""
+        momenta = schedule.momenta(self.base_momentum)
+        if isinstance(self._algorithm, AdamW) and momenta.max() >= 1:
+            raise UserError(
+                f"param_scheduler: the momentum is {momenta.max():g} at step {momenta.argmax()}; it is the first of "
+                "the betas here, which has to stay below 1"
+            )
+        if isinstance(self._algorithm, SGD) and self._algorithm.dampening and momenta.any() and not momenta.all():
+            raise UserError(
+                f"param_scheduler: the momentum is 0 at step {(momenta == 0).argmax()}, and not always; with "
+                "optim_wrapper.optimizer.dampening it has to stay above 0"
+            )
 
     def step(self, loss: jt.Var, share: Share = WHOLE) -> jt.Var:
         """Backward of the scalar `loss`; after the last batch of its group clipping and update. The caller runs

@@ -1,12 +1,13 @@
-"""A learning rate that falls where a metric no longer improves: MMEngine's ReduceOnPlateauLR.
+"""A learning rate, or a momentum, that falls where a metric no longer improves: MMEngine's ReduceOnPlateauLR and
+ReduceOnPlateauMomentum.
 
     evaluation ──► better than the best by `threshold`, of it ('rel') or in all ('abs')?     yes: it is the new best
                                                                   no: one more in a row without an improvement
                ──► of the `cooldown` evaluations after a cut?     none is counted as without an improvement
                ──► more than `patience` in a row?                 a cut, and counting begins again
 
-A cut takes every rate, as other schedulers have made it, times `factor`, not below `min_value`, where that is more than
-`eps` of a change. `trainer.training.schedule` has its effect from the next step on.
+A cut takes every rate, or the momentum, as other schedulers have made it, times `factor`, not below `min_value`, where
+that is more than `eps` of a change. `trainer.training.schedule` has its effect from the next step on.
 """
 
 from __future__ import annotations
@@ -22,25 +23,28 @@ from shared.errors import UserError
 from shared.keys import check_keys, check_number, of_type, one_of
 from shared.train_loop import TrainLoop
 from trainer.training.comparison import GREATER, LESS, WORST, better, find, no_metric
+from trainer.training.moves import MOMENTUM, RATE
 
-PLATEAU = "ReduceOnPlateauLR"
+PLATEAUS = {f"ReduceOnPlateau{of}": of for of in (RATE, MOMENTUM)}
 WITHOUT_EFFECT = ("verbose", "last_step", "_scope_")
 _NUMBERS = {"factor": 0.1, "patience": 10, "threshold": 1e-4, "cooldown": 0, "min_value": 0.0, "eps": 1e-8, "begin": 0}
 KEYS = (*_NUMBERS, "monitor", "rule", "threshold_rule", "by_epoch", "end")
 
 
 class Cut(NamedTuple):
-    """A fall of all rates before the 0-based `step`: to `factor` of them, not below `least`, by more than `eps`."""
+    """A fall of all rates before the 0-based `step`: to `factor` of them, not below `least`, by more than `eps`; or of
+    the momentum, by `of`."""
 
     step: int
     factor: float
     least: float
     eps: float
+    of: str = RATE
 
 
 def is_plateau(scheduler: Any) -> bool:
     """Whether an item of ``param_scheduler`` is one of these."""
-    return isinstance(scheduler, Mapping) and class_name(scheduler.get("type")) == PLATEAU
+    return isinstance(scheduler, Mapping) and class_name(scheduler.get("type")) in PLATEAUS
 
 
 class Plateaus:
@@ -83,7 +87,7 @@ class Plateaus:
         said = []
         for one in self._plateaus:
             if line := one.take(metrics, epoch):
-                self.cuts.append(Cut(step, one.factor, one.least, one.eps))
+                self.cuts.append(Cut(step, one.factor, one.least, one.eps, one.of))
                 said.append(line)
         return "; ".join(said)
 
@@ -110,6 +114,7 @@ class _Plateau:
         one_of(GREATER, LESS).check(f"{where}.rule", rule := scheduler.get("rule", LESS))
         one_of("rel", "abs").check(f"{where}.threshold_rule", kind := scheduler.get("threshold_rule", "rel"))
         self._where, self._monitor, self._rule = where, scheduler["monitor"], rule
+        self.of = PLATEAUS[class_name(scheduler["type"])]
         self._threshold = given["threshold"] if rule == GREATER else -given["threshold"]
         self._relative = kind == "rel"
         self._patience, self._cooldown = given["patience"], given["cooldown"]
@@ -135,7 +140,8 @@ class _Plateau:
         if waited <= self._patience:
             return ""
         self.state |= {"cooling": self._cooldown, "waited": 0}
+        value = "learning rate" if self.of == RATE else "momentum"
         return (
-            f"{name} has not improved in {waited} evaluations, the best was {self.state['best']:.4g}: the learning "
-            f"rate falls to {self.factor:g} of what it is ({self._where})"
+            f"{name} has not improved in {waited} evaluations, the best was {self.state['best']:.4g}: the {value} "
+            f"falls to {self.factor:g} of what it is ({self._where})"
         )

@@ -1,12 +1,13 @@
-"""The learning rate at every step of a run, from MMEngine's ``param_scheduler`` list.
+"""The learning rate and the momentum at every step of a run, from MMEngine's ``param_scheduler`` list.
 
-Each of mmengine's schedulers changes the current rate by an affine map of it and of the base rate, so at every step
+Each of mmengine's schedulers changes the current value by an affine map of it and of the base value, so at every step
 
-    rate = scale[step] * base * multiplier + offset[step]
+    rate = scale[step] * base * multiplier + offset[step]            momentum = scale[step] * base + offset[step]
 
 with one table for all parameter groups (``offset`` is not 0 only under an absolute ``eta_min``) until ReduceOnPlateauLR
 cuts the rates. These stay above a number that is the same for all groups, so then each has a table of its own: a pure
-function of those cuts, which `trainer.training.plateau` decides and keeps in checkpoints.
+function of those cuts, which `trainer.training.plateau` decides and keeps in checkpoints. Schedulers whose names end in
+``Momentum`` are the same for the momentum, which all groups share: SGD's, or the first of the betas of Adam and AdamW.
 
 When a scheduler moves (mmengine's order; in its own range ``begin <= time < end`` only)::
 
@@ -28,14 +29,14 @@ from shared.config_keys import class_name
 from shared.errors import UserError
 from shared.keys import check_keys, check_number, check_type
 from shared.train_loop import TrainLoop
-from trainer.training.moves import ALONE, SCHEDULERS, Move
-from trainer.training.plateau import PLATEAU, WITHOUT_EFFECT, Cut, is_plateau
+from trainer.training.moves import ALONE, MOMENTUM, RATE, SCHEDULERS, Move
+from trainer.training.plateau import PLATEAUS, WITHOUT_EFFECT, Cut, is_plateau
 
 KEYS = ("by_epoch", "begin", "end", "convert_to_iter_based")  # of every scheduler
-_MOMENTUM = "changes the momentum, which stays what optim_wrapper.optimizer says: remove it"
 
 
 class _Scheduler(NamedTuple):
+    of: str  # RATE or MOMENTUM
     by_epoch: bool
     begin: int
     end: int
@@ -43,7 +44,7 @@ class _Scheduler(NamedTuple):
 
 
 class Schedule:
-    """The learning rates of a run's steps."""
+    """The learning rates and momenta of a run's steps."""
 
     def __init__(
         self,
@@ -53,8 +54,8 @@ class Schedule:
         loop: TrainLoop,
         cuts: Sequence[Cut] = (),
     ):
-        """`param_scheduler` as MMEngine takes it: one dict is a list of one, None leaves the rate as it is; `base` is
-        the optimizer's ``lr``; `cuts` are those of its ReduceOnPlateauLR.
+        """`param_scheduler` as MMEngine takes it: one dict is a list of one, None leaves all as it is; `base` is the
+        optimizer's ``lr``; `cuts` are those of its ReduceOnPlateauLR and ReduceOnPlateauMomentum.
 
         Raises:
             UserError: an unknown type or key (the nearest known one is named), a number out of its range, or epochs
@@ -68,10 +69,10 @@ class Schedule:
             if config is not None and not is_plateau(config)
         ]
         kinds = [class_name(config["type"]) for config in listed if config is not None]
-        if ALONE in kinds and len(kinds) > 1:
-            raise UserError(f"param_scheduler: {ALONE} sets the rate whatever others do; let it be the only one")
+        if ALONE in kinds and sum(kind.endswith(RATE) for kind in kinds) > 1:
+            raise UserError(f"param_scheduler: {ALONE} sets the rate whatever others do; let it be the only one for it")
         self._cuts: list[Cut] = list(cuts)
-        self._tables: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        self._tables: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = {}
 
     def cut(self, cuts: Sequence[Cut]) -> None:
         """Sets the cuts, all of them."""
@@ -80,24 +81,38 @@ class Schedule:
 
     def rate(self, step: int, multiplier: float = 1.0) -> float:
         """The learning rate at the global 0-based `step` of parameters whose ``lr_mult`` is `multiplier`."""
-        base = self._base * multiplier
-        key = base if self._cuts else 0.0  # without a cut, one table for all
-        if key not in self._tables:
-            self._tables[key] = self._table(base)
-        scale, offset = self._tables[key]
+        scale, offset = self._table(RATE, self._base * multiplier)
         return float(scale[step] * self._base * multiplier + offset[step])
 
-    def _table(self, base: float) -> tuple[np.ndarray, np.ndarray]:
+    def momentum(self, step: int, base: float) -> float:
+        """The momentum at the global 0-based `step`, where `base` is the optimizer's."""
+        scale, offset = self._table(MOMENTUM, base)
+        return float(scale[step] * base + offset[step])
+
+    def momenta(self, base: float) -> np.ndarray:
+        """Those of all steps, f64 (steps,)."""
+        scale, offset = self._table(MOMENTUM, base)
+        return scale * base + offset
+
+    def _table(self, of: str, base: float) -> tuple[np.ndarray, np.ndarray]:
         """Scale and offset of every step, f64 (steps,)."""
-        in_order = [s for s in self._schedulers if not s.by_epoch] + [s for s in self._schedulers if s.by_epoch]
+        key = of, base if self._cuts else 0.0  # without a cut, one table for all
+        if key not in self._tables:
+            self._tables[key] = self._computed(of, base)
+        return self._tables[key]
+
+    def _computed(self, of: str, base: float) -> tuple[np.ndarray, np.ndarray]:
+        listed = [one for one in self._schedulers if one.of == of]
+        in_order = [s for s in listed if not s.by_epoch] + [s for s in listed if s.by_epoch]
         scales, offsets = np.empty(self._steps), np.empty(self._steps)
         cuts: dict[int, list[Cut]] = {}
         for one in self._cuts:
-            cuts.setdefault(one.step, []).append(one)
+            if one.of == of:
+                cuts.setdefault(one.step, []).append(one)
         scale, offset = 1.0, 0.0
         for step in range(self._steps):
             epoch, within = divmod(step, self._steps_per_epoch)
-            for by_epoch, begin, end, move in in_order if step else self._schedulers:
+            for _, by_epoch, begin, end, move in in_order if step else listed:
                 if by_epoch and within:
                     continue
                 time = epoch if by_epoch else step
@@ -105,9 +120,9 @@ class Schedule:
                     factor, per_base, constant = move(time - begin)
                     scale, offset = factor * scale + per_base, factor * offset + constant
             for cut in cuts.get(step, ()):
-                rate = scale * base + offset
-                lower = max(rate * cut.factor, cut.least)
-                if rate - lower > cut.eps:
+                value = scale * base + offset
+                lower = max(value * cut.factor, cut.least)
+                if value - lower > cut.eps:
                     scale, offset = 0.0, lower
             scales[step], offsets[step] = scale, offset
         return scales, offsets
@@ -142,11 +157,9 @@ def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _S
     if not isinstance(config, dict):
         raise UserError(f"{where}: expected a dict with 'type', found {type(config).__name__}")
     if config.get("type") is None:
-        raise UserError(f"{where}.type is missing: give one of {', '.join((*SCHEDULERS, PLATEAU))}")
+        raise UserError(f"{where}.type is missing: give one of {', '.join((*SCHEDULERS, *PLATEAUS))}")
     kind = class_name(config["type"])
-    if kind.endswith("Momentum"):
-        raise UserError(f"{where} is {kind!r}, which {_MOMENTUM}")
-    check_type(where, kind, (*SCHEDULERS, PLATEAU))
+    check_type(where, kind, (*SCHEDULERS, *PLATEAUS))
     make, keys = SCHEDULERS[kind]
     check_keys(where, config, ("type", *KEYS, *keys, *WITHOUT_EFFECT))
     if config.get("last_step", -1) != -1:
@@ -168,4 +181,5 @@ def _read(where: str, config: dict, steps_per_epoch: int, loop: TrainLoop) -> _S
             "and count steps"
         )
     begin, end = int(begin * unit), int(end * unit)
-    return _Scheduler(by_epoch, begin, end, make(where, config, end - begin, unit))
+    of = MOMENTUM if kind.endswith(MOMENTUM) else RATE
+    return _Scheduler(of, by_epoch, begin, end, make(where, config, end - begin, unit))

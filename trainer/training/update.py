@@ -129,6 +129,16 @@ class AdamW(jt.optim.AdamW):
     """torch's AdamW, with its update in operators of our own; with `amsgrad` by the largest second moment so far."""
 
     decoupled = True  # weight decay is no part of the gradient
+    betas: tuple[float, float]
+
+    @property
+    def momentum(self) -> float:
+        """The first beta: what MMEngine's schedulers of the momentum change."""
+        return float(self.betas[0])
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self.betas = value, self.betas[1]
 
     def __init__(self, params: list, lr: float, amsgrad: bool = False, **settings: Any) -> None:
         super().__init__(params, lr, **settings)

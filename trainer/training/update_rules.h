@@ -34,7 +34,7 @@ struct SGD {
     ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
         const float slope = clip(row.old[1][i]) + decay * row.old[0][i];
         const float momentum_now = momentum * row.old[2][i] + (1 - dampening) * slope;
-        row.now[1][i] = momentum_now;
+        row.now[1][i] = momentum != 0 ? momentum_now : row.old[2][i];  // torch's is left alone
         row.now[0][i] = row.old[0][i] - rate * (nesterov != 0 ? slope + momentum * momentum_now : momentum_now);
     }
 };

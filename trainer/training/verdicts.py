@@ -63,8 +63,8 @@ class Verdicts:
         deciding = self._best or self._stopping or self._plateaus
         if deciding and not any(config.get(f"{split}_evaluator") for split in ("val", "test")):
             raise UserError(
-                "save_best, EarlyStoppingHook and ReduceOnPlateauLR are decided by evaluations, and there is no "
-                "val_evaluator: give one, or remove them"
+                "save_best, EarlyStoppingHook and schedulers named ReduceOnPlateau are decided by evaluations, and "
+                "there is no val_evaluator: give one, or remove them"
             )
 
     @property
@@ -74,7 +74,7 @@ class Verdicts:
 
     @property
     def cuts(self) -> list[Cut]:
-        """Of the learning rate, so far."""
+        """Of the learning rate and the momentum, so far."""
         return self._plateaus.cuts
 
     def ended_before(self, step: int) -> bool:

@@ -1,4 +1,5 @@
-"""When the learning rate falls, and how far, against MMEngine's ReduceOnPlateauLR, which needs torch and a process."""
+"""When learning rate and momentum fall, and how far, against MMEngine's ReduceOnPlateauLR and ReduceOnPlateauMomentum,
+which need torch and a process."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from trainer.training.schedule import Schedule
 
 NAN = float("nan")
 MONITOR = "coco/bbox_mAP"
-STEPS_PER_EPOCH, BASE, MULTIPLIERS = 3, 0.02, (1.0, 0.1)
+STEPS_PER_EPOCH, BASE, MULTIPLIERS, MOMENTUM = 3, 0.02, (1.0, 0.1), 0.9
 STEPS = {"type": "MultiStepLR", "milestones": [4, 9], "gamma": 0.5}
 COSINE = {"type": "CosineAnnealingLR", "T_max": 36, "by_epoch": False, "eta_min": 1e-3}
 SETTINGS = {
@@ -32,6 +33,14 @@ SETTINGS = {
     "not by less": ([{"rule": "greater", "patience": 0, "factor": 0.5, "eps": 3e-3}], []),
     "in some epochs": ([{"rule": "greater", "patience": 1, "begin": 3, "end": 8}], [STEPS]),
     "two of them": ([{"patience": 2}, {"rule": "greater", "patience": 3, "factor": 0.9, "cooldown": 1}], [COSINE]),
+    "the momentum alone": (
+        [{"type": "ReduceOnPlateauMomentum", "patience": 0, "factor": 0.5, "min_value": 0.2}],
+        [{"type": "LinearMomentum", "start_factor": 0.5, "end": 6}],
+    ),
+    "rate and momentum": (
+        [{"patience": 0, "factor": 0.5}, {"type": "ReduceOnPlateauMomentum", "rule": "greater", "patience": 1}],
+        [COSINE, {"type": "CosineAnnealingMomentum", "eta_min": 0.95}],
+    ),
 }
 RUNS = [
     [0.1, 0.2, 0.3, 0.3, 0.3, 0.31, 0.3, 0.2, 0.25, 0.3, 0.31, 0.3],
@@ -44,12 +53,12 @@ import json, sys, types, torch
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.registry import PARAM_SCHEDULERS
 import mmengine.optim
-schedules, runs, monitor, steps_per_epoch, rates = json.load(sys.stdin)
+schedules, runs, monitor, steps_per_epoch, rates, momentum = json.load(sys.stdin)
 result = {}
 for name, configs in schedules.items():
     for number, scores in enumerate(runs):
         groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
-        optimizer = torch.optim.SGD(groups, lr=rates[0])
+        optimizer = torch.optim.SGD(groups, momentum=momentum)
         schedulers = []
         for config in configs:
             length = len(scores) * (1 if config.get("by_epoch", True) else steps_per_epoch)
@@ -57,7 +66,7 @@ for name, configs in schedules.items():
         runner, hook, rows = types.SimpleNamespace(param_schedulers=schedulers), ParamSchedulerHook(), []
         for score in scores:
             for step in range(steps_per_epoch):
-                rows.append([group["lr"] for group in optimizer.param_groups])
+                rows.append([group[key] for key in ("lr", "momentum") for group in optimizer.param_groups])
                 optimizer.step()
                 hook.after_train_iter(runner, step)
             hook.after_train_epoch(runner)
@@ -81,7 +90,7 @@ def mmengine() -> dict[str, list[list[float]]]:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed: mmengine's schedulers cannot be run")
     schedules = {name: schedulers_of(name) for name in SETTINGS}
-    question = json.dumps([schedules, RUNS, MONITOR, STEPS_PER_EPOCH, [BASE * one for one in MULTIPLIERS]])
+    question = json.dumps([schedules, RUNS, MONITOR, STEPS_PER_EPOCH, [BASE * one for one in MULTIPLIERS], MOMENTUM])
     done = subprocess.run([sys.executable, "-c", MMENGINE], input=question, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("RESULT")[1])
@@ -89,7 +98,7 @@ def mmengine() -> dict[str, list[list[float]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_rate_of_a_run_and_of_one_that_is_resumed_equals_mmengine(name: str, mmengine: dict) -> None:
+def test_every_value_of_a_run_and_of_one_that_is_resumed_equals_mmengine(name: str, mmengine: dict) -> None:
     schedulers = schedulers_of(name)
     loop = TrainLoop.of({"max_epochs": len(RUNS[0])})
     falls = 0
@@ -105,7 +114,9 @@ def test_every_rate_of_a_run_and_of_one_that_is_resumed_equals_mmengine(name: st
                     plateaus.resume(state)
                     schedule = Schedule(schedulers, BASE, STEPS_PER_EPOCH, loop, plateaus.cuts)
                 steps = range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH)
-                rows += [[schedule.rate(step, one) for one in MULTIPLIERS] for step in steps]
+                for step in steps:
+                    momentum = schedule.momentum(step, MOMENTUM)
+                    rows.append([*(schedule.rate(step, one) for one in MULTIPLIERS), momentum, momentum])
                 said = plateaus.take({MONITOR: score}, epoch + 1, steps.stop)
                 falls += bool(said)
                 schedule.cut(plateaus.cuts)

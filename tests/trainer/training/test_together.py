@@ -9,13 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cluster import PATIENCE
+from tests.cluster import PATIENCE, ROOT
 from tests.trainer.demo_data import generate
 from tests.trainer.runs import Run
 from trainer.training.together import turn
 from trainer.weights import checkpoint
 
 END_SECONDS = 5.0
+MOVING = f"""
+_base_ = {str(ROOT / "configs/demo/cln.py")!r}
+model = dict(data_preprocessor=dict(batch_augments=[
+    dict(type='BatchSyncRandomResize', random_size_range=(96, 224), interval=2)
+]))
+param_scheduler = [dict(type='LinearMomentum', start_factor=0.2, by_epoch=False)]
+"""
 SAVED_EVERY = 3  # batches: a checkpoint falls between two updates of two
 STEPS = 9
 MEASURED = ("images_per_second", "data_wait_share", "step_seconds", "device_bytes")  # differ from run to run
@@ -88,10 +95,13 @@ def assert_gone(run: Run) -> None:
 def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_an_update(
     tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With images of drawn sizes, and with a momentum that is another one in each step."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "moving.py").write_text(MOVING)
 
     def scaled(base: int) -> dict[str, object]:  # ranks count for auto_scale_lr, accumulated batches do not
-        return {"auto_scale_lr.enable": True, "auto_scale_lr.base_batch_size": base}
+        rules = {"auto_scale_lr.enable": True, "auto_scale_lr.base_batch_size": base}
+        return rules | {"config": str(tmp_path / "moving.py")}
 
     lives = [whole := start(tmp_path / "whole", data_root, counts=2, **scaled(16))]
     try:

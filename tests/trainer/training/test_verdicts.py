@@ -54,7 +54,7 @@ def test_an_evaluation_without_metrics_decides_nothing() -> None:
 
 def test_the_best_of_a_run_without_evaluations_is_refused() -> None:
     with pytest.raises(
-        UserError, match="save_best, EarlyStoppingHook and ReduceOnPlateauLR are decided by evaluations, "
+        UserError, match="save_best, EarlyStoppingHook and schedulers named ReduceOnPlateau are decided by "
     ):
         of(val_evaluator=None)
     with pytest.raises(UserError, match="there is no val_evaluator"):
