@@ -6,6 +6,7 @@ under the same names and in the same shapes; the host keeps all that is small.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ class Batch:
         proposals, proposal_counts: as there; None where the config asks for none.
         host: the arrays as they came, but for images and proposals.
         step: the batch's place in the stream.
+        seed: the stream's; with the step it decides what is drawn for the batch.
         valid: how many of the images count; the rest only fill the last batch of an epoch.
     """
 
@@ -39,6 +41,7 @@ class Batch:
     proposal_counts: jt.Var | None
     host: dict[str, np.ndarray]
     step: int
+    seed: int
     valid: int
 
     def pictures(self) -> np.ndarray:
@@ -46,9 +49,33 @@ class Batch:
         images: np.ndarray = self.images.numpy()
         return images if images.dtype == np.uint8 else rounded(images)
 
+    def scaled(self, x: float, y: float) -> Batch:
+        """The batch of the same images resized to `x` times their width and `y` times their height. `images` are
+        those of before; content shapes are rounded down, as MMDetection rounds them."""
+        sides = np.array([x, y, x, y], np.float32)
+        host = {
+            **self.host,
+            "image_shapes": (self.host["image_shapes"] * (y, x)).astype(np.int32),
+            "scale_factors": self.host["scale_factors"] * sides,
+            "boxes": self.host["boxes"] * sides,
+        }
+        return dataclasses.replace(
+            self,
+            image_shapes=var(host["image_shapes"], "float32"),
+            boxes=var(host["boxes"]),
+            proposals=None if self.proposals is None else self.proposals * var(np.append(sides, np.float32(1))),
+            host=host,
+        )
+
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], *, images: jt.Var | None = None, step: int = 0, valid: int | None = None
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        images: jt.Var | None = None,
+        step: int = 0,
+        seed: int = 0,
+        valid: int | None = None,
     ) -> Batch:
         """Uploads a batch; what it needs of `arrays` is copied before this returns.
 
@@ -67,5 +94,6 @@ class Batch:
             proposal_counts=var(arrays["proposal_counts"]) if "proposals" in arrays else None,
             host={name: array.copy() for name, array in arrays.items() if name not in _LARGE},
             step=step,
+            seed=seed,
             valid=len(arrays["image_ids"]) if valid is None else valid,
         )

@@ -21,14 +21,14 @@ def filled(proposals: int) -> dict[str, np.ndarray]:
 
 def test_the_device_has_the_arrays_by_their_names_and_the_host_all_small_ones() -> None:
     arrays = filled(proposals=8)
-    batch = Batch.from_arrays(arrays, step=7, valid=1)
+    batch = Batch.from_arrays(arrays, step=7, seed=3, valid=1)
     on_device = {name: value for name, value in vars(batch).items() if isinstance(value, jt.Var)}
-    assert set(on_device) == {field.name for field in dataclasses.fields(Batch)} - {"host", "step", "valid"}
+    assert set(on_device) == {field.name for field in dataclasses.fields(Batch)} - {"host", "step", "seed", "valid"}
     for name, value in on_device.items():
         np.testing.assert_array_equal(value.numpy(), arrays[name])
         assert value.dtype == ("float32" if name == "image_shapes" else arrays[name].dtype.name)
     assert set(batch.host) == set(arrays) - {"images", "proposals"}
-    assert (batch.step, batch.valid) == (7, 1)
+    assert (batch.step, batch.seed, batch.valid) == (7, 3, 1)
 
 
 def test_a_batch_stays_as_it_is_when_the_arrays_it_was_made_of_are_written_over() -> None:

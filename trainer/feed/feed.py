@@ -237,7 +237,9 @@ class Feed:
 
     def _upload(self, lease: Lease) -> Batch:
         images = _upload_images(lease)
-        batch = Batch.from_arrays(lease.arrays, images=images, step=self._number(lease), valid=lease.valid)
+        batch = Batch.from_arrays(
+            lease.arrays, images=images, step=self._number(lease), seed=self._seed, valid=lease.valid
+        )
         lease.release()
         return batch
 

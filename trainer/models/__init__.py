@@ -11,7 +11,7 @@ from trainer.models import fit, losses
 from trainer.models.backbones import backbone, clip_backbone, resnet
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
-from trainer.models.detectors import fast_rcnn, faster_rcnn, preprocessor
+from trainer.models.detectors import batch_augments, fast_rcnn, faster_rcnn, preprocessor
 from trainer.models.heads import oln_rpn_head, rpn_head
 from trainer.models.necks import fpn
 from trainer.models.registry import build
@@ -30,6 +30,7 @@ __all__ = ["Detections", "build_detector"]
 REGISTERED = (
     anchors,
     assign,
+    batch_augments,
     bbox_head_clip_inference,
     bbox_head_clip_partitioned,
     clip_backbone,
@@ -61,6 +62,6 @@ def build_detector(model: dict) -> nn.Module:
     """
     backbone.bring_in(model)
     detector = build(model, "model")
-    backbone.check(detector.backbone, model)
+    backbone.check(detector.backbone, model, detector.preprocessor.divisors)
     fit.check(detector, model)
     return detector

@@ -42,6 +42,7 @@ _SHARE = Values(lambda value: _is_number(value) and 0 <= value <= 1, "a number f
 Count = Annotated[int, _COUNT]
 EvenCount = Annotated[int, Values(lambda value: COUNT.accepts(value) and value % 2 == 0, "an even number, 2 or more")]
 Counts = Annotated[Sequence[int], _list_of(_COUNT, "a list of whole numbers, each 1 or more")]
+TwoCounts = Annotated[Sequence[int], _list_of(_COUNT, "two whole numbers, each 1 or more", 2)]
 FourCounts = Annotated[Sequence[int], _list_of(_COUNT, "four whole numbers, each 1 or more", 4)]
 Stages = Annotated[Sequence[int], Values(_is_stages, "some of 0, 1, 2, 3, in order")]
 Positive = Annotated[float, POSITIVE]

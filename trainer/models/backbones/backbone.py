@@ -74,9 +74,12 @@ def bring_in(model: Any) -> None:
         raise UserError(f"{unknown(WHERE, 'type', name, CLASSES)}; write one of your own as 'module.Class'")
 
 
-def check(backbone: nn.Module, model: Mapping[str, Any]) -> None:
+def check(backbone: nn.Module, model: Mapping[str, Any], divisors: set[int]) -> None:
     """Compares a backbone with the config's `model`, of which the rest has been built. Shapes are all that is looked
     at, and nothing is computed.
+
+    Args:
+        divisors: the sides of every batch are multiples of one of them.
 
     Raises:
         UserError: the first thing that does not fit.
@@ -88,9 +91,9 @@ def check(backbone: nn.Module, model: Mapping[str, Any]) -> None:
     _check_channels([shape[1] for shape in shapes], model, title)
     _check_strides(shapes, model, title)
     if model.get("neck"):
-        divisor = model["data_preprocessor"].get("pad_size_divisor", 1)
-        height, width = (max((length - 1) // divisor, 1) * divisor for length in _SIZE)  # odd, if may be
-        _check_halves(_shapes(backbone, (height, width), title), (height, width), title)
+        for divisor in sorted(divisors):
+            height, width = (max((length - 1) // divisor, 1) * divisor for length in _SIZE)  # odd, if may be
+            _check_halves(_shapes(backbone, (height, width), title), (height, width), title)
 
 
 def _check_names(backbone: Backbone, title: str) -> None:
@@ -179,7 +182,8 @@ def _check_halves(shapes: list[tuple[int, ...]], size: tuple[int, int], title: s
         if (height, width) != ((fine_height + 1) // 2, (fine_width + 1) // 2):
             raise UserError(
                 f"{title} makes of {size[0]}x{size[1]} pixels a map of {fine_height}x{fine_width} and behind it one of "
-                f"{height}x{width}; expected half the size, rounded up (or a larger pad_size_divisor)"
+                f"{height}x{width}; expected half the size, rounded up (or a larger pad_size_divisor, in "
+                "batch_augments size_divisor)"
             )
 
 

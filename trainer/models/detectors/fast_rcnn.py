@@ -35,7 +35,7 @@ class FastRCNN(TwoStageDetector):
         super().__init__(data_preprocessor, backbone, neck, roi_head, (train_cfg["rcnn"], test_cfg["rcnn"]), where)
 
     def loss(self, batch: Batch) -> dict[str, jt.Var]:
-        maps = self.extract(batch)
+        maps, batch = self.extract_in_training(batch)
         return self.roi_head.loss(maps, self.proposals(maps, batch), batch)
 
     def proposals(self, maps: list[jt.Var], batch: Batch) -> jt.Var:  # noqa: ARG002 - FasterRCNN needs the maps

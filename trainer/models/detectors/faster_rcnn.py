@@ -43,7 +43,7 @@ class FasterRCNN(TwoStageDetector):
         )
 
     def loss(self, batch: Batch) -> dict[str, jt.Var]:
-        maps = self.extract(batch)
+        maps, batch = self.extract_in_training(batch)
         predictions = self.rpn_head(maps)
         proposals = self.rpn_head.proposals(predictions, batch.image_shapes, "train")
         return {**self.rpn_head.loss(predictions, batch), **self.roi_head.loss(maps, proposals, batch)}

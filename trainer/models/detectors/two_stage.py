@@ -1,7 +1,7 @@
 """What all detectors with RoIs share: images become feature maps, maps and proposals become losses or detections.
 
     Batch ─ preprocessor ─ backbone ─ (neck) ─► maps ─┬───────────► roi_head ─► losses, detections
-                                                      └ (proposals) ───┘
+                 └ in training: its batch_augments    └ (proposals) ───┘
 
 mmdet's TwoStageDetector.
 """
@@ -34,14 +34,21 @@ class TwoStageDetector(nn.Module):
         where: str,
     ) -> None:
         self.preprocessor = build(data_preprocessor, f"{where}.data_preprocessor")
+        self.batch_augments = self.preprocessor.batch_augments
         self.backbone = build(backbone, f"{where}.backbone")
         self.neck = build(neck, f"{where}.neck") if neck else nn.Identity()
         self.roi_head = build(roi_head, f"{where}.roi_head", train_cfg=rcnn[0], test_cfg=rcnn[1])
 
     def extract(self, batch: Batch) -> list[jt.Var]:
         """The feature maps f32 (B,C,H/stride,W/stride), fine to coarse."""
-        images = self.preprocessor(batch.images, batch.image_shapes, self.is_training())
-        return self.neck(self.backbone(images))
+        return self.neck(self.backbone(self.preprocessor(batch.images, batch.image_shapes)))
+
+    def extract_in_training(self, batch: Batch) -> tuple[list[jt.Var], Batch]:
+        """The feature maps of a training step, and the batch whose boxes are in pixels of what they show."""
+        images = self.preprocessor(batch.images, batch.image_shapes)
+        for augment in self.batch_augments:
+            images, batch = augment(images, batch)
+        return self.neck(self.backbone(images)), batch
 
     def loss(self, batch: Batch) -> dict[str, jt.Var]:
         """Terms f32 (1,) of one training step.

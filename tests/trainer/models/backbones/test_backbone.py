@@ -117,6 +117,9 @@ def test_maps_that_are_rounded_down_fit_no_neck_where_images_are_not_padded_to_f
     says = "makes of 255x319 pixels a map of 63x79 and behind it one of 31x39; expected half the size, rounded up"
     with pytest.raises(UserError, match=says):
         build_detector(small_model(backbone=other("RoundsDown"), **{"data_preprocessor.pad_size_divisor": 1}))
+    drawn = {"type": "BatchSyncRandomResize", "random_size_range": (64, 128), "size_divisor": 1}
+    with pytest.raises(UserError, match=says):
+        build_detector(small_model(backbone=other("RoundsDown"), **{"data_preprocessor.batch_augments": [drawn]}))
     build_detector(small_model(backbone=TINY, **{"data_preprocessor.pad_size_divisor": 1}))
 
 

@@ -25,15 +25,6 @@ def test_content_is_normalised_and_padding_stays_what_it_is(swap: dict, padding:
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_is_padded_to_a_fixed_size_in_training_alone_and_never_cut() -> None:
-    images = np.full((1, 64, 96, 3), 200, np.uint8)
-    shapes = var(np.array([[64, 96]], np.float32))
-    padded = DetDataPreprocessor(MEAN, STD, batch_augments=[{"type": "BatchFixedSizePad", "size": (128, 64)}])
-    evaluated, trained = (padded(var(images), shapes, training).numpy() for training in (False, True))
-    assert evaluated.shape == (1, 3, 64, 96) and trained.shape == (1, 3, 128, 96)
-    assert (trained[:, :, :64] == evaluated).all() and not trained[:, :, 64:].any()
-
-
 def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> None:
     plain = {"type": "DetDataPreprocessor", "mean": MEAN, "std": STD}
     assert build(plain, "p").pad_size_divisor == 1
@@ -46,12 +37,7 @@ def test_the_divisor_is_mmdetections_and_its_keys_for_masks_have_no_effect() -> 
     [
         ({"pad_size_divisor": 0}, "p.pad_size_divisor is 0; expected a whole number, 1 or more"),
         ({"pad_value": "0"}, "p.pad_value"),
-        ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, "'BatchSyncRandomResize', which is .* RandomResize"),
-        ({"batch_augments": [{"type": "mmdet.BatchFixedSizePad"}]}, r"p.batch_augments\[0\].size is None; expected \("),
-        (
-            {"batch_augments": [{"type": "BatchFixedSizePad", "size": (9, 9)}], "pad_value": 1},
-            "one value for all paddi",
-        ),
+        ({"batch_augments": [{"type": "BatchSyncRandomResize"}]}, r"p.batch_augments\[0\].random_size_range: missing"),
         ({"rgb_to_bgr": True, "bgr_to_rgb": True}, "are both True; one of them is enough"),
         ({"pad_maks": True}, "unknown key 'pad_maks'"),
     ],
