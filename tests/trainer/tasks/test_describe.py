@@ -62,7 +62,10 @@ def test_only_files_that_are_missing_are_stood_in_for(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"roi_head": {}}, r"^model\.roi_head: a dict with a 'type' is expected"),
-        ({"roi_head.bbox_head.num_classes": "twelve"}, r"num_classes is 'twelve'; expected a whole number, 1 or more$"),
+        (
+            {"roi_head.bbox_head.num_classes": "twelve", "roi_head.bbox_head.zeroshot_path": "none.npy"},
+            r"num_classes is 'twelve'; expected a whole number, 1 or more$",
+        ),
         ({"roi_head.bbox_head.zeroshot_path": 5}, r"zeroshot_path is 5; expected the path of a file$"),
         ({"roi_head.bbox_head.cat_freq_path": [1]}, r"cat_freq_path is \[1\]; expected the path of a file$"),
     ],
