@@ -5,10 +5,13 @@ clear the screen, forge a line or move the cursor, so each becomes its escape (`
 
 A log may have nobody who reads it any more (``| tee`` that was killed, a closed ssh session), or lie on a full disk. A
 line that cannot be written is lost, and nothing else happens.
+
+Where the environment names a file (`LOG`), it gets the lines as well: those of the process and of all that it starts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -16,6 +19,7 @@ import unicodedata
 
 from shared.errors import UserError
 
+LOG = "UNIDETECTOR_LOG"
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (direction, width zero), surrogates, separators of lines
 _PIECE = select.PIPE_BUF  # what a pipe that can be written to takes at once
 _PATIENCE_MS = 100  # for a reader that is slow; one that has stopped keeps nobody waiting
@@ -41,6 +45,7 @@ def show(text: str) -> None:
     """
     if (stream := sys.stdout) is None:  # closed before the program began
         return
+    keep(text)
     data = printable(text) + "\n"
     try:
         stream.flush()
@@ -60,6 +65,7 @@ def show(text: str) -> None:
 
 def write_line(text: str) -> None:
     """Writes `text` and a new line to standard error if it can be written; never raises for lack of a reader."""
+    keep(text)
     data = printable(text) + "\n"
     if (stream := sys.stderr) is None:  # closed before the program began
         return
@@ -72,6 +78,18 @@ def write_line(text: str) -> None:
             stream.flush()
     except (OSError, ValueError):  # nobody reads, no room; or the file is closed
         pass
+
+
+def keep(text: str) -> None:
+    """Adds `text` and a new line to the log file alone, if there is one that takes them."""
+    if not (path := os.environ.get(LOG)):
+        return
+    with contextlib.suppress(OSError):  # no room, or no folder yet
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(file, (printable(text) + "\n").encode(errors="backslashreplace"))
+        finally:
+            os.close(file)
 
 
 def _write(descriptor: int, data: bytes) -> None:

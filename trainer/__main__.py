@@ -29,7 +29,7 @@ from shared.config import add_arguments, deterministic, half_precision, load_con
 from shared.errors import UserError
 from shared.feed_keys import help_text
 from shared.keys import nearest
-from shared.terminal import write_line
+from shared.terminal import LOG, keep, write_line
 from trainer import tasks
 from trainer.feed.server import DataServerLost, connect
 from trainer.process import out_of_memory, ranks
@@ -39,6 +39,7 @@ from trainer.process.ranks import RankFailed
 from trainer.recipe import command as recipe
 from trainer.reporting import live
 from trainer.tasks import Request
+from trainer.training.log import LOG_FILE
 
 PROGRAM = "python -m trainer"
 DEFAULT_TASK = "train"
@@ -185,10 +186,13 @@ def _run_together(options: argparse.Namespace, interrupt: Interrupt) -> int:
     """Runs a task that several ranks can do together, and that needs a data server."""
     together = ranks.join()
     task, config = tasks.load(options.task), load_config(options.config, options.cfg_options)
+    work_dir = _work_dir(options, config)
+    if options.serve is not None:
+        os.environ[LOG] = str((work_dir / LOG_FILE).absolute())
     say_once = say if together.first else lambda _: None
     with connect(options.data_server, options.workers, say, together, options.ray) as server:
         say_once(_import_jittor(interrupt, config))
-        code = task.run(Request(config, _work_dir(options, config), server, interrupt, say, options, together))
+        code = task.run(Request(config, work_dir, server, interrupt, say, options, together))
         together.meet()  # the first rank of a host has the data server
     if code == GOOD:
         together.finish()
@@ -232,6 +236,7 @@ def _program() -> NoReturn:
         leave(main())
     except Exception:
         if ranks.expected() == 1:
+            keep(traceback.format_exc())
             raise
         traceback.print_exc()
         leave(FAILED)

@@ -11,6 +11,7 @@ from tests.architecture.tree import ROOT
 OPEN_THEMSELVES = {
     "shared/files.py": "the one atomic write",
     "shared/address.py": "a lock",
+    "shared/terminal.py": "a log, line by line",
     "trainer/process/journal.py": "logs, which grow",
     "data_server/files/proposal_file.py": "grows in its place, and is given its name at the end",
     "data_server/files/index/cache.py": "a cache of its own, in a folder that is given its name at the end",

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from shared.terminal import one_line, printable
+from shared.terminal import LOG, one_line, printable
 from tests.cluster import ROOT
 
 SAY = "import sys; from shared.terminal import write_line; [write_line('x' * 100) for _ in range(3000)]; sys.exit(7)"
@@ -88,3 +88,27 @@ def test_a_result_that_standard_output_does_not_take_is_one_line_and_nothing_mor
     )
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "a\\tb\n")
+
+
+def test_a_log_file_gets_the_lines_of_a_process_and_of_those_that_it_starts_without_control_characters(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("before\n")
+    script = (
+        "import subprocess, sys; from shared.terminal import keep, show, write_line\n"
+        "write_line('one\\x1b[2J\\ntwo'); show('a result'); keep('for the file alone\\udc80')\n"
+        "if len(sys.argv) == 1: subprocess.run([sys.executable, '-c', sys.orig_argv[2], 'again'], check=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, LOG: str(log)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "one\\x1b[2J\ntwo\n" * 2)
+    assert log.read_text() == "before\n" + "one\\x1b[2J\ntwo\na result\nfor the file alone\\udc80\n" * 2
+
+
+@pytest.mark.parametrize("log", ["/dev/full", "/nowhere/log.txt", "/"])
+def test_a_log_file_that_takes_no_line_ends_nothing_and_the_line_is_written_elsewhere(log):
+    script = "from shared.terminal import write_line; write_line('a line')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, LOG: log}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "a line\n")

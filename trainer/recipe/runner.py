@@ -25,6 +25,7 @@ from pprint import pformat
 from shared.errors import UserError
 from shared.files import save
 from shared.lifetime import die_with_parent
+from shared.terminal import LOG
 from shared.train_loop import TrainLoop
 from trainer import tasks
 from trainer.evaluation.results import RESULTS_FILE
@@ -33,7 +34,7 @@ from trainer.recipe.fingerprints import digest, fingerprint
 from trainer.recipe.progress import overview, remaining
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved
-from trainer.training.log import METRICS_FILE
+from trainer.training.log import LOG_FILE, METRICS_FILE
 from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 CONFIG_FILE = "config.py"
@@ -41,7 +42,7 @@ FINGERPRINT_FILE = ".fingerprint"
 _POLL_SECONDS = 0.1
 # What a task leaves beside its results, which differs from run to run: times, events, pictures of the log.
 _NO_RESULTS = (
-    *(METRICS_FILE, "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
+    *(METRICS_FILE, LOG_FILE, "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
     *(CONFIG_FILE, FINGERPRINT_FILE),
 )
 
@@ -148,7 +149,7 @@ class Runner:
         self._write_config(step, folder)
         self.say(f"{place}{time_left}: {'continues' if again else 'starts'}: {shlex.join(command)}")
         started = time.monotonic()
-        code = self._wait(command)
+        code = self._wait(command, folder)
         entry.seconds += time.monotonic() - started
         if self.interrupt.signal is not None:
             self.state.put(step.name, entry)
@@ -219,12 +220,13 @@ class Runner:
         step = next(step for step in self.recipe.steps if step.name == name)
         return self.folder(name) / final_checkpoint(step)
 
-    def _wait(self, command: list[str]) -> int:
-        """Runs a command to its end, passes signals on to it, and returns its exit code."""
+    def _wait(self, command: list[str], folder: Path) -> int:
+        """Runs a step's command to its end, passes signals on to it, and returns its exit code."""
         parent = os.getpid()
         with self.interrupt.deferred():
             process = subprocess.Popen(
                 command,
+                env={**os.environ, LOG: str((folder / LOG_FILE).absolute())},
                 start_new_session=True,  # Ctrl-C in the terminal reaches this process alone, which passes it on
                 preexec_fn=lambda: die_with_parent(parent, signal.SIGKILL),
             )

@@ -3,6 +3,8 @@
     stderr                     a bar on a terminal, one line per log interval elsewhere
     <work_dir>/metrics.jsonl   one JSON object per log interval (``kind`` "train") and per evaluation (``kind`` "val")
     <work_dir>/tensorboard/    the same numbers as TensorBoard events
+    <work_dir>/log.txt         all lines of the run and its data server, in a recipe or with ``--serve``; those of the
+                               intervals also where there is a bar
 
 ``step`` counts finished steps (1 after the first), so that the checkpoint, log line and evaluation of step k carry
 the same k; with ``val_async`` lines of later steps may come before an evaluation's. A run resumed at step k cuts the
@@ -22,11 +24,12 @@ from typing import Any
 from tqdm import tqdm
 
 from shared.files import save
-from shared.terminal import write_line
+from shared.terminal import keep, write_line
 from trainer.process.journal import Journal
 from trainer.training.events import Events
 
 METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "log.txt"
 
 
 class Progress:
@@ -150,10 +153,12 @@ class Progress:
                 + (f" (card {card[0] / 2**30:.2f} of {card[1] / 2**30:.2f})" if card else ""),
             ]
         )
+        line = f"{self._position(step)}  {text}  remaining {tqdm.format_interval(remaining)}"
         if self._bar.disable:
-            self._write(f"{self._position(step)}  {text}  remaining {tqdm.format_interval(remaining)}")
+            self._write(line)
         else:
             self._bar.set_postfix_str(text)
+            keep(line)
 
     def _write(self, line: str) -> None:
         with self._bar.external_write_mode(sys.stderr):

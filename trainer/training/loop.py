@@ -51,6 +51,7 @@ from trainer.training.guards import assert_trains, check_gradients, check_losses
 from trainer.training.hooks import Hooks, Moment
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
+from trainer.training.onlooker import Onlooker
 from trainer.training.optimizer import build_optimizer
 from trainer.training.resuming import compare_arithmetic, compare_update, compare_waiting, own_record
 from trainer.training.schedule import Schedule, rate_factor
@@ -141,6 +142,8 @@ class TrainingLoop:
             self.seed,
             ranks,
         )
+        told_apart = self.model.roi_head.bbox_head.num_classes > 1
+        self._onlooker = Onlooker(work_dir, self.feed.classes if told_apart else [], self.say)
         self._unread: Step | None = None
         self._agreed: signal.Signals | None = None  # the signal that all ranks have heard of
         self._look_at_clocks()
@@ -316,6 +319,8 @@ class TrainingLoop:
                 card_memory(),
             )
             self.hooks.tell("after_step", self._moment(number), one.terms, one.rate)
+        if self.ranks.first and last.batch is not None:
+            self._onlooker.show(last.batch)
 
     def _look_at_clocks(self) -> None:
         self._clocks = time.perf_counter(), self.feed.wait_seconds

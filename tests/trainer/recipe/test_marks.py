@@ -45,7 +45,7 @@ class Recipe:
         self.said = []
         Runner(steps.read(str(self.path), {}), self.work_dir, [], self.said.append, interrupt).run()
 
-    def _train(self, command: list[str]) -> int:
+    def _train(self, command: list[str], _: Path) -> int:
         config = Config.fromfile(dict(pairwise(command))["--config"])
         (self.folder / "last_checkpoint").write_text("begun")
         if not self.ends:

@@ -42,9 +42,8 @@ class Runs:
         assert runner.run()
         return runner
 
-    def _leave_results(self, command: list[str]) -> int:
-        words = dict(pairwise(command))
-        folder, task = Path(words["--work-dir"]), command[3]
+    def _leave_results(self, command: list[str], folder: Path) -> int:
+        words, task = dict(pairwise(command)), command[3]
         self.ran.append(folder.name)
         self.commands[folder.name] = command
         if task == "train":

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import pty
 import subprocess
 import sys
 import textwrap
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.terminal import LOG
 from trainer.training.log import Progress, evaluated_at, read
 
 
@@ -119,6 +122,22 @@ def test_without_a_terminal_every_log_is_a_plain_line_on_stderr(tmp_path: Path, 
     first, _, evaluation = err.splitlines()
     assert first.startswith("epoch 1/2  step 2/10  loss 1.5  loss_rpn 1  lr 0.05  8.0 images/s  data wait 20%")
     assert first.endswith("memory 1.00 GiB  remaining 00:04")
+    assert evaluation == "epoch 1/2  step 5/10  evaluation of coco: AR@100 0.25"
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_log_file_has_the_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, terminal = pty.openpty()
+    monkeypatch.setenv(LOG, str(tmp_path / "log.txt"))
+    with os.fdopen(terminal, "w") as stderr, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        run(tmp_path, 1, 5)
+        shown = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert "5/10" in shown and "step 2/10" not in shown
+    first, _, evaluation = (tmp_path / "log.txt").read_text().splitlines()
+    assert first.startswith("epoch 1/2  step 2/10  loss 1.5  loss_rpn 1  lr 0.05")
     assert evaluation == "epoch 1/2  step 5/10  evaluation of coco: AR@100 0.25"
 
 

@@ -1,11 +1,11 @@
-"""A page of a run while it runs: its steps, and its curves as they grow.
+"""A page of a run while it runs: its steps, its curves as they grow, its log, the last batch.
 
-    training, recipe ──► work dir: metrics.jsonl, state.json
-          │ starts             ▲ reads
+    training, recipe ──► work dir: metrics.jsonl, state.json, log.txt, batch.json ◄── .batch_wanted
+          │ starts             ▲ reads                                                      │ leaves
           └─ a listening socket ─► python -m trainer.reporting.live ──► a browser on this machine
 
-The page is served by a process of its own: nothing that a browser does can delay a step or change a number, and it ends
-with whoever started it.
+The page is served by a process of its own, which ends with whoever started it. Nothing that a browser does can change a
+number. Only the batch has to be drawn by the training itself (`trainer.training.onlooker`), while somebody looks at it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=PORT,
         metavar="PORT",
-        help=f"show steps and curves in a browser while it runs (default: {PORT}; 0: any port that is free)",
+        help=f"show steps, curves, log and batches in a browser meanwhile (default: {PORT}; 0: any port that is free)",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 
 from shared.errors import UserError
 from tests.browser import START_SECONDS, chromium
@@ -32,10 +35,10 @@ class Place:
         (self.url,) = re.findall(r"http://127\.0\.0\.1:\d+/", " ".join(said))
         self.port = int(self.url.split(":")[-1].strip("/"))
 
-    def ask(self, path: str, host: str = "localhost", **query: object) -> tuple[int, dict]:
+    def ask(self, path: str, host: str = "localhost", method: str = "GET", **query: object) -> tuple[int, dict]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}", headers={"Host": host})
+            connection.request(method, f"{path}?{urlencode(query)}", headers={"Host": host})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:
@@ -50,6 +53,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield running
     with pytest.raises(ConnectionRefusedError):
         running.ask("/runs")
+
+
+def jpeg() -> str:
+    """A grey picture of 80 x 60 pixels, in base64."""
+    content = io.BytesIO()
+    Image.new("RGB", (80, 60), (128, 128, 128)).save(content, format="JPEG")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def write(file: Path, lines: list[dict], more: str = "") -> None:
@@ -71,6 +81,41 @@ def test_numbers_come_as_they_are_logged_by_whole_lines_and_begin_anew_where_a_r
     write(file, LINES[:2])
     _, anew = place.ask("/numbers", run="stage_1", after=more["after"])
     assert anew["again"] and anew["lines"] == LINES[:2]
+
+
+def test_the_end_of_a_log_is_told_when_it_has_grown_and_its_control_characters_are_escaped(place: Place) -> None:
+    folder = place.work_dir / "proposals"
+    folder.mkdir()
+    log = folder / "log.txt"
+    log.write_bytes(b"one\x1b[2J\rtwo\n\xff <b>\n")
+    assert "proposals" in place.ask("/runs")[1]["runs"]
+    assert place.ask("/numbers", run="proposals")[1]["lines"] == []
+    _, found = place.ask("/log", run="proposals")
+    assert found == {"seen": log.stat().st_size, "text": "one\\x1b[2J\\rtwo\n\\xff <b>\n"}
+    assert place.ask("/log", run="proposals", seen=found["seen"])[1] == {"seen": found["seen"], "text": None}
+    log.write_text("".join(f"{number:99}\n" for number in range(1000)))
+    _, found = place.ask("/log", run="proposals", seen=found["seen"])
+    numbers = list(map(int, found["text"].split()))
+    assert numbers == list(range(1000 - len(numbers), 1000)) and (len(numbers) + 1) * 100 > 64 << 10
+
+
+def test_a_batch_is_asked_for_where_a_run_may_draw_it_and_told_once(place: Place) -> None:
+    folder = place.work_dir / "stage_0"
+    write(folder / "metrics.jsonl", LINES)
+    assert place.ask("/batch", method="POST", run="stage_0") == (200, None)
+    assert (folder / ".batch_wanted").exists()
+    drawn = {"step": 7, "images": []}
+    (folder / "batch.json").write_text(json.dumps(drawn))
+    assert place.ask("/batch", method="POST", run="stage_0") == (200, drawn)
+    assert place.ask("/batch", method="POST", run="stage_0", seen=7) == (200, None)
+    (folder / ".batch_wanted").unlink()
+    (place.work_dir / "state.json").write_text(json.dumps({"steps": {"stage_0": {"state": "done"}}}))
+    assert place.ask("/batch", method="POST", run="stage_0") == (200, drawn)
+    assert not (folder / ".batch_wanted").exists()
+    assert place.ask("/batch", method="POST", run="../stage_0")[0] == 404
+    (folder / "batch.json").unlink()
+    (folder / "batch.json").mkdir()
+    assert place.ask("/batch", method="POST", run="stage_0")[1] == {"error": f"{folder / 'batch.json'}: Is a directory"}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +148,10 @@ def test_the_page_draws_each_number_and_follows_the_step_that_runs(place: Place)
     (place.work_dir / "state.json").write_text(
         json.dumps({"steps": {EVIL: {"state": "done", "seconds": 61.2}, "stage_1": {"state": "running"}}})
     )
+    (place.work_dir / "stage_1" / "log.txt").write_text(f"[data_server] {EVIL}\n[trainer] ready\n")
+    box = {"bbox": [10, 10, 30, 20], "name": EVIL}
+    picture = {"jpeg": jpeg(), "width": 80, "height": 60, "boxes": [box]}
+    (place.work_dir / "stage_1" / "batch.json").write_text(json.dumps({"step": 38, "images": [picture]}))
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 390, "height": 844})
@@ -116,6 +165,14 @@ def test_the_page_draws_each_number_and_follows_the_step_that_runs(place: Place)
         assert tab.locator(".chart p").all_inner_texts() == ["0.02564", "0.1", "3 MiB"]
         assert tab.locator("#steps li").all_inner_texts() == [f"{EVIL}: done, 61 s", "stage_1: running"]
         assert tab.inner_text("#status") == "epoch 1, step 39"
+        assert tab.inner_text("#log pre") == f"[data_server] {EVIL}\n[trainer] ready\n"
+        assert not (place.work_dir / "stage_1" / ".batch_wanted").exists()
+        tab.click("#batch summary")
+        tab.wait_for_selector("#batch img")
+        assert (place.work_dir / "stage_1" / ".batch_wanted").exists()
+        assert "Step 38," in tab.inner_text("#batch .note")
+        assert tab.locator("#batch .tags span").all_inner_texts() == [EVIL]
+        assert tab.evaluate("document.querySelector('#batch img').naturalWidth") == 80
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         result = {"kind": "val", "step": 40, "epoch": 1, "name": "base", "AP50": 0.5}
         write(place.work_dir / "stage_2" / "metrics.jsonl", [*LINES[:1], result])
