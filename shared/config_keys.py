@@ -238,7 +238,9 @@ RANDOMNESS: Section = (
     reads(
         "seed",
         "of everything drawn at random (default, and None: 0)",
-        Values(lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number").or_none(),
+        Values(
+            lambda value: type(value) is int and value in range(1 << 32), "a whole number from 0 to 4294967295"
+        ).or_none(),
     ),
     *ignores("what is drawn depends on the step, and no two ranks take the same", "diff_rank_seed"),
     reads(

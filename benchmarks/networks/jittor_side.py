@@ -16,13 +16,14 @@ from trainer.batch import Batch
 from trainer.device import jit_kernel_count, jt, nn, var
 from trainer.models import build_detector
 from trainer.models.detections import read
+from trainer.models.ops.random_keys import Draw
 from trainer.models.roi_heads.standard_roi_head import to_rois
 from trainer.training.accumulation import WHOLE
 from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, packed, total_loss
 
 
-def first_keys(shape: tuple[int, int]) -> jt.Var:
+def first_keys(_draw: Draw, shape: tuple[int, int]) -> jt.Var:
     """Keys that make a sampler take the first candidates."""
     return var(np.broadcast_to(1 - (np.arange(shape[1]) + 0.5) / shape[1], shape), "float32")
 

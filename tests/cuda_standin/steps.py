@@ -20,7 +20,7 @@ from benchmarks.networks.cases import OPTIMIZER, PROPOSALS, Case
 from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from tests.cuda_standin import card
 from trainer.batch import Batch
-from trainer.device import device_memory, jt, nn, seed
+from trainer.device import device_memory, jt, nn
 from trainer.models import build_detector
 from trainer.training.guards import memory_advised
 from trainer.training.optimizer import build_optimizer
@@ -106,7 +106,6 @@ def main(stage: str, steps: str) -> None:
         before = card.counts()
         one = batch(case, height, width, number)
         with memory_advised(one):
-            seed(number)
             terms = model.loss(one)
             values = packed([*terms.values(), optimizer.step(total_loss(terms))])
             del terms

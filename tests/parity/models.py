@@ -10,6 +10,7 @@ from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from tests.parity import golden
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
+from trainer.models.ops.random_keys import Draw
 
 EVERYTHING = 1_000_000  # as a number of samples: nothing is left to choose
 
@@ -140,7 +141,7 @@ def fill(module: nn.Module, prefix: str, seed: int) -> None:
         value.assign(var(golden.parameter(prefix + name, value.shape, seed)))
 
 
-def first_k_keys(shape: tuple[int, int]) -> jt.Var:
+def first_k_keys(_draw: Draw, shape: tuple[int, int]) -> jt.Var:
     """Sampling keys that pick the lowest indices."""
     return var(np.broadcast_to(1 - (np.arange(shape[1]) + 0.5) / shape[1], shape), "float32")
 

@@ -166,6 +166,8 @@ REFUSED = [
     "train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=0.5)",
     "randomness = dict(sed=1)",
     "randomness = dict(seed='1')",
+    "randomness = dict(seed=-1)",
+    "randomness = dict(seed=1 << 32)",
     "randomness = dict(deterministic='no')",
     "auto_scale_lr = dict(enabled=True)",
     "auto_scale_lr = dict(enable=True, base_batch_size=0)",
@@ -218,6 +220,7 @@ ACCEPTED = [
     "train_cfg = dict(by_epoch=False, max_iters=3, val_begin=2, fast_forward_on_resume=True)",
     "val_cfg = dict(type='ValLoop', fp16=True)\ntest_cfg = None",
     "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')",
+    "randomness = dict(seed=(1 << 32) - 1)",
     "randomness = dict(seed=None, deterministic=True, diff_rank_seed=False)",
     "auto_scale_lr = dict(enable=False, base_batch_size=16)",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -70,8 +71,7 @@ def main(kind: str, steps: int) -> None:
     process = psutil.Process()
     record = []
     for step in range(steps):
-        batch = {"stage_1": stage_1, "partitioned": partitioned}[kind](step)
-        device.seed(step)
+        batch = replace({"stage_1": stage_1, "partitioned": partitioned}[kind](step), step=step)
         terms = model.loss(batch)
         optimizer.follow(schedule, step)
         norm = optimizer.step(total_loss(terms))

@@ -239,7 +239,7 @@ def blank(shape: tuple[int, ...], dtype: str) -> tuple[Var, np.ndarray]:
 
 
 def seed(value: int) -> None:
-    """Seed every random number that Jittor draws (initial weights, sampling keys), and Python's and numpy's."""
+    """Seed every random number that Jittor draws, such as initial weights, and Python's and numpy's."""
     jt.set_global_seed(value)
 
 

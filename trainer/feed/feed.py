@@ -40,6 +40,7 @@ class Feed:
     (0: endless).
 
     Args:
+        seed: the run's, of what the server and a training on the batches draw.
         record: of this stream, from the checkpoint that it continues; without its ``last`` batch that is not compared.
         ranks: who takes turns at the batches; this one's are the stream.
         predicted: the most boxes in an image, where all images are predicted before they are evaluated.

@@ -41,6 +41,7 @@ from trainer.device import arithmetic, card_memory, device_memory, jt, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
+from trainer.models.ops import random_keys
 from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import ALONE, RankFailed, Ranks
@@ -53,7 +54,7 @@ from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
 from trainer.training.onlooker import Onlooker
 from trainer.training.optimizer import build_optimizer
-from trainer.training.resuming import compare_arithmetic, compare_update, compare_waiting, own_record
+from trainer.training.resuming import compare_arithmetic, compare_samples, compare_update, compare_waiting, own_record
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.step import Step, Steps
 from trainer.training.together import agree, share_weights, turn
@@ -382,6 +383,7 @@ class TrainingLoop:
             if self.average and not resumed.training:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
             compare_arithmetic(resumed, self.say)
+            compare_samples(resumed, self.say)
             compare_update(resumed, self.ranks, self.optimizer.counts, self.rate_factor)
             return resumed.cursor, own_record(resumed, self.ranks)
         pretrained.initialise(self.model, self.config, self.say)
@@ -412,6 +414,7 @@ class TrainingLoop:
             "config": self.config.pretty_text,
             "stream": record,
             "arithmetic": arithmetic(),
+            "keys": random_keys.ORIGIN,
             "ranks": self.ranks.size,
             "batches_per_update": self.batches_per_update,
             "rate_factor": self.rate_factor,

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.errors import UserError
 from trainer.device import ARITHMETIC_LENGTH, arithmetic
+from trainer.models.ops import random_keys
 from trainer.process.ranks import Ranks
 from trainer.training.accumulation import Share
 from trainer.weights.checkpoint import Checkpoint
@@ -21,6 +22,15 @@ def compare_arithmetic(resumed: Checkpoint, say: Callable[[str], None]) -> None:
             f"warning: {resumed.path} was trained on {before}, this is {now}: sums are rounded in another order, "
             "so what follows differs in the last digits from what an undisturbed run would give; to avoid that, "
             "resume with the same (OMP_NUM_THREADS sets the number of threads)"
+        )
+
+
+def compare_samples(resumed: Checkpoint, say: Callable[[str], None]) -> None:
+    """Says so where from now on other boxes are trained on than by what wrote the checkpoint."""
+    if resumed.meta.get("keys") != random_keys.ORIGIN:
+        say(
+            f"warning: {resumed.path} is an older version's, which chose the boxes to train on by other random "
+            "numbers: what follows is not what that version would have given"
         )
 
 

@@ -16,6 +16,7 @@ from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn, seed
 from trainer.feed.server import DataServerLost
+from trainer.models.backbones.backbone import Backbone
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import Ranks
 from trainer.training.accumulation import Accumulation
@@ -55,8 +56,8 @@ class Steps:
     """Builds the steps of a run.
 
     Args:
-        run_seed: every step is seeded by it and its own number alone, so a resumed run draws what an uninterrupted one
-            would have drawn.
+        run_seed: where the backbone is the user's own, and may draw, every step is seeded by it and its own number
+            alone, so a resumed run draws what an uninterrupted one would have drawn. All else draws by the batch.
     """
 
     def __init__(
@@ -143,4 +144,5 @@ class Steps:
         return dict(zip(terms, values.numpy().tolist(), strict=True))
 
     def _seed(self, number: int) -> None:
-        seed((self._run_seed * 1_000_003 + number) % 2**31)
+        if isinstance(self._model.backbone, Backbone):
+            seed((self._run_seed * 1_000_003 + number) % 2**31)

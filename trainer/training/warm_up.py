@@ -15,7 +15,7 @@ from shared.batch import blank_arrays
 from shared.config import feed_settings
 from shared.train_loop import TrainLoop
 from trainer.batch import Batch
-from trainer.device import jt, nn, seed
+from trainer.device import jt, nn
 from trainer.training.accumulation import Accumulation
 from trainer.training.guards import TrainingFault, assert_trains
 from trainer.training.optimizer import build_optimizer
@@ -56,7 +56,6 @@ def take_steps(model: nn.Module, config: Config) -> None:
     accumulation = Accumulation(counts, 2 * counts)
     # The second update finds the optimizer's buffers filled. A batch is an update's first, its last, or one between.
     for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):
-        seed(step)
         terms = model.loss(noise(config, images))  # what has just been uploaded is fused with what comes next
         optimizer.follow(schedule, step)
         norm = optimizer.step(total_loss(terms), accumulation.share(step))

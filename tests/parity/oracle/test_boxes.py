@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from tests.parity.oracle.process import Oracle
 from tests.parity.oracle.scenes import boxes, many
-from trainer import device
 from trainer.device import var
 from trainer.models.boxes.anchors import AnchorGenerator
 from trainer.models.boxes.assign import MaxIoUAssigner
 from trainer.models.boxes.coders import DeltaXYWHBBoxCoder, TBLRBBoxCoder
 from trainer.models.boxes.columns import clip
 from trainer.models.boxes.sample import RandomSampler
+from trainer.models.ops.random_keys import Draw, Use
 
 RULES = {
     "strict": {"pos_iou_thr": 0.7, "neg_iou_thr": 0.3, "min_pos_iou": 0.3},
@@ -51,13 +51,12 @@ def test_boxes_are_drawn_as_often_as_by_mmdet(oracle: Oracle) -> None:
     candidates = np.concatenate([corner, corner + 40], 1).astype(np.float32)
     truths = candidates[:3] + 1
     rounds, images, num, fraction = 40, 25, 24, 0.25
-    device.seed(0)
     table, counts = padded([truths] * images)
     valid = np.ones((images, 150), bool)
     assigned = MaxIoUAssigner(**RULES["wide"])(var(candidates[None]), var(valid), var(table), var(counts))
     sampler, drawn, numbers = RandomSampler(num, fraction), np.zeros(150), set()
-    for _ in range(rounds):
-        samples = sampler(assigned)
+    for step in range(rounds):
+        samples = sampler(assigned, Draw(0, step, Use.ROIS))
         used = samples.weight.numpy() > 0
         drawn += np.bincount(samples.index.numpy()[used], minlength=150)
         pairs = zip(samples.positives.numpy().astype(int), samples.negatives.numpy().astype(int), strict=True)

@@ -12,6 +12,7 @@ from tests.trainer.models.examples import random_batch
 from trainer.batch import Batch
 from trainer.device import jt, var
 from trainer.models.boxes.sample import Samples
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.registry import build
 from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead
 from trainer.models.roi_heads.standard_roi_head import SampledRoIs
@@ -96,4 +97,5 @@ def sampled_rois(
         negatives=var(((labels >= 0) - positives).sum(1), "float32"),
     )
     truths = head.coder.decode(boxes, var(targets.reshape(*shape, 4)))
-    return SampledRoIs(boxes, truths, var(np.maximum(labels, 0), "int32"), samples, np.array(ids, np.int32))
+    labels, ids = var(np.maximum(labels, 0), "int32"), np.array(ids, np.int32)
+    return SampledRoIs(boxes, truths, labels, samples, ids, Draw(0, 0, Use.CLASSES))

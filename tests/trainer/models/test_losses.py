@@ -6,6 +6,7 @@ import pytest
 from shared.errors import UserError
 from trainer.device import jt, var
 from trainer.models.losses import CrossEntropyLoss, IoULoss, L1Loss, federated_columns
+from trainer.models.ops.random_keys import Draw, Use, random_keys
 
 NORMALISER = var([4.0], "float32")
 WEIGHT = np.array([[1, 0, 1], [1, 1, 0]], np.float32)
@@ -72,7 +73,7 @@ def test_an_unknown_iou_mode_is_refused_by_its_full_name() -> None:
 
 
 def choose(labels: list[list[int]], weights: list[list[int]], drawable: list[list[int]], number: int) -> np.ndarray:
-    keys = jt.rand(len(drawable), len(drawable[0]))
+    keys = random_keys(Draw(0, 0, Use.CLASSES), (len(drawable), len(drawable[0])))
     columns = federated_columns(var(labels, "int32"), var(weights, "float32"), var(drawable, "float32"), keys, number)
     return columns.numpy()
 

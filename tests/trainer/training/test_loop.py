@@ -118,13 +118,22 @@ def test_a_run_that_is_over_takes_no_batch_when_it_is_resumed(cluster: Cluster, 
     assert train(cluster, config, work_dir, checkpoint.latest(work_dir)) == (STEPS, 0, True)
 
 
-def test_a_users_backbone_of_the_documents_trains_and_a_resumed_run_ends_with_the_same_numbers(
+NOISY = """
+from trainer.device import jt
+
+class NoisyNet(TinyNet):
+    def execute(self, images):
+        return super().execute(images * jt.rand(images.shape))
+"""
+
+
+def test_a_users_backbone_like_the_documents_that_draws_trains_and_a_resumed_run_ends_with_the_same_numbers(
     cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "my_backbone.py").write_text(documented("my_backbone.py"))
+    (tmp_path / "my_backbone.py").write_text(documented("my_backbone.py") + NOISY)
     monkeypatch.syspath_prepend(tmp_path)
     config = config_of(data, evaluated=False)
-    config.model.backbone = {"type": "my_backbone.TinyNet", "width": 8, "frozen_stages": 0}
+    config.model.backbone = {"type": "my_backbone.NoisyNet", "width": 8, "frozen_stages": 0}
     config.custom_hooks = [{"type": "EMAHook", "momentum": 0.5}]
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "by_epoch": False, "interval": 1}
     custom_keys = {"body.3": {"lr_mult": 0.0, "decay_mult": 0.0}}

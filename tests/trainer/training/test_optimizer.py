@@ -369,7 +369,6 @@ def test_two_batches_of_four_images_move_a_detector_by_the_mean_of_their_gradien
     gradients = []
 
     def loss_of_batch(number: int) -> jt.Var:
-        seed(number)  # of what is sampled
         return total_loss(model.loss(random_batch(counts=(3, 2, 0, 1), seed=number)))
 
     for number in (0, 1):

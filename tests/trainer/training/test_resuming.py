@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
+from trainer.models.ops.random_keys import ORIGIN
 from trainer.process.ranks import Ranks
-from trainer.training.resuming import compare_update
+from trainer.training.resuming import compare_samples, compare_update
 from trainer.weights.checkpoint import Checkpoint
 
 
-def written_by(ranks: int, batches: int, **meta: float) -> Checkpoint:
+def written_by(ranks: int, batches: int, **meta: float | str) -> Checkpoint:
     meta = {"ranks": ranks, "batches_per_update": batches, **meta}
     return Checkpoint(Path("step_6.safetensors"), {}, {}, {}, {}, {"epoch": 0, "step": 6}, meta)
 
@@ -47,3 +48,14 @@ def test_the_same_ranks_may_change_updates_and_rates() -> None:
 
 def test_a_checkpoint_that_does_not_say_its_rates_goes_on() -> None:
     compare_update(written_by(2, 2), of(1), counts=2, rate_factor=0.125)
+
+
+def test_a_checkpoint_of_other_random_numbers_is_named() -> None:
+    said: list[str] = []
+    compare_samples(written_by(1, 1, keys=ORIGIN), said.append)
+    assert not said
+    compare_samples(written_by(1, 1), said.append)
+    assert said == [
+        "warning: step_6.safetensors is an older version's, which chose the boxes to train on by other random numbers: "
+        "what follows is not what that version would have given"
+    ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from trainer.device import jt
 from trainer.device.kernels import kernel
+from trainer.models.ops.random_keys import Draw, random_keys
 from trainer.models.ops.top_k import top_k
 from trainer.models.registry import register, require
 from trainer.models.values import Count, Share
@@ -24,11 +25,6 @@ FILL_SLOTS = """
     sample::fill_slots(in0_p, in1_p, in0_shape0, in0_shape1, out0_shape1, data["num"], data["most_positives"], out0_p,
                        out1_p, out2_p, out3_p, out4_p, out5_p);
 """
-
-
-def uniform_keys(shape: tuple[int, int]) -> jt.Var:
-    """Random keys f32 (B,N) in [0, 1)."""
-    return jt.rand(*shape)
 
 
 @dataclass
@@ -71,13 +67,13 @@ class RandomSampler:
         self.num = num
         self.most_positives = int(num * pos_fraction)
         self.add_gt_as_proposals = add_gt_as_proposals
-        self.keys: Callable[[tuple[int, int]], jt.Var] = uniform_keys
+        self.keys: Callable[[Draw, tuple[int, int]], jt.Var] = random_keys
 
-    def __call__(self, assigned: jt.Var) -> Samples:
+    def __call__(self, assigned: jt.Var, draw: Draw) -> Samples:
         """Sample from `assigned` i32 (B,N)."""
         images, boxes = assigned.shape
         # The classes are 2 apart: 2 + (1 - 2^-24) would round up to 3.
-        keys = (assigned > 0).float32() * 4.0 + (assigned == 0).float32() * 2.0 + self.keys((images, boxes))
+        keys = (assigned > 0).float32() * 4.0 + (assigned == 0).float32() * 2.0 + self.keys(draw, (images, boxes))
         slots, counts = (images, min(self.num, boxes)), (images,)
         return Samples(
             *jt.code(

@@ -25,6 +25,7 @@ from trainer.models.boxes.sample import Samples
 from trainer.models.heads.rpn_head import Predictions, RPNHead
 from trainer.models.layers import Convolution, init_normal
 from trainer.models.ops.convolution import convolve
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.ops.unit_features import unit_features
 from trainer.models.registry import build, read, register, require
 from trainer.models.values import Count
@@ -133,7 +134,8 @@ class OlnRPNHead(RPNHead):
         if self.skip_border_boxes:
             box_weights = box_weights * (boxes.min(-1) > 0).float32()
 
-        wide = self.wide_sampler(self.wide_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts))
+        assigned = self.wide_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts)
+        wide = self.wide_sampler(assigned, Draw(batch.seed, batch.step, Use.WIDE_ANCHORS))
         priors = pick_rows(anchors, wide.index)
         truths = gather_rows(batch.boxes, wide.truth)
         quality = centerness if self.objectness_type == "Centerness" else aligned_iou

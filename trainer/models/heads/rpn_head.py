@@ -25,6 +25,7 @@ from trainer.models.boxes.sample import Samples
 from trainer.models.layers import Convolution, init_normal, relu
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.nms import batched_nms
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.ops.top_k import top_k_of_levels
 from trainer.models.registry import build, read, register, require
 from trainer.models.values import Count
@@ -133,7 +134,8 @@ class RPNHead(nn.Module):
             The samples, and what both losses are divided by, f32 (1,): Σ over images of max(positives, 1) +
             max(negatives, 1).
         """
-        samples = self.strict_sampler(self.strict_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts))
+        assigned = self.strict_assigner(anchors.unsqueeze(0), inside, batch.boxes, batch.box_counts)
+        samples = self.strict_sampler(assigned, Draw(batch.seed, batch.step, Use.STRICT_ANCHORS))
         return samples, (jt.maximum(samples.positives, 1.0) + jt.maximum(samples.negatives, 1.0)).sum()
 
     def box_targets(self, anchors: jt.Var, samples: Samples, batch: Batch) -> jt.Var:

@@ -28,6 +28,7 @@ from trainer.models.boxes.sample import Samples
 from trainer.models.detections import Detections, Found
 from trainer.models.detections import read as read_detections
 from trainer.models.ops.multiclass_nms import read_multiclass_nms
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.registry import build, read, register, require
 
 Reading = Callable[[jt.Var], jt.Var]  # scores of every box for every class -> what counts as them
@@ -54,6 +55,7 @@ class SampledRoIs:
         labels: i32 (B,K), the class of each positive; elsewhere `num_classes`, the background.
         samples: positives, weights and counts of the slots.
         dataset_ids: i32 (B,) on the host, which data set each image is from.
+        class_draw: of the classes, where the head's loss draws some.
     """
 
     boxes: jt.Var
@@ -61,6 +63,7 @@ class SampledRoIs:
     labels: jt.Var
     samples: Samples
     dataset_ids: np.ndarray
+    class_draw: Draw
 
 
 @register
@@ -99,7 +102,7 @@ class StandardRoIHead(nn.Module):
         truth = jt.index((images, slots), 1)
         themselves = jt.ternary(truth < batch.box_counts.unsqueeze(1), truth + 1, -1)
         candidates = jt.concat([batch.boxes, proposals], 1)
-        samples = self.sampler(jt.concat([themselves, assigned], 1))
+        samples = self.sampler(jt.concat([themselves, assigned], 1), Draw(batch.seed, batch.step, Use.ROIS))
 
         background = self.bbox_head.num_classes
         return SampledRoIs(
@@ -108,6 +111,7 @@ class StandardRoIHead(nn.Module):
             labels=jt.ternary(samples.positive > 0, gather_rows(batch.labels, samples.truth), background),
             samples=samples,
             dataset_ids=batch.host["dataset_ids"],
+            class_draw=Draw(batch.seed, batch.step, Use.CLASSES),
         )
 
     def loss(self, maps: list[jt.Var], proposals: jt.Var, batch: Batch) -> dict[str, jt.Var]:

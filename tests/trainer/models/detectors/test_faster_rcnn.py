@@ -1,6 +1,7 @@
 """The whole stage-1 detector, small: it trains what it should, its shapes are fixed, its detections are in order."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,21 @@ def test_the_same_seed_gives_the_same_weights_and_losses() -> None:
         detector = build_detector(small_model())
         results.append({key: value.item() for key, value in detector.loss(random_batch()).items()})
     assert results[0] == results[1]
+
+
+def test_a_loss_depends_on_seed_and_step_alone_and_draws_nothing_from_jittors_generator(detector: nn.Module) -> None:
+    def losses(seed: int, step: int) -> list[float]:
+        terms = detector.loss(replace(random_batch(), seed=seed, step=step))
+        return [terms[name].item() for name in ("loss_rpn_obj", "loss_cls")]
+
+    device.seed(5)
+    expected = jt.rand(10).numpy()
+    device.seed(5)
+    first = losses(0, 0)
+    np.testing.assert_array_equal(jt.rand(10).numpy(), expected)
+    assert losses(0, 0) == first
+    for other in (losses(1, 0), losses(0, 1)):
+        assert all(one != two for one, two in zip(first, other, strict=True))
 
 
 def test_detections_are_ordered_and_in_pixels_of_the_original_image(detector: nn.Module) -> None:

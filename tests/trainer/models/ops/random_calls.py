@@ -10,7 +10,8 @@ import numpy as np
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, var
 from trainer.models.boxes import anchors, assign, sample
-from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
+from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.training import update
 
 Generator = np.random.Generator
@@ -130,9 +131,15 @@ def sample_boxes(generator: Generator) -> list[jt.Var]:
     most, share = int(generator.integers(1, number, endpoint=True)), float(generator.choice([0.25, 0.5, 1.0]))
     sampler = sample.RandomSampler(most, share)
     keys = generator.random((images, number))
-    sampler.keys = lambda _shape: var(keys, "float32")
-    found = sampler(var(generator.integers(-1, 3, (images, number)), "int32"))
+    sampler.keys = lambda *_: var(keys, "float32")
+    found = sampler(var(generator.integers(-1, 3, (images, number)), "int32"), Draw(0, 0, Use.ROIS))
     return [found.index, found.positive, found.weight, found.truth, found.positives, found.negatives]
+
+
+def draw_keys(generator: Generator) -> list[jt.Var]:
+    seed, step = (int(n) for n in generator.integers(0, 1 << 32, 2))
+    rows, columns = (int(n) for n in generator.integers(1, (5, 3000), endpoint=True))
+    return [random_keys.random_keys(Draw(seed, step, Use(int(generator.integers(len(Use))))), (rows, columns))]
 
 
 def make_anchors(generator: Generator) -> list[jt.Var]:
@@ -182,6 +189,7 @@ CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "hard_nms_of_classes": (soft_nms, pick_hard),
     "assign": (assign, assign_boxes),
     "sample": (sample, sample_boxes),
+    "random keys": (random_keys, draw_keys),
     "anchors": (anchors, make_anchors),
     "SGD": (update, lambda g: update_parameters(g, update.SGD, momentum=0.9, dampening=0.2)),
     "AdamW": (update, lambda g: update_parameters(g, update.AdamW)),

@@ -19,7 +19,8 @@ from trainer.device import jt, nn, var
 from trainer.models import checkpointing
 from trainer.models.boxes import anchors, assign, sample
 from trainer.models.layers import Convolution
-from trainer.models.ops import average_pool, fixed_norm, nms, roi_align, soft_nms, unit_features
+from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
+from trainer.models.ops.random_keys import Draw, Use
 from trainer.training import update
 
 TABLE, SCORES = scene(90, 6)
@@ -37,8 +38,8 @@ def assign_some() -> list:
 def sample_some() -> list:
     generator = np.random.default_rng(0)
     sampler = sample.RandomSampler(24, 0.25)
-    sampler.keys = lambda shape: var(np.random.default_rng(1).random(shape), "float32")
-    samples = sampler(var(generator.integers(-1, 3, (2, 90)), "int32"))
+    sampler.keys = lambda _, shape: var(np.random.default_rng(1).random(shape), "float32")
+    samples = sampler(var(generator.integers(-1, 3, (2, 90)), "int32"), Draw(0, 0, Use.ROIS))
     return [
         samples.index,
         samples.positive,
@@ -47,6 +48,11 @@ def sample_some() -> list:
         samples.positives,
         samples.negatives,
     ]
+
+
+def draw_keys() -> list:
+    """Rows of more than a block of threads, and no multiple of four."""
+    return [random_keys.random_keys(Draw(2**32 - 1, 90_000, Use.ROIS), (2, 2051))]
 
 
 def suppress_many() -> list:
@@ -184,6 +190,7 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "norm of many gradients": (update, norm_of_many_gradients),
     "assign": (assign, assign_some),
     "sample": (sample, sample_some),
+    "random keys": (random_keys, draw_keys),
     "nms": (nms, lambda: list(nms.nms(IMAGES, BEST, 0.5, 0.1, 40))),
     "nms of many": (nms, suppress_many),
     "soft_nms together": (soft_nms, lambda: pick_softly(10**6)),

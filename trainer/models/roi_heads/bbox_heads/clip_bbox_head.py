@@ -21,9 +21,9 @@ import numpy as np
 from shared.errors import UserError
 from trainer.device import jt, nn, var
 from trainer.models.boxes.columns import clip
-from trainer.models.boxes.sample import uniform_keys
 from trainer.models.layers import init_normal, unit_length
 from trainer.models.losses import federated_columns
+from trainer.models.ops.random_keys import Draw, random_keys
 from trainer.models.registry import build, register, require
 from trainer.models.roi_heads.bbox_heads.attention_pool import AttentionPool2d
 from trainer.models.roi_heads.bbox_heads.bbox_head import BBoxHead, accuracy
@@ -90,7 +90,7 @@ class CLIPHead(BBoxHead):
         require(loss_cls.get("use_sigmoid"), True, f"{where}.loss_cls.use_sigmoid")
         self.loss_cls = build(loss_cls, f"{where}.loss_cls")
         self.fed_loss_num_cat = fed_loss_num_cat
-        self.keys: Callable[[tuple[int, int]], jt.Var] = uniform_keys
+        self.keys: Callable[[Draw, tuple[int, int]], jt.Var] = random_keys
         if in_channels % HEAD_WIDTH:
             raise UserError(f"{where}.in_channels: a multiple of {HEAD_WIDTH} is expected, found {in_channels}")
         lengths = sorted({vocabulary.embeddings.shape[1] for vocabulary in vocabularies})
@@ -163,7 +163,7 @@ class CLIPHead(BBoxHead):
         labels = jt.ternary(labels < self.num_classes, labels + offsets, width - 1)
         logits = outputs.classes.reshape(groups, -1, width)
 
-        drawable, keys = var(self.drawable[ids]), self.keys((groups, width))
+        drawable, keys = var(self.drawable[ids]), self.keys(sampled.class_draw, (groups, width))
         chosen = federated_columns(labels, weights, drawable, keys, self.fed_loss_num_cat)
         foreground = chosen * (jt.index(chosen.shape, 1) < width - 1).float32()
         shares = weights / (jt.maximum(weights.sum(1, keepdims=True), 1.0) * float(groups))
