@@ -100,7 +100,7 @@ def page(answers: Held) -> bytes:
     data = json.dumps(answers, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")  # no tag begins in it
     head = f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">'
     tail = f'<script type="application/json" id="held">{data}</script>\n<script>{files["js"]}</script>\n</body>'
-    text = (PAGE / "index.html").read_text()
+    text = (PAGE / "index.html").read_text(encoding="utf-8")
     for old, new in {
         '<script src="browse.js" defer></script>': "",
         '<link rel="stylesheet" href="browse.css">': f"<style>{files['css']}</style>",

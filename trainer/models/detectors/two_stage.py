@@ -44,7 +44,8 @@ class TwoStageDetector(nn.Module):
         return self.neck(self.backbone(self.preprocessor(batch.images, batch.image_shapes)))
 
     def extract_in_training(self, batch: Batch) -> tuple[list[jt.Var], Batch]:
-        """The feature maps of a training step, and the batch whose boxes are in pixels of what they show."""
+        """The feature maps f32 (B,C,H,W) of a training step, and the batch whose boxes are in pixels of what they
+        show."""
         images = self.preprocessor(batch.images, batch.image_shapes)
         for augment in self.batch_augments:
             images, batch = augment(images, batch)
