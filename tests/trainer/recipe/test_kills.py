@@ -6,22 +6,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from data_server.demo import scenes
 from tests.browser import open_page
-from tests.trainer.runs import DEADLINE, GONE_SECONDS, ROOT
-from trainer.recipe.state import DONE, RUNNING
+from tests.trainer.recipe.starts import CONFIGS, Start
+from trainer.recipe.state import DONE
 from trainer.weights import checkpoint
 
-CONFIGS = ROOT / "configs" / "demo"
 RECIPE = f"""
 options = {{
     'train_dataloader.batch_size': 4,
@@ -53,60 +48,6 @@ headings = dict(val_never_seen='never seen')
 STEPS = ("stage_1", "proposals", "stage_2", "calibration", "evaluation")
 
 
-class Start:
-    """``python -m trainer --recipe`` in a process of its own."""
-
-    def __init__(self, folder: Path, data_root: Path, text: str = RECIPE) -> None:
-        recipe = folder / "small.py"
-        recipe.write_text(text)
-        self.work_dir = folder / "work"
-        self.log = folder / f"log_{time.monotonic_ns()}.txt"
-        command = [sys.executable, "-m", "trainer", "--recipe", str(recipe), "--work-dir", str(self.work_dir)]
-        command += ["--workers", "1", "--cfg-options", f"options.data_root={data_root}"]
-        with open(self.log, "w") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def state(self) -> dict[str, dict]:
-        path = self.work_dir / "state.json"
-        return json.loads(path.read_text())["steps"] if path.exists() else {}
-
-    def trained(self, step: str) -> int:
-        """How many steps of training a train step has logged."""
-        path = self.work_dir / step / "metrics.jsonl"
-        return path.read_text().count("\n") if path.exists() else 0
-
-    def is_running(self, step: str) -> bool:
-        return self.state().get(step, {}).get("state") == RUNNING
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            assert self.process.poll() is None, f"ended with {self.process.returncode} before {what}:\n{self.text}"
-            assert time.monotonic() < deadline, f"no {what} in {DEADLINE:.0f} s:\n{self.text}"
-            time.sleep(0.02)
-
-    def step_process(self) -> psutil.Process:
-        """The process of the step that is running."""
-        children: list[psutil.Process] = []
-        self.until(lambda: children.extend(psutil.Process(self.process.pid).children()) or children, "step's process")
-        return children[0]
-
-    def end(self) -> int:
-        return self.process.wait(DEADLINE)
-
-    def kill(self) -> None:
-        """Kills the recipe's own process; everything it has started follows."""
-        processes = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.kill()
-        self.process.wait()
-        _, alive = psutil.wait_procs(processes, timeout=GONE_SECONDS)
-        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scenes") / "demo"
@@ -116,7 +57,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unkilled(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Start:
-    start = Start(tmp_path_factory.mktemp("unkilled"), data_root)
+    start = Start(tmp_path_factory.mktemp("unkilled"), data_root, RECIPE)
     assert start.end() == 0, start.text
     return start
 
@@ -159,7 +100,7 @@ def test_a_browser_opens_the_report_without_a_word(unkilled: Start, tmp_path: Pa
 
 def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled: Start, data_root: Path) -> None:
     before = unkilled.state()
-    again = Start(unkilled.work_dir.parent, data_root)
+    again = Start(unkilled.work_dir.parent, data_root, RECIPE)
     assert again.end() == 0, again.text
     assert again.text.count("done before") == len(STEPS)
     assert again.state() == before
@@ -172,7 +113,7 @@ def test_killed_at_five_points_and_started_again_it_ends_with_the_same_numbers(
     unkilled: Start, data_root: Path, tmp_path: Path, begun: list[Start]
 ) -> None:
     def begin() -> Start:
-        begun.append(Start(tmp_path, data_root))
+        begun.append(Start(tmp_path, data_root, RECIPE))
         return begun[-1]
 
     start = begin()  # 1: in the middle of an epoch, behind a checkpoint

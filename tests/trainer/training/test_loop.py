@@ -21,6 +21,7 @@ from trainer.feed.server import connect
 from trainer.models import build_detector
 from trainer.process.interrupt import Interrupt
 from trainer.training.loop import TrainingLoop
+from trainer.training.onlooker import BATCH_FILE, WANTED_FILE
 from trainer.training.verdicts import Evaluated
 from trainer.weights import checkpoint, pretrained
 
@@ -109,6 +110,28 @@ def test_a_users_hook_that_raises_ends_the_run_with_a_checkpoint(
     with pytest.raises(UserError, match=says):
         train(cluster, config, tmp_path / "work")
     assert checkpoint.load(checkpoint.latest(tmp_path / "work")).cursor == {"epoch": 1, "step": 0}
+
+
+def test_a_batch_that_somebody_looks_at_is_drawn_and_changes_no_bit_of_the_run(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    config = config_of(data, evaluated=False)
+    weights, losses = [], []
+    for name in ("alone", "looked_at"):
+        work_dir = tmp_path / name
+        work_dir.mkdir()
+        if name == "looked_at":
+            (work_dir / WANTED_FILE).touch()
+        train(cluster, config, work_dir)
+        lines = [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
+        losses.append([{key: line[key] for key in line if "loss" in key or key == "lr"} for line in lines])
+        saved = checkpoint.load(checkpoint.latest(work_dir))
+        weights.append({key: array.tobytes() for key, array in saved.model.items()})
+    assert weights[0] == weights[1] and losses[0] == losses[1] and len(losses[0]) == len(STEPS)
+    drawn = json.loads((tmp_path / "looked_at" / BATCH_FILE).read_text())
+    assert drawn["step"] == 1 and sum(len(one["boxes"]) for one in drawn["images"]) > 0
+    assert {box["name"] for one in drawn["images"] for box in one["boxes"]} == {""}  # stage 1 tells no classes apart
+    assert not (tmp_path / "alone" / BATCH_FILE).exists()
 
 
 def test_a_run_that_is_over_takes_no_batch_when_it_is_resumed(cluster: Cluster, data: Path, tmp_path: Path) -> None:
