@@ -76,8 +76,8 @@ def test_a_parameter_that_the_optimizer_does_not_hold_is_named(model, batch, mon
 
 
 def test_a_part_that_no_gradient_reaches_is_named(model, batch) -> None:
-    extract = model.extract
-    model.extract = lambda batch: [level.detach() for level in extract(batch)]
+    maps = model.extract
+    model.extract_in_training = lambda batch: ([level.detach() for level in maps(batch)], batch)
     with pytest.raises(TrainingFault, match=r"no gradient reaches backbone.layer4; no gradient reaches neck"):
         assert_trains(model, CONFIG, batch)
 

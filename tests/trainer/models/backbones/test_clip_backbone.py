@@ -8,6 +8,7 @@ from tests.trainer.models.examples import fill_with_sequences, sequence
 from trainer.device import jt, var
 from trainer.models.backbones.clip_backbone import Bottleneck, CLIPResNet
 from trainer.models.ops.average_pool import average_pool
+from trainer.models.registry import build
 
 
 def test_golden_values_of_a_bottleneck() -> None:
@@ -70,7 +71,7 @@ def test_blocks_start_as_the_identity() -> None:
 
 
 def test_wrong_numbers_are_refused_by_their_full_name() -> None:
-    with pytest.raises(UserError, match=r"backbone\.layers is \[3, 4, 6\]; expected four whole numbers"):
-        CLIPResNet([3, 4, 6])
+    with pytest.raises(UserError, match=r"backbone\.layers.*four whole numbers"):
+        build({"type": "CLIPResNet", "layers": [3, 4, 6]}, "backbone")
     with pytest.raises(UserError, match=r"backbone\.frozen_stages: -1 to 3 is expected, found 4"):
         CLIPResNet(frozen_stages=4)
