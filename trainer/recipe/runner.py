@@ -35,15 +35,16 @@ from trainer.recipe.progress import overview, remaining
 from trainer.recipe.state import DONE, RUNNING, Entry, State
 from trainer.recipe.steps import Recipe, Step, resolved
 from trainer.training.log import LOG_FILE, METRICS_FILE
+from trainer.training.onlooker import BATCH_FILE, WANTED_FILE
 from trainer.vocabulary.calibration import CALIBRATION_FILE
 
 CONFIG_FILE = "config.py"
 FINGERPRINT_FILE = ".fingerprint"
 _POLL_SECONDS = 0.1
-# What a task leaves beside its results, which differs from run to run: times, events, pictures of the log.
+# What a task leaves beside its results, which differs from run to run: times, events, pictures, who has looked at it.
 _NO_RESULTS = (
     *(METRICS_FILE, LOG_FILE, "curves.png", "last_checkpoint", "tensorboard/*", "step_*", "*.partial"),
-    *(CONFIG_FILE, FINGERPRINT_FILE),
+    *(CONFIG_FILE, FINGERPRINT_FILE, WANTED_FILE, BATCH_FILE),
 )
 
 

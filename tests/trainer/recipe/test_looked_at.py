@@ -68,7 +68,9 @@ def outcome(start: Start) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     weights = checkpoint.load(folder / "epoch_2.safetensors")
     proposals = sorted((start.work_dir / "proposals" / "proposals").iterdir())
+    steps = json.loads((start.work_dir / "state.json").read_text())["steps"]
     return {
+        "results": {name: sorted(step["results"]) for name, step in steps.items()},
         "numbers": [{key: line[key] for key in line if "loss" in key or key in ("step", "lr")} for line in lines],
         "weights": plain(weights.model),
         "proposals": {path.name: plain(load_file(path)) for path in proposals if path.suffix == ".safetensors"},
