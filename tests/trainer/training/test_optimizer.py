@@ -11,17 +11,26 @@ import pytest
 from shared.errors import UserError
 from shared.train_loop import TrainLoop
 from tests.trainer.models.examples import random_batch, small_model
-from trainer.device import jit_kernel_count, jt, nn, seed, var
+from tests.trainer.training.updates import (
+    ADAMW,
+    SGD,
+    STEPS,
+    Model,
+    assert_equal,
+    loss_of,
+    make_model,
+    numbers,
+    train,
+    weights_of_torch,
+)
+from trainer.device import jt, nn, seed, var
 from trainer.models import build_detector
 from trainer.models.layers import FixedBatchNorm
 from trainer.training.accumulation import Accumulation
-from trainer.training.optimizer import Optimizer, build_optimizer
+from trainer.training.optimizer import build_optimizer
 from trainer.training.schedule import Schedule
 from trainer.training.terms import total_loss
 
-STEPS = 20
-SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
-ADAMW = {"type": "AdamW", "lr": 1e-2, "betas": [0.9, 0.99], "weight_decay": 0.05}
 CUSTOM_KEYS = {"backbone": {"lr_mult": 0.1}, "backbone.bias": {"lr_mult": 2.0, "decay_mult": 0.0}}
 WRAPPERS = {
     "SGD": {"type": "OptimWrapper", "optimizer": SGD},
@@ -52,167 +61,19 @@ WRAPPERS = {
     },
 }
 
-TORCH = """
-import json, sys, torch
-from mmengine.optim import build_optim_wrapper
-wrappers, weights, (inputs, targets), steps = json.load(sys.stdin)
-inputs, targets = torch.tensor(inputs), torch.tensor(targets)
-result = {}
-for name, config in wrappers.items():
-    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(5, 4), "head": torch.nn.Linear(4, 3)})
-    model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
-    wrapper = build_optim_wrapper(model, config)
-    wrapper.initialize_count_status(model, 0, steps)
-    for step in range(steps):
-        rows = slice(step % 3 * 2, step % 3 * 2 + 2)
-        wrapper.update_params(((model["head"](model["backbone"](inputs[rows])) - targets[rows]) ** 2).mean())
-    result[name] = {key: value.tolist() for key, value in model.state_dict().items()}
-print("RESULT" + json.dumps(result))
-"""
-
 LOOP = TrainLoop.of({"max_epochs": 10})
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.Linear(5, 4)
-        self.head = nn.Linear(4, 3)
-        self.frozen = jt.ones((2,)).stop_grad()
-
-    def execute(self, inputs: jt.Var) -> jt.Var:
-        return self.head(self.backbone(inputs)) * self.frozen[0]
-
-
-def numbers() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    shapes = {"backbone.weight": (4, 5), "backbone.bias": (4,), "head.weight": (3, 4), "head.bias": (3,)}
-    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return weights, generator.normal(size=(6, 5)).astype(np.float32), generator.normal(size=(6, 3)).astype(np.float32)
-
-
-def make_model() -> Model:
-    model = Model()
-    parameters = model.state_dict()
-    for name, weight in numbers()[0].items():
-        parameters[name].update(var(weight))
-    return model
-
-
-def loss_of(model: Model, rows: slice = slice(None)) -> jt.Var:
-    _, inputs, targets = numbers()
-    return ((model(var(inputs[rows])) - var(targets[rows])) ** 2).mean()
-
-
-def train(model: Model, optimizer: Optimizer, steps: int, first: int = 0) -> None:
-    """A run of STEPS steps, or a part of it: `steps` from `first`, each on two of the six rows."""
-    accumulation = Accumulation(optimizer.counts, STEPS)
-    for step in range(first, first + steps):
-        optimizer.step(loss_of(model, slice(step % 3 * 2, step % 3 * 2 + 2)), accumulation.share(step))
-        jt.sync_all()
 
 
 @pytest.fixture(scope="module")
 def torch_weights() -> dict[str, dict[str, list]]:
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("torch is not installed: its optimizers cannot be run")
-    weights, inputs, targets = numbers()
-    plain = {name: weight.tolist() for name, weight in weights.items()}
-    question = json.dumps([WRAPPERS, plain, [inputs.tolist(), targets.tolist()], STEPS])
-    done = subprocess.run([sys.executable, "-c", TORCH], input=question, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[1])
+    return weights_of_torch(WRAPPERS, {})
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_twenty_steps_give_the_weights_of_torch(name: str, torch_weights: dict) -> None:
     model = make_model()
     train(model, build_optimizer(WRAPPERS[name], model), STEPS)
-    ours = model.state_dict(to="numpy")
-    for parameter, expected in torch_weights[name].items():
-        # float32 on both sides; products and squares are summed in another order, and the steps add it up
-        np.testing.assert_allclose(ours[parameter], expected, rtol=1e-6, atol=1e-6, err_msg=parameter)
-
-
-TORCH_MOMENTA = """
-import json, sys, torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
-wrappers, schedules, weights, (inputs, targets), steps = json.load(sys.stdin)
-inputs, targets = torch.tensor(inputs), torch.tensor(targets)
-result = {}
-for name, config in wrappers.items():
-    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(5, 4), "head": torch.nn.Linear(4, 3)})
-    model.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
-    wrapper = build_optim_wrapper(model, config)
-    scheduler = PARAM_SCHEDULERS.build({"end": steps, **schedules[name]}, default_args={"optimizer": wrapper})
-    for step in range(steps):
-        rows = slice(step % 3 * 2, step % 3 * 2 + 2)
-        wrapper.update_params(((model["head"](model["backbone"](inputs[rows])) - targets[rows]) ** 2).mean())
-        scheduler.step()
-    result[name] = {key: value.tolist() for key, value in model.state_dict().items()}
-print("RESULT" + json.dumps(result))
-"""
-DOWN = {"type": "LinearMomentum", "start_factor": 1.0, "end_factor": 0.1, "by_epoch": False}
-UP = {"type": "PolyMomentum", "eta_min": 0.95, "power": 2.0, "by_epoch": False}
-GONE = {"type": "CosineRestartMomentum", "periods": [4, 3, 20], "restart_weights": [1, 0, 1], "eta_min": 0.0}
-MOMENTA = {  # optim_wrapper, and a scheduler that moves its momentum at every step
-    "SGD": ({"optimizer": SGD}, DOWN),
-    "SGD, Nesterov": ({"optimizer": SGD | {"nesterov": True}}, DOWN),
-    "SGD dampened": ({"optimizer": SGD | {"dampening": 0.3}}, UP),
-    "SGD from 0 on": ({"optimizer": SGD | {"momentum": 0.0}}, UP),
-    "SGD, 0 for a time": ({"optimizer": SGD}, GONE | {"by_epoch": False}),
-    "Adam": ({"optimizer": ADAMW | {"type": "Adam"}}, DOWN),
-    "AdamW": ({"optimizer": ADAMW}, UP),
-    "AdamW by the largest moments": ({"optimizer": ADAMW | {"amsgrad": True}}, GONE | {"by_epoch": False}),
-}
-
-
-@pytest.fixture(scope="module")
-def weights_by_momenta() -> dict[str, dict[str, list]]:
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("torch is not installed: its optimizers cannot be run")
-    weights, inputs, targets = numbers()
-    plain = {name: weight.tolist() for name, weight in weights.items()}
-    wrappers, schedules = ({name: pair[i] for name, pair in MOMENTA.items()} for i in (0, 1))
-    question = json.dumps([wrappers, schedules, plain, [inputs.tolist(), targets.tolist()], STEPS])
-    done = subprocess.run([sys.executable, "-c", TORCH_MOMENTA], input=question, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.split("RESULT")[1])
-
-
-@pytest.mark.parametrize("name", MOMENTA)
-def test_twenty_steps_with_another_momentum_each_give_the_weights_of_torch_by_the_same_kernels(
-    name: str, weights_by_momenta: dict
-) -> None:
-    wrapper, scheduler = MOMENTA[name]
-    model = make_model()
-    optimizer = build_optimizer(wrapper, model)
-    schedule = Schedule(scheduler, optimizer.base_rate, STEPS, TrainLoop.of({"max_epochs": 1}))
-    optimizer.check(schedule)
-    kernels = []
-    for step in range(STEPS):
-        assert optimizer.follow(schedule, step) == optimizer.base_rate
-        train(model, optimizer, 1, step)
-        kernels.append(jit_kernel_count())
-    assert kernels[2] == kernels[-1]  # the second step finds the buffers filled
-    ours = model.state_dict(to="numpy")
-    for parameter, expected in weights_by_momenta[name].items():
-        # float32 on both sides; products and squares are summed in another order, and the steps add it up
-        np.testing.assert_allclose(ours[parameter], expected, rtol=1e-6, atol=1e-6, err_msg=parameter)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "scheduler", "said"),
-    [
-        (ADAMW, {"type": "PolyMomentum", "eta_min": 1.0}, "the momentum is 1 at step 90; it is the first of the betas"),
-        (SGD | {"dampening": 0.3}, GONE, "the momentum is 0 at step 40, and not always; with .*dampening it has to st"),
-    ],
-)
-def test_a_momentum_that_the_rule_cannot_follow_is_refused(optimizer: dict, scheduler: dict, said: str) -> None:
-    built = build_optimizer({"optimizer": optimizer}, make_model())
-    with pytest.raises(UserError, match=f"^param_scheduler: {said}"):
-        built.check(Schedule([scheduler], built.base_rate, 10, LOOP))
+    assert_equal(model, torch_weights[name])
 
 
 class NormedModel(Model):
