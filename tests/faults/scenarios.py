@@ -47,6 +47,7 @@ COMMANDS = (
         "--out {ground}/new/list.pkl",
     ),
     Scenario("replay", "data_server", f"replay {_STAGE_1} --step=0 --draw {{ground}}/replayed"),
+    Scenario("browse", "data_server", f"browse {_STAGE_1} --html {{ground}}/new/page.html --samples=2"),
 )
 TASKS = (
     Scenario("train", "trainer", f"train {_STAGE_1} {_WORK} {_SERVER}", again=" --resume"),
