@@ -1,6 +1,6 @@
 """How long a training step and an inference take: our detectors in Jittor against the same ones in PyTorch.
 
-    python -m benchmarks.step [--cases NAME ...] [--rounds N] [--threads N] [--cold]
+    python -m benchmarks.step [--cases NAME ...] [--parts NAME ...] [--rounds N] [--threads N] [--cold]
 
 Both sides have the same weights, inputs and number of threads (which wait without spinning), on the CPU, and before
 anything is timed their losses are compared: what is timed is the same work. benchmarks.networks says what is whose;
@@ -37,7 +37,7 @@ from benchmarks.rounds import REPOSITORY, RESULTS, Contender, machine, ratio, wr
 
 OURS, THEIRS = "Jittor", "PyTorch"
 SIDES = {OURS: "benchmarks.networks.jittor_side", THEIRS: "benchmarks.networks.torch_side"}
-WHOLE = ("step", "inference")
+NO_PART = ("step", "inference", "NMS")  # of a step
 TARGET = 0.85  # ours : theirs, of a whole step
 VISIT_SECONDS = 0.4  # a part is repeated for about this long in a round
 LOSS_TOLERANCE = 1e-3
@@ -63,13 +63,13 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.cases:
-            results[name] = measure(name, options.rounds, options.threads, Path(folder))
+            results[name] = measure(name, options.parts, options.rounds, options.threads, Path(folder))
             print(report(name, results[name]), flush=True)
     write_results(options.output or RESULTS / "step.json", {"machine": about, "cases": results})
 
 
-def measure(case: str, rounds: int, threads: int, folder: Path) -> dict[str, Any]:
-    """Times, ratios and losses of one case."""
+def measure(case: str, asked: list[str], rounds: int, threads: int, folder: Path) -> dict[str, Any]:
+    """Times, ratios and losses of one case; of the parts `asked` for, those that both sides have."""
     wheel = mmcv_operators.unpack_wheel(folder / "mmcv")
     path = os.pathsep.join(str(part) for part in (wheel, os.environ.get("PYTHONPATH")) if part)
     environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "PYTHONPATH": path}
@@ -78,7 +78,7 @@ def measure(case: str, rounds: int, threads: int, folder: Path) -> dict[str, Any
         settings = {"case": case, "folder": str(folder)}
         sides = [stack.enter_context(Contender(side, module, settings, environment)) for side, module in SIDES.items()]
         able = [set(side.ask({"what": "parts"})) for side in sides]
-        parts = [part for part in PARTS if all(part in known for known in able)]
+        parts = [part for part in asked if all(part in known for known in able)]
         losses = {side.name: side.ask({"what": "losses"}) for side in sides} if "step" in parts else {}
         check_losses(losses)
         times = {(side.name, part): _calibrate(side, part) for part in parts for side in sides}
@@ -93,7 +93,7 @@ def measure(case: str, rounds: int, threads: int, folder: Path) -> dict[str, Any
     return {
         "losses": losses,
         "kernels": kernels,
-        "left_out": sorted((able[0] | able[1]) - set(parts)),
+        "left_out": sorted(((able[0] | able[1]) & set(asked)) - set(parts)),
         "seconds": {side: {part: median(v.seconds for v in visits[side][part]) for part in parts} for side in SIDES},
         "ratios": {part: _compared(visits[OURS][part], visits[THEIRS][part]) for part in parts},
         "rounds": {
@@ -145,13 +145,15 @@ def report(case: str, results: dict[str, Any]) -> str:
         )
     if results["left_out"]:
         lines.append(f"  left out, no compiled mmcv operators: {', '.join(results['left_out'])}")
-    return "\n".join([*lines, f"  {dominating(results)}", f"  kernels of all this in Jittor: {results['kernels']}"])
+    if any(part not in NO_PART for part in results["ratios"]):
+        lines.append(f"  {dominating(results)}")
+    return "\n".join([*lines, f"  kernels of all this in Jittor: {results['kernels']}"])
 
 
 def dominating(results: dict[str, Any]) -> str:
     """What a step is made of, in words with figures."""
     ours = results["seconds"][OURS]
-    parts = {part: seconds for part, seconds in ours.items() if part not in (*WHOLE, "NMS")}
+    parts = {part: seconds for part, seconds in ours.items() if part not in NO_PART}
     largest = max(parts, key=parts.get)
     share = parts[largest] / sum(parts.values())
     slower = [part for part, compared in results["ratios"].items() if part in parts and compared["time"][0] > 1]
@@ -193,6 +195,7 @@ def _parse() -> argparse.Namespace:
         prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side, 3 or more (default: %(default)s)")
     parser.add_argument(
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side (default: %(default)s)"

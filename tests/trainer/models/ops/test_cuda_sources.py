@@ -268,9 +268,16 @@ def test_a_thousand_rois_of_whole_pixels_have_the_cpus_samples_on_every_level(
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc here: CUDA sources are not compiled")
+@pytest.mark.parametrize(
+    "gpu", ["sm_90", *(pytest.param(one, marks=pytest.mark.standin) for one in ("sm_80", "sm_100"))]
+)
 def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """H100; the long form compiles for A100 and B200 as well."""
+    known = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
+    if gpu not in known:
+        pytest.skip(f"this nvcc does not know {gpu}")
     programs = {
         (recorded.header, recorded.source): program(recorded, "#include <cuda_runtime.h>\n")
         for name, (module, call) in OPERATORS.items()
@@ -279,11 +286,17 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
     }
     for i, text in enumerate(programs.values()):
         (tmp_path / f"{i}.cu").write_text(text)
-    known = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
-    gpus = [name for name in ("sm_80", "sm_90", "sm_100") if name in known]  # A100, H100, B200
-    targets = [word for name in gpus for word in ("-gencode", f"arch={name.replace('sm', 'compute')},code={name}")]
-    command = ["nvcc", "-c", "-std=c++17", "-w", "-Xptxas", "-v", *targets, *map(str, sorted(tmp_path.glob("*.cu")))]
+    command = [
+        "nvcc",
+        "-c",
+        "-std=c++17",
+        "-w",
+        "-Xptxas",
+        "-v",
+        f"-arch={gpu}",
+        *map(str, sorted(tmp_path.glob("*.cu"))),
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     spilt = re.findall(r"(\d+) bytes spill stores", done.stderr)
-    assert len(spilt) >= len(programs) * len(gpus) and set(spilt) == {"0"}, done.stderr
+    assert len(spilt) >= len(programs) and set(spilt) == {"0"}, done.stderr
