@@ -22,7 +22,7 @@ from typing import Any
 import xxhash
 
 from shared import contents
-from trainer.recipe import user_code
+from trainer.process import user_code
 from trainer.recipe.steps import Step
 
 _DISTRIBUTION = "unidetector-jittor"

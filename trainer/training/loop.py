@@ -42,6 +42,7 @@ from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.models.ops import random_keys
+from trainer.process import user_code
 from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import ALONE, RankFailed, Ranks
@@ -54,7 +55,14 @@ from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
 from trainer.training.onlooker import Onlooker
 from trainer.training.optimizer import build_optimizer
-from trainer.training.resuming import compare_arithmetic, compare_samples, compare_update, compare_waiting, own_record
+from trainer.training.resuming import (
+    compare_arithmetic,
+    compare_code,
+    compare_samples,
+    compare_update,
+    compare_waiting,
+    own_record,
+)
 from trainer.training.schedule import Schedule, rate_factor
 from trainer.training.step import Step, Steps
 from trainer.training.together import agree, share_weights, turn
@@ -97,6 +105,7 @@ class TrainingLoop:
         self.verdicts = Verdicts(config)
         self.hooks = Hooks(config, ranks.size)
         self.seed = seed_of(config)
+        self.code = user_code.digests(config.to_dict())
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
         self.model.train()
@@ -384,6 +393,7 @@ class TrainingLoop:
                 self.say(f"{resumed.path} has no average of the weights: it begins with them")
             compare_arithmetic(resumed, self.say)
             compare_samples(resumed, self.say)
+            compare_code(resumed, self.code, self.say)
             compare_update(resumed, self.ranks, self.optimizer.counts, self.rate_factor)
             return resumed.cursor, own_record(resumed, self.ranks)
         pretrained.initialise(self.model, self.config, self.say)
@@ -415,6 +425,7 @@ class TrainingLoop:
             "stream": record,
             "arithmetic": arithmetic(),
             "keys": random_keys.ORIGIN,
+            "code": self.code,
             "ranks": self.ranks.size,
             "batches_per_update": self.batches_per_update,
             "rate_factor": self.rate_factor,

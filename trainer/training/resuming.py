@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,21 @@ def compare_samples(resumed: Checkpoint, say: Callable[[str], None]) -> None:
         say(
             f"warning: {resumed.path} is an older version's, which chose the boxes to train on by other random "
             "numbers: what follows is not what that version would have given"
+        )
+
+
+def compare_code(resumed: Checkpoint, code: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Says which of the user's own modules are not those that wrote the checkpoint.
+
+    Args:
+        code: see `trainer.process.user_code.digests`.
+    """
+    before = resumed.meta.get("code", code)
+    changed = sorted(name for name in before.keys() | code.keys() if before.get(name) != code.get(name))
+    if changed:
+        say(
+            f"warning: {', '.join(changed)}: not as when {resumed.path} was written, so what follows may not be what "
+            "an undisturbed run would give"
         )
 
 

@@ -44,7 +44,11 @@ def config_of(folder: Path, evaluated: bool) -> Config:
 
 
 def train(
-    cluster: Cluster, config: Config, work_dir: Path, resume_from: Path | None = None
+    cluster: Cluster,
+    config: Config,
+    work_dir: Path,
+    resume_from: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[int], int, bool]:
     """The steps that the run's log has afterwards; how often the model was evaluated; whether all batches that it took
     were trained on."""
@@ -58,7 +62,7 @@ def train(
 
     work_dir.mkdir(exist_ok=True)
     with connect(cluster.address.text, None, lambda _: None) as server:
-        loop = TrainingLoop(config, server, work_dir, lambda _: None, resume_from, evaluate)
+        loop = TrainingLoop(config, server, work_dir, say, resume_from, evaluate)
         loop.run(Interrupt())
     lines = [json.loads(line) for line in (work_dir / "metrics.jsonl").read_text().splitlines()]
     return [line["step"] for line in lines if line["kind"] == "train"], evaluations, loop.feed.record == loop.record
@@ -151,7 +155,10 @@ class NoisyNet(TinyNet):
 
 
 def test_a_users_backbone_like_the_documents_that_draws_trains_and_a_resumed_run_ends_with_the_same_numbers(
-    cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "my_backbone.py").write_text(documented("my_backbone.py") + NOISY)
     monkeypatch.syspath_prepend(tmp_path)
@@ -163,7 +170,13 @@ def test_a_users_backbone_like_the_documents_that_draws_trains_and_a_resumed_run
     config.optim_wrapper.paramwise_cfg = {"custom_keys": custom_keys}
     assert train(cluster, config, tmp_path / "whole") == (STEPS, 0, True)
     middle = tmp_path / "whole" / "step_1.safetensors"
-    assert train(cluster, config, tmp_path / "resumed", middle) == ([2], 0, True)
+    said: list[str] = []
+    assert train(cluster, config, tmp_path / "resumed", middle, said.append) == ([2], 0, True)
+    assert not [line for line in said if line.startswith("warning")]
+    with (tmp_path / "my_backbone.py").open("a") as file:
+        file.write("# another\n")
+    assert train(cluster, config, tmp_path / "edited", middle, said.append) == ([2], 0, True)
+    assert [line for line in said if line.startswith(f"warning: my_backbone: not as when {middle} was written")]
     last = (checkpoint.latest(tmp_path / name) for name in ("whole", "resumed"))
     first, whole, resumed = map(checkpoint.load, (middle, *last))
     for kept in ("model", "training", "optimizer"):

@@ -7,11 +7,11 @@ import pytest
 from shared.errors import UserError
 from trainer.models.ops.random_keys import ORIGIN
 from trainer.process.ranks import Ranks
-from trainer.training.resuming import compare_samples, compare_update
+from trainer.training.resuming import compare_code, compare_samples, compare_update
 from trainer.weights.checkpoint import Checkpoint
 
 
-def written_by(ranks: int, batches: int, **meta: float | str) -> Checkpoint:
+def written_by(ranks: int, batches: int, **meta: object) -> Checkpoint:
     meta = {"ranks": ranks, "batches_per_update": batches, **meta}
     return Checkpoint(Path("step_6.safetensors"), {}, {}, {}, {}, {"epoch": 0, "step": 6}, meta)
 
@@ -58,4 +58,17 @@ def test_a_checkpoint_of_other_random_numbers_is_named() -> None:
     assert said == [
         "warning: step_6.safetensors is an older version's, which chose the boxes to train on by other random numbers: "
         "what follows is not what that version would have given"
+    ]
+
+
+def test_modules_of_ones_own_that_are_others_than_in_the_checkpoint_are_named() -> None:
+    said: list[str] = []
+    code = {"own": "a" * 32, "own.head": "b" * 32}
+    for known in (written_by(1, 1), written_by(1, 1, code=dict(code))):
+        compare_code(known, code, said.append)
+    assert not said
+    compare_code(written_by(1, 1, code={"own": "a" * 32, "own.neck": "c" * 32}), code, said.append)
+    assert said == [
+        "warning: own.head, own.neck: not as when step_6.safetensors was written, so what follows may not be what an "
+        "undisturbed run would give"
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainer.recipe.user_code import digests
+from trainer.process.user_code import digests
 
 FILES = {
     "lab/__init__.py": "",
