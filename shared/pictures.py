@@ -20,21 +20,13 @@ from shared.errors import UserError, described
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
 
-def cut_short(path: str | os.PathLike[str]) -> str | None:
-    """Why a JPEG file cannot be decoded to its end; None for a whole one, and for a file of any other kind.
+def ends_early(file: BinaryIO) -> str | None:
+    """Why a JPEG file, open at its beginning, cannot be decoded to its end; None for a whole one, and for a file of any
+    other kind.
 
     Some cameras append bytes after the end marker: only decoding tells such a file from one that is cut short. It is
     decoded in an eighth of its size, which reads every byte, takes little memory and knows no limit of pixels.
-
-    Raises:
-        OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
-        return ends_early(file)
-
-
-def ends_early(file: BinaryIO) -> str | None:
-    """`cut_short` of an open file at its beginning, or of bytes that came in another way."""
     if file.read(len(_START)) != _START:
         return None
     file.seek(-len(_END), os.SEEK_END)

@@ -15,6 +15,7 @@ import numpy as np
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from data_server.datasets import pictures
+from data_server.files import source
 
 if TYPE_CHECKING:
     from data_server.datasets.part import Part
@@ -31,10 +32,18 @@ def check(subject: Subject, found: Findings) -> str:
     part = subject.whole
     if part is None:
         return ""
-    return f"{look_at(_Records(part), partial(pictures.decoded, part), subject.decode, found):,} images decoded"
+    is_there = source.is_there if not pictures.by_backend(part) else bool
+    decoded = look_at(_Records(part), partial(pictures.decoded, part), subject.decode, found, is_there)
+    return f"{decoded:,} images decoded"
 
 
-def look_at(images: Sequence[ImageRecord], load: Loader, decode: int | None, found: Findings) -> int:
+def look_at(
+    images: Sequence[ImageRecord],
+    load: Loader,
+    decode: int | None,
+    found: Findings,
+    is_there: Callable[[str], bool] = source.is_there,
+) -> int:
     """Checks image files.
 
     Args:
@@ -42,16 +51,17 @@ def look_at(images: Sequence[ImageRecord], load: Loader, decode: int | None, fou
         load: the picture of an image, by its place in `images`; raises an Exception where it cannot be loaded.
         decode: how many of them are decoded, spread over all; None: all.
         found: faults go there.
+        is_there: whether there may be a file behind a path.
 
     Returns:
         how many were decoded.
     """
     for path, *_ in images:
-        if not os.path.isfile(path):
+        if not is_there(path):
             found.error("image files that are not there", path)
     count = len(images) if decode is None else min(decode, len(images))
     chosen = map(int, np.linspace(0, len(images) - 1, count).round())
-    present = (place for place in chosen if os.path.isfile(images[place][0]))
+    present = (place for place in chosen if is_there(images[place][0]))
     decoded = 0
     with ThreadPoolExecutor(THREADS) as pool:
         for some in _batches(present):

@@ -21,6 +21,7 @@ from data_server.datasets.annotated import Annotated
 from data_server.datasets.cached import Caches
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
+from data_server.files import source
 from shared.datasets import MIXED, named_classes
 from shared.errors import UserError
 from shared.terminal import write_line
@@ -57,6 +58,7 @@ class Part:
         say: Callable[[str], None] = write_line,
     ) -> None:
         """Builds the data set of `config`; `later` is what `shared.pipeline_switch` says about the last epochs."""
+        source.guard()
         config = dict(config)
         mixed = config.pop(MIXED, None)
         self.dataset_id = dataset_id

@@ -10,7 +10,7 @@ Building runs once per stream, in the stream's nursery; the workers forked from 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from data_server.datasets import mix, wrappers
 from data_server.datasets.annotated import Fingerprint
 from data_server.datasets.building import import_custom
 from data_server.datasets.part import Part
-from data_server.files import regular
+from data_server.files import archives
 from shared.datasets import parts_of
 from shared.errors import UserError
 from shared.image_ids import stream_ids
@@ -51,7 +51,6 @@ class Datasets:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
         """
         DefaultScope.get_instance("unidetector", scope_name="mmdet")
-        regular.guard()
         import_custom(config.get("custom_imports"))
         parts = enumerate(parts_of(config["dataset"]))
         later = config.get("switch")
@@ -72,6 +71,7 @@ class Datasets:
                 part.weigh(self._order[self.indices_of(part)] - self._start(part))
         self._by_id: np.ndarray | None = None
         self._look_through(config["training"])
+        archives.open_all(path for part in self.parts for path in _image_paths(part))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if self._order is None else len(self._order)
@@ -177,3 +177,9 @@ def _joined(groups: list[Any]) -> Any:
     if all(isinstance(group, np.ndarray) for group in groups):
         return np.concatenate(groups)
     return [one for group in groups for one in (group.tolist() if isinstance(group, np.ndarray) else group)]
+
+
+def _image_paths(part: Part) -> Iterator[str]:
+    """Of the images that may lie in archives: none of a data set whose first does not."""
+    if len(part) and archives.member(part.image_path(0)):
+        yield from map(part.image_path, range(len(part)))

@@ -8,14 +8,15 @@ normalised ones, are refused.
 from __future__ import annotations
 
 import copy
-import os
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_server.files import source
 from data_server.files.image import damage, kind
 from shared.errors import UserError, described
-from shared.pictures import colours, cut_short
+from shared.pictures import colours, ends_early
 
 if TYPE_CHECKING:
     from data_server.datasets.part import Part
@@ -37,22 +38,31 @@ def decoded(part: Part, index: int) -> np.ndarray:
     return image
 
 
+def by_backend(part: Part) -> bool:
+    """Whether the pipeline reads files by another backend than that of this machine's, for which a path is a key."""
+    asked = (getattr(one, "backend_args", None) or {} for one in part.transforms)
+    return any(one.get("backend", "local") != "local" for one in asked)
+
+
 def reason(path: str, error: Exception) -> str:
     """Why a pipeline that ended in `error` cannot use a file."""
-    if not os.path.exists(path):
-        return "no such file"
+    fails = f"the pipeline fails on it: {described(error)}"
+    if source.size(path) is None:
+        if isinstance(error, FileNotFoundError):
+            return "no such file"
+        return fails if "://" in path else f"no such file; {fails}"
     if fault := damage(path):
         return fault
     if _UNREAD in str(error) and (format := kind(path)):
         return f"a {format} that the pipeline's LoadImageFromFile does not read; convert it to PNG or JPEG"
-    return f"the pipeline fails on it: {described(error)}"
+    return fails
 
 
 def fault(path: str | None) -> str | None:
     """What is wrong with a file that was decoded without an error: a JPEG that is cut short. None: nothing, or the
     picture is from no file of this machine."""
     try:
-        return cut_short(path) if path is not None else None
+        return ends_early(io.BytesIO(source.read(path))) if path is not None else None
     except OSError:
         return None
 

@@ -1,9 +1,12 @@
-"""What is wrong with an image file; torch-free, so that it can be asked anywhere."""
+"""What is wrong with an image file, in an archive or not; torch-free, so that it can be asked anywhere."""
 
 from __future__ import annotations
 
+import io
+
 from PIL import Image, UnidentifiedImageError
 
+from data_server.files import source
 from shared.errors import described
 from shared.regular import unfit
 
@@ -13,7 +16,7 @@ def damage(path: str) -> str | None:
     if fault := unfit(path):
         return fault
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(source.read(path))) as image:
             image.load()
     except UnidentifiedImageError:
         return "not an image"
@@ -27,7 +30,7 @@ def damage(path: str) -> str | None:
 def kind(path: str) -> str | None:
     """The format of an image file and its colours, such as ``GIF of mode P``; None where Pillow does not know it."""
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(source.read(path))) as image:
             return f"{image.format} of mode {image.mode}"
     except Exception:
         return None

@@ -21,6 +21,7 @@ import numpy as np
 import xxhash
 
 from data_server.datasets.parts import Datasets
+from data_server.files import source
 from data_server.handover.facts import DatasetFacts
 from data_server.workers import trial
 from data_server.workers.worker import make_batch, prepare
@@ -96,7 +97,6 @@ def files(datasets: Datasets) -> list[str]:
 
 def _content(path: str) -> int:
     try:
-        with open(path, "rb") as file:
-            return xxhash.xxh3_64_intdigest(file.read()) or 1
+        return xxhash.xxh3_64_intdigest(source.read(path)) or 1
     except OSError:
         return 0

@@ -8,10 +8,10 @@ long or is larger than the machine is not judged here: the plan falls back on a 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from data_server.datasets.parts import Datasets
+from data_server.files import source
 from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MIB, MemoryPlan
 from data_server.machine.process_memory import Anonymous, given_back_bytes, private_bytes
@@ -67,8 +67,7 @@ def _largest(datasets: Datasets, facts: DatasetFacts, count: int) -> list[int]:
     by_size = []
     for index in range(0, len(datasets), step):
         part, place = datasets.locate(index)
-        path = part.image_path(place)
-        by_size.append((os.path.getsize(path) if os.path.exists(path) else 0, index))
+        by_size.append((source.size(part.image_path(place)) or 0, index))
     largest = [index for _, index in sorted(by_size, reverse=True)]
     alike = [index for index in largest if facts.wide[index] == facts.wide[largest[0]]]
     return (alike * count)[:count]

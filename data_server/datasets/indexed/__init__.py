@@ -53,6 +53,13 @@ def own_method(kind: type, reference: type, more: Iterable[str]) -> str | None:
     return None
 
 
+def elsewhere(dataset: Any) -> str | None:
+    """Where the annotations of a data set are read from, if that is not a file of this machine."""
+    if (dataset.backend_args or {}).get("backend", "local") == "local" and "://" not in str(dataset.ann_file):
+        return None
+    return f"{dataset.ann_file!r} is read by backend_args={dataset.backend_args!r}"
+
+
 @functools.cache
 def over(way: type, kind: type) -> type:
     """`kind`, one of MMDetection's data sets, whose records are made in `way`, a subclass of `Indexed`."""

@@ -16,7 +16,7 @@ from mmdet.datasets.lvis import LVISV05Dataset, LVISV1Dataset
 from mmdet.datasets.objects365 import Objects365V1Dataset, Objects365V2Dataset, objv2_ignore_list
 
 from data_server.datasets.annotated import Annotated
-from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
+from data_server.datasets.indexed import Indexed, any_of, counts_of, elsewhere, over, own_method, places
 from data_server.files.index import text_search
 from data_server.files.index.cache import Index
 from data_server.files.index.coco import Flag
@@ -97,9 +97,7 @@ def refusal(dataset: Any) -> str | None:
         return f"{kind.__name__} has its own filter_data"
     if own := own_method(kind, CocoDataset, ("__init__", "ANN_ID_UNIQUE", "COCOAPI")):
         return own
-    if dataset.backend_args:
-        return f"it is read by backend_args={dataset.backend_args!r}"
-    return None
+    return elsewhere(dataset)
 
 
 def lacks(dataset: Any, index: Index) -> str | None:

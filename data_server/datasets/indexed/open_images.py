@@ -10,7 +10,7 @@ import numpy as np
 from mmdet.datasets import OpenImagesDataset
 
 from data_server.datasets.annotated import Annotated
-from data_server.datasets.indexed import Indexed, over, own_method, places
+from data_server.datasets.indexed import Indexed, elsewhere, over, own_method, places
 from data_server.files.index import open_images, text_search
 from data_server.files.index.cache import Say
 from data_server.files.index.json_pieces import Unfit
@@ -32,8 +32,8 @@ def put_over(dataset: Any, say: Say) -> None:
         Unfit: it has to be read by MMDetection.
         OSError: a file cannot be read.
     """
-    if dataset.backend_args:
-        raise Unfit(f"it is read by backend_args={dataset.backend_args!r}")
+    if fault := elsewhere(dataset):
+        raise Unfit(fault)
     if dataset.image_level_ann_file is not None:
         raise Unfit("it has an image_level_ann_file")
     columns = open_images.index_of(Path(dataset.ann_file), Path(dataset.meta_file), say)

@@ -10,7 +10,7 @@ from mmdet.datasets import VOCDataset, XMLDataset
 from mmengine.fileio import list_from_file
 
 from data_server.datasets.annotated import Annotated
-from data_server.datasets.indexed import Indexed, any_of, counts_of, over, own_method, places
+from data_server.datasets.indexed import Indexed, any_of, counts_of, elsewhere, over, own_method, places
 from data_server.files.index import text_search, voc
 from data_server.files.index.cache import Say
 from data_server.files.index.json_pieces import Unfit
@@ -35,8 +35,8 @@ def put_over(dataset: Any, say: Say) -> None:
         Unfit: it has to be read by MMDetection.
         OSError: a file cannot be read.
     """
-    if dataset.backend_args:
-        raise Unfit(f"it is read by backend_args={dataset.backend_args!r}")
+    if fault := elsewhere(dataset):
+        raise Unfit(fault)
     if dataset.metainfo.get("classes") is None or (dataset.test_mode and dataset.bbox_min_size is not None):
         raise Unfit("MMDetection refuses it")
     identities = list_from_file(dataset.ann_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from data_server.checks.findings import Findings
 from data_server.checks.images import ImageRecord, look_at
+from data_server.files import source
 
 
 @pytest.fixture
@@ -123,3 +125,12 @@ def test_a_panorama_that_training_reads_is_accepted(images: list[ImageRecord]) -
     assert check([(str(path), 20000, 9500)]) == (1, [])
     path.write_bytes(path.read_bytes() + bytes(100))
     assert check([(str(path), 20000, 9500)]) == (1, [])
+
+
+def test_images_in_an_archive_are_looked_for_and_decoded_there(images: list[ImageRecord], tmp_path: Path) -> None:
+    source.guard()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path, *_ in images[:-1]:
+            archive.write(path, Path(path).name)
+    packed = [(str(tmp_path / "all.zip" / Path(path).name), 40, 30) for path, *_ in images]
+    assert check(packed) == (9, [f"ERROR   1 image files that are not there: {packed[9][0]}"])

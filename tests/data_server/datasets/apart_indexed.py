@@ -129,6 +129,13 @@ def test_mmdetections_own_classes_are_had_over_an_index(kind):
     assert coco.refusal(DATASETS.build({"type": kind, "lazy_init": True})) is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("backend", "indexed"), [("local", True), ("petrel", False)])
+def test_another_backend_than_that_of_local_files_is_left_to_mmdetection(kind, backend, indexed):
+    dataset = DATASETS.build({"type": kind, "lazy_init": True, "backend_args": {"backend": backend}})
+    assert (coco.refusal(dataset) is None) == indexed
+
+
 @pytest.mark.parametrize("name", ["load_data_list", "parse_data_info", "filter_data", "get_data_info", "full_init"])
 def test_a_class_with_a_method_of_its_own_keeps_it(tmp_path, capsys, monkeypatch, name):
     def own(self, *args):

@@ -1,0 +1,111 @@
+"""Where the bytes of a file come from, whoever asks for them: all of MMDetection's transforms, checks, comparisons.
+
+    images/000001.jpg              a regular file (`shared.regular`)
+    images/train.zip/000001.jpg    a member of an archive (`data_server.files.archives`)
+    http://host/000001.jpg         a server, asked again where it does not answer
+
+Anything else, such as lmdb, is what the transforms' own ``backend_args`` say, and MMEngine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import os
+import time
+import urllib.error
+import urllib.request
+
+from mmengine.fileio.backends import HTTPBackend, LocalBackend
+
+from data_server.files import archives
+from shared import regular
+from shared.errors import described
+from shared.pictures import ends_early
+
+ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.5  # doubled from one attempt to the next
+SILENT_SECONDS = 30.0
+MOST_SECONDS = 120.0  # of an attempt
+_GONE = (404, 410)
+_BUSY = (408, 425, 429)  # and all from 500 on
+_PIECE = 1 << 20
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file of this machine, in an archive or not.
+
+    Raises:
+        OSError: there is none, it is not regular, or damaged in its archive.
+    """
+    found = archives.member(path)
+    return found.read() if found else regular.read(path)
+
+
+def size(path: str | os.PathLike[str]) -> int | None:
+    """In bytes; None where `path` leads to no file of this machine."""
+    try:
+        found = archives.member(path)
+        return found.size() if found else os.path.getsize(path)
+    except OSError:
+        return None
+
+
+def is_there(path: str) -> bool:
+    """Whether it is a file, or an address, behind which nobody looks before it is needed."""
+    if "://" in path or (found := archives.member(path)) is None:
+        return "://" in path or os.path.isfile(path)
+    try:
+        return found.size() >= 0
+    except OSError:
+        return False
+
+
+def fetch(url: str) -> bytes:
+    """The content behind an address.
+
+    Raises:
+        FileNotFoundError: the server has none.
+        OSError: it refuses, or has not answered after `ATTEMPTS`, or a JPEG arrives incomplete.
+    """
+    fault: Exception = OSError()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
+        try:
+            return _fetched(url)
+        except urllib.error.HTTPError as error:
+            if error.code in _GONE:
+                raise FileNotFoundError(f"{url}: {error.code} {error.reason}") from None
+            if error.code < 500 and error.code not in _BUSY:
+                raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
+            fault = error
+        except (OSError, http.client.HTTPException) as error:
+            fault = error
+    raise OSError(f"{url}: {ATTEMPTS} attempts, the last: {described(fault)}")
+
+
+def _fetched(url: str) -> bytes:
+    end, pieces = time.monotonic() + MOST_SECONDS, []
+    with urllib.request.urlopen(url, timeout=SILENT_SECONDS) as answer:
+        while piece := answer.read1(_PIECE):
+            pieces.append(piece)
+            if time.monotonic() > end:
+                raise TimeoutError(f"not whole after {MOST_SECONDS:.0f} s")
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
+    content = b"".join(pieces)
+    with contextlib.suppress(OSError):  # shorter than an end marker
+        if fault := ends_early(io.BytesIO(content)):
+            raise http.client.HTTPException(fault)
+    return content
+
+
+def guard() -> None:
+    """Has MMEngine's readers of local files and of addresses, through which all of MMDetection's transforms read, read
+    as this module does."""
+    LocalBackend.get = lambda _, filepath: read(filepath)
+    LocalBackend.get_text = lambda _, filepath, encoding="utf-8": read(filepath).decode(encoding)
+    HTTPBackend.get = lambda _, filepath: fetch(filepath)
+    HTTPBackend.get_text = lambda _, filepath, encoding="utf-8": fetch(filepath).decode(encoding)
