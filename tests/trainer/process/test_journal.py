@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,31 @@ def test_records_that_a_full_disk_does_not_take_follow_when_there_is_room(tmp_pa
     journal.add(b"2\n")
     journal.close()
     assert (tmp_path / "log").read_bytes() == b"1\n2\n" and len(said) == 1
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What is written beyond `size` bytes of a file fails, after what fits in."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_record_that_only_begins_to_fit_is_taken_out_and_follows_whole(tmp_path: Path) -> None:
+    said: list[str] = []
+    journal = Journal(tmp_path / "log", said.append)
+    for record in (b"one\n", b"two\n", b"three\n"):
+        journal.add(record)
+    with files_of_at_most(6):
+        journal.flush()
+        assert (tmp_path / "log").read_bytes() == b"one\n" and len(said) == 1
+        journal.close()
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+    journal.close()
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\n"
 
 
 def test_a_folder_that_cannot_be_made_is_told_and_tried_again(tmp_path: Path) -> None:
