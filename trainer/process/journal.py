@@ -2,8 +2,8 @@
 
     add ──► waiting ──flush──► file
 
-What the disk does not take (it is full, read-only, broken) stays waiting and goes in with the next flush. Where only the
-beginning of a record has gone in, that is taken out again; where not even that is possible, the rest follows.
+What the disk does not take (it is full, read-only, broken) stays waiting and goes in with the next flush. Where only
+the beginning of a record has gone in, that is taken out again; where not even that is possible, the rest follows.
 """
 
 from __future__ import annotations
