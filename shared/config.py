@@ -174,3 +174,12 @@ def section(config: Config, key: str) -> Any:
     if config.get(key) is None:
         raise UserError(f"config {config.filename!r} has no {key!r}{nearest(key, list(config.keys()))}")
     return config[key]
+
+
+def box_head(model: Any) -> dict[str, Any]:
+    """``roi_head.bbox_head`` of a config's ``model``; {} where there is none, or several, as in models of MMDetection
+    that are not UniDetector's."""
+    head = model
+    for key in ("roi_head", "bbox_head"):
+        head = head.get(key) if isinstance(head, dict) else None
+    return head if isinstance(head, dict) else {}

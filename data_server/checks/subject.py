@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.config import Config
 
 from data_server.checks.findings import Findings
-from shared.config import section
+from shared.config import box_head
 from shared.data_part import data_part, from_plain
 from shared.datasets import parts_of
 from shared.errors import UserError
@@ -75,7 +75,7 @@ def subjects(config: Config, decode: int | None) -> Iterator[Subject]:
     Raises:
         UserError: a dataloader lacks something.
     """
-    head = section(config, "model").roi_head.bbox_head
+    head = box_head(config.get("model"))
     for split in SPLITS:
         if config.get(f"{split}_dataloader"):
             dataset = from_plain(data_part(config, split)["dataset"])

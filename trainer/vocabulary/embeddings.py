@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from shared.config import box_head
 from shared.embeddings import compared, names_file, read_embeddings, read_names
 from shared.errors import UserError
 from shared.keys import nearest
@@ -152,7 +153,9 @@ def fitted(model: dict[str, Any], vocabulary: NamedEmbeddings) -> dict[str, Any]
         UserError: the model's box head tells no classes apart.
     """
     model = copy.deepcopy(model)
-    head = model["roi_head"]["bbox_head"]
+    head = box_head(model)
+    if not head:
+        return model  # who builds it says what is missing
     if "zeroshot_path" not in head:
         raise UserError(
             f"vocabulary: the box head of this model ({head.get('type')}) finds objects of any class and names none; "
@@ -187,14 +190,14 @@ def of_config(model: dict[str, Any], classes: Sequence[str] = ()) -> list[str]:
 
 def file_of_config(model: dict[str, Any]) -> str | None:
     """The embeddings of the names that a config's `model` tells apart; None where it names nothing."""
-    head = model["roi_head"]["bbox_head"]
+    head = box_head(model)
     path = head.get("zeroshot_path")
     return path if path is None or isinstance(path, str) else path[head.get("test_vocabulary", 0)]
 
 
 def tables_of_config(model: dict[str, Any]) -> list[str]:
     """The files of a config's `model` that names can be looked up in: those with names beside them."""
-    paths = model["roi_head"]["bbox_head"].get("zeroshot_path", [])
+    paths = box_head(model).get("zeroshot_path", [])
     return [path for path in ([paths] if isinstance(paths, str) else paths) if os.path.exists(names_file(path))]
 
 

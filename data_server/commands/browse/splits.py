@@ -15,7 +15,7 @@ from mmengine.config import Config
 from data_server.checks.subject import SPLITS, Subject, subjects
 from data_server.commands.browse.catalogue import Catalogue
 from data_server.commands.check import DECODED, look_at
-from shared.config import seed_of
+from shared.config import box_head, seed_of
 from shared.data_part import data_part, from_plain
 from shared.errors import UserError
 
@@ -40,7 +40,7 @@ class Splits:
         self._config, self._say = config, say
         self.config_name = str(config.filename)
         self.seed = seed_of(config)
-        self.head = ((config.get("model") or {}).get("roi_head") or {}).get("bbox_head") or {}
+        self.head = box_head(config.get("model"))
         self.names = [split for split in SPLITS if config.get(f"{split}_dataloader")]
         if not self.names:
             raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")

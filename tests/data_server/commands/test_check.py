@@ -49,11 +49,15 @@ sys.exit(main())
 
 
 def check(
-    folder: Path, classes: list[str], *arguments: str, program: tuple[str, ...] = ("-m", "data_server")
+    folder: Path,
+    classes: list[str],
+    *arguments: str,
+    program: tuple[str, ...] = ("-m", "data_server"),
+    config: str = CONFIG,
 ) -> tuple[int, str]:
     """Exit code and output for a config about the pictures in `folder`."""
     path = folder / "config.py"
-    path.write_text(CONFIG.format(root=folder, classes=classes))
+    path.write_text(config.format(root=folder, classes=classes))
     command = [sys.executable, "-W", "ignore", *program, "check", "--config", str(path), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
@@ -145,3 +149,10 @@ def test_a_training_set_of_which_no_box_is_left_is_an_error(folder: Path) -> Non
     says = "ERROR   no annotated box is left after filtering; there is nothing to train on"
     assert code == 3 and says in train and "whose 'area' is 0 or less" in train
     assert says not in negatives  # one of two, and not filtered: pictures of nothing are to be learnt from as well
+
+
+@pytest.mark.parametrize("model", ["", "model = dict(type='RetinaNet', bbox_head=dict(num_classes=80))"])
+def test_data_are_checked_before_there_is_a_model_of_this_project(folder: Path, model: str) -> None:
+    before, *_ = CONFIG.partition("model = ")
+    code, text = check(folder, CLASSES, config=before + model)
+    assert code == 0 and text.count("12 images decoded") == 3

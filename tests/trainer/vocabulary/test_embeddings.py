@@ -12,7 +12,7 @@ import pytest
 from shared.embeddings import names_file
 from shared.errors import UserError
 from trainer.vocabulary import embeddings as vocabulary
-from trainer.vocabulary.embeddings import NamedEmbeddings, choose, fitted, load, names_of, of_config
+from trainer.vocabulary.embeddings import NamedEmbeddings, choose, fitted, load, names_of, of_config, tables_of_config
 
 GENUINE = Path(os.environ.get("DATA_DIR", Path(__file__).parents[4] / "shared" / "data")) / "text_embeddings"
 
@@ -170,6 +170,12 @@ def test_a_class_agnostic_model_takes_no_vocabulary_and_calls_everything_object(
     with pytest.raises(UserError, match="finds objects of any class and names none"):
         fitted(head(type="Shared2FCBBoxScoreHead"), NamedEmbeddings(["cat"], np.ones((1, 4), np.float32)))
     assert of_config(head(type="Shared2FCBBoxScoreHead")) == ["object"]
+
+
+@pytest.mark.parametrize("model", [{}, {"roi_head": None}, {"roi_head": {"bbox_head": [{}, {}]}}])
+def test_a_model_without_one_box_head_is_left_to_who_builds_it(model: dict) -> None:
+    assert fitted(model, NamedEmbeddings(["cat"], np.ones((1, 4), np.float32))) == model
+    assert of_config(model) == ["object"] and tables_of_config(model) == []
 
 
 def test_a_configs_names_are_those_beside_its_rows_or_else_the_data_sets(tmp_path: Path) -> None:
