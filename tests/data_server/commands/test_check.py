@@ -151,7 +151,13 @@ def test_a_training_set_of_which_no_box_is_left_is_an_error(folder: Path) -> Non
     assert says not in negatives  # one of two, and not filtered: pictures of nothing are to be learnt from as well
 
 
-@pytest.mark.parametrize("model", ["", "model = dict(type='RetinaNet', bbox_head=dict(num_classes=80))"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "model = dict(type='RetinaNet', bbox_head=dict(num_classes=80))",
+        "model = dict(type='CascadeRCNN', roi_head=dict(bbox_head=[dict(num_classes=80)] * 3))",
+    ],
+)
 def test_data_are_checked_before_there_is_a_model_of_this_project(folder: Path, model: str) -> None:
     before, *_ = CONFIG.partition("model = ")
     code, text = check(folder, CLASSES, config=before + model)
