@@ -3,9 +3,10 @@
     python -m tests.trainer.tasks.serve.load --config C --checkpoint F ... [options of serve]
 
 500 pictures of the demo from 16 clients, for two vocabularies in turn: every answer is what the server says to a lone
-client, and from the 100th on the server's memory grows by 2 % at most. How long half of them wait is printed beside what
-it would be if each were detected after the other, as a lone client's is: less where questions share a detection. Then 1,000 wrong requests, bombs and bodies that
-are too large among them: each is answered with a 4xx, and the server goes on as before.
+client, and from the 100th on the server's memory grows by 2 % at most. How long half of them wait is printed, and what
+share that is of what they would wait if each were detected after the other; less where questions share a detection.
+Then 1,000 wrong requests, bombs and bodies that are too large among them: each is answered with a 4xx, and the server
+goes on as before.
 """
 
 from __future__ import annotations
