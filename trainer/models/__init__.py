@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainer.device import nn
 from trainer.models import fit, losses
-from trainer.models.backbones import backbone, clip_backbone, resnet
+from trainer.models.backbones import backbone, clip_backbone, resnet, swin
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
 from trainer.models.detectors import batch_augments, fast_rcnn, faster_rcnn, preprocessor
@@ -50,6 +50,7 @@ REGISTERED = (
     shared2fc_bbox_score_head,
     single_roi_extractor,
     standard_roi_head,
+    swin,
 )
 
 

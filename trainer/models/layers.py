@@ -38,6 +38,16 @@ class FixedBatchNorm(nn.Module):
         return fixed_norm(x, self.weight, self.bias, *statistics, self.eps, shortcut, with_relu)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Layer norm over the last axis; the variance is that of the differences from the mean, because the difference of
+    mean squares, Jittor's own way, loses its digits where the mean is large."""
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (...,C) -> f32 (...,C)."""
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / jt.sqrt((centred * centred).mean(-1, keepdims=True) + self.eps) * self.weight + self.bias
+
+
 def unit_length(x: jt.Var, axis: int) -> jt.Var:
     """Vectors along `axis` divided by their length, or by 1e-12 where it is smaller (a zero vector stays zero)."""
     # The maximum is inside the root: the gradient of a root at 0 is not a number.

@@ -9,13 +9,16 @@ rest (`SOURCES`); a source is recognised by a prefix that only its names have::
     visual.*                          backbone.*                     backbone.*
     anything else                     anything else                  (not used: text encoder, teacher, RPN)
 
+Swin Transformer's own names, and the order of some of its numbers, are `trainer.weights.swin_names`'.
+
 What other programs wrap a model in stands before all names of a file, and is taken away (`WRAPPERS`): DataParallel's,
 Lightning's, torch.compile's, several of them as well. Where nothing fits with that, `outer` finds the prefix with which
 it would.
 
-Two kinds of buffers are ignored on either side, neither missing nor unexpected: ``num_batches_tracked``, a
-counter of batch norms that train, and ``zs_weights*``, the text embeddings: those of the config's vocabulary hold, and
-a file's never replace them, not even when their shapes agree.
+Three kinds of buffers are ignored on either side, neither missing nor unexpected: ``num_batches_tracked``, a counter of
+batch norms that train, ``relative_position_index``, which follows from the size of Swin's windows, and ``zs_weights*``,
+the text embeddings: those of the config's vocabulary hold, and a file's never replace them, not even when their shapes
+agree.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shared.errors import UserError
+from trainer.weights import swin_names
 
 WRAPPERS = ("module.", "model.", "_orig_mod.")
 _COMPILED = "_orig_mod."  # before a compiled part's names as well, wherever that is
@@ -73,18 +77,20 @@ class Fit(NamedTuple):
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Whether a tensor is one of the two kinds that files and models need not agree on."""
+    """Whether a tensor is one of the three kinds that files and models need not agree on."""
     last = name.rpartition(".")[2]
-    return last == "num_batches_tracked" or last.startswith("zs_weights")
+    return last in ("num_batches_tracked", "relative_position_index") or last.startswith("zs_weights")
 
 
 def ours(arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
     """Whose weights these are, and those that our models have, under our names.
 
     Returns:
-        the title of the one in `SOURCES`, or ``""`` where the names are ours already; and the weights.
+        the title of the program that made them, or ``""`` where the names are ours already; and the weights.
     """
     arrays = unwrapped(arrays)
+    if swin_names.are_these(arrays):
+        return swin_names.TITLE, swin_names.ours(arrays)
     for source in SOURCES:
         if any(name.startswith(source.sign) for name in arrays):
             return source.title, {
