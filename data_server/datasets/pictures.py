@@ -8,7 +8,6 @@ normalised ones, are refused.
 from __future__ import annotations
 
 import copy
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +60,11 @@ def reason(path: str, error: Exception) -> str:
 def fault(path: str | None) -> str | None:
     """What is wrong with a file that was decoded without an error: a JPEG that is cut short. None: nothing, or the
     picture is from no file of this machine."""
+    if path is None:
+        return None
     try:
-        return ends_early(io.BytesIO(source.read(path))) if path is not None else None
+        with source.opened(path) as file:
+            return ends_early(file)
     except OSError:
         return None
 

@@ -16,6 +16,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from typing import BinaryIO
 
 from mmengine.fileio.backends import HTTPBackend, LocalBackend
 
@@ -41,6 +42,13 @@ def read(path: str | os.PathLike[str]) -> bytes:
     """
     found = archives.member(path)
     return found.read() if found else regular.read(path)
+
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file of this machine at its beginning, of which only what is asked for is read, unless it is in an archive.
+    Raises what `read` raises."""
+    found = archives.member(path)
+    return io.BytesIO(found.read()) if found else open(path, "rb")
 
 
 def size(path: str | os.PathLike[str]) -> int | None:
