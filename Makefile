@@ -11,7 +11,8 @@
 # make faults each write of every task and command fails or kills it: three of each kind (ALL=1: all), JOBS at a time
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web pages in docs/, after make demo
-# make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first time)
+# make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first
+#             time); and whether every kernel compiles for A100 and B200
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 
@@ -96,7 +97,7 @@ faults: $(READY)
 	$(RUN) -m tests.faults --jobs $(JOBS) $(if $(MOST),--most $(MOST)) $(if $(ALL),--all)
 
 gpu-standin: $(READY)
-	$(RUN) -m pytest -m standin tests/cuda_standin
+	$(RUN) -m pytest -m standin tests/cuda_standin tests/trainer/models/ops/test_cuda_sources.py
 
 emulate: export EMULATED ?= 1000
 emulate: $(READY)

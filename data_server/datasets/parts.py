@@ -71,7 +71,6 @@ class Datasets:
                 part.weigh(self._order[self.indices_of(part)] - self._start(part))
         self._by_id: np.ndarray | None = None
         self._look_through(config["training"])
-        archives.open_all(path for part in self.parts for path in _image_paths(part))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if self._order is None else len(self._order)
@@ -81,6 +80,14 @@ class Datasets:
         place = index if self._order is None else int(self._order[index])
         part = self.parts[int(np.searchsorted(self._ends, place, side="right"))]
         return part, place - self._start(part)
+
+    def open_archives(self) -> None:
+        """Opens the archives that images lie in, for this process and those that it forks.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        archives.open_all(path for part in self.parts for path in _image_paths(part))
 
     def switch(self, switched: bool) -> None:
         """Makes the samples that follow by the pipeline of the last epochs, or by that of the first."""

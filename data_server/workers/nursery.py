@@ -97,6 +97,7 @@ def _serve_stream(channel: Channel) -> None:
         datasets = Datasets(config, lambda text: channel.send(Notice(text)))
         evaluator.check(config.get("evaluators") or [])
         facts = gather(datasets, config)
+        datasets.open_archives()
     except UserError as error:
         channel.send(Failure(str(error), True))
         return

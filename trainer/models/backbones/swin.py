@@ -13,7 +13,6 @@ left out (`drop_path_rate`) is drawn on the host before its stage, so that check
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from shared.errors import UserError
 from trainer.device import jt, nn, var
 from trainer.models.backbones.backbone import WHERE, Backbone
+from trainer.models.backbones.windows import distances, padded, regions, rolled
 from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import LayerNorm, gaussian
 from trainer.models.ops.convolution import convolve
@@ -40,7 +40,7 @@ class PatchEmbed(nn.Module):
 
     def execute(self, images: jt.Var) -> jt.Var:
         """f32 (B,3,H,W) -> f32 (B,H/4,W/4,C), rounded up."""
-        x = _padded(images.transpose(0, 2, 3, 1), 4).transpose(0, 3, 1, 2)
+        x = padded(images.transpose(0, 2, 3, 1), 4).transpose(0, 3, 1, 2)
         return self.norm(convolve(x, self.projection.weight, self.projection.bias, 4, 0).transpose(0, 2, 3, 1))
 
 
@@ -53,7 +53,7 @@ class PatchMerging(nn.Module):
 
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,H,W,C) -> f32 (B,H/2,W/2,2C), rounded up."""
-        x = _padded(x, 2)
+        x = padded(x, 2)
         batch, height, width, channels = x.shape
         x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 5, 2, 4)
         return self.reduction(self.norm(x.reshape(batch, height // 2, width // 2, 4 * channels)))
@@ -77,7 +77,7 @@ class WindowMSA(nn.Module):
         query, key, value = (qkv[part].reshape(windows * self.heads, places, each) for part in range(3))
         weights = batched_matmul(query * self.scale, key.transpose(0, 2, 1))
         # A product with zeros and ones: its gradient is a product as well, and no scattered sum.
-        bias = jt.matmul(var(_distances(self.window)), self.relative_position_bias_table)
+        bias = jt.matmul(var(distances(self.window)), self.relative_position_bias_table)
         bias = bias.transpose(1, 0).reshape(1, 1, self.heads, places, places)
         count = 1 if mask is None else mask.shape[0]
         weights = weights.reshape(windows // count, count, self.heads, places, places) + bias
@@ -98,24 +98,25 @@ class ShiftWindowMSA(nn.Module):
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,H,W,C) -> f32 (B,H,W,C)."""
         _, height, width, _ = x.shape
-        x = _padded(x, self.window)
+        x = padded(x, self.window)
         batch, high, wide, channels = x.shape
         rows, columns = high // self.window, wide // self.window
-        x = _rolled(x, self.shift)
+        x = rolled(x, self.shift)
         x = x.reshape(batch, rows, self.window, columns, self.window, channels).transpose(0, 1, 3, 2, 4, 5)
         mask = None
         if self.shift:
-            region = var(_regions(high, wide, self.window, self.shift))
+            region = var(regions(high, wide, self.window, self.shift))
             mask = jt.ternary(region.unsqueeze(1) == region.unsqueeze(2), 0.0, _MASKED)
         x = self.w_msa(x.reshape(batch * rows * columns, self.window**2, channels), mask)
         x = x.reshape(batch, rows, columns, self.window, self.window, channels).transpose(0, 1, 3, 2, 4, 5)
-        return _rolled(x.reshape(batch, high, wide, channels), -self.shift)[:, :height, :width]
+        return rolled(x.reshape(batch, high, wide, channels), -self.shift)[:, :height, :width]
 
 
 class GELU(nn.Module):
     """x · Φ(x), exact."""
 
     def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (...,C) -> f32 (...,C)."""
         return x * 0.5 * (1.0 + jt.erf(x * math.sqrt(0.5)))
 
 
@@ -289,42 +290,3 @@ class SwinTransformer(Backbone):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return maps
-
-
-def _padded(x: jt.Var, divisor: int) -> jt.Var:
-    """A map (B,H,W,C) with zeros right and below, up to multiples of `divisor`."""
-    for axis in (1, 2):
-        if lacking := -x.shape[axis] % divisor:
-            shape = list(x.shape)
-            shape[axis] = lacking
-            x = jt.concat([x, jt.zeros(shape)], axis)
-    return x
-
-
-def _rolled(x: jt.Var, shift: int) -> jt.Var:
-    """A map (B,H,W,C), `shift` places further left and up; what leaves it comes back at the other side."""
-    if not shift:
-        return x
-    x = jt.concat([x[:, shift:], x[:, :shift]], 1)
-    return jt.concat([x[:, :, shift:], x[:, :, :shift]], 2)
-
-
-@functools.lru_cache(64)
-def _regions(height: int, width: int, window: int, shift: int) -> np.ndarray:
-    """int32 (n,N), in which of nine regions of the map each place of each window is; those of one window that are in
-    different regions were apart before the map was rolled."""
-
-    def bands(length: int) -> np.ndarray:
-        return np.digitize(np.arange(length), (length - window, length - shift))
-
-    regions = 3 * bands(height)[:, None] + bands(width)
-    cut = regions.reshape(height // window, window, width // window, window).transpose(0, 2, 1, 3)
-    return cut.reshape(-1, window * window).astype(np.int32)
-
-
-@functools.lru_cache(8)
-def _distances(window: int) -> np.ndarray:
-    """f32 (N·N,(2w-1)²), a one in each row: which entry of the table belongs to two places of a window."""
-    places = np.stack(np.divmod(np.arange(window * window), window), 1)  # (N,2): row, column
-    rows, columns = (places[:, None] - places[None] + window - 1).transpose(2, 0, 1)
-    return np.eye((2 * window - 1) ** 2, dtype=np.float32)[((2 * window - 1) * rows + columns).reshape(-1)]
