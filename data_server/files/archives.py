@@ -1,14 +1,14 @@
 """Files in archives: a path may lead through one as through a folder.
 
-images/train.zip/000001.jpg          images/shard_07.tar/dog/000001.jpg
-└── archive ───┘ └ member ┘          └── archive ──────┘ └── member ──┘
+    images/train.zip/000001.jpg          images/shard_07.tar/dog/000001.jpg
+    └── archive ───┘ └ member ┘          └── archive ──────┘ └── member ──┘
 
-opened   the names are read once, and kept as columns, 48 bytes a member, which forked processes share
-read     the member is found by the digest of its name, and read at its place: any number of processes and threads
-         do so at a time, because none moves a position in the file
+An archive is opened once: its names are read, and kept as columns of 48 bytes a member, which forked processes share. A
+member is found by the digest of its name and read at its place. Nothing moves a position in the file, so any number of
+processes and threads read at a time.
 
-.zip     members that are stored or deflated; their checksums are compared
-.tar     plain; of a compressed one everything before a member would have to be unpacked to read that
+    .zip     members that are stored or deflated; their checksums are compared
+    .tar     plain; of a compressed one everything before a member would have to be unpacked to read that
 """
 
 from __future__ import annotations

@@ -62,12 +62,9 @@ def size(path: str | os.PathLike[str]) -> int | None:
 
 def is_there(path: str) -> bool:
     """Whether it is a file, or an address, behind which nobody looks before it is needed."""
-    if "://" in path or (found := archives.member(path)) is None:
-        return "://" in path or os.path.isfile(path)
-    try:
-        return found.size() >= 0
-    except OSError:
-        return False
+    if "://" in path:
+        return True
+    return os.path.isfile(path) if archives.member(path) is None else size(path) is not None
 
 
 def fetch(url: str) -> bytes:
