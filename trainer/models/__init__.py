@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainer.device import nn
 from trainer.models import fit, losses
-from trainer.models.backbones import backbone, clip_backbone, resnet, swin
+from trainer.models.backbones import backbone, clip_backbone, clip_vit, resnet, swin
 from trainer.models.boxes import anchors, assign, coders, sample
 from trainer.models.detections import Detections
 from trainer.models.detectors import batch_augments, fast_rcnn, faster_rcnn, preprocessor
@@ -36,6 +36,7 @@ REGISTERED = (
     clip_backbone,
     clip_bbox_head,
     clip_res_layer,
+    clip_vit,
     coders,
     fast_rcnn,
     faster_rcnn,

@@ -10,6 +10,8 @@ that gradient, too, and only copies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from trainer.device import jt, nn
 from trainer.device.kernels import kernel
 from trainer.models.ops.operator import Operator, forgetting
@@ -38,7 +40,7 @@ class _Checkpointed(Operator):
         return tuple(gradients if self.differentiates_x else [None, *gradients])
 
 
-def checkpointed(blocks: nn.Sequential, x: jt.Var) -> jt.Var:
+def checkpointed(blocks: Iterable[nn.Module], x: jt.Var) -> jt.Var:
     """`blocks`, one after the other, of which those that train are checkpointed while they train.
 
     Each takes and gives one map f32 (B,C,H,W).

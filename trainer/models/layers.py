@@ -48,6 +48,14 @@ class LayerNorm(nn.LayerNorm):
         return centred / jt.sqrt((centred * centred).mean(-1, keepdims=True) + self.eps) * self.weight + self.bias
 
 
+class GELU(nn.Module):
+    """x · Φ(x), exact."""
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (...,C) -> f32 (...,C)."""
+        return x * 0.5 * (1.0 + jt.erf(x * math.sqrt(0.5)))
+
+
 def unit_length(x: jt.Var, axis: int) -> jt.Var:
     """Vectors along `axis` divided by their length, or by 1e-12 where it is smaller (a zero vector stays zero)."""
     # The maximum is inside the root: the gradient of a root at 0 is not a number.
@@ -72,6 +80,29 @@ class Convolution(nn.Conv):
     def execute(self, x: jt.Var) -> jt.Var:
         """f32 (B,I,H,W) -> f32 (B,O,H',W')."""
         return convolve(x, self.weight, self.bias, self.stride[0], self.padding[0])
+
+
+class Deconvolution(nn.Module):
+    """Four places of each, torch's ConvTranspose2d(inputs, outputs, 2, stride=2): a product, because no place is made
+    by two. Maps have their channels last.
+
+    Attributes:
+        weight: f32 (inputs,outputs,2,2), drawn as torch does.
+        bias: f32 (outputs,), likewise.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        bound = (4 * outputs) ** -0.5
+        self.weight = var(np.random.uniform(-bound, bound, (inputs, outputs, 2, 2)), "float32")
+        self.bias = var(np.random.uniform(-bound, bound, outputs), "float32")
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        """f32 (B,H,W,I) -> f32 (B,2H,2W,O)."""
+        batch, height, width, inputs = x.shape
+        outputs = self.weight.shape[1]
+        y = jt.matmul(x.reshape(batch * height * width, inputs), self.weight.reshape(inputs, outputs * 4))
+        y = y.reshape(batch, height, width, outputs, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+        return y.reshape(batch, 2 * height, 2 * width, outputs) + self.bias
 
 
 def gaussian(shape: tuple[int, ...], std: float) -> jt.Var:

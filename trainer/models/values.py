@@ -37,6 +37,7 @@ def _is_stages(value: Any) -> bool:
 
 _NUMBER = Values(_is_number, "a number")
 _COUNT = Values(COUNT.accepts, "a whole number, 1 or more")
+_INDEX = Values(lambda value: COUNT.accepts(value) or (value == 0 and type(value) is int), "a whole number, 0 or more")
 _SHARE = Values(lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 
 Count = Annotated[int, _COUNT]
@@ -44,6 +45,7 @@ EvenCount = Annotated[int, Values(lambda value: COUNT.accepts(value) and value %
 Counts = Annotated[Sequence[int], _list_of(_COUNT, "a list of whole numbers, each 1 or more")]
 TwoCounts = Annotated[Sequence[int], _list_of(_COUNT, "two whole numbers, each 1 or more", 2)]
 FourCounts = Annotated[Sequence[int], _list_of(_COUNT, "four whole numbers, each 1 or more", 4)]
+FourIndices = Annotated[Sequence[int], _list_of(_INDEX, "four whole numbers, each 0 or more", 4)]
 Stages = Annotated[Sequence[int], Values(_is_stages, "some of 0, 1, 2, 3, in order")]
 Positive = Annotated[float, POSITIVE]
 Positives = Annotated[Sequence[float], _list_of(POSITIVE, "a list of numbers above 0")]

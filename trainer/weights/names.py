@@ -6,6 +6,7 @@ rest (`SOURCES`); a source is recognised by a prefix that only its names have::
     OpenAI CLIP, open_clip            RegionCLIP                     ours
     visual.layer4.*                   backbone.layer4.*              roi_head.shared_head.layer4.*
     visual.attnpool.*                 backbone.attnpool.*            roi_head.bbox_head.attnpool.*
+    visual.ln_post.*, visual.proj     (ResNets alone)                (not used: behind a ViT's last block)
     visual.*                          backbone.*                     backbone.*
     anything else                     anything else                  (not used: text encoder, teacher, RPN)
 
@@ -39,14 +40,17 @@ _ATTENTION_POOL = "roi_head.bbox_head.attnpool."
 
 
 class Source(NamedTuple):
-    """A program whose names differ from ours; of `renames`, (its prefix, ours), the first that fits counts."""
+    """A program whose names differ from ours; of `renames`, (its prefix, ours or None: not used), the first that fits
+    counts."""
 
     title: str
     sign: str
-    renames: tuple[tuple[str, str], ...]
+    renames: tuple[tuple[str, str | None], ...]
 
 
+VIT = "CLIP's ViT"
 SOURCES = (
+    Source(VIT, "visual.class_embedding", (("visual.ln_post.", None), ("visual.proj", None), ("visual.", "backbone."))),
     Source(
         "CLIP",
         "visual.",
@@ -122,10 +126,10 @@ def outer(found: Iterable[str], expected: Iterable[str]) -> list[str]:
     return [prefix for prefix, count in fitting.items() if most and count == most]
 
 
-def _renamed(name: str, renames: Iterable[tuple[str, str]]) -> str | None:
+def _renamed(name: str, renames: Iterable[tuple[str, str | None]]) -> str | None:
     for theirs, our in renames:
         if name.startswith(theirs):
-            return our + name.removeprefix(theirs)
+            return None if our is None else our + name.removeprefix(theirs)
     return None
 
 

@@ -6,7 +6,8 @@ What a config may ask for, in the order in which it takes effect, the later over
     load_from=F    (``--checkpoint F``)                        for the whole model
 
 These are MMDetection's keys, with MMDetection's meaning: a file may fit in part, and what does not fit is listed by
-name. A model that is evaluated must be complete and a run that is resumed must be the same, so nothing may be missing.
+name; only CLIP's vision transformer is refused where a tensor has another shape. A model that is evaluated must be
+complete and a run that is resumed must be the same, so nothing may be missing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def load(path: str | os.PathLike, model: nn.Module, say: Callable[[str], None], 
 
     Raises:
         UserError: the file is not readable as weights, or nothing of it fits; a parameter is missing or misshapen
-            with `complete`; a checkpoint of this trainer that was saved from another model.
+            with `complete`, or misshapen in CLIP's vision transformer; a checkpoint of this trainer that was saved from
+            another model.
     """
     if checkpoint.is_own(path):
         checkpoint.restore(checkpoint.load(path), model)
@@ -112,7 +114,9 @@ def _put(
                 if name.startswith(part + prefix)
             }
             fit = names.fit(arrays, parameters)
-    if not fit.weights or (complete and (fit.missing or fit.misshapen)):
+    # A ViT differs from one of another patch or image size in two tensors: all others would fit, to no use.
+    of_another_size = fit.misshapen and (complete or source == names.VIT)
+    if not fit.weights or of_another_size or (complete and fit.missing):
         whose = f"the model's {part.removesuffix('.')}" if part else "the model"
         raise UserError(f"{title} do not fit {whose}: {fit.report}; use the config that they were made with")
     names.check_finite(fit.weights, title)

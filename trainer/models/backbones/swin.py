@@ -13,8 +13,6 @@ left out (`drop_path_rate`) is drawn on the host before its stage, so that check
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from shared.errors import UserError
@@ -22,7 +20,7 @@ from trainer.device import jt, nn, var
 from trainer.models.backbones.backbone import WHERE, Backbone
 from trainer.models.backbones.windows import distances, padded, regions, rolled
 from trainer.models.checkpointing import checkpointed
-from trainer.models.layers import LayerNorm, gaussian
+from trainer.models.layers import GELU, LayerNorm, gaussian
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.matmul import batched_matmul
 from trainer.models.registry import register, require
@@ -110,14 +108,6 @@ class ShiftWindowMSA(nn.Module):
         x = self.w_msa(x.reshape(batch * rows * columns, self.window**2, channels), mask)
         x = x.reshape(batch, rows, columns, self.window, self.window, channels).transpose(0, 1, 3, 2, 4, 5)
         return rolled(x.reshape(batch, high, wide, channels), -self.shift)[:, :height, :width]
-
-
-class GELU(nn.Module):
-    """x · Φ(x), exact."""
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        """f32 (...,C) -> f32 (...,C)."""
-        return x * 0.5 * (1.0 + jt.erf(x * math.sqrt(0.5)))
 
 
 class FFN(nn.Module):

@@ -14,13 +14,13 @@ import numpy as np
 from trainer.device import jt
 
 
-def padded(x: jt.Var, divisor: int) -> jt.Var:
-    """A map (B,H,W,C) with zeros right and below, up to multiples of `divisor`."""
+def padded(x: jt.Var, divisor: int, value: float = 0.0) -> jt.Var:
+    """A map (B,H,W,C) with `value` right and below, up to multiples of `divisor`."""
     for axis in (1, 2):
         if lacking := -x.shape[axis] % divisor:
             shape = list(x.shape)
             shape[axis] = lacking
-            x = jt.concat([x, jt.zeros(shape)], axis)
+            x = jt.concat([x, jt.full(shape, value)], axis)
     return x
 
 
