@@ -1,7 +1,7 @@
 """Small layers that every part of a model shares, each for a reason Jittor's own does not meet.
 
 ``relu`` keeps NaN, the batch norm has fixed statistics and takes its neighbours along, nearest upsampling needs one
-kernel for all sizes.
+kernel for all sizes, a deconvolution of 2x2 is a product.
 """
 
 from __future__ import annotations

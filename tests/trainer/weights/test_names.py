@@ -37,6 +37,29 @@ def test_clips_image_tower_is_renamed_and_its_text_tower_dropped() -> None:
     ]
 
 
+def test_of_clips_vit_what_is_behind_the_last_block_is_dropped_with_the_text_tower() -> None:
+    source, weights = names.ours(
+        zeros(
+            "visual.class_embedding",
+            "visual.positional_embedding",
+            "visual.proj",
+            "visual.conv1.weight",
+            "visual.transformer.resblocks.11.attn.in_proj_weight",
+            "visual.ln_post.weight",
+            "positional_embedding",
+            "transformer.resblocks.11.attn.in_proj_weight",
+            "text_projection",
+        )
+    )
+    assert source == "CLIP's ViT"
+    assert list(weights) == [
+        "backbone.class_embedding",
+        "backbone.positional_embedding",
+        "backbone.conv1.weight",
+        "backbone.transformer.resblocks.11.attn.in_proj_weight",
+    ]
+
+
 def test_regionclips_backbone_is_parted_and_its_other_parts_dropped() -> None:
     source, weights = names.ours(
         zeros(

@@ -14,7 +14,8 @@ Jittor finds them: not what is in lists, and no array whose name begins with an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.config_keys import class_name
@@ -25,7 +26,7 @@ from trainer.models.registry import CLASSES
 from trainer.process import own_class
 
 WHERE = "model.backbone"
-_SIZE = (256, 320)  # of the image on which it is tried, multiples of every stride
+_SIZE = (256, 320)  # of the image on which it is tried, or the next multiples of every stride
 
 
 class Backbone(nn.Module):
@@ -87,9 +88,12 @@ def check(backbone: nn.Module, model: Mapping[str, Any], divisors: set[int]) -> 
     title = f"{WHERE}: {class_name(model['backbone']['type'])}"
     if isinstance(backbone, Backbone):
         _check_names(backbone, title)
-    shapes = _shapes(backbone, _SIZE, title)
+    strides = _strides(model)
+    coarsest = max(max(some) for some in strides.values())
+    size = tuple(int(math.ceil(length / coarsest) * coarsest) for length in _SIZE)
+    shapes = _shapes(backbone, size, title)
     _check_channels([shape[1] for shape in shapes], model, title)
-    _check_strides(shapes, model, title)
+    _check_strides(shapes, strides, size, title)
     if model.get("neck"):
         for divisor in sorted(divisors):
             height, width = (max((length - 1) // divisor, 1) * divisor for length in _SIZE)  # odd, if may be
@@ -128,7 +132,7 @@ def _arrays(value: Any) -> Iterator[jt.Var | nn.Module]:
             yield from _arrays(one)
 
 
-def _shapes(backbone: nn.Module, size: tuple[int, int], title: str) -> list[tuple[int, ...]]:
+def _shapes(backbone: nn.Module, size: tuple[int, ...], title: str) -> list[tuple[int, ...]]:
     """The shapes (1,C,h,w) of its maps of an image of that size."""
     try:
         with jt.no_grad():
@@ -160,17 +164,23 @@ def _check_channels(found: list[int], model: Mapping[str, Any], title: str) -> N
             raise UserError(f"{title} gives maps of {_listed(found)} channels; model.{key} says {_listed(channels)}")
 
 
-def _check_strides(shapes: list[tuple[int, ...]], model: Mapping[str, Any], title: str) -> None:
-    expected = {
-        "roi_head.bbox_roi_extractor.featmap_strides": model["roi_head"]["bbox_roi_extractor"]["featmap_strides"]
-    }
+def _strides(model: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    """What a config's keys say of the backbone's maps; less where not all are used."""
+    found = {"roi_head.bbox_roi_extractor.featmap_strides": model["roi_head"]["bbox_roi_extractor"]["featmap_strides"]}
     if "rpn_head" in model:
-        expected["rpn_head.anchor_generator.strides"] = model["rpn_head"]["anchor_generator"]["strides"]
+        found["rpn_head.anchor_generator.strides"] = model["rpn_head"]["anchor_generator"]["strides"]
+    maps = len(model["neck"]["in_channels"]) if model.get("neck") else 1
+    return {key: strides[:maps] for key, strides in found.items()}
+
+
+def _check_strides(
+    shapes: list[tuple[int, ...]], expected: Mapping[str, Sequence[float]], size: tuple[int, ...], title: str
+) -> None:
     for key, strides in expected.items():
         for number, ((*_, height, width), stride) in enumerate(zip(shapes, strides, strict=False)):
-            if (height * stride, width * stride) != _SIZE:
+            if (height * stride, width * stride) != size:
                 raise UserError(
-                    f"{title} makes of {_SIZE[0]}x{_SIZE[1]} pixels a map {number} of {height}x{width}; "
+                    f"{title} makes of {size[0]}x{size[1]} pixels a map {number} of {height}x{width}; "
                     f"model.{key}[{number}] says stride {stride}"
                 )
 

@@ -140,7 +140,7 @@ class CLIPViT(Backbone):
         frozen_stages: int = -1,
         where: str = "backbone",
     ) -> None:
-        last = f"{layers - 1} as the largest, the last of {layers} blocks (layers={max(out_indices) + 1} has no others),"
+        last = f"{layers - 1}, the last of {layers} layers, as the largest"
         for key, value, fits, expected in (
             ("heads", heads, width % heads == 0, f"a divisor of width, {width},"),
             ("image_size", image_size, image_size % patch_size == 0, f"a multiple of patch_size, {patch_size},"),

@@ -13,7 +13,7 @@ void make(const float* base, int64_t levels, int64_t ratios, const float* image_
     for (int64_t level = 0; level < levels; level++) {
         const std::string number = std::to_string(level);
         const int64_t height = numbers["height" + number], width = numbers["width" + number];
-        const int64_t stride = numbers["stride" + number];
+        const float stride = numbers["stride" + number];
 #pragma omp parallel for
         for (int64_t cell = 0; cell < height * width; cell++) {
             const float x = cell % width * stride, y = cell / width * stride;

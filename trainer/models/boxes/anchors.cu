@@ -5,7 +5,7 @@
 namespace anchors {
 
 __global__ void of_level(const float* base, const float* image_shapes, int64_t first, int64_t all, int64_t number,
-                         int64_t width, int64_t stride, int64_t ratios, int64_t images, float* boxes, bool* inside) {
+                         int64_t width, float stride, int64_t ratios, int64_t images, float* boxes, bool* inside) {
     const int64_t n = blockIdx.x * (int64_t)blockDim.x + threadIdx.x;
     if (n >= number) return;
     const float x = n / ratios % width * stride, y = n / ratios / width * stride;

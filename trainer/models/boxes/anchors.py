@@ -12,7 +12,7 @@ import numpy as np
 from trainer.device import jt, var
 from trainer.device.kernels import kernel
 from trainer.models.registry import register
-from trainer.models.values import Counts, Positives
+from trainer.models.values import Positives
 
 MAKE = "anchors::make(in0_p, in0_shape0, in0_shape1, in1_p, in1_shape0, out0_shape0, data, out0_p, out1_p);"
 
@@ -25,7 +25,7 @@ class AnchorGenerator:
         base_anchors: f32 (L,R,4), the anchors of the cell at the origin of each level.
     """
 
-    def __init__(self, scales: Positives, ratios: Positives, strides: Counts) -> None:
+    def __init__(self, scales: Positives, ratios: Positives, strides: Positives) -> None:
         self.strides = list(strides)
         sizes, height_ratios = np.asarray(scales, np.float32), np.sqrt(np.asarray(ratios, np.float32))
         width_ratios = 1 / height_ratios
@@ -56,7 +56,7 @@ class AnchorGenerator:
             anchors: f32 (A,4), the levels one behind the other.
             inside: bool (B,A), which of them lie in the image's content.
         """
-        data: dict[str, int] = {}
+        data: dict[str, float] = {}
         for i, ((height, width), stride) in enumerate(zip(sizes, self.strides, strict=True)):
             data |= {f"height{i}": height, f"width{i}": width, f"stride{i}": stride}
         count = sum(self.counts(sizes))

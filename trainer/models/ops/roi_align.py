@@ -61,7 +61,7 @@ class _RoIAlign(Operator):
         return (None, None, None, None, *gradients)
 
 
-def roi_align(maps: list[jt.Var], strides: list[int], rois: jt.Var, levels: jt.Var, output_size: int) -> jt.Var:
+def roi_align(maps: list[jt.Var], strides: list[float], rois: jt.Var, levels: jt.Var, output_size: int) -> jt.Var:
     """Features of each RoI from its level.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.models.ops.roi_align import roi_align
 from trainer.models.registry import read, register, require
-from trainer.models.values import Count, Counts, Positive
+from trainer.models.values import Count, Positive, Positives
 
 
 @register
@@ -20,7 +20,7 @@ class SingleRoIExtractor:
         self,
         roi_layer: dict,
         out_channels: Count,
-        featmap_strides: Counts,
+        featmap_strides: Positives,
         finest_scale: Positive = 56,
         where: str = "bbox_roi_extractor",
     ) -> None:

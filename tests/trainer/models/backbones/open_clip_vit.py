@@ -3,8 +3,8 @@
 
 FOLDER/sizes.json has `vision_cfg`, `quick_gelu`, the images' `height` and `width`, `out_indices`. Made of it in each:
 
-found.npz      images; tokens, behind the last block; map N; weight N, by which a map's numbers are summed; parameter NAME
-               and gradient NAME, as CLIPViT calls them
+found.npz      images; tokens, behind the last block; map N; weight N, by which a map's numbers are summed; parameter
+               NAME and gradient NAME, as CLIPViT calls them
 clip.pth       the state dict of the whole CLIP, text tower included
 archive.pt     the same in half precision, as OpenAI publishes CLIP
 """

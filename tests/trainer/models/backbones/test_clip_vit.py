@@ -19,9 +19,10 @@ from tests.cluster import ROOT
 from tests.trainer.models.examples import random_batch, small_model
 from trainer.device import jt, nn, seed, var
 from trainer.models import build_detector
-from trainer.models.backbones.clip_vit import CLIPViT
+from trainer.models.backbones.clip_vit import CLIPViT, ResidualAttentionBlock
 from trainer.training.terms import total_loss
 from trainer.weights import pretrained
+from trainer.weights.formats import torch_writer
 
 SMALL = {"patch_size": 16, "width": 24, "layers": 4, "heads": 3, "image_size": 64, "out_indices": [0, 1, 2, 3]}
 # 70x99 pixels are 5x7 patches of 16 and 9x13 of 8, behind which there are zeros.
@@ -110,6 +111,29 @@ def test_every_tensor_of_a_clip_that_a_map_needs_is_loaded_and_no_other(file: st
     assert "unexpected" not in said[0] and len(said) == 1
 
 
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"patch_size": 32, "image_size": 128}, r"conv1\.weight \[24, 3, 16, 16\], expected \[24, 3, 32, 32\]"),
+        ({"image_size": 96}, r"positional_embedding \[17, 24\], expected \[37, 24\]"),
+        ({"width": 48}, r"0 tensors fit; .*ln_pre\.bias \[24\], expected \[48\]"),
+    ],
+)
+def test_weights_of_another_size_are_refused_and_change_nothing(
+    keys: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    tower = {f"visual.{name}": one.numpy() for name, one in CLIPViT(**SMALL).named_parameters() if "fpn" not in name}
+    (tmp_path / "clip.pth").write_bytes(torch_writer.dumps(tower))
+    config = detector_config({**keys, "init_cfg": {"type": "Pretrained", "checkpoint": str(tmp_path / "clip.pth")}})
+    model = nn.Module()
+    model.backbone = CLIPViT(**{**SMALL, **keys})
+    before = model.state_dict(to="numpy")
+    with pytest.raises(UserError, match=rf"clip\.pth \(CLIP's ViT\) do not fit the model's backbone: .*{says}"):
+        pretrained.initialise(model, Config({"model": config}), print)
+    for name, array in model.state_dict(to="numpy").items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
 def gradients(model: CLIPViT) -> dict[str, np.ndarray]:
     """Of its parameters that train, by the same images and the same numbers."""
     generator = np.random.default_rng(1)
@@ -119,12 +143,22 @@ def gradients(model: CLIPViT) -> dict[str, np.ndarray]:
     return {name: one.numpy() for name, one in zip(trained, jt.grad(total, list(trained.values())), strict=True)}
 
 
-@pytest.mark.parametrize("frozen_stages", [-1, 2])
-def test_checkpointed_blocks_have_the_same_gradients(frozen_stages: int) -> None:
+@pytest.mark.parametrize(("frozen_stages", "twice"), [(-1, [0, 1, 2, 3]), (2, [2, 3])])
+def test_checkpointed_blocks_that_train_run_twice_and_have_the_same_gradients(
+    frozen_stages: int, twice: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = {**SMALL, "frozen_stages": frozen_stages}
     plain, checkpointed = CLIPViT(**keys), CLIPViT(**keys, with_cp=True)
     checkpointed.load_state_dict(plain.state_dict())
-    expected, found = gradients(plain), gradients(checkpointed)
+    expected, ran, execute = gradients(plain), [], ResidualAttentionBlock.execute
+
+    def noted(block: ResidualAttentionBlock, x: jt.Var) -> jt.Var:
+        ran.append(next(n for n, one in enumerate(checkpointed.transformer.resblocks) if one is block))
+        return execute(block, x)
+
+    monkeypatch.setattr(ResidualAttentionBlock, "execute", noted)
+    found = gradients(checkpointed)
+    assert sorted(ran) == sorted([0, 1, 2, 3, *twice])
     assert expected.keys() == found.keys()
     for name, one in expected.items():
         assert one.any(), name
@@ -138,6 +172,8 @@ def test_frozen_are_what_is_before_the_blocks_and_the_first_blocks_and_never_wha
     frozen += tuple(f"transformer.resblocks.{block}." for block in range(stages))
     for name, value in model.named_parameters():
         assert value.is_stop_grad() == name.startswith(frozen), name
+    tokens = model.behind(jt.ones((2, 3, 64, 64)).stop_grad())
+    assert [one.is_stop_grad() for one in tokens[:3]] == [number < stages for number in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -147,12 +183,9 @@ def test_frozen_are_what_is_before_the_blocks_and_the_first_blocks_and_never_wha
         ({"image_size": 60}, r"backbone\.image_size: a multiple of patch_size, 16, is expected, found 60"),
         (
             {"out_indices": [0, 1, 2, 4]},
-            r"backbone\.out_indices: 3 as the largest, .* \(layers=5 .*\) is expected, found \[0, 1, 2, 4\]",
+            r"backbone\.out_indices: 3, the last of 4 layers, as the largest is expected, found \[0, 1, 2, 4\]",
         ),
-        (
-            {"out_indices": [0, 1, 2, 2]},
-            r"backbone\.out_indices: 3 as the largest, .* \(layers=3 .*found \[0, 1, 2, 2\]",
-        ),
+        ({"out_indices": [0, 1, 2, 2]}, r"backbone\.out_indices: 3, the last of 4 layers, .* found \[0, 1, 2, 2\]"),
         ({"out_indices": [1, 2, 3]}, r"backbone\.out_indices.*four whole numbers, each 0 or more"),
         ({"out_indices": [-1, 1, 2, 3]}, r"backbone\.out_indices.*four whole numbers, each 0 or more"),
         ({"frozen_stages": 5}, r"backbone\.frozen_stages: -1 to 4 is expected, found 5"),
@@ -181,3 +214,15 @@ def test_a_stage_1_trains_every_parameter_and_its_loss_falls() -> None:
     assert losses[-1] < losses[0]
     still = [name for name, value in parameters.items() if np.array_equal(value.numpy(), before[name])]
     assert not still
+
+
+@pytest.mark.parametrize(("patch", "strides"), [(14, [3.5, 7, 14, 28, 56]), (32, [8, 16, 32, 64, 128])])
+def test_patches_of_other_sizes_give_maps_of_other_strides(patch: int, strides: list[float]) -> None:
+    config = detector_config({"patch_size": patch, "image_size": 4 * patch})
+    config["rpn_head"]["anchor_generator"]["strides"] = strides
+    with pytest.raises(UserError, match=r"CLIPViT makes of .*featmap_strides\[0\] says stride 4"):
+        build_detector(config)
+    config["roi_head"]["bbox_roi_extractor"]["featmap_strides"] = strides[:4]
+    detector = build_detector(config | {"data_preprocessor": {**config["data_preprocessor"], "pad_size_divisor": 1}})
+    shapes = [tuple(one.shape[2:]) for one in detector.backbone(jt.zeros((1, 3, 5 * patch, 6 * patch + 1)))]
+    assert shapes == [(20, 28), (10, 14), (5, 7), (3, 4)]

@@ -17,6 +17,13 @@ def test_one_square_per_cell_stands_on_the_cells_corner() -> None:
     np.testing.assert_array_equal(grid[7], [-32, 8 - 32, 32, 8 + 32])
 
 
+def test_cells_need_no_whole_number_of_pixels() -> None:
+    generator = AnchorGenerator(scales=[4], ratios=[1.0], strides=[3.5, 7])
+    grid = generator([(2, 3), (1, 1)], var([[12, 8]], "float32"))[0].numpy()
+    np.testing.assert_array_equal(grid[5], [7 - 7, 3.5 - 7, 7 + 7, 3.5 + 7])
+    np.testing.assert_array_equal(grid[6], [-14, -14, 14, 14])
+
+
 def test_several_anchors_of_a_cell_are_ordered_by_ratio_then_scale() -> None:
     generator = AnchorGenerator(scales=[2, 4, 8, 16, 32], ratios=[0.5, 1.0, 2.0], strides=[16])
     assert generator.anchors_per_cell == 15
