@@ -3,7 +3,7 @@
 import numpy as np
 
 from trainer.device import jt, var
-from trainer.models.layers import unit_length
+from trainer.models.layers import Deconvolution, unit_length
 
 
 def test_vectors_have_unit_length_along_the_axis_and_zeros_stay_zeros_with_a_gradient_that_is_a_number() -> None:
@@ -12,3 +12,14 @@ def test_vectors_have_unit_length_along_the_axis_and_zeros_stay_zeros_with_a_gra
     np.testing.assert_allclose(unit_length(x, 1).numpy(), [[0.6, 0.8], [0, 0], [-1, 0]], rtol=1e-6)
     np.testing.assert_allclose(unit_length(var(vectors.T), 0).numpy(), [[0.6, 0, -1], [0.8, 0, 0]], rtol=1e-6)
     assert np.isfinite(jt.grad(unit_length(x, 1).sum(), x).numpy()).all()
+
+
+def test_a_deconvolution_makes_of_each_place_four_by_the_four_matrices_of_its_weights() -> None:
+    layer, generator = Deconvolution(3, 5), np.random.default_rng(0)
+    x = generator.standard_normal((2, 4, 6, 3)).astype(np.float32)
+    found = layer(var(x)).numpy()
+    assert found.shape == (2, 8, 12, 5)
+    for row in (0, 1):
+        for column in (0, 1):
+            expected = x @ layer.weight.numpy()[:, :, row, column] + layer.bias.numpy()
+            np.testing.assert_allclose(found[:, row::2, column::2], expected, rtol=1e-5, atol=1e-6)
