@@ -1,8 +1,9 @@
 """CLIP's Vision Transformer, plain, and four maps that a pyramid takes of it (Dosovitskiy et al., ICLR 2021).
 
-    image ── patches, class token, positions, ln_pre ── block 0 .. ── block 3 .. ── block 5 .. ── block 7 .. ── block 11
-                                                           fpn1          fpn2          fpn3           fpn4
-                                      patches of 16:     stride 4      stride 8      stride 16      stride 32
+    image ── patches, class token, positions, ln_pre ── blocks 0..3 ── 4, 5 ── 6, 7 ── 8..11
+                                                             │           │       │       │
+                                                           fpn1        fpn2    fpn3    fpn4
+                                                        stride 4           8      16      32, for patches of 16
 
     block    x + attention(ln_1(x)), and of that x + MLP(ln_2(x)); attention is that of all tokens to all
     fpn1     two deconvolutions 2x2, a layer norm and GELU between

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from shared.config import load_config
 from shared.errors import UserError
 from tests.cluster import ROOT
 from tests.trainer.models.examples import random_batch, small_model
@@ -226,3 +228,13 @@ def test_patches_of_other_sizes_give_maps_of_other_strides(patch: int, strides: 
     detector = build_detector(config | {"data_preprocessor": {**config["data_preprocessor"], "pad_size_divisor": 1}})
     shapes = [tuple(one.shape[2:]) for one in detector.backbone(jt.zeros((1, 3, 5 * patch, 6 * patch + 1)))]
     assert shapes == [(20, 28), (10, 14), (5, 7), (3, 4)]
+
+
+def test_the_config_of_the_page_is_a_detectors(tmp_path: Path) -> None:
+    page = (ROOT / "docs/configs.md").read_text()
+    (text,) = re.findall(r"^## CLIP's Vision Transformer\n.*?^```python\n(.*?)^```$", page, re.M | re.S)
+    base = ROOT / "configs/mixed_mode_coco_objects365_1ststage_rpn.py"
+    (tmp_path / "vit.py").write_text(f"_base_ = [{str(base)!r}]\n{text}")
+    narrow = {"model.backbone.width": 24, "model.neck.in_channels": [24] * 4}
+    config = load_config(str(tmp_path / "vit.py"), {"data_root": str(tmp_path), **narrow})
+    assert len(build_detector(config.model).backbone.transformer.resblocks) == 12
