@@ -145,7 +145,7 @@ def draw_keys(generator: Generator) -> list[jt.Var]:
 def make_anchors(generator: Generator) -> list[jt.Var]:
     sizes = [(int(h), int(w)) for h, w in generator.integers(1, 40, (2, 2))]
     shapes = var(generator.integers(8, 320, (int(generator.integers(1, 4)), 2)), "float32")
-    return list(anchors.AnchorGenerator([1, 2], [0.5, 1.0], [8, 16])(sizes, shapes))
+    return list(anchors.AnchorGenerator([1, 2], [0.5, 1.0], [7.5, 16])(sizes, shapes))
 
 
 def update_parameters(generator: Generator, algorithm: type, **settings: object) -> list[jt.Var]:
