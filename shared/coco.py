@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared import json_text
-from shared.errors import UserError
+from shared import json_text, source
+from shared.errors import UserError, described
 from shared.files import reported, save, whole
 
 _MOST = 2**31  # pixels; NaN and what is infinite are not less either
@@ -108,7 +108,7 @@ def write_lists(path: Path, lists: Mapping[str, Iterable[Any]]) -> None:
 
 def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable[str] = ()) -> dict[str, Any]:
     try:
-        text = Path(path).read_bytes()
+        text = source.read(path)
         if text.startswith(codecs.BOM_UTF8):
             raise UserError(
                 f"{_named(path)} begins with a byte order mark, where MMDetection's own reader stops; save it as UTF-8 "
@@ -116,7 +116,7 @@ def _read(path: str | Path, needed: dict[str, dict[str, Any]], missing: Iterable
             )
         content = json_text.parse(text)
     except OSError as error:
-        raise UserError(f"{_named(path)}: {error.strerror}; give the path of a COCO file") from None
+        raise UserError(f"{_named(path)}: {error.strerror or described(error)}; give the path of a COCO file") from None
     except UnicodeDecodeError:
         raise UserError(f"{_named(path)}: not a text file; expected COCO JSON") from None
     except json.JSONDecodeError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+from shared import source
 from shared.config_keys import class_name
 from shared.errors import UserError, described
 from shared.keys import COUNT, POSITIVE, Values, check_keys
@@ -191,7 +192,7 @@ def _annotation_files(config: Any, root: str) -> Iterator[str]:
     if isinstance(config, dict):
         root = config.get("data_root") or root
         if isinstance(config.get("ann_file"), str):
-            yield os.path.join(root, config["ann_file"])
+            yield source.joined(root, config["ann_file"])
         for value in config.values():
             yield from _annotation_files(value, root)
     elif isinstance(config, list | tuple):

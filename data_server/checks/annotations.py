@@ -15,7 +15,8 @@ from data_server.checks import faults, indexed_annotations
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from data_server.files.index.cache import index_or_none
-from shared import coco
+from data_server.files.local_copies import local
+from shared import coco, source
 from shared.datasets import named_classes
 from shared.errors import UserError
 from shared.terminal import write_line
@@ -33,11 +34,11 @@ def check(subject: Subject, found: Findings) -> str:
     dataset = subject.dataset
     if not dataset.get("ann_file") or not any(word in dataset["type"] for word in _LIKE_COCO):
         return ""
-    path = Path(dataset.get("data_root") or "") / dataset["ann_file"]
     missing = [] if subject.training else ["annotations"]
     try:
         named, kind, judged = named_classes(dataset), str(dataset["type"]), not subject.training
-        index = index_or_none(path, write_line)
+        path = local(source.joined(dataset.get("data_root") or "", dataset["ann_file"]), dataset.get("backend_args"))
+        index = index_or_none(Path(path), write_line)
         if index and index.columns.facts["annotations"]:
             counts = indexed_annotations.look_through(index, named, found, kind, judged=judged)
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject
 from data_server.datasets import pictures
-from data_server.files import source
+from shared import source
 
 if TYPE_CHECKING:
     from data_server.datasets.part import Part

@@ -22,10 +22,11 @@ from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets.indexed import coco as coco_way
 from data_server.datasets.indexed import open_images, voc
+from data_server.files import local_copies
 from data_server.files.index.cache import Index, index_of
 from data_server.files.index.json_pieces import Unfit
 from data_server.machine.memory import MIB, available
-from shared import coco
+from shared import coco, source
 from shared.errors import UserError, described
 from shared.keys import nearest
 from shared.without import without
@@ -156,17 +157,45 @@ def _index(dataset: Any, annotations: str, say: Callable[[str], None]) -> Index 
     return None
 
 
+def with_local_files(config: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """A data set's config in which copies on this machine take the place of annotation files that lie in archives or
+    behind addresses. What a backend of MMEngine's reads for another format than COCO's, it goes on reading itself.
+
+    Raises:
+        UserError: a file cannot be had.
+    """
+    config, backend = dict(config), config.get("backend_args")
+    kind = DATASETS.get(str(config.get("type")))
+    like_coco = isinstance(kind, type) and issubclass(kind, CocoDataset)
+    if source.has_backend(backend) and not like_coco:
+        return config
+    for key, name in list(config.items()):
+        if key.endswith("_file") and isinstance(name, str) and name:
+            path = source.joined(config.get("data_root") or "", name)
+            if (place := local_copies.local(path, backend)) != path:
+                say(f"file {path!r} is read from a copy, {place}")
+                config |= {key: os.path.abspath(place), "backend_args": None}
+    return config
+
+
 def annotation_file(config: dict[str, Any]) -> str | None:
+    """The path of a data set's annotation file; None where it has none.
+
+    Raises:
+        UserError: it is not there.
+    """
     name = config.get("ann_file")
     if not name:
         return None
-    path = Path(config.get("data_root") or "") / name
-    if not os.path.isfile(path):
+    path = source.joined(config.get("data_root") or "", name)
+    if local_copies.is_remote(path, config.get("backend_args")):
+        return path
+    if not source.is_there(path):
         raise UserError(
-            f"annotation file {str(path.absolute())!r}: no such file; "
+            f"annotation file {os.path.abspath(path)!r}: no such file; "
             f"check data_root={config.get('data_root')!r} and ann_file={name!r}"
         )
-    return str(path)
+    return str(Path(path))
 
 
 def name_of(config: dict[str, Any], annotations: str | None) -> str:

@@ -21,7 +21,7 @@ from data_server.datasets.annotated import Annotated
 from data_server.datasets.cached import Caches
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.randomness import all_transforms
-from data_server.files import source
+from data_server.files import readers
 from shared.datasets import MIXED, named_classes
 from shared.errors import UserError
 from shared.terminal import write_line
@@ -58,8 +58,8 @@ class Part:
         say: Callable[[str], None] = write_line,
     ) -> None:
         """Builds the data set of `config`; `later` is what `shared.pipeline_switch` says about the last epochs."""
-        source.guard()
-        config = dict(config)
+        readers.replace()
+        config = building.with_local_files(config, say)
         mixed = config.pop(MIXED, None)
         self.dataset_id = dataset_id
         self.class_agnostic = bool(config.pop("class_agnostic", False))

@@ -21,7 +21,7 @@ from data_server.datasets import mix, wrappers
 from data_server.datasets.annotated import Fingerprint
 from data_server.datasets.building import import_custom
 from data_server.datasets.part import Part
-from data_server.files import archives
+from shared import archives
 from shared.datasets import parts_of
 from shared.errors import UserError
 from shared.image_ids import stream_ids

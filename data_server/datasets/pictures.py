@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_server.files import source
 from data_server.files.image import damage, kind
+from shared import source
 from shared.errors import UserError, described
 from shared.pictures import colours, ends_early
 
@@ -39,8 +39,7 @@ def decoded(part: Part, index: int) -> np.ndarray:
 
 def by_backend(part: Part) -> bool:
     """Whether the pipeline reads files by another backend than that of this machine's, for which a path is a key."""
-    asked = (getattr(one, "backend_args", None) or {} for one in part.transforms)
-    return any(one.get("backend", "local") != "local" for one in asked)
+    return any(source.has_backend(getattr(one, "backend_args", None)) for one in part.transforms)
 
 
 def reason(path: str, error: Exception) -> str:

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
-from data_server.files import source
+from shared import source
 from shared.errors import described
 from shared.regular import unfit
 

@@ -21,10 +21,10 @@ import numpy as np
 import xxhash
 
 from data_server.datasets.parts import Datasets
-from data_server.files import source
 from data_server.handover.facts import DatasetFacts
 from data_server.workers import trial
 from data_server.workers.worker import make_batch, prepare
+from shared import source
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.codec import decode, encode
 from shared.messages import Assign, MessageError, Proof

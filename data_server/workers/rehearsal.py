@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from data_server.datasets.parts import Datasets
-from data_server.files import source
 from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MIB, MemoryPlan
 from data_server.machine.process_memory import Anonymous, given_back_bytes, private_bytes
 from data_server.workers import trial
 from data_server.workers.trial import Say
 from data_server.workers.worker import make_batch, prepare
+from shared import source
 from shared.arena import Arena, create_memory, slot_bytes_for
 from shared.messages import Assign
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from shared import source
 from shared.errors import UserError, described
 from shared.keys import SWITCH, Values, one_of
 from shared.pictures import ends_early
@@ -81,7 +81,7 @@ class Loader:
         if fault := unfit(path):
             raise BadImage(f"image {str(path)!r}: {fault}")
         try:
-            content = Path(path).read_bytes()
+            content = source.read(path)
         except OSError as error:
             raise BadImage(f"image {str(path)!r}: {error.strerror or described(error)}") from None
         return self.decode(content, repr(str(path)))

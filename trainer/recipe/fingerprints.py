@@ -4,8 +4,9 @@
                                       │ the config names │ results of the steps it needs │ version of this program │
 
 Files are compared by content. For a data set that is the annotation file, in VOC's style with the XML files that it
-lists; its images are not read. Files that are named are hashed once, as their indexes are (`shared.contents`). A file
-that belongs to a step it needs counts through that step's results.
+lists, or the archive that these lie in; its images are not read, nor what lies behind addresses. Files that are named
+are hashed once, as their indexes are (`shared.contents`). A file that belongs to a step it needs counts through that
+step's results.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import xxhash
 
-from shared import contents
+from shared import archives, contents
 from trainer.process import user_code
 from trainer.recipe.steps import Step
 
@@ -58,8 +59,9 @@ def files(config: Any, root: str | None = None) -> Iterator[str]:
     """The files that texts in a config name, as they are or under the ``data_root`` that is nearest above them."""
     if isinstance(config, dict):
         root = config.get("data_root") or root
-        for value in config.values():
-            yield from files(value, root)
+        for key, value in config.items():
+            if key != "data_prefix":  # folders, or archives, of images
+                yield from files(value, root)
     elif isinstance(config, list | tuple):
         for value in config:
             yield from files(value, root)
@@ -67,6 +69,9 @@ def files(config: Any, root: str | None = None) -> Iterator[str]:
         for path in (Path(config), Path(root or "", config)):
             if os.path.isfile(path):  # False of whatever cannot be a path, where Path.is_file raises
                 yield str(path)
+                return
+            if member := archives.member(path):
+                yield member.archive
                 return
 
 

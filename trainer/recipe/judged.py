@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shared import coco
+from shared import coco, source
 from shared.config_keys import class_name
 from shared.datasets import named_classes
 from shared.errors import UserError
@@ -36,7 +37,8 @@ class Judged:
 
 
 def judged_by(step: Step, folder: Path) -> Judged | None:
-    """The images of an evaluation; None where the annotations are not in COCO's format or no predictions were kept.
+    """The images of an evaluation; None where the annotations are not in COCO's format, MMEngine alone can read them
+    or the images, or no predictions were kept.
 
     Args:
         step: an evaluation.
@@ -44,22 +46,23 @@ def judged_by(step: Step, folder: Path) -> Judged | None:
     """
     split = "val" if step.config.get("val_evaluator") else "test"
     dataset = step.config[f"{split}_dataloader"].dataset
-    root = Path(dataset.get("data_root") or step.config.get("data_root") or "")
-    annotated = _annotations(root / dataset.get("ann_file", ""))
+    root = dataset.get("data_root") or step.config.get("data_root") or ""
+    pipeline = dataset.get("pipeline") or []
+    if any(source.has_backend(one.get("backend_args")) for one in (dataset, *pipeline)):
+        return None
+    annotated = _annotations(source.joined(root, dataset.get("ann_file", "")))
     found = predictions.file_of(folder, split)
     if annotated is None or not found.is_file():
         return None
     categories = {one["id"]: one["name"] for one in annotated["categories"]}
     counted = coco.counted(categories, named_classes(dataset), str(dataset.get("type")))
-    files = {
-        image["id"]: root / (dataset.get("data_prefix") or {}).get("img", "") / image["file_name"]
-        for image in annotated["images"]
-    }
+    images = source.joined(root, (dataset.get("data_prefix") or {}).get("img", ""))
+    files = {image["id"]: source.joined(images, image["file_name"]) for image in annotated["images"]}
     judged = list(files)
     if (indices := dataset.get("indices")) is not None:
         judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
     own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
-    load = _loader(dataset.get("pipeline") or [])
+    load = _loader(pipeline)
     labels = {identity: label for label, identity in enumerate(counted)}
     truths, crowds = (_boxes(annotated, labels, crowds) for crowds in (False, True))
     results, paths = [], []
@@ -69,7 +72,7 @@ def judged_by(step: Step, folder: Path) -> Judged | None:
             identity, own = own_id[image_id], slice(end - count, end)
             detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
             there = *truths.get(identity, _NOTHING), *crowds.get(identity, _NOTHING)
-            results.append(Result(files[identity].name, *detected, *there))
+            results.append(Result(os.path.basename(files[identity]), *detected, *there))
             paths.append(files[identity])
     return Judged(results, list(counted.values()), lambda index: _image(paths[index], load))
 
@@ -77,7 +80,7 @@ def judged_by(step: Step, folder: Path) -> Judged | None:
 _NOTHING = np.zeros((0, 4)), np.zeros(0, int)
 
 
-def _annotations(path: Path) -> dict[str, Any] | None:
+def _annotations(path: str) -> dict[str, Any] | None:
     try:
         return coco.read(
             path,
@@ -106,7 +109,7 @@ def _loader(steps: list[dict[str, Any]]) -> Loader:
     return next((Loader.of(step) for step in steps if class_name(step.get("type")) == "LoadImageFromFile"), Loader())
 
 
-def _image(path: Path, load: Loader) -> np.ndarray:
+def _image(path: str, load: Loader) -> np.ndarray:
     """u8 (H,W,3), RGB."""
     try:
         return load(path)[:, :, ::-1]

@@ -25,6 +25,7 @@ import numpy as np
 from mmdet.datasets.base_det_dataset import BaseDetDataset
 
 from data_server.datasets.annotated import Annotated
+from data_server.files import local_copies
 from data_server.files.index.columns import Columns
 
 # What makes the records of MMDetection's classes, and hands them out.
@@ -55,7 +56,7 @@ def own_method(kind: type, reference: type, more: Iterable[str]) -> str | None:
 
 def elsewhere(dataset: Any) -> str | None:
     """Where the annotations of a data set are read from, if that is not a file of this machine."""
-    if (dataset.backend_args or {}).get("backend", "local") == "local" and "://" not in str(dataset.ann_file):
+    if not local_copies.is_remote(str(dataset.ann_file), dataset.backend_args):
         return None
     return f"{dataset.ann_file!r} is read by backend_args={dataset.backend_args!r}"
 

@@ -34,10 +34,12 @@ from data_server.datasets.ground_truth import Unusual, fits_numpy
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.part import Part
 from data_server.datasets.parts import Datasets
+from data_server.files.local_copies import is_remote, local
 from data_server.handover.predictions import Record
 from data_server.workers import ragged
 from data_server.workers.array_metrics import over_arrays
 from data_server.workers.metrics import arrays_of
+from shared import source
 from shared.errors import UserError
 from shared.keys import check_keys, unknown
 
@@ -68,8 +70,7 @@ def check(config: dict[str, Any]) -> None:
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
         check_keys(f"metric {config['type']!r}", config, ("type", "_scope_", *(one.name for one in parameters)))
     named = config.get("ann_file")
-    remote = config.get("backend_args") or "://" in str(named)
-    if isinstance(named, str) and not remote and not Path(named).is_file():
+    if isinstance(named, str) and not is_remote(named, config.get("backend_args")) and not source.is_there(named):
         where = f"metric {config['type']!r}: ann_file={named!r}"
         raise UserError(f"{where}: there is no such file; data_root is not put before it")
 
@@ -134,7 +135,9 @@ def _class_of(config: dict[str, Any]) -> type:
 def _is_for(config: dict[str, Any], part: Part) -> bool:
     """Whether a metric judges a data set, one of several: unless it names another's annotation file."""
     named, own = config.get("ann_file"), part.annotation_file
-    return named is None or (own is not None and Path(named).resolve() == Path(own).resolve())
+    if named is None:
+        return True
+    return own is not None and Path(local(named, config.get("backend_args"))).resolve() == Path(own).resolve()
 
 
 def _names(parts: list[Part]) -> list[str]:
@@ -233,6 +236,8 @@ def _honest_names(metric: Any, values: dict[str, float]) -> dict[str, float]:
 
 def _build(metric_class: type, config: dict[str, Any], part: Part) -> Any:
     config = {**config, "type": metric_class}
+    if isinstance(named := config.get("ann_file"), str) and (copy := local(named, config.get("backend_args"))) != named:
+        config |= {"ann_file": copy, "backend_args": None}
     if part.annotation_file and "ann_file" in inspect.signature(metric_class).parameters:
         reads_it = isinstance(part.dataset, CocoDataset) or not issubclass(metric_class, CocoMetric)
         config.setdefault("ann_file", part.annotation_file if reads_it else None)

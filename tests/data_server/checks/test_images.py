@@ -14,7 +14,7 @@ from PIL import Image
 
 from data_server.checks.findings import Findings
 from data_server.checks.images import ImageRecord, look_at
-from data_server.files import source
+from data_server.files import readers
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_panorama_that_training_reads_is_accepted(images: list[ImageRecord]) -
 
 
 def test_images_in_an_archive_are_looked_for_and_decoded_there(images: list[ImageRecord], tmp_path: Path) -> None:
-    source.guard()
+    readers.replace()
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for path, *_ in images[:-1]:
             archive.write(path, Path(path).name)

@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from shared import contents
+from tests.shared.test_archives import pack
 from trainer.recipe import fingerprints
 from trainer.recipe.fingerprints import digest, files, fingerprint
 from trainer.recipe.steps import Step
@@ -54,6 +55,17 @@ def test_the_content_of_annotations_counts_and_their_time_does_not(root: Path) -
     assert fingerprint(step(root), {}) == before
     (root / "train.json").write_text("[]")
     assert fingerprint(step(root), {}) != before
+
+
+def test_an_archive_counts_where_annotations_lie_in_it_and_not_where_images_do(root: Path) -> None:
+    config = step(root).config
+    config.train_dataloader.dataset = {"ann_file": "set.zip/a.json", "data_prefix": {"img": "images.tar/inner/"}}
+    found = []
+    for text, images in ((b"{}", b"x"), (b"{}", b"y"), (b"[]", b"y")):
+        pack(root / "set.zip", {"a.json": text})
+        pack(root / "images.tar", {"inner/a.jpg": images})
+        found.append(fingerprint(step(root, config=config), {}))
+    assert found[0] == found[1] != found[2]
 
 
 def test_files_that_the_config_names_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

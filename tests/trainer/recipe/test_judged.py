@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 from shared.errors import UserError
+from tests.faulty_server import serving
+from tests.shared.test_archives import pack
 from tests.trainer.recipe.finished import IMAGES, write
 from trainer.recipe.judged import judged_by
 from trainer.recipe.steps import Step
@@ -65,6 +68,29 @@ def test_a_picture_that_cannot_be_read_is_named(step: Step, tmp_path: Path) -> N
     (tmp_path / "data" / "val" / "image_0.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"^image '.*image_0\.jpg': not an image, .*; the report shows it$"):
         pictures(step, tmp_path / "both")
+
+
+@pytest.mark.parametrize("where", ["set.zip", "http"])
+def test_a_data_set_from_elsewhere_is_shown_as_its_folder(where: str, step: Step, tmp_path: Path) -> None:
+    def shown() -> list[tuple[str, str, bytes]]:
+        galleries = pictures(step, tmp_path / "both")
+        return [(one.title, one.note, one.image.tobytes()) for gallery in galleries for one in gallery.pictures]
+
+    expected = shown()
+    data = tmp_path / "data"
+    files = {str(path.relative_to(data)): path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    pack(tmp_path / "set.zip", files)
+    dataset = step.config.val_dataloader.dataset
+    with serving(data) as address:
+        dataset.data_root = {"set.zip": f"{tmp_path}/set.zip", "http": address}[where]
+        if where == "set.zip":
+            shutil.rmtree(data)
+        assert expected and shown() == expected
+
+
+def test_images_of_a_backend_of_mmengines_are_not_shown(step: Step, tmp_path: Path) -> None:
+    step.config.val_dataloader.dataset.pipeline = [{"type": "LoadImageFromFile", "backend_args": {"backend": "lmdb"}}]
+    assert judged_by(step, tmp_path / "both") is None
 
 
 @pytest.mark.parametrize(("colours", "turned"), [("color", True), ("color_ignore_orientation", False)])

@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
+from data_server.workers.metrics.mmdetection import check
 from shared.errors import UserError
 from tests.data_server.judging import built, judge, mmdetections
 from tests.photos import annotations_of, config_of, write_annotations
+from tests.shared.test_archives import pack
 
 COCO = {"type": "CocoMetric", "metric": "bbox"}
 VOC = {"type": "VOCMetric", "metric": "mAP", "eval_mode": "area"}
@@ -66,6 +68,18 @@ def test_metrics_that_name_annotation_files_judge_the_data_sets_of_these(several
     }
     assert judge(together, metrics, False) == pytest.approx(expected, nan_ok=True)
     assert judge(together, metrics[1:2], False).keys() == {key for key in expected if key.startswith("b_1")}
+
+
+def test_a_metric_and_its_data_set_may_name_a_file_in_an_archive(photos, tmp_path):
+    pack(tmp_path / "a.zip", {"inner/all.json": (photos / "all.json").read_bytes()})
+    named = f"{tmp_path}/a.zip/inner/all.json"
+    expected = judge(built(config_of(photos, "val")), [COCO], False)
+    packed = built(config_of(photos, "val", ann_file=named))
+    for metric in (COCO, {**COCO, "ann_file": named}, {**COCO, "ann_file": str(photos / "all.json")}):
+        check(metric)
+        assert judge(packed, [metric], False) == pytest.approx(expected, nan_ok=True)
+    with pytest.raises(UserError, match=r"ann_file='.*/inner/none\.json': there is no such file"):
+        check({**COCO, "ann_file": named.replace("all", "none")})
 
 
 def test_an_annotation_file_of_none_of_them_is_refused(several):

@@ -1,7 +1,7 @@
-"""Where the bytes of a file come from, whoever asks for them: all of MMDetection's transforms, checks, comparisons.
+"""Where the bytes of a file come from, whoever asks for them: all of MMDetection's transforms, checks, reports.
 
     images/000001.jpg              a regular file (`shared.regular`)
-    images/train.zip/000001.jpg    a member of an archive (`data_server.files.archives`)
+    images/train.zip/000001.jpg    a member of an archive (`shared.archives`)
     http://host/000001.jpg         a server, asked again where it does not answer
 
 Anything else, such as lmdb, is what the transforms' own ``backend_args`` say, and MMEngine's.
@@ -16,30 +16,30 @@ import os
 import time
 import urllib.error
 import urllib.request
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from mmengine.fileio.backends import HTTPBackend, LocalBackend
-
-from data_server.files import archives
-from shared import regular
+from shared import archives, regular
 from shared.errors import described
 from shared.pictures import ends_early
 
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.5  # doubled from one attempt to the next
 SILENT_SECONDS = 30.0
-MOST_SECONDS = 120.0  # of an attempt
+MOST_SECONDS = 120.0  # of an attempt, and what a slow line takes for what has come
+_SLOWEST = 1 << 16  # bytes a second
 _GONE = (404, 410)
 _BUSY = (408, 425, 429)  # and all from 500 on
 _PIECE = 1 << 20
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file of this machine, in an archive or not.
+    """The content of a file of this machine, in an archive or not, or of what lies behind an address.
 
     Raises:
-        OSError: there is none, it is not regular, or damaged in its archive.
+        OSError: there is none, it is not regular, damaged in its archive, or cannot be fetched.
     """
+    if is_address(path):
+        return fetch(os.fspath(path))
     found = archives.member(path)
     return found.read() if found else regular.read(path)
 
@@ -60,9 +60,24 @@ def size(path: str | os.PathLike[str]) -> int | None:
         return None
 
 
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether it leads to another machine."""
+    return "://" in os.fspath(path)
+
+
+def has_backend(backend_args: dict[str, Any] | None) -> bool:
+    """Whether one of MMEngine's backends is to read, for which a path is a key."""
+    return bool((backend_args or {}).get("backend", "local") != "local")
+
+
+def joined(folder: str, name: str) -> str:
+    """`name` below `folder`, unless it is absolute or an address."""
+    return name if is_address(name) else os.path.join(folder, name)
+
+
 def is_there(path: str) -> bool:
     """Whether it is a file, or an address, behind which nobody looks before it is needed."""
-    if "://" in path:
+    if is_address(path):
         return True
     return os.path.isfile(path) if archives.member(path) is None else size(path) is not None
 
@@ -92,12 +107,13 @@ def fetch(url: str) -> bytes:
 
 
 def _fetched(url: str) -> bytes:
-    end, pieces = time.monotonic() + MOST_SECONDS, []
+    began, size, pieces = time.monotonic(), 0, []
     with urllib.request.urlopen(url, timeout=SILENT_SECONDS) as answer:
         while piece := answer.read1(_PIECE):
             pieces.append(piece)
-            if time.monotonic() > end:
-                raise TimeoutError(f"not whole after {MOST_SECONDS:.0f} s")
+            size += len(piece)
+            if (seconds := time.monotonic() - began) > MOST_SECONDS + size / _SLOWEST:
+                raise TimeoutError(f"not whole after {seconds:.0f} s")
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
     content = b"".join(pieces)
@@ -105,12 +121,3 @@ def _fetched(url: str) -> bytes:
         if fault := ends_early(io.BytesIO(content)):
             raise http.client.HTTPException(fault)
     return content
-
-
-def guard() -> None:
-    """Has MMEngine's readers of local files and of addresses, through which all of MMDetection's transforms read, read
-    as this module does."""
-    LocalBackend.get = lambda _, filepath: read(filepath)
-    LocalBackend.get_text = lambda _, filepath, encoding="utf-8": read(filepath).decode(encoding)
-    HTTPBackend.get = lambda _, filepath: fetch(filepath)
-    HTTPBackend.get_text = lambda _, filepath, encoding="utf-8": fetch(filepath).decode(encoding)

@@ -8,14 +8,18 @@ member is found by the digest of its name and read at its place. Nothing moves a
 processes and threads read at a time.
 
     .zip     members that are stored or deflated; their checksums are compared
-    .tar     plain; of a compressed one everything before a member would have to be unpacked to read that
+    .tar     plain; of a compressed one everything before a member would have to be unpacked to read that, so it is only
+             good for what is copied out once (`Member.write_to`)
 """
 
 from __future__ import annotations
 
+import contextlib
+import lzma
 import os
 import posixpath
 import re
+import shutil
 import struct
 import tarfile
 import threading
@@ -23,7 +27,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 import xxhash
@@ -33,6 +37,8 @@ from shared.errors import UserError, described
 _IN_AN_ARCHIVE = re.compile(r"^(.*?\.(?:zip|tar|tgz|tar\.\w+))/(.+)$", re.IGNORECASE | re.DOTALL)
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip's member: the lengths of its name and of its extra field
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError)
+_PIECE = 1 << 20
 _UNREADABLE = 255  # in place of a method: encrypted, sparse, or compressed in another way
 
 
@@ -58,7 +64,7 @@ class Archive:
         try:
             with os.fdopen(os.dup(self._descriptor), "rb") as file:
                 named = list(_zipped(file) if self._is_zip else _taped(path, file))
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
+        except _DAMAGED as error:
             raise OSError(f"archive {path!r} cannot be read: {described(error)}") from None
         last = dict(named)  # of members with one name, as zip and tar have it
         keys = np.fromiter((_key(name) for name in last), np.uint64, len(last))
@@ -146,6 +152,32 @@ class Member:
     def size(self) -> int:
         """In bytes; raises what `Archive.find` raises."""
         return opened(self.archive).find(self.name).size
+
+    def write_to(self, file: BinaryIO) -> None:
+        """Copies the content into a file, a piece at a time, from a compressed .tar as well.
+
+        Raises:
+            OSError: there is no such member, or it or its archive is damaged.
+        """
+        name = _normal(self.name)
+        try:
+            with contextlib.ExitStack() as open_files:
+                content: IO[bytes] | None = None
+                if self.archive.lower().endswith(".zip"):
+                    zipped = open_files.enter_context(zipfile.ZipFile(self.archive))
+                    for packed in zipped.infolist():
+                        if _normal(packed.filename) == name and not packed.is_dir():
+                            content = zipped.open(packed)
+                else:
+                    taped = open_files.enter_context(tarfile.open(self.archive))
+                    for entry in taped:
+                        if _normal(entry.name) == name and entry.isreg():
+                            content = taped.extractfile(entry)
+                if content is None:
+                    raise FileNotFoundError(f"archive {self.archive!r} has no {self.name!r}")
+                shutil.copyfileobj(content, file, _PIECE)
+        except (*_DAMAGED, RuntimeError, zlib.error, lzma.LZMAError) as error:
+            raise OSError(f"archive {self.archive!r}: {self.name!r} cannot be read: {described(error)}") from None
 
 
 def member(path: str | os.PathLike[str]) -> Member | None:

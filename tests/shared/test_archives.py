@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_server.files import archives, source
+from shared import archives, source
 from shared.errors import UserError
 
 NAMES = ["a.jpg", "dog/b.jpg", "dog/cat/c with blanks.jpg", "dög.jpg", f"{'long' * 40}.jpg", "empty.jpg"]
