@@ -24,6 +24,7 @@ _WRAPPERS: dict[str, dict[str, Values]] = {
     "ClassBalancedDataset": {"oversample_thr": POSITIVE},
     "MultiImageMixDataset": {"pipeline": Values(lambda value: isinstance(value, list | tuple), "a list of transforms")},
 }
+REPEATING = ("RepeatDataset", "ClassBalancedDataset")  # an image may come more often than once in an epoch
 MIXED = "mixed"  # in a part: the settings of the MultiImageMixDataset around it
 MIXING = "MultiImageMixDataset"
 _MIXED_KEYS = ("pipeline", "skip_type_keys", "max_refetch")
@@ -66,7 +67,7 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     parts = [part for one in within for part in parts_of({**handed_on, **one})]
     if wrapper != MIXING:
         return parts
-    if other := next((kind for kind in _wrappers_within(within[0]) if kind != "ConcatDataset"), None):
+    if other := next((kind for kind in wrappers_within(within[0]) if kind != "ConcatDataset"), None):
         raise UserError(
             f"data set {wrapper!r} is around {other!r}; here it goes around data sets and ConcatDataset: put {other} "
             "around it"
@@ -75,12 +76,13 @@ def parts_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**part, MIXED: mixed} for part in parts]
 
 
-def _wrappers_within(dataset: dict[str, Any]) -> Iterator[str]:
+def wrappers_within(dataset: dict[str, Any]) -> Iterator[str]:
+    """The kinds of a data set's wrappers, the outermost first."""
     wrapper = wrapper_of(dataset)
     if wrapper is not None:
         yield wrapper
         for one in dataset["datasets"] if wrapper == "ConcatDataset" else [dataset["dataset"]]:
-            yield from _wrappers_within(one)
+            yield from wrappers_within(one)
 
 
 def check_evaluated(dataset: Mapping[str, Any], where: str) -> None:

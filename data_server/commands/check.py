@@ -10,6 +10,7 @@ unless all are asked for.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 from types import ModuleType
 
@@ -23,6 +24,8 @@ from data_server.datasets.building import import_custom
 from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config
+from shared.data_part import data_part, from_plain
+from shared.datasets import REPEATING, wrappers_within
 from shared.errors import UserError
 from shared.terminal import one_line, show
 
@@ -66,10 +69,25 @@ def report(config: Config, decode: int | None) -> int:
         for finding in found:
             show(f"  {one_line(str(finding))}")
         errors, warnings = errors + found.errors, warnings + found.warnings
+    if checked and not errors and (of_an_epoch := _images_of_an_epoch(config)):
+        show(f"\n{of_an_epoch}")
     if not checked:
         raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")
     show(f"\n{errors} kinds of errors, {warnings} of warnings in {len(checked)} data sets")
     return FINDINGS if errors else GOOD
+
+
+def _images_of_an_epoch(config: Config) -> str:
+    """How many images its training has in an epoch, where data sets within others come more often than once."""
+    from data_server.datasets.parts import Datasets  # brings torch in
+
+    if not config.get("train_dataloader"):
+        return ""
+    part = from_plain(data_part(config, "train"))
+    if not any(kind in REPEATING for kind in wrappers_within(part["dataset"])):
+        return ""
+    with contextlib.redirect_stdout(None):  # pycocotools prints progress
+        return f"train: {len(Datasets(part)):,} images in an epoch"
 
 
 def main(argv: list[str]) -> int:

@@ -35,15 +35,21 @@ _MOST_NUMBERS = 4  # for each byte of a file: one array may stand for several im
 
 
 class _Dtype:
-    """numpy.dtype('f4', ...) and the byte order that its state brings."""
+    """numpy.dtype('f4', ...) and the byte order that its state brings.
+
+    Attributes:
+        fault: what is wrong with an array of it; None for floats.
+    """
 
     def __init__(self, code: Any) -> None:
         self.text = code if isinstance(code, str) else type(code).__name__
+        self.fault: str | None = f"an array of {self.text[:_SHOWN]!r}; expected floats"
+        if self.text.startswith("O"):
+            self.fault = "a numpy array of objects; expected a list with an array for each image"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if self.text not in _FLOATS or state[1] not in _ORDERS:
-            raise pickle.UnpicklingError(f"an array of {self.text[:_SHOWN]!r}; expected floats")
-        self.text = state[1] + self.text
+        if self.text in _FLOATS and state[1] in _ORDERS:
+            self.text, self.fault = state[1] + self.text, None
 
 
 class _Array:
@@ -66,6 +72,8 @@ class _Array:
         self.read(data, dtype, shape, "F" if fortran else "C")
 
     def read(self, data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F"]) -> None:
+        if dtype.fault:
+            raise UserError(f"{self._machine.where}: it holds {dtype.fault}")
         rows = np.frombuffer(data, np.dtype(dtype.text)).reshape(shape, order=order).astype(np.float32)
         if rows.size == 0:
             return
@@ -78,22 +86,36 @@ class _Array:
 
 
 class _Arrays(list[Any]):
-    """A list that keeps where the rows of its arrays are, and no array."""
+    """A list that keeps where the rows of its arrays are, and no array.
+
+    Attributes:
+        fault: what is wrong with the first entry that is no array of proposals; None where there is none.
+    """
 
     def __init__(self, where: str) -> None:
         self._where = where
         self.firsts, self.counts = array("q"), array("q")
+        self.fault: str | None = None
 
     def __iadd__(self, items: Any) -> _Arrays:  # type: ignore[misc]  # what list calls Self
         for item in items:
-            entry = f"{self._where}: entry {len(self.counts)}"
-            if not isinstance(item, _Array):
-                raise UserError(f"{entry} is a {type(item).__name__}; expected an array (n, 5)")
-            if item.shape is not None:
-                raise UserError(f"{entry} has shape {item.shape}; expected (n, 5): x1, y1, x2, y2, score")
-            self.firsts.append(item.first)
-            self.counts.append(item.count)
+            if isinstance(item, _Array) and item.shape is None:
+                self.firsts.append(item.first)
+                self.counts.append(item.count)
+            elif self.fault is None:
+                self.fault = f"entry {len(self.counts)} {_fault(item)}"
         return self
+
+
+def _fault(item: Any) -> str:
+    """What is wrong with an entry of the list of all images."""
+    if isinstance(item, _Array):
+        return f"has shape {item.shape}; expected (n, 5): x1, y1, x2, y2, score"
+    if isinstance(item, _Arrays):
+        if item.counts and item.fault is None:
+            return "is a list of arrays, as of one for each class; expected one array (n, 5), so join them"
+        return "is a list; expected an array (n, 5)"
+    return f"is a {type(item).__name__}; expected an array (n, 5)"
 
 
 class _Machine(pickles.Machine):
@@ -212,7 +234,10 @@ def read(path: Path) -> ProposalList:
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
     if not isinstance(content, _Arrays):
-        raise UserError(f"{where}: it holds a {type(content).__name__}; expected a list with an array for each image")
+        held = "numpy array" if isinstance(content, _Array) else type(content).__name__
+        raise UserError(f"{where}: it holds a {held}; expected a list with an array for each image")
+    if content.fault:
+        raise UserError(f"{where}: {content.fault}")
     counts, starts = np.array(content.counts, np.int64), np.array(content.firsts, np.int64)
     numbers = COLUMNS * int(counts.sum())
     if numbers > _MOST_NUMBERS * machine.length:

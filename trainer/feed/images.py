@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2")
-_MAC_PREFIX = "._"  # of what macOS keeps about a file on disks that are not its own; no image
+_HIDDEN = "."  # what file managers, notebooks and macOS keep about images lies under names that begin so
 
 
 def find(paths: Iterable[str | os.PathLike]) -> list[Path]:
@@ -53,9 +53,9 @@ def _below(folder: Path) -> list[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in sorted(here.iterdir()):
+        for entry in sorted(one for one in here.iterdir() if not one.name.startswith(_HIDDEN)):
             if entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry)
-            elif entry.suffix.lower() in SUFFIXES and not entry.name.startswith(_MAC_PREFIX) and entry.is_file():
+            elif entry.suffix.lower() in SUFFIXES and entry.is_file():
                 found.append(entry)
     return sorted(found)

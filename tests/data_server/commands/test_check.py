@@ -96,6 +96,20 @@ def test_sound_data_are_counted_and_pass(folder: Path) -> None:
     ]
 
 
+def test_of_a_data_set_that_is_repeated_the_images_of_an_epoch_are_counted(folder: Path) -> None:
+    own = f"dict(type='CocoDataset', data_root='{folder}', ann_file='all.json', data_prefix=dict(img='images/'), "
+    own += "filter_cfg=dict(filter_empty_gt=True), pipeline=[dict(type='LoadImageFromFile'), "
+    own += "dict(type='LoadAnnotations', with_bbox=True), dict(type='PackDetInputs')])"
+    path = folder / "repeated.py"
+    path.write_text(
+        "model = dict(type='FasterRCNN')\n"
+        f"train_dataloader = dict(batch_size=1, dataset=dict(type='RepeatDataset', times=3, dataset={own}))"
+    )
+    command = [sys.executable, "-m", "data_server", "check", "--config", str(path), "--images", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "11 images to train on" in done.stdout and "\ntrain: 33 images in an epoch\n" in done.stdout, done.stdout
+
+
 def test_every_kind_of_fault_is_told_in_one_run_and_the_exit_code_is_3(folder: Path) -> None:
     content = annotations_of(folder)
     content["annotations"][0]["bbox"] = [-5, 0, 20, 20]

@@ -122,9 +122,26 @@ def test_a_list_of_empty_arrays_has_no_rows(tmp_path):
     assert found.rows.shape == (0, 5) and found.counts.tolist() == [0, 0]
 
 
-def test_what_is_no_array_is_told_with_its_place(tmp_path):
-    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.zeros((1, 5), np.float32), 7]))
-    with pytest.raises(UserError, match=r"rp\.pkl': entry 1 is a int; expected an array \(n, 5\)"):
+ROWS = np.ones((2, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([ROWS, 7], r"entry 1 is a int; expected an array \(n, 5\)"),
+        ([ROWS, ROWS.tolist()], r"entry 1 is a list; expected an array \(n, 5\)"),
+        ([ROWS, [ROWS, ROWS]], r"entry 1 is a list of arrays, as of one for each class; expected one array .* join"),
+        ([ROWS, ROWS[:, :3], 7], r"entry 1 has shape \(2, 3\); expected \(n, 5\)"),
+        ([ROWS.astype(int)], r"it holds an array of 'i8'; expected floats"),
+        (np.array([ROWS, ROWS[:1]], object), r"it holds a numpy array of objects; expected a list with an array for"),
+        (ROWS, r"it holds a numpy array; expected a list"),
+        ({"a": ROWS}, r"it holds a dict; expected a list with an array for each image"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_what_is_no_list_of_arrays_is_told_with_its_place(content, says, protocol, tmp_path):
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(UserError, match=rf"rp\.pkl': {says}"):
         proposal_list.read(tmp_path / "rp.pkl")
 
 

@@ -136,8 +136,9 @@ def test_files_folders_and_patterns_are_found_in_order_and_once(tmp_path: Path) 
     assert images.find([tmp_path / "notes.txt"]) == [tmp_path / "notes.txt"]  # who names a file means it
 
 
-def test_links_to_folders_are_followed_and_what_macos_leaves_behind_is_not_an_image(tmp_path: Path) -> None:
-    for name in ("photos/b.jpg", "photos/._b.jpg", "photos/__MACOSX/._b.jpg", "elsewhere/deep/a.png"):
+def test_links_to_folders_are_followed_and_what_is_hidden_is_not_an_image(tmp_path: Path) -> None:
+    hidden = ("photos/._b.jpg", "photos/__MACOSX/._b.jpg", "photos/.c.jpg", "photos/.ipynb_checkpoints/b.jpg")
+    for name in ("photos/b.jpg", *hidden, "elsewhere/deep/a.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
