@@ -160,10 +160,10 @@ def test_a_users_backbone_like_the_documents_that_draws_trains_and_a_resumed_run
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "my_backbone.py").write_text(documented("my_backbone.py") + NOISY)
+    (tmp_path / "noisy_backbone.py").write_text(documented("my_backbone.py") + NOISY)
     monkeypatch.syspath_prepend(tmp_path)
     config = config_of(data, evaluated=False)
-    config.model.backbone = {"type": "my_backbone.NoisyNet", "width": 8, "frozen_stages": 0}
+    config.model.backbone = {"type": "noisy_backbone.NoisyNet", "width": 8, "frozen_stages": 0}
     config.custom_hooks = [{"type": "EMAHook", "momentum": 0.5}]
     config.default_hooks.checkpoint = {"type": "CheckpointHook", "by_epoch": False, "interval": 1}
     custom_keys = {"body.3": {"lr_mult": 0.0, "decay_mult": 0.0}}
@@ -173,10 +173,10 @@ def test_a_users_backbone_like_the_documents_that_draws_trains_and_a_resumed_run
     said: list[str] = []
     assert train(cluster, config, tmp_path / "resumed", middle, said.append) == ([2], 0, True)
     assert not [line for line in said if line.startswith("warning")]
-    with (tmp_path / "my_backbone.py").open("a") as file:
+    with (tmp_path / "noisy_backbone.py").open("a") as file:
         file.write("# another\n")
     assert train(cluster, config, tmp_path / "edited", middle, said.append) == ([2], 0, True)
-    assert [line for line in said if line.startswith(f"warning: my_backbone: not as when {middle} was written")]
+    assert [line for line in said if line.startswith(f"warning: noisy_backbone: not as when {middle} was written")]
     last = (checkpoint.latest(tmp_path / name) for name in ("whole", "resumed"))
     first, whole, resumed = map(checkpoint.load, (middle, *last))
     for kept in ("model", "training", "optimizer"):
