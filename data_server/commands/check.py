@@ -15,12 +15,11 @@ import importlib
 from types import ModuleType
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from data_server import checks
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject, subjects
-from data_server.datasets.building import import_custom
+from data_server.datasets.building import open_registries
 from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config
@@ -54,8 +53,7 @@ def report(config: Config, decode: int | None) -> int:
     Raises:
         UserError: the config has no data set, or a dataloader lacks something.
     """
-    DefaultScope.get_instance("unidetector", scope_name="mmdet")
-    import_custom(config.get("custom_imports"))
+    open_registries(config.get("custom_imports"))
     checked: dict[str, str] = {}
     errors = warnings = 0
     for subject in subjects(config, decode):

@@ -18,6 +18,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import ConfigDict
 from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from data_server.datasets.indexed import coco as coco_way
@@ -35,6 +36,7 @@ NOTHING_LEFT = (
     "no image with boxes is left after filtering; check metainfo.classes and filter_cfg against the annotations"
 )
 _JITTOR = ("jittor", "jittor_utils", "trainer.device")  # the last changes the process before it imports the others
+_SCOPE = "unidetector"
 _EMPTY = "need at least one array to concatenate"  # MMEngine's words for a data set without an image
 # What MMDetection takes for a MiB of JSON, of COCO's train2017 (measured); with no polygons it is a third less memory.
 _SECONDS_OF_ONE, _MEGABYTES_OF_ONE, _LEAST_OF_ONE, _WORTH_A_WORD = 0.16, 8, 5, 16
@@ -214,12 +216,15 @@ def check_classes(named: list[str] | None, known: list[str], source: str) -> Non
             raise UserError(f"{source}: metainfo.classes names {name!r} {number} times; name it once")
 
 
-def import_custom(custom: dict[str, Any] | None) -> None:
-    """Imports the modules that ``custom_imports`` of a config names.
+def open_registries(custom: dict[str, Any] | None) -> None:
+    """Has types looked up in MMDetection's registries, to which the modules that ``custom_imports`` of a config names
+    may add theirs.
 
     Raises:
         UserError: one cannot be imported, also because it imports Jittor.
     """
+    if not DefaultScope.check_instance_created(_SCOPE):  # MMEngine warns of a second time
+        DefaultScope.get_instance(_SCOPE, scope_name="mmdet")
     if custom:
         try:
             with without(*_JITTOR):

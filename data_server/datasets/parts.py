@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from mmengine.registry import DefaultScope
 
 from data_server.datasets import mix, wrappers
 from data_server.datasets.annotated import Fingerprint
-from data_server.datasets.building import import_custom
+from data_server.datasets.building import open_registries
 from data_server.datasets.part import Part
 from shared import archives
 from shared.datasets import parts_of
@@ -50,8 +49,7 @@ class Datasets:
         Raises:
             UserError: a file is missing or malformed, a class is unknown, or nothing is left after filtering.
         """
-        DefaultScope.get_instance("unidetector", scope_name="mmdet")
-        import_custom(config.get("custom_imports"))
+        open_registries(config.get("custom_imports"))
         parts = enumerate(parts_of(config["dataset"]))
         later = config.get("switch")
         self.parts = [Part(part, number, training=config["training"], later=later, say=say) for number, part in parts]

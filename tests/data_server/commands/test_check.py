@@ -107,6 +107,7 @@ def test_of_a_data_set_that_is_repeated_the_images_of_an_epoch_are_counted(folde
     )
     command = [sys.executable, "-m", "data_server", "check", "--config", str(path), "--images", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "Warning" not in done.stderr
     assert "11 images to train on" in done.stdout and "\ntrain: 33 images in an epoch\n" in done.stdout, done.stdout
 
 
