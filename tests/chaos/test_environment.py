@@ -69,7 +69,7 @@ def descriptors(cluster: Cluster) -> list[str]:
 @pytest.mark.parametrize("limit", [8, 20, DescriptorPlan(0, WORKERS).needed(1) - 1])
 def test_a_server_that_may_open_too_few_files_says_so_in_one_line(limit: int) -> None:
     command = [*open_files(limit), sys.executable, "-m", "data_server", "--listen", "ipc:///tmp/never"]
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 2
     assert refused.stderr == (
         f"error: at most {limit} files may be open (ulimit -Hn), one stream of {WORKERS} workers takes "

@@ -161,7 +161,7 @@ def test_a_server_that_dies_is_followed_by_one_that_goes_on_with_the_same_batche
 ):
     victim = mortal(fault, monkeypatch)
     assert trainer.live(victim.address.text) == (0 if "goodbye" in fault else 1)
-    assert victim.server.wait(5) == -signal.SIGKILL
+    assert victim.server.wait(120) == -signal.SIGKILL
     trace.assert_nothing_left()
     assert_clean(victim.log)
     assert trainer.live(cluster.address.text) == 0
@@ -177,7 +177,7 @@ def test_a_server_that_dies_between_two_trainers_is_followed_by_one_that_goes_on
     victim = mortal(fault, monkeypatch)
     codes = [trainer.live(victim.address.text, "client.lease:6" if life == 0 else "") for life in range(lives)]
     assert codes == [-signal.SIGKILL, 1][:lives]
-    assert victim.server.wait(5) == -signal.SIGKILL
+    assert victim.server.wait(120) == -signal.SIGKILL
     trace.assert_nothing_left()
     assert trainer.live(cluster.address.text) == 0
     trainer.assert_undisturbed()

@@ -162,7 +162,7 @@ def test_an_epochs_order_is_made_by_another_thread_which_says_when_it_is_there()
     for epoch in (0, 7):  # at the beginning, and where a training is resumed
         step = epoch * one.steps_per_epoch + 2
         one.ready(step)
-        made.get(timeout=10)
+        made.get(timeout=120)
         assert makers.pop() is not threading.current_thread() and not makers
         assert one.ready(step) and one.batch(step) == plan().batch(step)
         assert made.empty()
@@ -180,11 +180,11 @@ def batches_of(one, end=None):
 def test_nothing_is_handed_out_before_it_is_planned():
     made, may_be_made = threading.Event(), threading.Event()
     one = plan(made=made.set)
-    make, one._make_batches = one._make_batches, lambda epoch: may_be_made.wait(10) and make(epoch)
+    make, one._make_batches = one._make_batches, lambda epoch: may_be_made.wait(120) and make(epoch)
     batches = batches_of(one)
     assert batches.assign() is None
     may_be_made.set()
-    assert made.wait(10)
+    assert made.wait(120)
     worker, order = batches.assign()
     assert (worker, order.step, [index for index, _ in order.samples]) == (0, 0, list(plan().batch(0).indices))
 
@@ -196,12 +196,12 @@ def test_the_next_epoch_is_planned_from_the_middle_of_this_one_on_unless_it_is_t
         half = one.steps_per_epoch // 2
         batches = batches_of(one, end)
         batches.assign()
-        assert made.get(timeout=10)
+        assert made.get(timeout=120)
         for _ in range(half):
             assert made.empty()
             assert batches.assign()
         batches.assign()
         for _ in range(epochs - 1):
-            assert made.get(timeout=10)
+            assert made.get(timeout=120)
         one.batch(0)
         assert made.empty()

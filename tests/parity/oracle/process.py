@@ -81,5 +81,5 @@ class Oracle:
 
     def stop(self) -> None:
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(120)
         self.process.stdout.close()

@@ -54,7 +54,7 @@ def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
         assert process.poll() is None
     finally:
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(120) == 0
 
 
 @only_root

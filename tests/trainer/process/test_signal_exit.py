@@ -30,7 +30,7 @@ def test_a_signal_ends_a_process_that_python_cannot_reach_and_all_its_descendant
         time.sleep(0.2)
         descendants = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        assert process.wait(5) == code
+        assert process.wait(120) == code
     assert len(descendants) == 2
     assert not psutil.wait_procs(descendants, timeout=2 * PATIENCE)[1]
 

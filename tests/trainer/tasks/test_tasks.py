@@ -421,7 +421,7 @@ def test_a_trainer_waits_for_an_external_server_that_died_and_goes_on(start, tmp
         run.assert_nothing_left()
     finally:
         server.terminate()
-        assert server.wait(5) == 0
+        assert server.wait(120) == 0
 
 
 @pytest.mark.parametrize(

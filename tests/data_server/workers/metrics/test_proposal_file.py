@@ -53,7 +53,7 @@ def test_one_evaluator_keeps_all_and_its_death_loses_none(cluster, photos, tmp_p
             assert len(killed) == first // interval + 1
             if first % interval == interval - 1:
                 dies(evaluator)
-                evaluator.wait(10)
+                evaluator.wait(120)
     (one,), (other,) = ((tmp_path / name).iterdir() for name in ("undisturbed", "killed"))
     assert one.read_bytes() == other.read_bytes()
 
