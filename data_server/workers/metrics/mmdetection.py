@@ -257,6 +257,7 @@ def _truth(part: Part, info: dict[str, Any]) -> dict[str, Any]:
     boxes = torch.tensor([one["bbox"] for one in instances], dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor([one["bbox_label"] for one in instances], dtype=torch.int64)
     return {
+        "img_path": info["img_path"],
         "gt_instances": {"bboxes": boxes[~ignored], "labels": labels[~ignored]},
         "ignored_instances": {"bboxes": boxes[ignored], "labels": labels[ignored]},
         "instances": instances,
