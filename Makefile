@@ -79,7 +79,8 @@ load: $(READY)
 
 chaos: export PATIENCE := 1
 chaos: $(READY)
-	$(RUN) -m pytest -m chaos tests/chaos tests/trainer/recipe/test_kills.py --ignore tests/chaos/test_ranks.py --ignore tests/chaos/test_far.py
+	$(RUN) -m pytest -m chaos tests/chaos tests/trainer/recipe/test_kills.py \
+		--ignore tests/chaos/test_ranks.py --ignore tests/chaos/test_far.py
 	$(RUN) -m tests.chaos.soak --kills 1000
 
 ranks: export PATIENCE := 1

@@ -70,6 +70,11 @@ def has_backend(backend_args: dict[str, Any] | None) -> bool:
     return bool((backend_args or {}).get("backend", "local") != "local")
 
 
+def is_remote(path: str, backend_args: dict[str, Any] | None) -> bool:
+    """Whether it is not read from this machine."""
+    return is_address(path) or has_backend(backend_args)
+
+
 def joined(folder: str, name: str) -> str:
     """`name` below `folder`, unless it is absolute or an address."""
     return name if is_address(name) else os.path.join(folder, name)
@@ -107,12 +112,12 @@ def fetch(url: str) -> bytes:
 
 
 def _fetched(url: str) -> bytes:
-    began, size, pieces = time.monotonic(), 0, []
+    began, arrived, pieces = time.monotonic(), 0, []
     with urllib.request.urlopen(url, timeout=SILENT_SECONDS) as answer:
         while piece := answer.read1(_PIECE):
             pieces.append(piece)
-            size += len(piece)
-            if (seconds := time.monotonic() - began) > MOST_SECONDS + size / _SLOWEST:
+            arrived += len(piece)
+            if (seconds := time.monotonic() - began) > MOST_SECONDS + arrived / _SLOWEST:
                 raise TimeoutError(f"not whole after {seconds:.0f} s")
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)

@@ -67,10 +67,10 @@ def report(config: Config, decode: int | None) -> int:
         for finding in found:
             show(f"  {one_line(str(finding))}")
         errors, warnings = errors + found.errors, warnings + found.warnings
-    if checked and not errors and (of_an_epoch := _images_of_an_epoch(config)):
-        show(f"\n{of_an_epoch}")
     if not checked:
         raise UserError(f"config {config.filename!r} has no data set: no train_, val_ or test_dataloader")
+    if not errors and (of_an_epoch := _images_of_an_epoch(config)):
+        show(f"\n{of_an_epoch}")
     show(f"\n{errors} kinds of errors, {warnings} of warnings in {len(checked)} data sets")
     return FINDINGS if errors else GOOD
 

@@ -176,7 +176,7 @@ def with_local_files(config: dict[str, Any], say: Callable[[str], None]) -> dict
             path = source.joined(config.get("data_root") or "", name)
             if (place := local_copies.local(path, backend)) != path:
                 say(f"file {path!r} is read from a copy, {place}")
-                config |= {key: os.path.abspath(place), "backend_args": None}
+                config |= {key: place, "backend_args": None}
     return config
 
 
@@ -190,9 +190,9 @@ def annotation_file(config: dict[str, Any]) -> str | None:
     if not name:
         return None
     path = source.joined(config.get("data_root") or "", name)
-    if local_copies.is_remote(path, config.get("backend_args")):
+    if source.is_remote(path, config.get("backend_args")):
         return path
-    if not source.is_there(path):
+    if not os.path.isfile(path):
         raise UserError(
             f"annotation file {os.path.abspath(path)!r}: no such file; "
             f"check data_root={config.get('data_root')!r} and ann_file={name!r}"

@@ -6,8 +6,8 @@ again at every evaluation.
     petrel://bucket/instances_train.json    ─┘    (or below XDG_CACHE_HOME)
 
 KEY is the digest of an archive's place, inode, size and times and of the member's name: it is unpacked once. Of what is
-fetched it is the digest of the content: it is fetched whenever a data set is built, and what has not changed is not
-indexed again. A copy that nobody has used for `MOST_DAYS` is removed.
+fetched it is the digest of the content: every process fetches it once, and what has not changed is not indexed again. A
+copy that nobody has used for `MOST_DAYS` is removed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,8 @@ from shared.errors import UserError, described
 from shared.files import whole
 
 MOST_DAYS = 30
+fetched: dict[str, str] = {}  # the copies of what this process has asked for
 _REMEDY = "make it writable, set XDG_CACHE_HOME to another folder, or copy the file there yourself"
-
-
-def is_remote(path: str, backend_args: dict[str, Any] | None) -> bool:
-    """Whether it is not read from this machine."""
-    return source.is_address(path) or source.has_backend(backend_args)
 
 
 def local(path: str, backend_args: dict[str, Any] | None = None) -> str:
@@ -43,15 +39,8 @@ def local(path: str, backend_args: dict[str, Any] | None = None) -> str:
     Raises:
         UserError: it cannot be had.
     """
-    if is_remote(path, backend_args):
-        readers.replace()
-        try:
-            with get_local_path(path, backend_args=backend_args) as found, open(found, "rb") as file:
-                return _kept(contents.digest(file.fileno()), path, lambda copy: shutil.copyfileobj(file, copy))
-        except UserError:
-            raise
-        except Exception as error:  # whatever a backend raises
-            raise UserError(f"annotation file {path!r} cannot be fetched: {described(error)}") from None
+    if source.is_remote(path, backend_args):
+        return _fetched(path, backend_args)
     if (member := archives.member(path)) is None:
         return path
     try:
@@ -61,6 +50,21 @@ def local(path: str, backend_args: dict[str, Any] | None = None) -> str:
         return _kept(xxhash.xxh3_128_hexdigest(key.encode("utf-8", "surrogateescape")), path, member.write_to)
     except OSError as error:
         raise UserError(f"annotation file {path!r}: {described(error)}") from None
+
+
+def _fetched(path: str, backend_args: dict[str, Any] | None) -> str:
+    asked = repr((path, backend_args))
+    if asked not in fetched or not os.path.exists(fetched[asked]):
+        readers.replace()
+        try:
+            with get_local_path(path, backend_args=backend_args) as found, open(found, "rb") as file:
+                key = contents.digest(file.fileno())
+                fetched[asked] = _kept(key, path, lambda copy: shutil.copyfileobj(file, copy))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a backend raises
+            raise UserError(f"annotation file {path!r} cannot be fetched: {described(error)}") from None
+    return fetched[asked]
 
 
 def _kept(key: str, path: str, write: Callable[[BinaryIO], None]) -> str:

@@ -60,7 +60,7 @@ def files(config: Any, root: str | None = None) -> Iterator[str]:
     if isinstance(config, dict):
         root = config.get("data_root") or root
         for key, value in config.items():
-            if key != "data_prefix":  # folders, or archives, of images
+            if key != "img":  # of data_prefix: a folder, or an archive, of images
                 yield from files(value, root)
     elif isinstance(config, list | tuple):
         for value in config:

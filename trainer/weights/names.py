@@ -6,7 +6,7 @@ rest (`SOURCES`); a source is recognised by a prefix that only its names have::
     OpenAI CLIP, open_clip            RegionCLIP                     ours
     visual.layer4.*                   backbone.layer4.*              roi_head.shared_head.layer4.*
     visual.attnpool.*                 backbone.attnpool.*            roi_head.bbox_head.attnpool.*
-    visual.ln_post.*, visual.proj     (ResNets alone)                (not used: behind a ViT's last block)
+    visual.ln_post.*, visual.proj     (ResNets alone)                (not used: after a ViT's last block)
     visual.*                          backbone.*                     backbone.*
     anything else                     anything else                  (not used: text encoder, teacher, RPN)
 

@@ -25,8 +25,8 @@ import numpy as np
 from mmdet.datasets.base_det_dataset import BaseDetDataset
 
 from data_server.datasets.annotated import Annotated
-from data_server.files import local_copies
 from data_server.files.index.columns import Columns
+from shared import source
 
 # What makes the records of MMDetection's classes, and hands them out.
 _METHODS = (
@@ -56,7 +56,7 @@ def own_method(kind: type, reference: type, more: Iterable[str]) -> str | None:
 
 def elsewhere(dataset: Any) -> str | None:
     """Where the annotations of a data set are read from, if that is not a file of this machine."""
-    if not local_copies.is_remote(str(dataset.ann_file), dataset.backend_args):
+    if not source.is_remote(str(dataset.ann_file), dataset.backend_args):
         return None
     return f"{dataset.ann_file!r} is read by backend_args={dataset.backend_args!r}"
 

@@ -34,7 +34,7 @@ from data_server.datasets.ground_truth import Unusual, fits_numpy
 from data_server.datasets.indexed import Indexed
 from data_server.datasets.part import Part
 from data_server.datasets.parts import Datasets
-from data_server.files.local_copies import is_remote, local
+from data_server.files.local_copies import local
 from data_server.handover.predictions import Record
 from data_server.workers import ragged
 from data_server.workers.array_metrics import over_arrays
@@ -70,7 +70,11 @@ def check(config: dict[str, Any]) -> None:
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
         check_keys(f"metric {config['type']!r}", config, ("type", "_scope_", *(one.name for one in parameters)))
     named = config.get("ann_file")
-    if isinstance(named, str) and not is_remote(named, config.get("backend_args")) and not source.is_there(named):
+    if (
+        isinstance(named, str)
+        and not source.is_remote(named, config.get("backend_args"))
+        and not source.is_there(named)
+    ):
         where = f"metric {config['type']!r}: ann_file={named!r}"
         raise UserError(f"{where}: there is no such file; data_root is not put before it")
 
@@ -257,11 +261,10 @@ def _truth(part: Part, info: dict[str, Any]) -> dict[str, Any]:
     boxes = torch.tensor([one["bbox"] for one in instances], dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor([one["bbox_label"] for one in instances], dtype=torch.int64)
     return {
-        "img_path": info["img_path"],
         "gt_instances": {"bboxes": boxes[~ignored], "labels": labels[~ignored]},
         "ignored_instances": {"bboxes": boxes[ignored], "labels": labels[ignored]},
         "instances": instances,
-        **{key: info[key] for key in ("image_level_labels",) if key in info},
+        **{key: info[key] for key in ("img_path", "image_level_labels") if key in info},
     }
 
 

@@ -15,7 +15,7 @@ from shared import source
 from shared.errors import UserError
 from tests.cluster import Cluster, digests
 from tests.faulty_server import Faulty, serving
-from tests.photos import config_of, draw, write_open_images
+from tests.photos import config_of, write_open_images
 from tests.shared.test_archives import pack
 
 STEPS = 4
@@ -23,15 +23,10 @@ TEXT = b'{"images": []}'
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw(tmp_path_factory.mktemp("photos") / "set")
-
-
-@pytest.fixture(scope="module")
-def cluster(photographs: Path) -> Iterator[Cluster]:
+def cluster(photos: Path) -> Iterator[Cluster]:
     """A data server for which the photographs' folder is the store of `own_backend`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORE", str(photographs))
+        patch.setenv("STORE", str(photos))
         own = Cluster()
         yield own
         own.stop()
@@ -45,12 +40,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("where", ["deflated.zip", "gnu.tar", "gnu.tar.gz", "http", "store", "backend"])
 def test_annotations_from_elsewhere_are_those_of_the_plain_file(
-    where: str, cluster: Cluster, photographs: Path, tmp_path: Path
+    where: str, cluster: Cluster, photos: Path, tmp_path: Path
 ) -> None:
-    expected = digests(cluster.open(config_of(photographs)), STEPS)
+    expected = digests(cluster.open(config_of(photos)), STEPS)
     changes: dict[str, Any] = {"custom_imports": {"imports": ["tests.data_server.files.own_backend"]}}
-    of_root = {"data_root": "", "data_prefix": {"img": f"{photographs}/images"}}
-    with serving(photographs) as address:
+    of_root = {"data_root": "", "data_prefix": {"img": f"{photos}/images"}}
+    with serving(photos) as address:
         if where == "http":
             changes |= {"ann_file": f"{address}/all.json"}
         elif where == "store":
@@ -58,18 +53,18 @@ def test_annotations_from_elsewhere_are_those_of_the_plain_file(
         elif where == "backend":
             changes |= {"ann_file": "all.json", "backend_args": {"backend": "store"}, **of_root}
         else:
-            pack(tmp_path / where, {"annotations/all.json": (photographs / "all.json").read_bytes()})
+            pack(tmp_path / where, {"annotations/all.json": (photos / "all.json").read_bytes()})
             changes |= {"ann_file": f"{tmp_path}/{where}/annotations/all.json"}
-        found = digests(cluster.open(config_of(photographs, **changes)), STEPS)
+        found = digests(cluster.open(config_of(photos, **changes)), STEPS)
     assert found == expected and len(found) == STEPS
 
 
-def test_all_files_of_open_images_may_lie_in_an_archive(cluster: Cluster, photographs: Path, tmp_path: Path) -> None:
-    plain = write_open_images(photographs, tmp_path)
+def test_all_files_of_open_images_may_lie_in_an_archive(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
+    plain = write_open_images(photos, tmp_path)
     names = {key: Path(name).name for key, name in plain.items() if key.endswith("_file")}
     pack(tmp_path / "a.tar", {name: (tmp_path / name).read_bytes() for name in names.values()})
     packed = {**plain, **{key: f"{tmp_path}/a.tar/{name}" for key, name in names.items()}}
-    expected, found = (digests(cluster.open(config_of(photographs, **one)), STEPS) for one in (plain, packed))
+    expected, found = (digests(cluster.open(config_of(photos, **one)), STEPS) for one in (plain, packed))
     assert len(names) == 4 and found == expected and len(found) == STEPS
 
 
@@ -103,7 +98,9 @@ def test_of_what_is_fetched_the_content_decides(tmp_path: Path) -> None:
         place = Path(local_copies.local(f"{address}/busy.json"))
         assert place.read_bytes() == TEXT and Faulty.asked["/busy.json"] == 3
         assert Path(local_copies.local(f"{address}/busy.json")) == place
+        assert Faulty.asked["/busy.json"] == 3
         file.write_bytes(b"{}")
+        local_copies.fetched.clear()  # as in another process
         assert Path(local_copies.local(f"{address}/busy.json")).read_bytes() == b"{}"
         assert place.read_bytes() == TEXT
         with pytest.raises(UserError, match=r"^annotation file 'http.*/none\.json' cannot be fetched: .*404"):

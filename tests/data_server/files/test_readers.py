@@ -12,7 +12,7 @@ import pytest
 from shared.errors import UserError
 from tests.cluster import Cluster, digests
 from tests.faulty_server import serving
-from tests.photos import annotations_of, config_of, draw, write_annotations
+from tests.photos import annotations_of, config_of, write_annotations
 from tests.shared.test_archives import pack
 
 STEPS = 8
@@ -20,24 +20,19 @@ _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw(tmp_path_factory.mktemp("photos") / "set")
-
-
-@pytest.fixture(scope="module")
-def address(photographs: Path) -> Iterator[str]:
+def address(photos: Path) -> Iterator[str]:
     """Of a server of the photographs' folder."""
-    with serving(photographs) as found:
+    with serving(photos) as found:
         yield found
 
 
 @pytest.mark.parametrize("where", ["stored.zip", "deflated.zip", "gnu.tar", "http", "two archives", "lmdb"])
 def test_a_stream_from_elsewhere_is_that_of_the_folder(
-    where: str, cluster: Cluster, photographs: Path, address: str, tmp_path: Path
+    where: str, cluster: Cluster, photos: Path, address: str, tmp_path: Path
 ) -> None:
-    expected = digests(cluster.open(config_of(photographs)), STEPS)
-    files = {path.name: path.read_bytes() for path in sorted((photographs / "images").glob("??.jpg"))}
-    content = annotations_of(photographs)
+    expected = digests(cluster.open(config_of(photos)), STEPS)
+    files = {path.name: path.read_bytes() for path in sorted((photos / "images").glob("??.jpg"))}
+    content = annotations_of(photos)
     folder = tmp_path / "set"
     folder.mkdir()
     if where == "http":
@@ -74,13 +69,13 @@ def test_a_stream_from_elsewhere_is_that_of_the_folder(
     ],
 )
 def test_an_image_that_is_not_there_ends_the_stream_by_name(
-    prefix: str, says: str, cluster: Cluster, photographs: Path, address: str, tmp_path: Path
+    prefix: str, says: str, cluster: Cluster, photos: Path, address: str, tmp_path: Path
 ) -> None:
-    files = {path.name: path.read_bytes() for path in sorted((photographs / "images").glob("??.jpg"))}
+    files = {path.name: path.read_bytes() for path in sorted((photos / "images").glob("??.jpg"))}
     del files["05.jpg"]
     pack(tmp_path / "some.zip", files)
     (tmp_path / "broken.zip").write_bytes(b"PK" * 40)
-    write_annotations(tmp_path, annotations_of(photographs))
+    write_annotations(tmp_path, annotations_of(photos))
     config = config_of(tmp_path)
     config["dataset"]["data_prefix"] = {"img": prefix.format(address=address)}
     with pytest.raises(UserError, match=says):
@@ -89,9 +84,9 @@ def test_an_image_that_is_not_there_ends_the_stream_by_name(
 
 @pytest.mark.parametrize("where", ["gnu.tar", "http"])
 def test_a_whole_voc_folder_from_elsewhere_is_read_as_a_folder(
-    where: str, cluster: Cluster, photographs: Path, tmp_path: Path
+    where: str, cluster: Cluster, photos: Path, tmp_path: Path
 ) -> None:
-    files = {f"JPEGImages/{path.name}": path.read_bytes() for path in sorted((photographs / "images").glob("0?.jpg"))}
+    files = {f"JPEGImages/{path.name}": path.read_bytes() for path in sorted((photos / "images").glob("0?.jpg"))}
     files["ImageSets/all.txt"] = "\n".join(f"0{number}" for number in range(10)).encode()
     for number in range(10):
         box = "".join(f"<{edge}>{10 + 9 * place + number}</{edge}>" for place, edge in enumerate(_EDGES))

@@ -11,7 +11,7 @@
 
 The maps are made as BEiT's detectors and CLIPSelf's F-ViT make them, which have a batch norm in `fpn1`; its statistics
 would change in training, so here the channels of a place are normed. Tokens are f32 (B,1+N,C), the class token first.
-Parameters are named as in OpenAI's CLIP and open_clip (``visual.*``), whose `ln_post` and `proj` behind the last block
+Parameters are named as in OpenAI's CLIP and open_clip (``visual.*``), whose `ln_post` and `proj`, after the last block,
 have no part in a map.
 """
 
@@ -121,7 +121,7 @@ class CLIPViT(Backbone):
         heads: of attention; CLIP has one for 64 channels.
         image_size: of the square images that the weights were trained with, in pixels: its patches are the places whose
             positions were learnt. Maps of other sizes have positions in between.
-        out_indices: the blocks behind which `fpn1` to `fpn4` take their map.
+        out_indices: the blocks whose tokens `fpn1` to `fpn4` make a map of.
         quick_gelu: OpenAI's GELU, and that of open_clip's models with ``quickgelu`` in their names; False: the exact
             one, which the others have.
         with_cp: checkpoint the blocks that train: less memory, and their forward pass a second time.
@@ -185,8 +185,8 @@ class CLIPViT(Backbone):
         first = (self.class_embedding + self.positional_embedding[0]).broadcast((batch, 1, width))
         return self.ln_pre(jt.concat([first, x.reshape(batch, high * wide, width)], 1))
 
-    def behind(self, images: jt.Var) -> list[jt.Var]:
-        """Images f32 (B,3,H,W) -> the tokens behind each block, f32 (B,1+h·w,C)."""
+    def after_each_block(self, images: jt.Var) -> list[jt.Var]:
+        """Images f32 (B,3,H,W) -> the tokens after each block, f32 (B,1+h·w,C)."""
         x, tokens = self.embedded(images), []
         for number, block in enumerate(self.transformer.resblocks):
             if number <= self.frozen_stages:
@@ -199,7 +199,7 @@ class CLIPViT(Backbone):
         """Images f32 (B,3,H,W) of h·w patches -> f32 (B,C,4h,4w), (B,C,2h,2w), (B,C,h,w), (B,C,h/2,w/2), rounded up."""
         batch, _, height, width = images.shape
         high, wide = -(-height // self.patch_size), -(-width // self.patch_size)
-        tokens, maps = self.behind(images), []
+        tokens, maps = self.after_each_block(images), []
         for scale, index in zip((self.fpn1, self.fpn2, self.fpn3, self.fpn4), self.out_indices, strict=True):
             x = tokens[index][:, 1:].reshape(batch, high, wide, -1)
             maps.append(scale(x).transpose(0, 3, 1, 2))

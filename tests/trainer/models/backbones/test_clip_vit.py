@@ -79,7 +79,7 @@ def test_names_tokens_maps_and_gradients_are_open_clips(case: str, open_clips: d
     total = sum((one * var(expected[f"weight {number}"])).sum() for number, one in enumerate(maps))
     gradients = jt.grad(total, list(parameters.values()))
     # float32 on both sides, sums in another order, four or five blocks one after the other
-    np.testing.assert_allclose(model.behind(images)[-1].numpy(), expected["tokens"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.after_each_block(images)[-1].numpy(), expected["tokens"], rtol=1e-5, atol=1e-5)
     for number, one in enumerate(maps):
         np.testing.assert_allclose(one.numpy(), expected[f"map {number}"], rtol=1e-5, atol=1e-5)
     for name, gradient in zip(parameters, gradients, strict=True):
@@ -174,7 +174,7 @@ def test_frozen_are_what_is_before_the_blocks_and_the_first_blocks_and_never_wha
     frozen += tuple(f"transformer.resblocks.{block}." for block in range(stages))
     for name, value in model.named_parameters():
         assert value.is_stop_grad() == name.startswith(frozen), name
-    tokens = model.behind(jt.ones((2, 3, 64, 64)).stop_grad())
+    tokens = model.after_each_block(jt.ones((2, 3, 64, 64)).stop_grad())
     assert [one.is_stop_grad() for one in tokens[:3]] == [number < stages for number in range(3)]
 
 
