@@ -70,11 +70,8 @@ def check(config: dict[str, Any]) -> None:
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
         check_keys(f"metric {config['type']!r}", config, ("type", "_scope_", *(one.name for one in parameters)))
     named = config.get("ann_file")
-    if (
-        isinstance(named, str)
-        and not source.is_remote(named, config.get("backend_args"))
-        and not source.is_there(named)
-    ):
+    remote = isinstance(named, str) and source.is_remote(named, config.get("backend_args"))
+    if isinstance(named, str) and not remote and not source.is_there(named):
         where = f"metric {config['type']!r}: ann_file={named!r}"
         raise UserError(f"{where}: there is no such file; data_root is not put before it")
 

@@ -66,6 +66,12 @@ def test_an_archive_counts_where_annotations_lie_in_it_and_not_where_images_do(r
         pack(root / "images.tar", {"inner/a.jpg": images})
         found.append(fingerprint(step(root, config=config), {}))
     assert found[0] == found[1] != found[2]
+    config.train_dataloader.dataset = {"ann_file": "train.json", "data_prefix": {"sub_data_root": "set.zip/VOC/"}}
+    found = []
+    for text in (b"<annotation/>", b"<annotation></annotation>"):
+        pack(root / "set.zip", {"VOC/Annotations/a.xml": text})
+        found.append(fingerprint(step(root, config=config), {}))
+    assert found[0] != found[1]
 
 
 def test_files_that_the_config_names_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
