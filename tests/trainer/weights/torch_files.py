@@ -95,6 +95,9 @@ def of_runner(folder: Path) -> dict:
         {"type": "MultiStepLR", "by_epoch": True, "begin": 0, "end": 12, "milestones": [8, 11], "gamma": 0.1},
         {"type": "CosineAnnealingLR", "T_max": 3},
     ]
+    # The Runner logs torchvision's version if there is one. One that does not go with torch's build, as PyPI's beside a
+    # torch for the CPU, fails while it is imported.
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
     Runner(
         Small(),
         work_dir=str(folder / "runner"),
