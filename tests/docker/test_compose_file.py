@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import requires
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVED_BY = {
@@ -14,6 +17,10 @@ SERVED_BY = {
     "trainer-mpi": "data_server",
     "trainer-ray": "ray-head",
 }
+
+
+def lock_of(side: str) -> str:
+    return (REPOSITORY / side / "requirements.lock").read_text()
 
 
 def services() -> dict:
@@ -73,6 +80,21 @@ def test_only_the_trainer_of_the_gpu_profile_asks_for_a_gpu():
 def test_the_data_server_image_installs_the_torch_that_the_project_pins():
     pinned = re.search(r'"(torch==[^"]+)"', (REPOSITORY / "pyproject.toml").read_text()).group(1)
     assert f" {pinned}\n" in (REPOSITORY / "data_server" / "Dockerfile").read_text()
+
+
+def test_an_image_installs_nothing_that_its_lock_file_does_not_pin_as_pyproject_asks():
+    wanted = [Requirement(text) for text in requires("unidetector-jittor") or ()]
+    for side, extras in {"data_server": ("data-server", "far"), "trainer": ("trainer", "mpi")}.items():
+        dockerfile = (REPOSITORY / side / "Dockerfile").read_text()
+        assert dockerfile.index(f"COPY {side}/requirements.lock /opt/venv/") < dockerfile.index(" pip install")
+        pinned: dict[str, list[str]] = {}
+        for name, version in re.findall(r"^([\w.-]+)==([\w.+-]+)", lock_of(side), re.MULTILINE):
+            pinned.setdefault(name, []).append(version)
+        for requirement in wanted:
+            if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+                continue
+            versions = pinned[canonicalize_name(requirement.name)]
+            assert all(requirement.specifier.contains(version) for version in versions), (side, str(requirement))
 
 
 def test_both_images_run_as_the_same_user():
