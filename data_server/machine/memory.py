@@ -49,7 +49,7 @@ class MemoryPlan:
             raise UserError(
                 f"too little memory: the plan is {self}; the data set is there, {needed / MIB:.0f} MiB more are "
                 f"needed, {left / MIB:.0f} MiB are available; lower feed.slots, the batch size, feed.max_image_size, "
-                "feed.max_boxes or --workers"
+                f"feed.max_boxes or --workers{_or_raise_the_limit()}"
             )
 
 
@@ -60,6 +60,11 @@ def available() -> int:
     if limit is not None and used is not None:
         left = min(left, max(0, limit - used + _inactive_file()))
     return left
+
+
+def _or_raise_the_limit() -> str:
+    limit = _number("memory.max")
+    return "" if limit is None else f", or raise this container's limit of {limit / MIB:.0f} MiB"
 
 
 def _meminfo_available() -> int:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.loop import Loop
 from shared.channel import Channel, ChannelClosed
 from shared.messages import Fork
@@ -49,6 +50,11 @@ class RootNursery:
                 with contextlib.suppress(ChannelClosed):  # dead again: `ours` is at its end as well
                     self._channel.send(Fork(), theirs.fileno())
         return ours
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that it holds, and shares with each stream's nursery."""
+        return anonymous_bytes(self._process.pid)
 
     def kill(self) -> None:
         self._process.kill()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from data_server.machine.descriptors import GUESTS, DescriptorPlan
+from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.client import Client
 from data_server.serving.ledger import ProtocolError
 from data_server.serving.loop import Loop
@@ -142,6 +143,10 @@ class DataServer:
             self.close(stream)
             return True
         return False
+
+    @property
+    def own_bytes(self) -> int:
+        return anonymous_bytes(os.getpid()) + self._root.held_bytes
 
     def in_loop(self, callback: Callable[[], None]) -> None:
         self._loop.hand_over(callback)

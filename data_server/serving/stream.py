@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from data_server.handover.facts import DatasetFacts
 from data_server.handover.predictions import check_room
+from data_server.machine.memory import MIB
 from data_server.serving.batches import MAX_MOVES, Batches, Poison
 from data_server.serving.blame import MAX_KILLS, Death
 from data_server.serving.client import Client
@@ -74,6 +75,10 @@ class Server(Protocol):
     @property
     def last_words(self) -> str:
         """Where to find what a process has said before it died."""
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory that it would hold without any stream."""
 
     def send(self, identity: bytes, message: Message) -> None: ...
 
@@ -308,7 +313,8 @@ class Stream:
         self._state = Open(client, batches)
         self.meter.ledger, self.meter.memory_bytes = batches.ledger, batches.memory_plan.total
         epoch = f"{welcome.images} images, {welcome.steps_per_epoch} steps per epoch"
-        self._server.log(f"stream {self.name}: {epoch}, memory plan {welcome.plan}")
+        own = f"{self._server.own_bytes / MIB:.0f} MiB of the data server's own"
+        self._server.log(f"stream {self.name}: {epoch}, memory plan {welcome.plan}, beside {own}")
         self._state.welcome()
         self.pool.open(welcome.slots, welcome.slot_bytes, batches.memory)
         self._observe(self._state)

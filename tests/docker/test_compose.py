@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.client
 import json
+import math
 import os
 import re
 import shutil
@@ -19,12 +20,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.docker
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "unidetector-test"
 PORT, TOKEN = 8765, "open sesame, please"
 WORK_DIR = "work_dirs/open_world"
+NOT_LOCKED = ("pip", "setuptools", "unidetector-jittor")  # those that a virtual environment begins with, and ours
+MIB = 1 << 20
 START_SECONDS = 3600  # the first start compiles Jittor's core and kernels
 # 80 images of each training set are 21 steps in an epoch.
 _CHANGES = {
@@ -110,23 +114,32 @@ def project() -> Iterator[Project]:
     project.remove()
 
 
-def packages(project: Project, service: str) -> set[str]:
+def packages(project: Project, service: str) -> dict[str, str]:
+    """What pip has installed in the image, by name: the version, as PyPI has it."""
     listing = project.compose("run", "--rm", "--no-deps", "-T", service, "pip", "list", "--format=freeze")
-    return {line.split("==")[0].lower() for line in listing.splitlines() if "==" in line}
+    return {canonicalize_name(name): version.split("+")[0] for name, version in re.findall(r"(\S+)==(\S+)", listing)}
+
+
+def assert_locked(found: dict[str, str], side: str) -> None:
+    lock = (REPOSITORY / side / "requirements.lock").read_text()
+    pinned = set(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE))
+    assert set(found.items()) - pinned <= {(name, found.get(name)) for name in NOT_LOCKED}
 
 
 @pytest.mark.timeout(3600)
 def test_the_trainer_image_has_jittor_and_nothing_of_torch(project):
     found = packages(project, "trainer")
     assert "jittor" in found
-    assert not {"torch", "torchvision", "onedl-mmcv", "onedl-mmdetection"} & found
+    assert not {"torch", "torchvision", "onedl-mmcv", "onedl-mmdetection"} & found.keys()
+    assert_locked(found, "trainer")
 
 
 @pytest.mark.timeout(600)
 def test_the_data_server_image_has_torch_and_nothing_of_jittor(project):
     found = packages(project, "data_server")
-    assert {"torch", "onedl-mmdetection"} <= found
-    assert not {"jittor", "jittor-offline"} & found
+    assert {"torch", "onedl-mmdetection"} <= found.keys()
+    assert not {"jittor", "jittor-offline"} & found.keys()
+    assert_locked(found, "data_server")
 
 
 @pytest.mark.timeout(4 * START_SECONDS)
@@ -146,6 +159,19 @@ def test_the_recipe_goes_on_after_the_kill_of_either_side_and_ends_with_the_tabl
     log = project.log("trainer")
     assert re.search(r"resumed from \S+ at step [1-9]", log), log[-4000:]
     assert "never seen" in log and f"report: {WORK_DIR}/report.html" in log, "the table of results"
+
+
+@pytest.mark.timeout(600)
+def test_the_memory_that_the_data_server_planned_is_its_containers_limit_rounded_up_to_a_gibibyte(project):
+    """A recipe has two streams open at most, of training and of evaluation."""
+    log = project.log("data_server")
+    plans = sorted(float(one) for one in re.findall(r"memory plan .* = ([\d.]+) MiB, beside", log))
+    own = max(float(one) for one in re.findall(r"beside (\d+) MiB of the data server's own", log))
+    limit = int(project.docker("inspect", "-f", "{{.HostConfig.Memory}}", project.container("data_server"))) / MIB
+    assert own > 100 and len(plans) > 2
+    assert limit == 1024 * math.ceil((own + sum(plans[-2:])) / 1024)
+    for service in ("data_server", "trainer"):
+        assert project.docker("inspect", "-f", "{{.State.OOMKilled}}", project.container(service)).strip() == "false"
 
 
 @pytest.mark.timeout(START_SECONDS)

@@ -38,6 +38,14 @@ def test_data_are_read_only_for_all_but_the_server_that_makes_them():
         assert data.endswith(":ro") == (name not in ("data_server", "ray-head")), name
 
 
+def test_every_service_but_the_nodes_of_others_has_a_limit_of_memory_that_a_variable_raises():
+    limits = {name: service.get("mem_limit") for name, service in services().items()}
+    assert limits.pop("ray-worker") is None  # its workers belong to a recipe's plan, of which there is none here
+    for name, limit in limits.items():
+        side = "PAGE" if name.startswith("page") else "TRAINER" if name.startswith("trainer") else "DATA_SERVER"
+        assert re.fullmatch(rf"\$\{{{side}_MEMORY:-\d+g\}}", limit), name
+
+
 def test_the_page_sees_no_socket_and_is_open_to_this_machine_alone_with_a_token():
     for name in ("page", "page-gpu", "page-ray"):
         page = services()[name]

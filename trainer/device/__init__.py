@@ -33,7 +33,14 @@ from shared.lifetime import die_with_parent
 from shared.terminal import write_line
 from trainer.device.kernels import precompiled_headers, without_fast_math
 from trainer.process import gpu
-from trainer.process.installation import jittor_home, onednn_homes, refuse_known_garbage, require_assets, require_cache
+from trainer.process.installation import (
+    jittor_home,
+    onednn_homes,
+    python_config,
+    refuse_known_garbage,
+    require_assets,
+    require_cache,
+)
 
 if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
     from jittor import Var
@@ -69,6 +76,8 @@ def _set_environment(with_gpu: bool) -> None:
         "OMP_WAIT_POLICY": "passive",  # spinning threads starve the data server on a shared machine
         "use_mpi": "0",  # `trainer.process.ranks`
     }
+    if config := python_config():
+        defaults["python_config_path"] = str(config)
     if with_gpu:
         defaults |= GPU_MEMORY
     else:

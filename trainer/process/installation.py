@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import UserError
+
+SYSTEM_PROGRAMS = Path("/usr/bin")
 
 
 def refuse_known_garbage() -> None:
@@ -42,6 +45,16 @@ def jittor_sources() -> Path:
     if found is None or found.origin is None:
         raise UserError("Jittor is not installed: pip install 'unidetector-jittor[trainer]'")
     return Path(found.origin).parent
+
+
+def python_config(programs: Path = SYSTEM_PROGRAMS) -> Path | None:
+    """This Python's own ``python3.X-config``, which knows where its headers are; None where Jittor finds one itself.
+
+    It looks beside the virtual environment's Python and among the system's `programs`; pyenv's and uv's lie elsewhere.
+    """
+    name = f"python3.{sys.version_info.minor}-config"
+    own = Path(sysconfig.get_path("scripts", vars={"base": sys.base_prefix})) / name
+    return own if own.is_file() and not (programs / name).is_file() else None
 
 
 def require_cache() -> None:

@@ -77,6 +77,13 @@ def test_a_plan_may_take_all_that_is_available_and_not_a_byte_more(monkeypatch):
         MemoryPlan(slots=1, slot_bytes=MIB + 1, dataset_bytes=9 * MIB, workers=2, worker_bytes=MIB).check()
 
 
+def test_in_a_container_what_to_do_includes_its_limit(tmp_path, monkeypatch):
+    control_group(tmp_path, max=f"{100 * MIB}\n", current=f"{80 * MIB}\n", stat="anon 5\n")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    with pytest.raises(UserError, match=r"feed\.max_boxes or --workers, or raise this container's limit of 100 MiB$"):
+        MemoryPlan(slots=21, slot_bytes=MIB).check()
+
+
 def test_a_kernel_that_does_not_say_what_is_available_is_too_old(monkeypatch):
     def numbers(path, key):
         raise OSError(f"{path} has no {key}")
