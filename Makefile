@@ -15,7 +15,7 @@
 #             time); and whether every kernel compiles for A100 and B200
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
-# make lock   pins anew what both images install: data_server/requirements.lock, trainer/requirements.lock
+# make lock   pins anew what both images install: requirements.lock
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
@@ -109,13 +109,11 @@ docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker
 
 # For every Python that the project has, and whichever build of torch: without hashes, which builds for the CPU change.
-LOCKED = $(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 --no-annotate \
-	--custom-compile-command 'make lock'
-
 lock: $(READY)
 	$(VENV)/bin/pip install --quiet 'uv>=0.9,<1'
-	$(LOCKED) --extra data-server --extra far --output-file data_server/requirements.lock
-	$(LOCKED) --extra trainer --extra mpi --output-file trainer/requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 --no-annotate \
+		--extra data-server --extra far --extra trainer --extra mpi \
+		--custom-compile-command 'make lock' --output-file requirements.lock
 
 # xargs takes an empty list for nothing to do.
 lint: $(READY)

@@ -120,8 +120,8 @@ def packages(project: Project, service: str) -> dict[str, str]:
     return {canonicalize_name(name): version.split("+")[0] for name, version in re.findall(r"(\S+)==(\S+)", listing)}
 
 
-def assert_locked(found: dict[str, str], side: str) -> None:
-    lock = (REPOSITORY / side / "requirements.lock").read_text()
+def assert_locked(found: dict[str, str]) -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
     pinned = set(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE))
     assert set(found.items()) - pinned <= {(name, found.get(name)) for name in NOT_LOCKED}
 
@@ -131,7 +131,7 @@ def test_the_trainer_image_has_jittor_and_nothing_of_torch(project):
     found = packages(project, "trainer")
     assert "jittor" in found
     assert not {"torch", "torchvision", "onedl-mmcv", "onedl-mmdetection"} & found.keys()
-    assert_locked(found, "trainer")
+    assert_locked(found)
 
 
 @pytest.mark.timeout(600)
@@ -139,7 +139,7 @@ def test_the_data_server_image_has_torch_and_nothing_of_jittor(project):
     found = packages(project, "data_server")
     assert {"torch", "onedl-mmdetection"} <= found.keys()
     assert not {"jittor", "jittor-offline"} & found.keys()
-    assert_locked(found, "data_server")
+    assert_locked(found)
 
 
 @pytest.mark.timeout(4 * START_SECONDS)
