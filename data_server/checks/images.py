@@ -67,7 +67,7 @@ def look_at(
         for some in _batches(present):
             looks = pool.map(lambda place: _decoded(images[place][0], load, place), some)
             for (path, width, height), (fault, size) in zip(map(images.__getitem__, some), looks, strict=True):
-                decoded += 1
+                decoded += fault is None
                 if fault:
                     found.error("image files that cannot be read", f"{path} ({fault})")
                 elif width and size != (width, height):

@@ -118,20 +118,25 @@ class SpawnedServer(ServerHandle):
         """Starts it, on `cores`, with far workers of the Ray cluster at `ray`; does not wait until it listens.
 
         Raises:
-            UserError: there is nowhere to put its sockets.
+            UserError: there is nowhere to put its sockets, or the system starts no more processes.
         """
         super().__init__(say)
         self._directory = private_directory()
         self.address = Address(f"ipc://{self._directory}")
         settings = {"--workers": workers, "--listen": self.address.text, "--embedded-in": os.getpid()}
         settings |= {"--ray": ray} if ray is not None else {}
-        with _on(cores):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "data_server", *(str(word) for setting in settings.items() for word in setting)],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-                start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
-            )
+        command = [sys.executable, "-m", "data_server", *(str(word) for pair in settings.items() for word in pair)]
+        try:
+            with _on(cores):
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                    start_new_session=True,  # Ctrl-C in the terminal is the trainer's to handle
+                )
+        except OSError as error:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise UserError(f"the data server cannot be started: {error.strerror}") from None
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:

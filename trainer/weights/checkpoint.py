@@ -102,7 +102,7 @@ def save(
     if spoilt:
         raise UserError(
             f"checkpoint {path} is not written: {len(spoilt)} tensors have numbers that are not finite, the first is "
-            f"{spoilt[0]}; earlier checkpoints are untouched: resume from one, with a lower learning rate"
+            f"{spoilt[0]}; earlier checkpoints, if any, are untouched: go on from the last with a lower learning rate"
         )
     if optimizer is not None:
         tensors |= {OPTIMIZER_PREFIX + name: array for name, array in optimizer.state_dict().items()}

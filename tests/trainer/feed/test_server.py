@@ -40,6 +40,15 @@ def test_without_a_running_server_one_is_embedded_and_goes_with_the_trainer(home
     assert not directory.exists()
 
 
+def test_where_no_process_can_be_started_one_line_says_so_and_nothing_is_left(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(home / "python"))
+    with pytest.raises(UserError, match=r"^the data server cannot be started: No such file or directory$"):
+        connect(None, 1, print)
+    assert list(home.iterdir()) == []
+
+
 def test_a_running_server_at_the_default_address_is_joined(home: Path) -> None:
     command = [sys.executable, "-m", "data_server", "--workers", "1"]
     process = subprocess.Popen(
