@@ -79,6 +79,26 @@ def counted(categories: Mapping[Any, str], named: Iterable[str] | None, kind: st
     return {one: categories[one] for one in ids if wanted is None or categories[one] in wanted}
 
 
+def file_name(image: Mapping[str, Any], kind: str) -> str:
+    """An image's path within its data set's folder, as MMDetection makes it.
+
+    Args:
+        image: an entry of ``images``.
+        kind: MMDetection's type of data set.
+
+    Raises:
+        UserError: the entry names no file.
+    """
+    name = image.get("coco_url" if "LVISV1" in kind or "file_name" not in image else "file_name")
+    if not isinstance(name, str):
+        raise UserError(f"image {image.get('id')!r} has neither a file_name nor a coco_url")
+    if "LVISV1" in kind:
+        return name.replace("http://images.cocodataset.org/", "")
+    if "LVIS" in kind:
+        return name[-16:] if name.startswith("COCO") else name
+    return "/".join(name.split("/")[-2:]) if "Objects365V2" in kind else name
+
+
 def write(path: Path, content: Any) -> None:
     """Writes `content` as JSON; `path` appears whole or not at all.
 

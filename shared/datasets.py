@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import repr as short
@@ -177,6 +177,11 @@ def _lines(path: str, where: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise UserError(f"{where}={path!r}: {described(error)}; expected a text file with a name a line") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Names of data sets, with the place of those that are alike."""
+    return [f"{name}_{number}" if names.count(name) > 1 else name for number, name in enumerate(names)]
 
 
 def names_of(dataset: Any) -> str:

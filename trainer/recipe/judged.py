@@ -1,112 +1,94 @@
-"""What an evaluation found in which image, from what it left and from the data set's annotation file."""
+"""What an evaluation found in which image, from what it left and from the annotation files of its data sets.
+
+dataset ── parts ──► annotations of each ──┐
+val_evaluator ──► what its metric counts ──┼─► Judged
+predictions_<split>.npz ── by image id ────┘
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shared import coco, source
 from shared.config_keys import class_name
-from shared.datasets import named_classes
+from shared.datasets import parts_of, told_apart
 from shared.errors import UserError
 from shared.image_ids import stream_ids
 from trainer.evaluation import predictions
 from trainer.feed.loader import BadImage, Loader
+from trainer.recipe.annotated import LVIS, read
 from trainer.recipe.steps import Step
-from trainer.reporting.matches import Result
+from trainer.reporting.judged import Judged
 
-
-@dataclass(frozen=True)
-class Judged:
-    """An evaluation's images.
-
-    Attributes:
-        results: of each image.
-        names: of the labels.
-        load: image `index` of `results` as u8 (H,W,3), RGB. Raises UserError when it cannot be read.
-    """
-
-    results: list[Result]
-    names: list[str]
-    load: Callable[[int], np.ndarray]
+_SEVERAL = "MultiDatasetsEvaluator"
+_COCO = "CocoMetric"
+_RULE = "AP50 is the mean of precision at 101 recalls, at IoU 0.5, by COCO's rule; of several classes it is their mean."
 
 
 def judged_by(step: Step, folder: Path) -> Judged | None:
-    """The images of an evaluation; None where the annotations are not in COCO's format, MMEngine alone can read them
-    or the images, or no predictions were kept.
+    """The images of an evaluation; None where annotations are not in COCO's format, MMEngine alone can read them or the
+    images, or no predictions were kept.
 
     Args:
         step: an evaluation.
         folder: its work dir.
     """
     split = "val" if step.config.get("val_evaluator") else "test"
-    dataset = step.config[f"{split}_dataloader"].dataset
-    root = dataset.get("data_root") or step.config.get("data_root") or ""
-    pipeline = dataset.get("pipeline") or []
-    if any(source.has_backend(one.get("backend_args")) for one in (dataset, *pipeline)):
-        return None
-    annotated = _annotations(source.joined(root, dataset.get("ann_file", "")))
     found = predictions.file_of(folder, split)
-    if annotated is None or not found.is_file():
+    if not found.is_file():
         return None
-    categories = {one["id"]: one["name"] for one in annotated["categories"]}
-    counted = coco.counted(categories, named_classes(dataset), str(dataset.get("type")))
-    images = source.joined(root, (dataset.get("data_prefix") or {}).get("img", ""))
-    files = {image["id"]: source.joined(images, image["file_name"]) for image in annotated["images"]}
-    judged = list(files)
-    if (indices := dataset.get("indices")) is not None:
-        judged = judged[:indices] if isinstance(indices, int) else [judged[index] for index in indices]
-    own_id = dict(zip(stream_ids(judged).tolist(), judged, strict=True))
-    load = _loader(pipeline)
-    labels = {identity: label for label, identity in enumerate(counted)}
-    truths, crowds = (_boxes(annotated, labels, crowds) for crowds in (False, True))
+    parts = parts_of(step.config[f"{split}_dataloader"].dataset)
+    metrics, names = _metrics(step.config[f"{split}_evaluator"], parts)
+    sets = []
+    for part, metric in zip(parts, metrics, strict=True):
+        one = read(part, step.config.get("data_root") or "", metric)
+        if one is None:
+            return None
+        sets.append(one)
+    places = [(number, identity) for number, one in enumerate(sets) for identity in one.files]
+    place_of = dict(zip(stream_ids([identity for _, identity in places]).tolist(), places, strict=True))
+    counts = [len(one.names) for one in sets]
+    firsts = np.cumsum([0, *counts]).tolist()
     results, paths = [], []
     with np.load(found) as arrays:
-        ends = np.cumsum(arrays["counts"])
-        for image_id, end, count in zip(arrays["image_ids"].tolist(), ends, arrays["counts"], strict=True):
-            identity, own = own_id[image_id], slice(end - count, end)
-            detected = arrays["boxes"][own], arrays["scores"][own], arrays["labels"][own]
-            there = *truths.get(identity, _NOTHING), *crowds.get(identity, _NOTHING)
-            results.append(Result(os.path.basename(files[identity]), *detected, *there))
-            paths.append(files[identity])
-    return Judged(results, list(counted.values()), lambda index: _image(paths[index], load))
+        image_ids, ends, each = arrays["image_ids"].tolist(), np.cumsum(arrays["counts"]), arrays["counts"]
+        detected = arrays["boxes"], arrays["scores"], arrays["labels"]
+    for image_id, end, count in zip(image_ids, ends, each, strict=True):
+        number, identity = place_of[image_id]
+        own = (array[end - count : end] for array in detected)
+        results.append(sets[number].result(identity, *own, firsts[number]))
+        paths.append((sets[number].files[identity], sets[number].load))
+    return Judged(
+        results,
+        [name for one in sets for name in one.names],
+        lambda index: _image(*paths[index]),
+        names,
+        np.repeat(np.arange(len(sets)), counts),
+        _rule({class_name(metric["type"]) for metric in metrics}),
+    )
 
 
-_NOTHING = np.zeros((0, 4)), np.zeros(0, int)
+def _metrics(evaluator: Any, parts: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The metric that decides what counts in each data set, and what metrics call the data sets."""
+    names = told_apart([Path(part.get("ann_file") or str(part.get("type"))).stem for part in parts])
+    entries = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+    for one in entries:
+        if class_name(one["type"]) == _SEVERAL:
+            return list(one["metrics"]), list(one["dataset_prefixes"])
+    # Of several metrics of one data set the first that draws such curves.
+    own = next((one for one in entries if class_name(one["type"]) in (_COCO, LVIS)), entries[0])
+    return [own] * len(parts), names
 
 
-def _annotations(path: str) -> dict[str, Any] | None:
-    try:
-        return coco.read(
-            path,
-            images=("id", "file_name"),
-            annotations=("image_id", "category_id", "bbox"),
-            categories=("id", "name"),
-        )
-    except UserError:
-        return None
-
-
-def _boxes(annotated: dict[str, Any], labels: dict[Any, int], crowds: bool) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-    """Boxes (n,4) and labels (n,) of each image that has any, of crowds or of all others; `labels` are those of the
-    categories."""
-    rows: dict[Any, list[tuple]] = {}
-    for one in annotated["annotations"]:
-        if one["category_id"] in labels and bool(one.get("iscrowd")) == crowds:
-            x, y, width, height = one["bbox"]
-            rows.setdefault(one["image_id"], []).append((x, y, x + width, y + height, labels[one["category_id"]]))
-    tables = {image: np.array(values, float) for image, values in rows.items()}
-    return {image: (table[:, :4], table[:, 4].astype(int)) for image, table in tables.items()}
-
-
-def _loader(steps: list[dict[str, Any]]) -> Loader:
-    """How the evaluation's pipeline has read its images: boxes are in the pixels of these pictures."""
-    return next((Loader.of(step) for step in steps if class_name(step.get("type")) == "LoadImageFromFile"), Loader())
+def _rule(metrics: set[str]) -> str:
+    """How the curves count, and whether the evaluation's `metrics` do, too."""
+    if metrics == {LVIS}:
+        return f"{_RULE} As LVISMetric does, it leaves out detections of classes that an image was not searched for."
+    others = ", ".join(sorted(metrics - {_COCO, LVIS}))
+    return f"{_RULE} The evaluation's own {others} counts in another way." if others else _RULE
 
 
 def _image(path: str, load: Loader) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""The recipe's report: the table, each training's curves, what calibration did, and the mistakes and the best and worst
-images of the evaluation in the table's first row."""
+"""The recipe's report: the table, each training's curves, what calibration did, and of the evaluation in the table's
+first row the mistakes, precision by recall, and the best and worst images."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trainer.recipe.state import Entry
 from trainer.recipe.steps import Recipe, Step
 from trainer.reporting import curves
 from trainer.reporting.calibration_charts import calibration_charts
+from trainer.reporting.curve_parts import curve_parts
 from trainer.reporting.highlights import galleries
 from trainer.reporting.html import Report, Section
 from trainer.reporting.mistake_parts import mistake_parts
@@ -54,8 +55,11 @@ def page(recipe: Recipe, found: Outcome, folder: Folder, entries: dict[str, Entr
     sections += _calibrations(recipe, folder)
     for step in _of(recipe, "evaluate"):
         if step.title == next(iter(found.rows), None) and (judged := judged_by(step, folder(step.name))):
-            mistakes = mistake_parts(find(judged.results), judged.results, judged.names, judged.load)
-            sections.append(Section(f"Mistakes: {step.name}", list(mistakes)))
+            mistakes = find(judged.results)
+            parts = mistake_parts(mistakes, judged.results, judged.names, judged.load)
+            sections.append(Section(f"Mistakes: {step.name}", list(parts)))
+            if curve_rows := list(curve_parts(mistakes, judged)):
+                sections.append(Section(f"Precision by recall: {step.name}", curve_rows))
             shown = galleries(judged.results, judged.names, judged.load)
             sections.append(Section(f"Pictures: {step.name}", shown))
     sections.append(Section("Steps", [_steps(recipe, entries)]))

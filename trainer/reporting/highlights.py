@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.reporting import drawing
-from trainer.reporting.matches import Result, match
+from trainer.reporting.matches import Result, match, overlaps_of
 from trainer.reporting.parts.gallery import Gallery, Picture
 
 DRAWN = 12  # detections drawn in a picture, at least as many as there are ground truths
@@ -46,7 +46,7 @@ def judge(result: Result) -> Verdict:
     count = len(result.truths)
     if not count:
         return Verdict(float("nan"), 0, 0)
-    matches = match(result)
+    matches = match(overlaps_of(result))
     right = matches.truth[~matches.ignored] >= 0
     precisions = np.cumsum(right) / np.arange(1, len(right) + 1)
     # the best precision at this recall or a larger one, as COCO has it

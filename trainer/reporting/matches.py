@@ -3,6 +3,9 @@
 Detections go by falling score. Each takes, of the ground truths of its class that are left, the one that it overlaps
 most, if by at least half; it is right then. One that takes none and lies in a crowd of its class is neither right nor
 wrong. All others are mistakes.
+
+Where only some ground truths count, those of a size, the others are set aside: a detection that takes none that counts
+may take one of them, and is neither right nor wrong then.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ class Result:
         boxes, scores, labels: (m,4), (m,), integers (m,), in any order.
         truths, truth_labels: (n,4), integers (n,), without crowds.
         crowds, crowd_labels: (k,4), integers (k,).
+        truth_areas: (n,), what the annotations say, in square pixels; None: the boxes' areas.
     """
 
     title: str
@@ -41,6 +45,22 @@ class Result:
     truth_labels: np.ndarray
     crowds: np.ndarray = field(default_factory=_no_boxes)
     crowd_labels: np.ndarray = field(default_factory=_no_labels)
+    truth_areas: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """What an image's detections lie on, in the order of their scores.
+
+    Attributes:
+        order: (m,), the detections by falling score.
+        all: (m,n), their IoU with the ground truths.
+        own: (m,n+k), with those of their own class, then what share of them is in each crowd of it; 0 elsewhere.
+    """
+
+    order: np.ndarray
+    all: np.ndarray
+    own: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,33 +68,47 @@ class Matches:
     """What becomes of an image's detections, in the order of their scores.
 
     Attributes:
-        order: (m,), the detections by falling score.
-        overlaps: (m,n), their IoU with the ground truths.
         truth: (m,), the ground truth that each takes; -1: none.
         ignored: bool (m,), those that are neither right nor wrong.
     """
 
-    order: np.ndarray
-    overlaps: np.ndarray
     truth: np.ndarray
     ignored: np.ndarray
 
 
-def match(result: Result, most: int | None = None) -> Matches:
-    """What becomes of the detections, or of the `most` with the highest scores."""
-    order = np.argsort(-result.scores, kind="stable")[:most]
+def overlaps_of(result: Result) -> Overlaps:
+    """What the detections lie on."""
+    order = np.argsort(-result.scores, kind="stable")
     boxes, labels = result.boxes[order], result.labels[order]
     overlaps = _overlaps(boxes, result.truths)
-    left = np.where(labels[:, None] == result.truth_labels[None], overlaps, 0.0)
-    truth = np.full(len(order), -1)
+    in_crowds = _common(boxes, result.crowds) / np.maximum(areas(boxes), 1e-9)[:, None]
+    there = np.concatenate([result.truth_labels, result.crowd_labels])
+    own = np.where(labels[:, None] == there[None], np.hstack([overlaps, in_crowds]), 0.0)
+    return Overlaps(order, overlaps, own)
+
+
+def match(overlaps: Overlaps, aside: np.ndarray | None = None) -> Matches:
+    """What becomes of the detections.
+
+    Args:
+        aside: bool (n,), the ground truths that do not count; None: all do.
+    """
+    count, left = overlaps.all.shape[1], overlaps.own.copy()
+    counts = np.zeros(left.shape[1], bool)
+    counts[:count] = True if aside is None else ~aside
+    truth, ignored = np.full(len(left), -1), np.zeros(len(left), bool)
     for row in np.flatnonzero((left >= IOU).any(1)):
-        best = int(left[row].argmax())
-        if left[row, best] >= IOU:
-            truth[row] = best
-            left[:, best] = 0.0
-    within = _common(boxes, result.crowds) >= IOU * np.maximum(areas(boxes), 1e-9)[:, None]
-    in_crowd = (within & (labels[:, None] == result.crowd_labels[None])).any(1)
-    return Matches(order, overlaps, truth, in_crowd & (truth < 0))
+        near = left[row] >= IOU
+        if (near & counts).any():
+            near &= counts
+        if near.any():
+            # Of equal ones the last, as pycocotools has it.
+            best = len(near) - 1 - int(np.where(near, left[row], 0.0)[::-1].argmax())
+            ignored[row] = not counts[best]
+            if best < count:
+                truth[row] = best
+                left[:, best] = 0.0
+    return Matches(truth, ignored)
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""An evaluation's mistakes, as parts of the report: what each kind costs, how precision falls with recall, which names
-are taken for others, and pictures of the most confident mistakes of each kind."""
+"""An evaluation's mistakes, as parts of the report: what each kind costs, which names are taken for others,
+and pictures of the most confident mistakes of each kind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from trainer.reporting import drawing
-from trainer.reporting.charts import LineChart, Series
 from trainer.reporting.matches import Result
-from trainer.reporting.mistakes import RECALLS, SIZES, Kind, Mistakes
+from trainer.reporting.mistakes import Kind, Mistakes
 from trainer.reporting.parts import Part
-from trainer.reporting.parts.figure import Figure
 from trainer.reporting.parts.gallery import Gallery, Picture
 from trainer.reporting.parts.table import Cell, Table
 from trainer.reporting.parts.text import Text
@@ -51,7 +49,6 @@ def mistake_parts(
         note="The kinds are TIDE's (Bolya et al., 2020). A kind costs what AP50 would gain if it were all set right. "
         "The gains of several kinds do not add up. Wrong detections with low scores are many and cost little.",
     )
-    yield Figure(_curves(mistakes))
     if rows := _confusions(mistakes, names):
         yield Table(
             "What is taken for what",
@@ -69,14 +66,6 @@ def mistake_parts(
 
 def _title(kind: Kind) -> str:
     return kind.name.capitalize()
-
-
-def _curves(mistakes: Mistakes) -> LineChart:
-    curves = {"all": mistakes.curve()}
-    curves |= {size: mistakes.curve(*mistakes.of_size(*edges)) for size, edges in SIZES.items()}
-    title = "Precision by recall at IoU 0.5, the mean over classes, by the size of boxes"
-    series = [Series(name, y.tolist(), RECALLS.tolist()) for name, y in curves.items() if not np.isnan(y).any()]
-    return LineChart(title, "recall", series, bottom=0.0)
 
 
 def _confusions(mistakes: Mistakes, names: Sequence[str]) -> list[list[Cell]]:

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reporting.matches import IOU, Result, areas, match
+from trainer.reporting.matches import IOU, Overlaps, Result, areas, match, overlaps_of
 
 BACKGROUND_IOU = 0.1
-MOST_DETECTIONS = 100  # of an image, as in COCO's average precision
 RECALLS = np.linspace(0, 1, 101)
-SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # COCO's
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # COCO's, edges included
 
 
 class Kind(enum.IntEnum):
@@ -42,7 +41,33 @@ class Kind(enum.IntEnum):
 
 
 RIGHT = 0
+WRONG, ASIDE = -1, -2
 _MOVED = (Kind.CLASSIFICATION, Kind.LOCALISATION)
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What of an evaluation counts for a curve: a class, a size or a data set.
+
+    Attributes:
+        detections: (p,), which of its P.
+        takes: (p,), the ground truth (of T) that each takes, or `WRONG`.
+        truths: (t,), which of its T.
+    """
+
+    detections: np.ndarray
+    takes: np.ndarray
+    truths: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Its detections (of P) that take nothing."""
+        return self.detections[self.takes < 0]
+
+    @property
+    def lost(self) -> np.ndarray:
+        """Its ground truths (of T) that no detection takes."""
+        return np.setdiff1d(self.truths, self.takes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +76,13 @@ class Mistakes:
 
     Attributes:
         image, row: (P,), whose detection it is: its image, and its row among that image's.
-        label, score, area: (P,), the area in square pixels.
+        label, score: (P,).
         kind: (P,), a `Kind` or `RIGHT`.
         truth: (P,), the ground truth (of T) that it takes or comes close to; -1: none.
         takes: bool (P,), whether it would take that ground truth if it were set right.
-        truth_image, truth_row, truth_label, truth_area: (T,), as of the detections.
+        of_size: (P,3), for each of `SIZES` the ground truth (of T) of that size that it takes; `WRONG`, or `ASIDE`: it
+            does not count there.
+        truth_image, truth_row, truth_label, truth_area: (T,), as of the detections; the area in square pixels.
         missed: bool (T,).
         taken_for: (T,), the label of the detection with the highest score that overlaps it by half; -1: there is none.
     """
@@ -64,10 +91,10 @@ class Mistakes:
     row: np.ndarray
     label: np.ndarray
     score: np.ndarray
-    area: np.ndarray
     kind: np.ndarray
     truth: np.ndarray
     takes: np.ndarray
+    of_size: np.ndarray
     truth_image: np.ndarray
     truth_row: np.ndarray
     truth_label: np.ndarray
@@ -97,24 +124,28 @@ class Mistakes:
         gained = _curve(label[stays], self.score[stays], right[stays], left, self.truth_label)
         return max(float(gained.mean()) - self.precision, 0.0)
 
-    def curve(self, detections: np.ndarray | None = None, truths: np.ndarray | None = None) -> np.ndarray:
+    def curve(self, some: Share | None = None) -> np.ndarray:
         """Precision at COCO's 101 recalls from 0 to 1 (101,), the mean over classes; NaN without ground truth.
 
         Args:
-            detections, truths: bool (P,), (T,), those that count; None: all.
+            some: what counts; None: everything.
         """
-        counts = slice(None) if detections is None else detections
-        left = self.truth_label if truths is None else self.truth_label[truths]
-        return _curve(self.label[counts], self.score[counts], self.kind[counts] == RIGHT, left, left)
+        if some is None:
+            return _curve(self.label, self.score, self.kind == RIGHT, self.truth_label, self.truth_label)
+        left = self.truth_label[some.truths]
+        return _curve(self.label[some.detections], self.score[some.detections], some.takes >= 0, left, left)
 
-    def of_size(self, least: float, most: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which detections (P,) and ground truths (T,) count for a range of areas: a detection that is right counts as
-        its ground truth does, another by its own area."""
-        truths = (least <= self.truth_area) & (self.truth_area < most)
-        detections = (least <= self.area) & (self.area < most)
-        right = self.kind == RIGHT
-        detections[right] = truths[self.truth[right]]
-        return detections, truths
+    def share(self, detections: np.ndarray, truths: np.ndarray) -> Share:
+        """Of some detections (of P) and ground truths (of T), all of the same images and classes."""
+        takes = np.where(self.kind[detections] == RIGHT, self.truth[detections], WRONG)
+        return Share(detections, takes, truths)
+
+    def share_of_size(self, size: str) -> Share:
+        """Of ground truths of a size, with detections as COCO counts them: one that takes a ground truth of another
+        size, or takes none and has another size itself, does not count."""
+        takes = self.of_size[:, list(SIZES).index(size)]
+        counts = np.flatnonzero(takes != ASIDE)
+        return Share(counts, takes[counts], np.flatnonzero(_within(self.truth_area, size)))
 
     def confusions(self) -> list[tuple[int, int, int]]:
         """Ground truths whose best detection has another label: label, taken for, how often; the most frequent first.
@@ -133,21 +164,23 @@ def find(results: Sequence[Result]) -> Mistakes:
     parts = [_of_image(number, result) for number, result in enumerate(results)]
     firsts = np.cumsum([0, *(len(result.truths) for result in results)])
     for part, first in zip(parts, firsts, strict=False):
-        part["truth"][part["truth"] >= 0] += first
+        for name in ("truth", "of_size"):
+            part[name][part[name] >= 0] += first
     names = _of_image(0, _NOTHING).keys()
     return Mistakes(**{name: _joined([part[name] for part in parts], name) for name in names})
 
 
 def _of_image(image: int, result: Result) -> dict[str, np.ndarray]:
     """The fields of `Mistakes`; truths are numbered within the image."""
-    matches = match(result, MOST_DETECTIONS)
-    own = result.labels[matches.order][:, None] == result.truth_labels[None]
+    overlaps = overlaps_of(result)
+    matches, order = match(overlaps), overlaps.order
+    own = result.labels[order][:, None] == result.truth_labels[None]
     taken = np.zeros(len(result.truths), bool)
     taken[matches.truth[matches.truth >= 0]] = True
-    near, at = _closest(np.where(own, matches.overlaps, 0))
-    other, other_at = _closest(np.where(own, 0, matches.overlaps))
-    again, again_at = _closest(np.where(own & taken, matches.overlaps, 0))
-    anything, _ = _closest(matches.overlaps)
+    near, at = _closest(np.where(own, overlaps.all, 0))
+    other, other_at = _closest(np.where(own, 0, overlaps.all))
+    again, again_at = _closest(np.where(own & taken, overlaps.all, 0))
+    anything, _ = _closest(overlaps.all)
     right = matches.truth >= 0
     tests = (
         (right, RIGHT, matches.truth),
@@ -167,25 +200,45 @@ def _of_image(image: int, result: Result) -> dict[str, np.ndarray]:
     takes[rows[first]] = True
     missed = ~taken
     missed[wanted] = False
-    over = (matches.overlaps >= IOU) & ~matches.ignored[:, None]
-    best = result.labels[matches.order][over.argmax(0)] if len(over) else np.full(len(taken), -1)
+    over = (overlaps.all >= IOU) & ~matches.ignored[:, None]
+    best = result.labels[order][over.argmax(0)] if len(over) else np.full(len(taken), -1)
     counted = ~matches.ignored
     return {
         "image": np.full(counted.sum(), image),
-        "row": matches.order[counted],
-        "label": result.labels[matches.order][counted],
-        "score": result.scores[matches.order][counted],
-        "area": areas(result.boxes[matches.order][counted]),
+        "row": order[counted],
+        "label": result.labels[order][counted],
+        "score": result.scores[order][counted],
         "kind": kind[counted],
         "truth": truth[counted].copy(),
         "takes": takes[counted],
+        "of_size": _of_sizes(result, overlaps)[counted],
         "truth_image": np.full(len(taken), image),
         "truth_row": np.arange(len(taken)),
         "truth_label": result.truth_labels,
-        "truth_area": areas(result.truths),
+        "truth_area": _truth_areas(result),
         "missed": missed,
         "taken_for": np.where(over.any(0), best, -1),
     }
+
+
+def _of_sizes(result: Result, overlaps: Overlaps) -> np.ndarray:
+    """`Mistakes.of_size` (m,3) in the order of scores; truths are numbered within the image."""
+    own, there = areas(result.boxes)[overlaps.order], _truth_areas(result)
+    found = []
+    for size in SIZES:
+        matches = match(overlaps, ~_within(there, size))
+        aside = matches.ignored | ((matches.truth < 0) & ~_within(own, size))
+        found.append(np.where(aside, ASIDE, matches.truth))
+    return np.stack(found, 1)
+
+
+def _within(area: np.ndarray, size: str) -> np.ndarray:
+    least, most = SIZES[size]
+    return (least <= area) & (area <= most)
+
+
+def _truth_areas(result: Result) -> np.ndarray:
+    return areas(result.truths) if result.truth_areas is None else result.truth_areas
 
 
 _NOTHING = Result("", np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, int))

@@ -40,6 +40,7 @@ from data_server.workers import ragged
 from data_server.workers.array_metrics import over_arrays
 from data_server.workers.metrics import arrays_of
 from shared import source
+from shared.datasets import told_apart
 from shared.errors import UserError
 from shared.keys import check_keys, unknown
 
@@ -143,11 +144,12 @@ def _is_for(config: dict[str, Any], part: Part) -> bool:
 
 def _names(parts: list[Part]) -> list[str]:
     """What the data sets are called in metrics: as their annotation files, with a number where that is not enough."""
-    names = [
-        type(part.dataset).__name__ if part.annotation_file is None else Path(part.annotation_file).stem
-        for part in parts
-    ]
-    return [f"{name}_{number}" if names.count(name) > 1 else name for number, name in enumerate(names)]
+    return told_apart(
+        [
+            type(part.dataset).__name__ if part.annotation_file is None else Path(part.annotation_file).stem
+            for part in parts
+        ]
+    )
 
 
 def _judge(config: dict[str, Any], part: Part, predicted: Predicted) -> dict[str, Any]:

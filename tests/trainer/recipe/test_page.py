@@ -14,6 +14,7 @@ from trainer.recipe.page import page
 from trainer.reporting import html
 from trainer.reporting.charts.style import COLOURS
 from trainer.reporting.html import Report
+from trainer.reporting.parts.curves import Curves
 from trainer.reporting.parts.figure import Figure
 from trainer.reporting.parts.gallery import Gallery
 from trainer.reporting.parts.table import Table
@@ -35,6 +36,7 @@ def test_every_step_has_its_section(report: Report) -> None:
         "Other measurements",
         "Calibration: counts",
         "Mistakes: both",
+        "Precision by recall: both",
         "Pictures: both",
         "Steps",
     ]
@@ -42,13 +44,14 @@ def test_every_step_has_its_section(report: Report) -> None:
 
 
 def test_sections_have_the_parts_that_belong_there(report: Report) -> None:
-    results, training, _, others, calibration, mistakes, pictures, steps = (
+    results, training, _, others, calibration, mistakes, curves, pictures, steps = (
         section.parts for section in report.sections
     )
     assert [type(part) for part in (*results, *others, *steps)] == [Table] * 3
     assert [type(part) for part in training] == [Figure] * 3
     assert [type(part) for part in calibration] == [Text, Figure, Figure]
-    assert [type(part) for part in mistakes[:2]] == [Table, Figure]
+    assert [type(part) for part in mistakes] == [Table, *[Gallery] * 3]
+    assert [type(part) for part in curves] == [Figure, Curves, Curves]
     assert [type(part) for part in pictures] == [Gallery] * 2
 
 

@@ -187,11 +187,11 @@ def test_the_precision_of_a_size_counts_objects_of_that_size_and_what_is_wrong_w
     small, large = [0, 0, 20, 20], [100, 100, 300, 300]
     again = [100, 100, 300, 290]
     found = one([small, again, large, [40, 40, 45, 45]], [0] * 4, truths=[small, large])
-    by_size = {size: found.curve(*found.of_size(*edges)).mean() for size, edges in SIZES.items()}
+    by_size = {size: found.curve(found.share_of_size(size)).mean() for size in SIZES}
     assert by_size == {"small": 1.0, "medium": pytest.approx(np.nan, nan_ok=True), "large": 1.0}
     worse = one([small, large, [40, 40, 45, 45]], [0] * 3, [0.1, 0.9, 0.5], truths=[small, large])
-    assert worse.curve(*worse.of_size(*SIZES["small"])).mean() == 0.5
-    assert worse.curve(*worse.of_size(*SIZES["large"])).mean() == 1.0
+    assert worse.curve(worse.share_of_size("small")).mean() == 0.5
+    assert worse.curve(worse.share_of_size("large")).mean() == 1.0
     assert worse.precision == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 

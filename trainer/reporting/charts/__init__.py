@@ -2,9 +2,10 @@
 
     LineChart, BarChart  ──►  svg: text for a page    draw: a picture in a file
 
-A line chart has its legend on the right, each entry with the line's last value. Values that are no finite numbers, and
-on a logarithmic axis those that are not positive, are gaps. Colours are Okabe and Ito's, which colour-blind people tell
-apart; from the eighth line on lines are dashed. The same chart gives the same bytes.
+A line chart has its legend on the right, each entry with the line's last value, or what the series says instead. Values
+that are no finite numbers, and on a logarithmic axis those that are not positive, are gaps. Colours are Okabe and
+Ito's, which colour-blind people tell apart; from the eighth line on lines are dashed. The same chart gives the same
+bytes.
 
 matplotlib is imported when the first chart is drawn: a training need not wait for it at its start.
 """

@@ -12,11 +12,16 @@ _NOT_IN_XML = re.compile(r"[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(frozen=True)
 class Series:
-    """A named line: `x` and `y` (n,), or the values of all of a bar chart's rows (then `x` is empty)."""
+    """A named line: `x` and `y` (n,), or the values of all of a bar chart's rows (then `x` is empty).
+
+    Attributes:
+        value: what a line's entry in the legend says; None: the last of `y`.
+    """
 
     name: str
     y: Sequence[float]
     x: Sequence[float] = ()
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,12 @@ def described(chart: Chart) -> str:
     if isinstance(chart, BarChart):
         names = ", ".join(series.name for series in chart.series)
         return plain(f"{chart.title}: {names} of {len(chart.names)} rows")
-    ends = (f"{series.name} ends at {number(last(series.y))}" for series in chart.series)
+    ends = (
+        f"{series.name} ends at {number(last(series.y))}"
+        if series.value is None
+        else f"{series.name} {number(series.value)}"
+        for series in chart.series
+    )
     return plain(f"{chart.title}: {'; '.join(ends)}")
 
 

@@ -105,8 +105,9 @@ def _lay_out_lines(chart: LineChart, area: Area) -> None:
     if not len(values):
         axes.set(xlim=(0, 1), ylim=(0, 1))
     _values_beside(axes.yaxis, logarithmic)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    whole = all(x == round(x) for series in chart.series for x in series.x)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if whole else "{x:,g}"))
     axes.set_xlabel(plain(chart.x_label), labelpad=6)
     row = min(20.0, (lower - upper) / len(lines))
     for index, series in enumerate(chart.series):
@@ -117,7 +118,9 @@ def _lay_out_lines(chart: LineChart, area: Area) -> None:
         )
         area.figure.add_artist(dash)
         area.text(right + 38, y, shortened(plain(series.name), 100, SMALL_FONT), SMALL_FONT, INK)
-        area.text(WIDTH - 8, y, number(last(series.y)), SMALL_FONT, MUTED, "right")
+        area.text(
+            WIDTH - 8, y, number(last(series.y) if series.value is None else series.value), SMALL_FONT, MUTED, "right"
+        )
 
 
 def _lay_out_bars(chart: BarChart, area: Area) -> None:

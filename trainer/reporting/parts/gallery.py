@@ -15,6 +15,13 @@ JPEG_QUALITY = 85
 LONGEST_SIDE = 800  # pixels of a picture; larger ones are scaled down
 
 
+def reduced(image: np.ndarray, longest: int) -> Image.Image:
+    """An image u8 (H,W,3), scaled down where its longer side has more than `longest` pixels."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return picture
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image with a caption.
@@ -31,10 +38,8 @@ class Picture:
 
     def url(self) -> str:
         """The picture itself, as an address that a page holds: a JPEG in base64."""
-        picture = Image.fromarray(self.image)
-        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         content = io.BytesIO()
-        picture.save(content, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+        reduced(self.image, LONGEST_SIDE).save(content, format="JPEG", quality=JPEG_QUALITY, optimize=True)
         return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

@@ -85,12 +85,13 @@ class Table:
             if name in self.best
         }
         return [
-            [Shown(_text(cell), cell is not None and cell == largest.get(column)) for column, cell in enumerate(row)]
+            [Shown(written(cell), cell is not None and cell == largest.get(column)) for column, cell in enumerate(row)]
             for row in self.rows
         ]
 
 
-def _text(cell: Cell) -> str:
+def written(cell: Cell) -> str:
+    """A cell as text: floats with three decimals, None and NaN as a dash."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "–"
     return f"{cell:.3f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell
