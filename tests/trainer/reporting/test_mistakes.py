@@ -125,6 +125,13 @@ def test_the_precision_is_cocos(crowds: bool) -> None:
 
 def cocos(results: list[Result]) -> float:
     """AP50 of the classes that have ground truth."""
+    precisions = precisions_of(results)[:, :, 0]
+    return float(precisions[:, (precisions > -1).all(0)].mean())
+
+
+def precisions_of(results: list[Result], label_count: int = 8) -> np.ndarray:
+    """pycocotools' precisions at IoU 0.5 (101, labels, 4): of all sizes, and of small, medium and large boxes; -1 where
+    there is no ground truth."""
 
     def entries(boxes: np.ndarray, labels: np.ndarray, image: int, **more: object) -> list[dict]:
         sides = [[x, y, right - x, bottom - y] for x, y, right, bottom in boxes.tolist()]
@@ -146,15 +153,15 @@ def cocos(results: list[Result]) -> float:
         truth = COCO()
         truth.dataset = {
             "images": [{"id": number} for number in range(len(results))],
-            "categories": [{"id": number} for number in range(1, 5)],
+            "categories": [{"id": number} for number in range(1, label_count + 1)],
             "annotations": [{"iscrowd": 0, **one, "id": k + 1} for k, one in enumerate([*truths, *crowds])],
         }
         truth.createIndex()
-        judged = COCOeval(truth, truth.loadRes(found), "bbox")
+        judged = COCOeval(truth, truth.loadRes(found) if found else COCO(), "bbox")
         judged.evaluate()
         judged.accumulate()
-    precisions = judged.eval["precision"][0, :, :, 0, 2]
-    return float(precisions[:, (precisions > -1).all(0)].mean())
+    precisions: np.ndarray = judged.eval["precision"][0, :, :, :, 2]
+    return precisions
 
 
 @pytest.mark.parametrize("kind", list(Kind)[:-1])
