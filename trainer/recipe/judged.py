@@ -77,7 +77,8 @@ def _metrics(evaluator: Any, parts: Sequence[Mapping[str, Any]]) -> tuple[list[M
     entries = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     for one in entries:
         if class_name(one["type"]) == _SEVERAL:
-            return list(one["metrics"]), list(one["dataset_prefixes"])
+            metrics = one["metrics"]
+            return [metrics] if isinstance(metrics, Mapping) else list(metrics), list(one["dataset_prefixes"])
     # Of several metrics of one data set the first that draws such curves.
     own = next((one for one in entries if class_name(one["type"]) in (_COCO, LVIS)), entries[0])
     return [own] * len(parts), names

@@ -59,6 +59,15 @@ def test_annotations_of_another_format_have_no_pictures(step: Step, tmp_path: Pa
     assert judged_by(step, tmp_path / "both") is None
 
 
+def test_where_one_of_several_data_sets_has_another_format_there_are_no_pictures(step: Step, tmp_path: Path) -> None:
+    own = step.config.val_dataloader.dataset
+    other = {**own, "type": "VOCDataset", "ann_file": "val.txt"}
+    step.config.val_dataloader.dataset = {"type": "ConcatDataset", "datasets": [own]}
+    assert judged_by(step, tmp_path / "both") is not None
+    step.config.val_dataloader.dataset = {"type": "ConcatDataset", "datasets": [own, other]}
+    assert judged_by(step, tmp_path / "both") is None
+
+
 def test_an_evaluation_that_kept_no_predictions_has_no_pictures(step: Step, tmp_path: Path) -> None:
     (tmp_path / "both" / "predictions_val.npz").unlink()
     assert judged_by(step, tmp_path / "both") is None
