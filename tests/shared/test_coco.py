@@ -156,3 +156,21 @@ def test_a_file_that_is_no_json_is_named_with_the_reason(tmp_path: Path, content
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=f"^annotation file '{tmp_path}/a.json'.* ?{says}"):
         coco.categories(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "name"),
+    [
+        ("CocoDataset", {"file_name": "a/b/1.jpg", "coco_url": "x"}, "a/b/1.jpg"),
+        ("mmdet.LVISV1Dataset", {"coco_url": "http://images.cocodataset.org/val2017/1.jpg"}, "val2017/1.jpg"),
+        ("LVISV05Dataset", {"file_name": "COCO_val2014_000000000139.jpg"}, "000000000139.jpg"),
+        ("Objects365V2Dataset", {"file_name": "images/v1/patch6/1.jpg"}, "patch6/1.jpg"),
+    ],
+)
+def test_an_image_is_where_mmdetection_looks_for_it(kind: str, image: dict[str, str], name: str) -> None:
+    assert coco.file_name({"id": 7, **image}, kind) == name
+
+
+def test_an_image_without_a_file_is_named() -> None:
+    with pytest.raises(UserError, match="image 7 has neither a file_name nor a coco_url"):
+        coco.file_name({"id": 7}, "CocoDataset")

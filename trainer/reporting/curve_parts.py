@@ -25,13 +25,14 @@ from trainer.reporting.parts.table import Cell
 
 PICTURES = 4  # of a row
 PICTURES_IN_ALL = 1200  # of all classes
-LONGEST_SIDE = 320  # pixels of a picture
+LONGEST_SIDE = 360  # pixels of a picture
 DRAWN = 8  # wrong detections in a picture
 NAMED = 24  # images that a row names
 LINES = 2 * len(COLOURS)  # in a chart: so many can be told apart
-_HEADER = ("AP50", "objects", "found", "wrong detections")
+_HEADER = ("AP50", "objects", "found", "wrong")
 _ONCE = (
-    "A click, Enter or the space bar shows a row's curve, pictures of its mistakes, and the names of more images with "
+    "Found are the objects that a detection takes, wrong the detections that take none, whatever their scores. A "
+    "click, Enter or the space bar shows a row's curve, pictures of its mistakes, and the names of more images with "
     "some: by turns that of the wrong detection with the highest score and that of the largest object that was not "
     "found, which is dashed in white."
 )
@@ -88,7 +89,7 @@ def _chart(mistakes: Mistakes, by: str, shares: Mapping[str, Share]) -> Iterator
         if not np.isnan(y).any()
     ]
     if len(series) <= LINES:
-        title = f"Precision by recall at IoU 0.5, the mean over classes, and AP50, {by}"
+        title = f"Precision by recall and AP50, {by}"
         yield Figure(LineChart(title, "recall", series, bottom=0.0))
 
 
@@ -151,11 +152,14 @@ def _picture(
     there = int((mistakes.truth_image[share.truths] == image).sum())
     shown = rows[:DRAWN]
     called = [judged.names[label] for label in result.labels[shown]]
+    image_read = judged.load(image)
+    # Reduced at once: of so many pictures the whole ones would take gigabytes, and no letter could be read.
+    small = np.asarray(reduced(image_read, drawing.SMALLEST_SIDE))
+    scale = small.shape[1] / image_read.shape[1]
     drawn = drawing.draw(
-        *(judged.load(image), result.boxes[shown], called, result.scores[shown], result.truths[objects]),
+        *(small, result.boxes[shown] * scale, called, result.scores[shown], result.truths[objects] * scale),
         [judged.names[label] for label in result.truth_labels[objects]],
     )
     said = [f"{len(rows):,} wrong, the first “{called[0]}” with {result.scores[shown[0]]:.2f}"] if len(rows) else []
     said += [f"{len(objects):,} of {there:,} objects not found"] if len(objects) else []
-    # Reduced here: of so many pictures the whole ones would take gigabytes.
     return Picture(np.asarray(reduced(drawn, LONGEST_SIDE)), result.title, "; ".join(said))

@@ -170,6 +170,8 @@ def test_what_lvis_leaves_out_is_left_out(tmp_path: Path) -> None:
             assert by_class[category["name"],] == pytest.approx(expected[label, 0], nan_ok=True)
     assert sum(0 < value < 1 for value in by_class.values()) == CLASSES - 1
     assert list(rows_of(judged, "By size").values()) == pytest.approx(np.nanmean(expected[:, 1:], 0).tolist())
+    for result, (_, scores, _) in zip(judged.results, found, strict=True):
+        assert result.scores.min() >= np.sort(scores)[-300]
     # By COCO's metric the same detections are other mistakes.
     by_coco = evaluated(tmp_path, [found], list(range(1, IMAGES + 1)), {"type": "CocoMetric"}, part)
     assert rows_of(by_coco, "By class") != by_class
