@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import conformance, zoo
-from shared import config_keys, hook_keys, samplers
+from shared import config_keys, hook_keys, samplers, vis_backends
 from shared.class_names import with_names
 from shared.config_keys import MMDETECTION_2, NO_EFFECT, READ, REFUSED, ConfigKey, Section, class_name
 from shared.errors import UserError
@@ -94,6 +94,10 @@ def _found(config: Mapping[str, Any]) -> Iterator[Found]:
     others = [hook for name, hook in hooks.items() if name not in ("logger", "checkpoint", "_scope_") and hook]
     for hook in [*others, *(config.get("custom_hooks") or [])]:
         yield from _hook(hook)
+    known = {key.name: key.fate for key in vis_backends.BACKENDS}
+    for backend in listed(config.get("vis_backends") or []):
+        kind = class_name(backend.get("type"))
+        yield f"vis_backends type={kind}", known.get(kind, REFUSED)
 
 
 def _dataloader(dataloader: Mapping[str, Any]) -> Iterator[Found]:

@@ -38,6 +38,7 @@ from shared.pipeline_switch import pipeline_switch
 from shared.samplers import check_samplers
 from shared.train_loop import TrainLoop
 from shared.typing_errors import check_names
+from shared.vis_backends import check_vis_backends
 
 _IN_BRACES = re.compile(r"\{\{\s*_base_\.")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -139,6 +140,7 @@ def check(config: Config) -> None:
     TrainLoop.of(config.get("train_cfg") or {})
     check_samplers(config)
     check_hooks(config)
+    check_vis_backends(config)
     pipeline_switch(config)
     feed = config.get("feed") or {}
     if not isinstance(feed, dict):

@@ -1,8 +1,9 @@
-"""The table of docs/configs.md, made from `shared.config_keys`, `shared.samplers` and `shared.hook_keys`."""
+"""The table of docs/configs.md, made from `shared.config_keys`, `shared.samplers`, `shared.hook_keys` and
+`shared.vis_backends`."""
 
 from __future__ import annotations
 
-from shared import config_keys, hook_keys, samplers
+from shared import config_keys, hook_keys, samplers, vis_backends
 from shared.config_keys import REFUSED, Section
 
 _SECTIONS: dict[str, Section] = {
@@ -27,6 +28,9 @@ _SECTIONS: dict[str, Section] = {
     "PipelineSwitchHook.": hook_keys.PIPELINE_SWITCH,
     "YOLOXModeSwitchHook.": hook_keys.MODE_SWITCH,
     "type=": hook_keys.HOOKS,
+    "vis_backends.type=": vis_backends.BACKENDS,
+    "WandbVisBackend.": vis_backends.WANDB,
+    "WandbVisBackend.init_kwargs.": vis_backends.INIT,
 }
 
 

@@ -151,7 +151,7 @@ _NO_EFFECT = {
         "RuntimeInfoHook",
     ),
     "running statistics are not trained here": ("SyncNormHook", "SyncBuffersHook"),
-    "pictures are drawn by `--draw` and by the report": (
+    "each evaluation draws a contact sheet, `--draw` and the report draw more": (
         "DetVisualizationHook",
         "TrackVisualizationHook",
         "GroundingVisualizationHook",

@@ -101,7 +101,7 @@ def test_a_mistake_in_our_own_sections_is_named_with_what_was_expected(tmp_path,
 
 
 def test_mmdetections_own_sections_are_left_to_mmdetection(tmp_path):
-    assert load(tmp_path, "vis_backends = [dict(type='X')]\nmodel = dict(anything=1)").model.anything == 1
+    assert load(tmp_path, "log_processor = dict(type='X')\nmodel = dict(anything=1)").model.anything == 1
 
 
 def test_loading_a_config_imports_neither_torch_nor_the_users_modules(tmp_path):

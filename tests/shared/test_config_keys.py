@@ -194,7 +194,7 @@ def test_what_would_change_numbers_and_is_not_done_is_refused_in_one_line(tmp_pa
 ACCEPTED = [
     "env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))",
     "log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)\nlog_level = 'INFO'\nlauncher = 'none'",
-    "vis_backends = [dict(type='X')]\nvisualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends)",
+    "vis_backends = [dict(type='LocalVisBackend')]\nvisualizer = dict(type='DetVisualizer', vis_backends=vis_backends)",
     "find_unused_parameters = True\nmodel_wrapper_cfg = dict(type='MMDistributedDataParallel')",
     "tta_model = dict(type='DetTTAModel')\ntta_pipeline = []\ndefault_scope = 'mmdet'\nresume = False",
     "custom_hooks = [dict(type='NumClassCheckHook'), dict(type='mmdet.CheckInvalidLossHook', interval=50)]",

@@ -40,7 +40,7 @@ def of_batch(batch: Batch, detections: list[Detections]) -> list[Tile]:
     return tiles
 
 
-def draw(path: Path, tiles: list[Tile]) -> None:
-    """Writes the contact sheet."""
+def draw(path: Path, tiles: list[Tile]) -> bytes:
+    """Writes the contact sheet; returns what was written."""
     images, truths, found, titles = zip(*tiles, strict=True)
-    contact_sheet.draw(path, images, truths, [(one.boxes, one.scores) for one in found], titles)
+    return contact_sheet.draw(path, images, truths, [(one.boxes, one.scores) for one in found], titles)

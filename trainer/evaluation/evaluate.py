@@ -122,6 +122,7 @@ class Evaluation:
         predictions: dict[str, list[dict[str, np.ndarray]]] = {f"{title}{way}": [] for way in ways}
         own = list(ways).index(CALIBRATED if CALIBRATED in ways else PLAIN)
         tiles: list[Tile] = []
+        sheets: dict[str, bytes] = {}
         model.eval()
         try:
             head.check_classes(feed.classes, training=False)
@@ -138,7 +139,7 @@ class Evaluation:
                         pictures.add_batch(batch.pictures(), batch.host, found[own], label_names(model, feed))
                     jt.sync_all()
                 if draws_sheet:
-                    contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
+                    sheets[title] = contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
             for name, kept in predictions.items():
                 if not any(len(one["scores"]) for one in kept):
                     self.say(
@@ -151,10 +152,15 @@ class Evaluation:
         finally:
             model.train()
             jt.gc()
-        return partial(self._judge_split, split, feed, predictions, own)
+        return partial(self._judge_split, split, feed, predictions, own, sheets)
 
     def _judge_split(
-        self, split: str, feed: Feed, predictions: dict[str, list[dict[str, np.ndarray]]], own: int
+        self,
+        split: str,
+        feed: Feed,
+        predictions: dict[str, list[dict[str, np.ndarray]]],
+        own: int,
+        sheets: dict[str, bytes],
     ) -> Evaluated:
         """Has a split's `predictions`, by the name of their reading, judged, and closes `feed`; number `own` is the
         detector's own reading."""
@@ -168,7 +174,7 @@ class Evaluation:
             name: {key.removeprefix(family): value for key, value in metrics.items()}
             for name, metrics in results.items()
         }
-        return Evaluated(shown, list(results.values())[own])
+        return Evaluated(shown, list(results.values())[own], sheets)
 
     @contextlib.contextmanager
     def _keeping(self, split: str, so_far: list[dict[str, np.ndarray]]) -> Iterator[None]:
@@ -183,9 +189,9 @@ class Evaluation:
 
 
 def _together(splits: list[Evaluated]) -> Evaluated:
-    """What is shown of all splits; the first is judged."""
+    """What is shown of all splits; the first is judged and drawn."""
     shown = {name: metrics for one in splits for name, metrics in one.metrics.items()}
-    return Evaluated(shown, splits[0].judged)
+    return Evaluated(shown, splits[0].judged, splits[0].pictures)
 
 
 def label_names(model: nn.Module, feed: Feed) -> list[str]:

@@ -32,6 +32,7 @@ from shared.config import cause, load_config
 from shared.errors import UserError
 from shared.hook_keys import find_hook
 from shared.keys import check_keys, check_number, unknown
+from shared.vis_backends import wandb_backend
 from trainer import tasks
 
 _REFERENCE = re.compile(r"\{([a-z0-9_]+)\}")
@@ -129,6 +130,8 @@ def _step(values: Any, earlier: list[Step], options: dict, folder: Path, where: 
         raise unknown(where, "task", task, known)
     try:
         config = load_config(str(folder / values["config"]), flat(options) | flat(values.get("options") or {}))
+        if task == "train":
+            wandb_backend(config)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if task == "train" and (stopping := find_hook(config, "EarlyStoppingHook")[0]):

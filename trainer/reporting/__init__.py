@@ -8,6 +8,7 @@
     picture_folder.py    every image of a task, drawn: drawn/
     highlights.py        the best and the worst images of an evaluation
     live/                a page of a run while it runs
+    weights_and_biases/  a run's numbers and pictures go to W&B
     table.py             tables in a terminal
     html.py              the report: templates/report.html, its look in templates/report.css
     parts/               what a section of the report is made of, one file for each kind

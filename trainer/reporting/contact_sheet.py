@@ -42,8 +42,8 @@ def draw(
     titles: Sequence[str],
     columns: int = 4,
     top: int = 10,
-) -> None:
-    """Writes the sheet to `path` (PNG).
+) -> bytes:
+    """Writes the sheet to `path` (PNG); returns what was written.
 
     Args:
         images: (H, W, 3) uint8, RGB, each of its own size.
@@ -75,6 +75,7 @@ def draw(
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     save(Path(path), content.getvalue())
+    return content.getvalue()
 
 
 def _tile(

@@ -7,6 +7,7 @@ very next batch.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -14,8 +15,10 @@ from pathlib import Path
 from shared.command_line import GOOD
 from shared.files import save
 from shared.terminal import show
+from shared.vis_backends import wandb_backend
 from trainer.process.work_dir import occupy
 from trainer.reporting import live
+from trainer.reporting.weights_and_biases import followed
 from trainer.tasks import Request, add_checkpoint
 
 NEEDS_SERVER = True
@@ -41,6 +44,7 @@ def run(request: Request) -> int:
     from trainer.training.loop import TrainingLoop
 
     config, work_dir, say, ranks = request.config, request.work_dir, request.say, request.ranks
+    wandb_backend(config)
     resume_from = _resume_from(request)
     if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint
@@ -49,7 +53,10 @@ def run(request: Request) -> int:
     if ranks.first:
         occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
         save(Path(loop.config_file), config.pretty_text.encode())
-    with live.served(work_dir, request.options.serve if ranks.first else None, say):
+    with contextlib.ExitStack() as beside:
+        if ranks.first:
+            beside.enter_context(live.served(work_dir, request.options.serve, say))
+            beside.enter_context(followed(config, work_dir, resume_from is not None, request.interrupt, say))
         metrics = loop.run(request.interrupt)
     if ranks.first:
         curves.draw(work_dir)

@@ -21,7 +21,7 @@ from mmengine.config import Config
 from shared.config import section
 from shared.train_loop import TrainLoop
 from trainer.device import nn
-from trainer.training.verdicts import Evaluated, Metrics, Verdict, Verdicts
+from trainer.training.verdicts import Evaluated, Verdict, Verdicts
 from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint
 from trainer.weights.names import is_bookkeeping
@@ -55,7 +55,7 @@ class Taken(NamedTuple):
     """What an evaluation after `step` finished steps has found."""
 
     step: int
-    metrics: Metrics
+    found: Evaluated
     verdict: Verdict
 
 
@@ -159,4 +159,4 @@ class Evaluations:
             if best.former not in (None, best.file):
                 (self._work_dir / best.former).unlink(missing_ok=True)
             self._say(f"best {best.metric} so far, {best.score:.4g}: {path}")
-        return Taken(one.step, found.metrics, verdict)
+        return Taken(one.step, found, verdict)

@@ -2,7 +2,7 @@
 
     stderr                     a bar on a terminal, one line per log interval elsewhere
     <work_dir>/metrics.jsonl   one JSON object per log interval (``kind`` "train") and per evaluation (``kind`` "val")
-    <work_dir>/tensorboard/    the same numbers as TensorBoard events
+    <work_dir>/tensorboard/    the same numbers as TensorBoard events, and the evaluations' contact sheets
     <work_dir>/log.txt         all lines of the run and its data server, in a recipe or with ``--serve``; those of the
                                intervals also where there is a bar
 
@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,16 @@ class Progress:
         self._show(step, means, values, card)
         self._forget()
 
-    def evaluation(self, step: int, results: dict[str, dict[str, float]]) -> None:
-        """Takes in the metrics of data sets by name, evaluated after `step` finished steps."""
+    def evaluation(
+        self, step: int, results: dict[str, dict[str, float]], pictures: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Takes in the metrics of data sets by name, evaluated after `step` finished steps, and contact sheets, PNG."""
         for name, metrics in results.items():
             self._record("val", step, metrics, name)
             shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items())
             self._write(f"{self._position(step)}  evaluation of {name}: {shown}")
+        for name, png in (pictures or {}).items():
+            self._events.add_picture(f"val/{name}/contact_sheet", png, step)
         self._flush()  # of all data sets at once: `evaluated_at` finds an evaluation or none, not a part of it
 
     def close(self) -> None:
@@ -133,9 +138,8 @@ class Progress:
         # JSON has no NaN, which metrics give for an empty area range
         written = {key: value if math.isfinite(value) else None for key, value in plain.items()}
         self._lines.add(json.dumps(head | written).encode() + b"\n")
-        for key, value in written.items():
-            if value is not None:
-                self._events.add("/".join(filter(None, (kind, name, key))), value, step)
+        place = f"{kind}/{name}" if name else kind
+        self._events.add({f"{place}/{key}": value for key, value in written.items() if value is not None}, step)
 
     def _flush(self) -> None:
         self._lines.flush()

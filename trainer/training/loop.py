@@ -375,12 +375,13 @@ class TrainingLoop:
             self._save(progress)  # the evaluation's checkpoint once more, now with the verdict
         if taken.verdict.says:
             self.say(taken.verdict.says)
-        progress.evaluation(taken.step, taken.metrics)
+        metrics = taken.found.metrics
+        progress.evaluation(taken.step, metrics, taken.found.pictures)
         if saves and late:
             self._save(progress)
-        self.hooks.tell("after_evaluation", self._moment(taken.step), taken.metrics)
+        self.hooks.tell("after_evaluation", self._moment(taken.step), metrics)
         self._call_hooks(progress)
-        return taken.metrics
+        return metrics
 
     def _restore(self, resume_from: Path | None) -> tuple[dict[str, int], dict[str, Any] | None]:
         """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""

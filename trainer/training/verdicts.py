@@ -26,10 +26,12 @@ class Evaluated(NamedTuple):
     Attributes:
         metrics: by split and reading of the scores, as they are shown.
         judged: the first split's, by the detector's own scores, under MMEngine's names.
+        pictures: contact sheets (PNG) by split.
     """
 
     metrics: Metrics
     judged: dict[str, float]
+    pictures: dict[str, bytes] = {}  # noqa: RUF012 - never changed
 
 
 class Verdict(NamedTuple):
