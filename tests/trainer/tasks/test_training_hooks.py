@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from data_server.demo import scenes
+from tests.trainer.reporting.weights_and_biases.files import assert_same, rows
 from tests.trainer.runs import Run
 from trainer.weights import checkpoint
 
+FOLLOWED = {"vis_backends.type": "WandbVisBackend", "vis_backends.init_kwargs.mode": "offline"}
 BEST = {"default_hooks.checkpoint.save_best": "auto", "train_cfg.val_interval": 1}
 
 
@@ -42,11 +44,14 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_ke
     tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULT", "client.lease:9:SIGTERM")  # in the third epoch of three steps
-    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=4, **BEST)
+    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=4, **BEST, **FOLLOWED)
     assert run.end() == 0 and "--resume continues" in run.text, run.text
     monkeypatch.delenv("FAULT")
-    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=4, **BEST)
+    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=4, **BEST, **FOLLOWED)
     assert run.end() == 0, run.text
+    assert_same(run.work_dir, rows(run.work_dir / "wandb"))
+    sheets = [row["step"] for row in rows(run.work_dir / "wandb") if "val/val_base/contact_sheet" in row]
+    assert sheets == [6, 12, 18, 24]
     metric, scores = first_metric(run)
     assert len(scores) == 4
     epoch = scores.index(max(scores)) + 1
