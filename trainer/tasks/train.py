@@ -35,16 +35,16 @@ def run(request: Request) -> int:
     """Trains; prints the metrics of the end as a table, draws the curves of losses and metrics.
 
     Raises:
-        UserError: of config, weights or data; the work dir is in use.
+        UserError: of config, weights or data; the work dir is in use; a package is missing that the config asks for.
         DataServerLost: the data server is gone; a checkpoint has been written.
     """
+    wandb_backend(request.config)  # what cannot be had is said before anything is built
     from trainer.evaluation import results
     from trainer.evaluation.evaluate import Evaluation
     from trainer.reporting import curves
     from trainer.training.loop import TrainingLoop
 
     config, work_dir, say, ranks = request.config, request.work_dir, request.say, request.ranks
-    wandb_backend(config)
     resume_from = _resume_from(request)
     if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,18 @@ def test_a_mistake_is_told_with_recipe_step_and_key(text: str, says: str, tmp_pa
     says = says.replace("(did you mean 'steps'?)", r"\(did you mean 'steps'\?\)")
     with pytest.raises(UserError, match=says):
         steps.read(write(tmp_path, text), {})
+
+
+def test_a_training_that_weights_and_biases_should_follow_needs_it_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = TWO_STEPS + "options = {'vis_backends': [dict(type='WandbVisBackend')]}\n"
+    steps.read(write(tmp_path, asked), {})
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(
+        UserError, match=r"step 1 \(first\): .*'vis_backends\[0\]'.*jittor\[wandb\]"
+    ):
+        steps.read(write(tmp_path, asked), {})
 
 
 def test_a_missing_recipe_is_named() -> None:

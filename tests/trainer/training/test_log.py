@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from shared.terminal import LOG
+from trainer.training import events
 from trainer.training.log import Progress, evaluated_at, read
 
 
@@ -157,6 +158,20 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     assert found[("train/loss", 2)] == 1.5
     assert found[("train/loss", 4)] == 3.5
     assert found[("val/coco/AR_100", 5)] == 0.25  # TensorBoard's tags know no @
+
+
+def test_events_are_read_up_to_the_first_that_is_not_whole_and_the_rest_later(tmp_path: Path) -> None:
+    run(tmp_path, 1, 5)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    content, growing = path.read_bytes(), tmp_path / "growing"
+    whole, end = events.read(path, 0)
+    assert [one.step for one in whole] == [2, 4, 5] and end == len(content)
+    growing.write_bytes(content[:-1])
+    found, place = events.read(growing, 0)
+    assert found == whole[:2] and events.read(growing, place) == ([], place)
+    growing.write_bytes(content)
+    assert events.read(growing, place) == (whole[2:], end)
+    assert whole[0].numbers["train/lr"] == 0.05 and whole[2].numbers == {"val/coco/AR_100": 0.25}
 
 
 def test_the_log_hides_no_torch_that_is_loaded_and_loads_none() -> None:

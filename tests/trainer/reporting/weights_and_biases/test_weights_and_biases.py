@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -15,11 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.errors import UserError
 from tests.cluster import PATIENCE, wait_for
 from tests.trainer.reporting.weights_and_biases.files import TAG, assert_same, in_tensorboard, records, rows
-from tests.trainer.reporting.weights_and_biases.training import STEPS, sheet, train
+from tests.trainer.reporting.weights_and_biases.training import STEPS, config_of, sheet, train
 from trainer.process.interrupt import Interrupt
 from trainer.reporting.weights_and_biases.follower import WRITTEN_SECONDS, Trail
+from trainer.tasks import Request
+from trainer.tasks import train as train_task
 from trainer.training.events import Events
 
 MARK = "TEST_OF_W_AND_B"
@@ -90,6 +94,7 @@ def test_a_training_that_begins_anew_has_a_run_of_its_own(tmp_path: Path) -> Non
     assert len(rows(tmp_path / "wandb")) == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_training_that_is_killed_and_resumed_has_one_run_with_all_its_steps(tmp_path: Path, number: int) -> None:
     """SIGTERM ends the training as it does outside of a step: with all its descendants."""
@@ -107,6 +112,7 @@ def test_a_training_that_is_killed_and_resumed_has_one_run_with_all_its_steps(tm
     assert not alive
 
 
+@pytest.mark.slow
 def test_where_all_is_killed_a_resumed_training_logs_again_what_the_service_may_not_have_written(
     tmp_path: Path,
 ) -> None:
@@ -141,6 +147,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_the_training_goes_on(
     assert len(in_tensorboard(tmp_path)) == 18 and not left(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_service_that_dies_is_one_line_and_the_training_goes_on(tmp_path: Path) -> None:
     process = begun(tmp_path, 1, 6)
     (service,) = (one for one in left(tmp_path) if "wandb-core" in one.name())
@@ -157,6 +164,7 @@ def test_a_service_that_dies_is_one_line_and_the_training_goes_on(tmp_path: Path
     process.wait(10 * PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_keeps_nobody_waiting_and_the_run_is_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,3 +194,13 @@ def test_the_training_imports_neither_wandb_nor_torch() -> None:
         assert "wandb" in sys.modules and "torch" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_without_the_package_a_training_is_over_in_one_line_before_anything_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    request = Request(config_of(), tmp_path / "work", None, Interrupt(), print, argparse.Namespace())
+    with pytest.raises(UserError, match=r"needs the package wandb; pip install 'unidetector-jittor\[wandb\]'$"):
+        train_task.run(request)
+    assert not (tmp_path / "work").exists()
