@@ -19,6 +19,7 @@ OPEN_THEMSELVES = {
     "data_server/demo/scenes.py": "in a fresh folder, which is given its name at the end",
     "data_server/workers/nursery.py": "/dev/null",
     "data_server/workers/trial.py": "a pipe",
+    "trainer/reporting/weights_and_biases/__init__.py": "memory",
     "trainer/device/kernels.py": "in a temporary folder",
     "trainer/vocabulary/stand_ins.py": "memory",
 }
