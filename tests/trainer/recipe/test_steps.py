@@ -127,9 +127,7 @@ def test_a_training_that_weights_and_biases_should_follow_needs_it_before_the_fi
     asked = TWO_STEPS + "options = {'vis_backends': [dict(type='WandbVisBackend')]}\n"
     steps.read(write(tmp_path, asked), {})
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(
-        UserError, match=r"step 1 \(first\): .*'vis_backends\[0\]'.*jittor\[wandb\]"
-    ):
+    with pytest.raises(UserError, match=r"step 1 \(first\): .*'vis_backends\[0\]'.*jittor\[wandb\]"):
         steps.read(write(tmp_path, asked), {})
 
 
