@@ -11,8 +11,9 @@ from trainer.reporting import drawing
 from trainer.reporting.matches import Result
 from trainer.reporting.mistakes import Kind, Mistakes
 from trainer.reporting.parts import Part
+from trainer.reporting.parts.curves import Curve, Curves
 from trainer.reporting.parts.gallery import Gallery, Picture
-from trainer.reporting.parts.table import Cell, Table
+from trainer.reporting.parts.table import Table
 from trainer.reporting.parts.text import Text
 
 PICTURES = 4  # of a kind
@@ -49,12 +50,12 @@ def mistake_parts(
         note="The kinds are TIDE's (Bolya et al., 2020). A kind costs what AP50 would gain if it were all set right. "
         "The gains of several kinds do not add up. Wrong detections with low scores are many and cost little.",
     )
-    if rows := _confusions(mistakes, names):
-        yield Table(
+    if rows := list(_confusions(mistakes, results, names, load)):
+        yield Curves(
             "What is taken for what",
             ["object", "taken for", "times", "of"],
             rows,
-            note="Objects whose most confident detection has another name.",
+            note="Objects whose most confident detection has another name; a row has pictures.",
         )
     for kind in Kind:
         if pictures := list(_pictures(kind, mistakes, results, names, load)):
@@ -68,12 +69,23 @@ def _title(kind: Kind) -> str:
     return kind.name.capitalize()
 
 
-def _confusions(mistakes: Mistakes, names: Sequence[str]) -> list[list[Cell]]:
+def _confusions(
+    mistakes: Mistakes, results: Sequence[Result], names: Sequence[str], load: Callable[[int], np.ndarray]
+) -> Iterator[Curve]:
     there = np.bincount(mistakes.truth_label, minlength=len(names))
-    return [
-        [names[label], names[other], count, int(there[label])]
-        for label, other, count in mistakes.confusions()[:CONFUSIONS]
-    ]
+    for label, other, count in mistakes.confusions()[:CONFUSIONS]:
+        rows = mistakes.confused(label, other)
+        scores = [results[mistakes.truth_image[row]].scores[mistakes.taken_row[row]] for row in rows]
+        rows = rows[np.argsort(-np.array(scores), kind="stable")]
+        images, first = np.unique(mistakes.truth_image[rows], return_index=True)
+        pictures = [
+            _picture(results, names, load, image, [detection], [truth])
+            for image, detection, truth in np.stack([mistakes.truth_image, mistakes.taken_row, mistakes.truth_row], 1)[
+                rows[np.sort(first)[:PICTURES]]
+            ].tolist()
+        ]
+        note = f"{len(images):,} images, of each the detection with the highest score; the object is dashed in white."
+        yield Curve([names[label], names[other], count, int(there[label])], [], pictures, note)
 
 
 def _pictures(
@@ -93,13 +105,23 @@ def _pictures(
     for place in rows[order[np.sort(first)[:PICTURES]]]:
         truth = place if kind == Kind.MISSED else mistakes.truth[place]
         image = int(mistakes.truth_image[place] if kind == Kind.MISSED else mistakes.image[place])
-        result = results[image]
         shown = [] if kind == Kind.MISSED else [int(mistakes.row[place])]
         objects = [] if truth < 0 else [int(mistakes.truth_row[truth])]
-        found = [names[result.labels[row]] for row in shown]
-        there = [names[result.truth_labels[row]] for row in objects]
-        drawn = drawing.draw(
-            load(image), result.boxes[shown], found, result.scores[shown], result.truths[objects], there
-        )
-        said = [f"“{name}” with {result.scores[row]:.2f}" for name, row in zip(found, shown, strict=True)]
-        yield Picture(drawn, result.title, "; ".join([*said, *(f"there is “{name}”" for name in there)]))
+        yield _picture(results, names, load, image, shown, objects)
+
+
+def _picture(
+    results: Sequence[Result],
+    names: Sequence[str],
+    load: Callable[[int], np.ndarray],
+    image: int,
+    shown: list[int],
+    objects: list[int],
+) -> Picture:
+    """An image with some of its detections and ground truths."""
+    result = results[image]
+    found = [names[result.labels[row]] for row in shown]
+    there = [names[result.truth_labels[row]] for row in objects]
+    drawn = drawing.draw(load(image), result.boxes[shown], found, result.scores[shown], result.truths[objects], there)
+    said = [f"“{name}” with {result.scores[row]:.2f}" for name, row in zip(found, shown, strict=True)]
+    return Picture(drawn, result.title, "; ".join([*said, *(f"there is “{name}”" for name in there)]))

@@ -84,7 +84,8 @@ class Mistakes:
             does not count there.
         truth_image, truth_row, truth_label, truth_area: (T,), as of the detections; the area in square pixels.
         missed: bool (T,).
-        taken_for: (T,), the label of the detection with the highest score that overlaps it by half; -1: there is none.
+        taken_for, taken_row: (T,), the label of the detection with the highest score that overlaps it by half, and its
+            row among its image's; -1: there is none.
     """
 
     image: np.ndarray
@@ -101,6 +102,7 @@ class Mistakes:
     truth_area: np.ndarray
     missed: np.ndarray
     taken_for: np.ndarray
+    taken_row: np.ndarray
 
     def count(self, kind: Kind) -> int:
         """How many mistakes of a kind there are."""
@@ -147,12 +149,19 @@ class Mistakes:
         counts = np.flatnonzero(takes != ASIDE)
         return Share(counts, takes[counts], np.flatnonzero(_within(self.truth_area, size)))
 
+    def confused(self, label: int | None = None, other: int | None = None) -> np.ndarray:
+        """Which ground truths (of T) are taken for something else, or those with a label for another."""
+        wrong = (self.taken_for >= 0) & (self.taken_for != self.truth_label)
+        if label is not None:
+            wrong &= (self.truth_label == label) & (self.taken_for == other)
+        return np.flatnonzero(wrong)
+
     def confusions(self) -> list[tuple[int, int, int]]:
         """Ground truths whose best detection has another label: label, taken for, how often; the most frequent first.
 
         The best detection is the one with the highest score that overlaps it by half, of whatever class.
         """
-        wrong = (self.taken_for >= 0) & (self.taken_for != self.truth_label)
+        wrong = self.confused()
         pairs = np.stack([self.truth_label[wrong], self.taken_for[wrong]], 1)
         found, counts = np.unique(pairs, axis=0, return_counts=True)
         rows = [(int(label), int(other), int(count)) for (label, other), count in zip(found, counts, strict=True)]
@@ -201,7 +210,7 @@ def _of_image(image: int, result: Result) -> dict[str, np.ndarray]:
     missed = ~taken
     missed[wanted] = False
     over = (overlaps.all >= IOU) & ~matches.ignored[:, None]
-    best = result.labels[order][over.argmax(0)] if len(over) else np.full(len(taken), -1)
+    best = np.where(over.any(0), order[over.argmax(0)], -1) if len(over) else np.full(len(taken), -1)
     counted = ~matches.ignored
     return {
         "image": np.full(counted.sum(), image),
@@ -217,7 +226,8 @@ def _of_image(image: int, result: Result) -> dict[str, np.ndarray]:
         "truth_label": result.truth_labels,
         "truth_area": _truth_areas(result),
         "missed": missed,
-        "taken_for": np.where(over.any(0), best, -1),
+        "taken_for": np.append(result.labels, -1)[best],
+        "taken_row": best,
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from trainer.reporting.matches import Result
 from trainer.reporting.mistake_parts import mistake_parts
 from trainer.reporting.mistakes import find
+from trainer.reporting.parts.curves import Curves
 from trainer.reporting.parts.gallery import Gallery
 from trainer.reporting.parts.table import Table
 from trainer.reporting.parts.text import Text
@@ -50,10 +51,19 @@ def test_a_table_says_how_many_there_are_of_each_kind_and_what_they_cost(results
     assert costs["Classification"] > costs["Missed"] > 0 == costs["Localisation"]
 
 
-def test_names_that_are_taken_for_others_are_counted_against_all_of_their_objects(results: list[Result]) -> None:
-    confusions = parts_of(results, [])[1]
-    assert isinstance(confusions, Table)
-    assert [list(row) for row in confusions.rows] == [["cat", "red star", 2, 5], ["dog", "red star", 2, 5]]
+def test_names_that_are_taken_for_others_are_counted_against_all_of_their_objects_and_have_pictures(
+    results: list[Result],
+) -> None:
+    asked: list[int] = []
+    confusions = parts_of(results, asked)[1]
+    assert isinstance(confusions, Curves) and asked[:4] == [2, 1, 2, 1]
+    assert [list(row.cells) for row in confusions.rows] == [["cat", "red star", 2, 5], ["dog", "red star", 2, 5]]
+    shown = [(picture.title, picture.note) for picture in confusions.rows[1].pictures]
+    assert shown == [
+        ("two stars", "“red star” with 0.85; there is “dog”"),
+        ("a star", "“red star” with 0.60; there is “dog”"),
+    ]
+    assert confusions.rows[1].note.startswith("2 images, ")
 
 
 def test_each_kind_shows_its_most_confident_mistake_of_each_image(results: list[Result]) -> None:
@@ -67,7 +77,7 @@ def test_each_kind_shows_its_most_confident_mistake_of_each_image(results: list[
     ]
     assert galleries[1].pictures[0].note == "“cat” with 0.80; there is “cat”"
     assert galleries[2].pictures[0].note == "there is “cat”" and galleries[2].pictures[0].title == "nothing"
-    assert asked == [2, 1, 4, 3] and all(gallery.folded for gallery in galleries)
+    assert asked[4:] == [2, 1, 4, 3] and all(gallery.folded for gallery in galleries)
     assert (galleries[0].pictures[0].image != 90).any()
 
 

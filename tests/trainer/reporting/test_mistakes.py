@@ -224,5 +224,5 @@ def test_objects_are_taken_for_what_their_best_detection_says() -> None:
     found = one(
         [THERE, THERE, other, far], [2, 0, 2, 1], [0.9, 0.8, 0.7, 0.99], truths=[THERE, other, [80, 80, 90, 90]]
     )
-    assert found.taken_for.tolist() == [2, 2, -1]
+    assert found.taken_for.tolist() == [2, 2, -1] and found.taken_row.tolist() == [0, 2, -1]
     assert found.confusions() == [(0, 2, 2)]
