@@ -107,6 +107,7 @@ emulate: $(READY)
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker
+	docker images --filter 'reference=unidetector-test*' --format '{{.Size}} {{.Repository}}'
 
 # For every Python that the project has, and whichever build of torch: without hashes, which builds for the CPU change.
 lock: $(READY)
