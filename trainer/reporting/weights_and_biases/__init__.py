@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mmengine.config import Config
 
@@ -64,9 +64,8 @@ def followed(
         say(f"warning: Weights & Biases: {error.strerror}; the training goes on without it")
         yield
         return
-    assert process.stdin is not None and process.stdout is not None
-    lines = process.stdout
-    heard = in_background(lambda: _hear(lines, say))
+    assert process.stdin is not None
+    heard = in_background(lambda: _hear(process, say))
     try:
         yield
         if interrupt.signal is None:
@@ -91,10 +90,12 @@ def _started(order: dict[str, Any]) -> subprocess.Popen[bytes]:
         )
 
 
-def _hear(lines: IO[bytes], say: Callable[[str], None]) -> None:
+def _hear(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
     """Says the lines of the process until its end, and in one more why it has ended before the training."""
+    assert process.stdout is not None
+    process.wait()  # for the parent alone: what follows the training is its child
     why = "its process was killed"
-    for line in lines:
+    for line in process.stdout:
         kind, _, text = line.decode(errors="replace").strip().partition(" ")
         if kind == SAYS:
             say(f"Weights & Biases: {text}")
