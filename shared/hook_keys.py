@@ -24,7 +24,7 @@ from shared.config_keys import (
     types,
 )
 from shared.errors import UserError
-from shared.keys import COUNT, SWITCH, Values, nearest, one_of
+from shared.keys import COUNT, SWITCH, TEXTS, Values, nearest, one_of
 
 _INTERVAL = Values(
     lambda value: COUNT.accepts(value) or (type(value) is int and value == -1), "1 or more, or -1 (the last only)"
@@ -39,9 +39,6 @@ _EPOCH = Values(lambda value: type(value) is int and value >= 0, "0 or more")
 _STEPS = Values(
     lambda value: isinstance(value, list | tuple) and all(isinstance(one, Mapping) and "type" in one for one in value),
     "a list of transforms",
-)
-_TYPES = Values(
-    lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "a list of texts"
 )
 _ALWAYS = "the state of the optimizer is always in a checkpoint, and the last one is always written"
 
@@ -135,7 +132,7 @@ MODE_SWITCH: Section = (
     reads(
         "skip_type_keys",
         "the types of MultiImageMixDataset's transforms that are left out (default Mosaic, RandomAffine and MixUp)",
-        _TYPES,
+        TEXTS,
     ),
     *ignores("the pipeline is switched before an epoch in any case", "priority"),
 )

@@ -107,6 +107,9 @@ def _is_size(value: object) -> bool:
 
 
 SWITCH = of_type(bool, "True or False")
+TEXTS = Values(
+    lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "a list of texts"
+)
 COUNT = Values(_is_count, "1 or more")
 POSITIVE = Values(_is_positive, "a number above 0")
 MIB = Values(_is_count, "1 or more", "MiB")

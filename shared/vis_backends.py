@@ -28,11 +28,9 @@ from shared.config_keys import (
 )
 from shared.errors import UserError
 from shared.hook_keys import listed
-from shared.keys import Values, nearest, one_of
+from shared.keys import TEXTS, Values, nearest, one_of
 
-_TEXTS = Values(
-    lambda value: isinstance(value, list | tuple) and all(isinstance(one, str) for one in value), "a list of texts"
-).or_none()
+_TEXTS = TEXTS.or_none()
 _METRICS = Values(
     lambda value: (
         isinstance(value, Mapping)

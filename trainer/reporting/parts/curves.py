@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainer.reporting.parts.gallery import Picture
+from trainer.reporting.parts.gallery import FIGURE, Picture
 from trainer.reporting.parts.table import Cell, written
 
 
@@ -52,7 +52,8 @@ class Curves:
         note: above them.
     """
 
-    TEMPLATE: ClassVar[str] = """
+    TEMPLATE: ClassVar[str] = (
+        """
 <h3>{{ part.title }}</h3>
 {% if part.note %}
 <p class="note">{{ part.note }}</p>
@@ -80,17 +81,16 @@ class Curves:
 </svg>
 {% endif %}
 {% for picture in row.pictures %}
-<figure>
-<img src="{{ picture.url() }}" alt="{{ picture.title }}. {{ picture.note }}" loading="lazy">
-<figcaption><b>{{ picture.title }}</b> {{ picture.note }}</figcaption>
-</figure>
-{% endfor %}
+"""
+        + FIGURE
+        + """{% endfor %}
 </div>
 <p class="note">{{ row.note }}</p>
 </details>
 {% endfor %}
 </div>
 """
+    )
 
     title: str
     header: Sequence[str]

@@ -12,6 +12,12 @@ import numpy as np
 from PIL import Image
 
 JPEG_QUALITY = 85
+# The template of a picture, which it finds as ``picture``.
+FIGURE = """  <figure>
+    <img src="{{ picture.url() }}" alt="{{ picture.title }}. {{ picture.note }}" loading="lazy">
+    <figcaption><b>{{ picture.title }}</b> {{ picture.note }}</figcaption>
+  </figure>
+"""
 LONGEST_SIDE = 800  # pixels of a picture; larger ones are scaled down
 
 
@@ -51,7 +57,8 @@ class Gallery:
         folded: whether the title alone is seen at first, and a click on it shows the rest.
     """
 
-    TEMPLATE: ClassVar[str] = """
+    TEMPLATE: ClassVar[str] = (
+        """
 {% if part.folded %}
 <details>
 <summary>{{ part.title }}</summary>
@@ -63,16 +70,15 @@ class Gallery:
 {% endif %}
 <div class="gallery">
 {% for picture in part.pictures %}
-  <figure>
-    <img src="{{ picture.url() }}" alt="{{ picture.title }}. {{ picture.note }}" loading="lazy">
-    <figcaption><b>{{ picture.title }}</b> {{ picture.note }}</figcaption>
-  </figure>
-{% endfor %}
+"""
+        + FIGURE
+        + """{% endfor %}
 </div>
 {% if part.folded %}
 </details>
 {% endif %}
 """
+    )
 
     title: str
     pictures: Sequence[Picture]
