@@ -92,6 +92,8 @@ far: export FAR_KILLS ?= 200
 far: export STRANGERS ?= 100000
 far: $(READY)
 	$(RUN) -m pytest -m 'chaos or not chaos' tests/chaos/test_far.py tests/data_server/far
+	$(RUN) -m pytest --far tests/data_server/workers/test_worker.py tests/data_server/serving/test_blame.py \
+		tests/data_server/serving/test_batches.py tests/data_server/serving/test_changed_data.py
 
 JOBS ?= 1
 

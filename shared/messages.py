@@ -263,7 +263,7 @@ class Spawn(Message):
 
 @dataclass(frozen=True)
 class Prove(Message):
-    """To a stream's nursery on another host: show what you make."""
+    """To a stream's nursery, once, before proxies are forked or as that on another host: show what you make."""
 
 
 @dataclass(frozen=True)
@@ -432,7 +432,7 @@ class AtWork(Message):
 @dataclass(frozen=True)
 class Lost(Message):
     """From an agent: its worker has ended, by signal `signal` or with exit code `code`, with that sample in hand.
-    `verdict`: why the agent killed it, if it did."""
+    `verdict`: why the agent killed it, if it did; the proxy then hands the message on to its server."""
 
     signal: int
     code: int

@@ -38,9 +38,11 @@ class Cluster:
     Attributes:
         notices: all lines that the server sent to the streams opened here.
         quarantined: the samples of theirs that were found to kill workers.
+        workers_of_a_stream: how many processes each of its training streams has for its batches.
     """
 
     def __init__(self, workers: int = 2, launcher: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
+        self.workers_of_a_stream = workers
         self._launcher = launcher
         self._options = options
         self._shared_memory = set(os.listdir("/dev/shm"))

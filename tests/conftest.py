@@ -50,9 +50,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("photos") / "set")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--far", action="store_true", help="give the tests' data server workers on a Ray node as well")
+
+
 @pytest.fixture(scope="session")
-def long_lived_cluster() -> Iterator[Cluster]:
-    cluster = Cluster(workers=2)
+def long_lived_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    kind = Cluster
+    if request.config.getoption("--far"):
+        from tests.data_server.far.far_cluster import FarCluster
+
+        kind = FarCluster
+    cluster = kind(workers=2)
     yield cluster
     cluster.stop()
 

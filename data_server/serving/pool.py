@@ -4,6 +4,8 @@
                   └───────────────────┴─────┬─────────────┘
                                      EOF: dead, another is forked
 
+    nursery:   PROVE, where there are nodes ──PROOF──► spawns proxies
+
     worker:    spawned ──STARTED──► idle ──ASSIGN──► busy ──WROTE──► idle, or recycled when it has grown too large
                   └─────────────────┴───────┬─────────┘
                             EXITED from its nursery; or pidfd readable, when its nursery is dead
@@ -45,8 +47,11 @@ from shared.messages import (
     Exited,
     Facts,
     Failure,
+    Lost,
     MessageError,
     Notice,
+    Proof,
+    Prove,
     Refused,
     Spawn,
     Started,
@@ -114,6 +119,7 @@ class Pool:
         self._out_of_memory_kills = out_of_memory_kills()
         self.evaluations = Evaluations(loop, events.notice, events.last_words)
         self._built = False
+        self._proving = self._proven = False  # by the nursery that is there
         self._stillborn_nurseries = 0
         self._stillborn_workers = 0
         self._start_nursery()
@@ -152,7 +158,7 @@ class Pool:
         self.evaluations.cancel()
 
     def _start_nursery(self) -> None:
-        self._built = False
+        self._built = self._proving = self._proven = False
         self._construction = Construction(self._config["dataset"])
         self._loop.after(LOOK_SECONDS, self._look_at_nursery)
         self._nursery = Child(self._fork_nursery())
@@ -175,7 +181,7 @@ class Pool:
 
     def _nursery_speaks(self) -> None:
         try:
-            messages = self._nursery.channel.read(Started, Facts, Failure, Exited, Notice)
+            messages = self._nursery.channel.read(Started, Facts, Proof, Failure, Exited, Notice)
         except (ChannelClosed, MessageError):
             self._nursery_died()
             return
@@ -197,6 +203,9 @@ class Pool:
                     self._events.built(message, self._nursery.channel.take_descriptors(1)[0])
                     self._fill()
                     self.evaluations.built(self._nursery)
+                case Proof():
+                    self._proven = True
+                    self._fill()
 
     def _look_at_nursery(self) -> None:
         if not self._built:
@@ -240,9 +249,19 @@ class Pool:
         while sum(not process.address for process in self._workers.values()) < self._wanted:
             if not self._spawn(self._arena):
                 return
+        if not self._proven:
+            self._prove()
+            return
         while node := self.far.vacancy(process.address for process in self._workers.values()):
             if not self._spawn(self._arena, node.place):
                 return
+
+    def _prove(self) -> None:
+        """Has the nursery make what proxies compare, which may take minutes; once, where there is a node."""
+        if self.far.nodes and not self._proving:
+            self._proving = True
+            with contextlib.suppress(ChannelClosed):  # dead already: its EOF is in the poll loop
+                self._nursery.channel.send(Prove())
 
     def _spawn(self, arena: tuple[int, int, int], place: Place | None = None) -> bool:
         """A worker here, or the proxy of one at `place`; returns whether there were descriptors left for it."""
@@ -273,7 +292,7 @@ class Pool:
     def _worker_speaks(self, worker: int) -> None:
         process = self._workers[worker]
         try:
-            messages = process.channel.read(Started, Wrote, Failure, Notice, Refused)
+            messages = process.channel.read(Started, Wrote, Failure, Notice, Lost, Refused)
         except (ChannelClosed, MessageError):  # its nursery will report how it died
             self._loop.forget(process.channel.fileno())
             process.kill()
@@ -286,6 +305,9 @@ class Pool:
                 case Notice():
                     self._events.notice(message.text)
                     continue
+                case Lost():  # its far worker took too much memory, and was killed
+                    process.condemn(Death(signal.SIGKILL, out_of_memory=True, verdict=message.verdict))
+                    return
                 case Refused():
                     self._events.notice(message.text)
                     self.far.refuse(process.address)

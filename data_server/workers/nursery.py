@@ -4,14 +4,14 @@
                                │ fork (FORK)
                                ▼
                             stream's nursery        the data set built once per stream (BUILD -> FACTS)
-                               │ fork (SPAWN)  │ fork (SPAWN_EVALUATOR)
-                               ▼               ▼
-                            workers         evaluator          share the data set's memory
+                               │ fork (SPAWN)  │ fork (SPAWN_EVALUATOR)  │ fork (PROVE -> PROOF)
+                               ▼               ▼                         ▼
+                            workers         evaluator                 prover     share the data set's memory
 
 Each process has a socket pair of its own with the server; nothing but messages and descriptors goes over it, never a
-pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe. Every process dies with the one
-it was forked from. A stream's nursery is its workers' parent, so it alone learns how they die, and reports that to the
-server (EXITED).
+pickle. A nursery is single-threaded and does nothing but wait, so forking it is safe, and it hears at once what becomes
+of its children. Every process dies with the one it was forked from. A stream's nursery is its workers' parent, so it
+alone learns how they die, and reports that to the server (EXITED).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_server.machine.cut_short import cut_short, end_with_a_line
@@ -36,7 +36,7 @@ from shared.datasets import parts_of
 from shared.errors import UserError, described
 from shared.faults import reach
 from shared.lifetime import die_with_parent
-from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Prove, Spawn, SpawnEvaluator
+from shared.messages import Build, Exited, Facts, Failure, Fork, Notice, Proof, Prove, Spawn, SpawnEvaluator
 from shared.terminal import write_line
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ def _serve_spawns(
 ) -> None:
     from data_server.workers import evaluator, proof, proxy, worker
 
-    proven = cache(partial(proof.prove, datasets, config, facts))
+    prover: Channel | None = None
+    proven: Proof | None = None  # before any proxy is asked for
     children: dict[int, _Forked] = {}  # by pidfd
     waiting = select.poll()
     waiting.register(channel.fileno(), select.POLLIN)
@@ -154,12 +155,17 @@ def _serve_spawns(
             if descriptor in children:
                 waiting.unregister(descriptor)
                 _report(channel, descriptor, children.pop(descriptor))
+            elif prover is not None and descriptor == prover.fileno():
+                waiting.unregister(descriptor)
+                proven, prover = _said(prover) or proof.nothing(datasets), None
+                channel.send(proven)
         for order in channel.read(Spawn, SpawnEvaluator, Prove) if channel.fileno() in ready else ():
             match order:
                 case Spawn():
                     descriptor, memory = channel.take_descriptors(2)
                     if order.far:
-                        run = partial(proxy.run, datasets=datasets, config=config, proof=proven(), build=build)
+                        assert proven is not None
+                        run = partial(proxy.run, datasets=datasets, config=config, proof=proven, build=build)
                     else:
                         run = partial(worker.run, datasets=datasets, config=config)
                     fork(descriptor, partial(run, spawn=order, memory=memory), order.worker)
@@ -168,7 +174,19 @@ def _serve_spawns(
                     (descriptor,) = channel.take_descriptors(1)
                     fork(descriptor, partial(evaluator.run, datasets=datasets))
                 case Prove():
-                    channel.send(proven())
+                    prover, theirs = Channel.pair()
+                    waiting.register(prover.fileno(), select.POLLIN)
+                    fork(theirs.detach(), lambda ours: ours.send(proof.prove(datasets, config, facts)))
+
+
+def _said(prover: Channel) -> Proof | None:
+    """What was proven; None where the process that tried is dead."""
+    try:
+        return prover.receive(Proof)
+    except ChannelClosed:
+        return None
+    finally:
+        prover.close()
 
 
 class _Forked(NamedTuple):

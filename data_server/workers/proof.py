@@ -41,6 +41,11 @@ def prove(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> Pr
     for attempt in range(_ATTEMPTS):
         if (proof := _attempted(datasets, config, facts, attempt)) is not None:
             return proof
+    return nothing(datasets)
+
+
+def nothing(datasets: Datasets) -> Proof:
+    """Where no batch can be made."""
     return Proof(datasets.fingerprint, b"", [], versions())
 
 
@@ -57,7 +62,7 @@ def versions() -> dict[str, str]:
 
 def _attempted(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts, attempt: int) -> Proof | None:
     process = trial.begin(lambda say: say(encode(_made(datasets, config, facts, attempt))))
-    said = process.answer(lambda: _PATIENCE_SECONDS)
+    said = process.answer(lambda: trial.patience(config, _PATIENCE_SECONDS))
     try:
         return decode(said, Proof)
     except MessageError:

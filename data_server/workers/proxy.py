@@ -21,6 +21,7 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -37,7 +38,6 @@ from shared.arena import Arena
 from shared.channel import Channel
 from shared.checksum import Checksum
 from shared.codec import M, N, decode, encode
-from shared.command_line import FAILED
 from shared.errors import UserError
 from shared.layout import Layout, LayoutError
 from shared.messages import (
@@ -242,9 +242,9 @@ class _Proxy:
         """Ends this process as the far worker has ended."""
         if self._order is not None and lost.place:
             self._arena.take_in_hand(self._order.slot, lost.place, lost.note)
-        if lost.verdict:
-            self._channel.send(Notice(f"{self.place} killed its worker because {lost.verdict}"))
-            os._exit(FAILED)
+        if lost.verdict:  # the server passes it as its own, and ends this process
+            self._channel.send(replace(lost, verdict=f"{lost.verdict}, on {self.place}"))
+            signal.pause()
         if lost.signal in signal.valid_signals() and lost.signal:
             if lost.signal not in (signal.SIGKILL, signal.SIGSTOP):
                 signal.signal(lost.signal, signal.SIG_DFL)

@@ -32,7 +32,7 @@ _SETTLING = 5 * MIB // 4  # taken in the course of the first thousand batches: 1
 
 def worker_bytes(datasets: Datasets, config: dict[str, Any], facts: DatasetFacts) -> int:
     """Bytes that a worker holds for itself at most while it makes a batch; `GUESS` when that cannot be found out."""
-    patience = min(_HANG_SECONDS, 10 * config["feed"]["image_seconds"] or _HANG_SECONDS)
+    patience = trial.patience(config, _HANG_SECONDS)
     said = trial.begin(lambda say: _rehearse(datasets, config, facts, say)).answer(lambda: patience)
     *_, answer = said.split() or [b""]
     return int(answer) if answer.isdigit() else GUESS

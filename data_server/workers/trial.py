@@ -12,6 +12,7 @@ import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from data_server.machine.memory import available
 from data_server.machine.process_memory import data_bytes
@@ -57,6 +58,12 @@ class Trial:
         if select.select([pidfd], [], [], _DYING_SECONDS)[0]:
             os.waitpid(self.pid, 0)
         os.close(pidfd)
+
+
+def patience(config: dict[str, Any], most: float) -> float:
+    """After how many seconds without a word a trial of the stream `config` is given up: `most`, or ten times what an
+    image may take where that is less."""
+    return min(most, 10 * config["feed"]["image_seconds"] or most)
 
 
 def begin(attempt: Callable[[Say], None]) -> Trial:

@@ -174,4 +174,4 @@ def test_a_worker_that_has_grown_too_large_is_replaced_and_no_byte_changes(clust
     expected = digests(cluster.open(config_of(photos)), STEPS)
     assert digests(cluster.open(config), STEPS) == expected
     assert any("(feed.worker_memory=50); a fresh one takes its place" in notice for notice in cluster.notices)
-    wait_for(lambda: len(cluster.workers()) == 4, 5)
+    wait_for(lambda: len(cluster.workers()) == 2 * cluster.workers_of_a_stream, 5)

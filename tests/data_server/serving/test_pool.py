@@ -2,32 +2,22 @@
 
 import os
 import re
-import socket
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from data_server.handover.far_link import Place
 from data_server.serving import construction
 from data_server.serving.loop import Loop
 from data_server.serving.meter import Meter
+from data_server.serving.nodes import FarNode
 from data_server.serving.pool import LOOK_SECONDS, Pool
+from shared.arena import create_memory
 from shared.channel import Channel
-from shared.messages import Build, Facts, Spawn, Started, Wrote
-
-FACTS = Facts(
-    classes=[["a"]],
-    images=1,
-    sizes=[1],
-    fingerprint="",
-    max_boxes=1,
-    max_proposals=0,
-    batch_height=32,
-    batch_width=32,
-    nursery_bytes=0,
-    worker_bytes=0,
-)
-
+from shared.messages import Assign, Build, Exited, Lost, Proof, Prove, Spawn, Started, Wrote
+from tests.data_server.played import FACTS, go_on, spawned
 
 FEED = {"feed": {"worker_memory": 1, "image_seconds": 0}, "dataset": {"type": "Photos"}}
 SLOT_BYTES = 4096
@@ -38,13 +28,14 @@ class Events:
 
     last_words = "look there"
 
-    def __init__(self, loop, fork_nursery, config=FEED):
+    def __init__(self, loop, fork_nursery, config=FEED, nodes=None):
         self.meter = Meter()
         self.notices = []
         self.idle = []
+        self.deaths = []
         self.failures = []
         self._loop = loop
-        self.pool = Pool(loop, self, config, 1, fork_nursery)
+        self.pool = Pool(loop, self, config, 1, fork_nursery, nodes)
 
     def built(self, _facts, memory):
         self.pool.open(1, SLOT_BYTES, memory)
@@ -55,6 +46,9 @@ class Events:
     def worker_wrote(self, _worker, _message):
         self.pool.close()
         self._loop.running = False
+
+    def worker_died(self, worker, death):
+        self.deaths.append((worker, str(death)))
 
     def notice(self, text):
         self.notices.append(text)
@@ -80,11 +74,9 @@ def test_a_batch_that_ends_the_stream_is_the_last_that_is_heard_of_its_workers(p
     assert nursery.receive(Build).config == FEED
     nursery.send(Started(), process)
     nursery.send(FACTS, os.memfd_create("facts"))
-    loop.after(0.1, lambda: setattr(loop, "running", False))
-    loop.run()
-    assert nursery.receive(Spawn).worker == 0
-    descriptor, _ = nursery.take_descriptors(2)
-    worker = Channel(socket.socket(fileno=descriptor))
+    go_on(loop)
+    order, worker = spawned(nursery)
+    assert order.worker == 0
     worker.send(Started(), process)
     too_large = 2 << 20
     worker.send(Wrote(step=0, slot=0, generation=1, layout=b"", digest=0, replaced=[], memory=too_large))
@@ -92,6 +84,44 @@ def test_a_batch_that_ends_the_stream_is_the_last_that_is_heard_of_its_workers(p
     loop.run()
     assert events.idle == [0]  # after STARTED, and not after the batch
     assert not events.notices and not events.meter.worker_restarts
+
+
+class Nodes:
+    """One, with room for one worker of each stream."""
+
+    def __init__(self):
+        self.known = [FarNode(Place("a", "tcp://a:1", "", "", ""), 1)]
+        self.listeners = []
+
+
+def test_proxies_come_when_there_is_something_to_compare_and_die_of_the_sentence_on_their_far_workers(process):
+    loop = Loop()
+    ours, theirs = Channel.pair()
+    nursery = Channel(theirs)
+    events = Events(loop, lambda: ours, nodes=Nodes())
+    nursery.receive(Build)
+    nursery.send(Started(), process)
+    nursery.send(FACTS, create_memory(1, SLOT_BYTES))
+    go_on(loop)
+    (here, worker), asked = spawned(nursery), nursery.receive(Spawn, Prove)
+    assert not here.far and isinstance(asked, Prove)
+    worker.send(Started(), process)
+    go_on(loop)  # what it makes to compare takes its time, and nothing waits for that
+    assert events.idle == [here.worker]
+    nursery.send(Proof("", b"", [], {}))
+    go_on(loop)
+    there, proxy = spawned(nursery)
+    assert there.far
+    with subprocess.Popen(["sleep", "60"]) as far_worker:
+        proxy.send(Started(), os.pidfd_open(far_worker.pid))
+        go_on(loop)
+        events.pool.assign(there.worker, Assign(0, 0, 1, [[3, 5]], 0, False))
+        proxy.send(Lost(signal.SIGKILL, 0, 1, "03.jpg", "it held too much"))
+        go_on(loop)
+        assert far_worker.wait() == -signal.SIGKILL
+        nursery.send(Exited(there.worker, signal.SIGKILL, 0))
+        go_on(loop)
+    assert events.deaths == [(there.worker, "was killed because it held too much")]
 
 
 HOLD = """
@@ -126,12 +156,7 @@ class Building:
         return ours
 
     def run(self, seconds):
-        self._loop.running = True
-        self._loop.after(seconds, self._stop)
-        self._loop.run()
-
-    def _stop(self):
-        self._loop.running = False
+        go_on(self._loop, seconds)
 
 
 def test_a_data_set_whose_builder_the_kernel_kills_says_so_with_its_memory(tmp_path, builder, monkeypatch):
