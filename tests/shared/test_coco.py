@@ -50,7 +50,11 @@ def test_values_may_be_of_any_type_unless_mmdetection_is_to_use_them(tmp_path: P
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"annotations\[0\] has bbox \[0, 0, 1\]; expected \[x, y, w, h\]"):
         coco.read_strictly(path)
-    content["annotations"][0]["bbox"].append(1.5)
+    content["annotations"][0]["bbox"].append(2**31)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"annotations\[0\] has bbox \[0, 0, 1, 2147483648\]; expected"):
+        coco.read_strictly(path)
+    content["annotations"][0]["bbox"][3] = 1.5
     path.write_text(json.dumps(content))
     assert coco.read_strictly(path) == content
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,18 +34,23 @@ def address(photographs: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "FIRST_PAUSE_SECONDS", 0.01)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds between attempts, in which nobody waits here."""
+    found: list[float] = []
+    monkeypatch.setattr(source, "time", SimpleNamespace(sleep=found.append, monotonic=time.monotonic))
+    return found
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_server_is_asked_again_where_it_is_busy_or_breaks_off(photographs: Path, address: str) -> None:
+def test_a_server_is_asked_again_where_it_is_busy_or_breaks_off_after_twice_as_long_each_time(
+    photographs: Path, address: str, pauses: list[float]
+) -> None:
     assert source.fetch(f"{address}/busy.jpg") == (photographs / "00.jpg").read_bytes()
+    assert pauses == [0.5, 1.0]
     assert source.fetch(f"{address}/short.jpg") == (photographs / "01.jpg").read_bytes()
     assert Faulty.asked["/busy.jpg"] == Faulty.asked["/short.jpg"] == 3
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("pauses")
 @pytest.mark.parametrize(
     ("name", "kind", "says", "asked"),
     [

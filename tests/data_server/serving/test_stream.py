@@ -9,11 +9,17 @@ from data_server.serving.stream import MAX_CURSOR, check
 from shared.errors import UserError
 from shared.feed_keys import with_defaults
 from shared.messages import Hello
+from tests.cluster import Cluster, wait_for
 from tests.photos import config_of
 
 CONFIG = config_of(Path("set"))
 LAST = MAX_CURSOR - 1
 HELLO = Hello("train", CONFIG, seed=0, rank=1, world_size=2, epoch=LAST, step=LAST, epochs=LAST, credits=1)
+
+
+def test_the_log_says_how_large_a_stream_is(cluster: Cluster, photos: Path) -> None:
+    plan = cluster.open(config_of(photos)).welcome.plan
+    wait_for(lambda: f": 11 images, 6 steps per epoch, memory plan {plan}, beside " in cluster.log, 2)
 
 
 def test_a_hello_at_all_its_bounds_makes_sense() -> None:

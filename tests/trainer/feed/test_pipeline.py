@@ -212,3 +212,9 @@ def test_a_picture_beyond_pillows_limit_is_read_also_with_bytes_behind_its_end(t
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(BadImage, match="truncated"):
         Pipeline().read(path)
+
+
+def test_a_config_without_a_test_pipeline_is_named() -> None:
+    config = Config({"train_dataloader": {"dataset": {"pipeline": [LOAD, PACK]}}}, "text", "a.py")
+    with pytest.raises(UserError, match=r"config 'a\.py' has no test pipeline \(test_dataloader"):
+        pipeline_of(config)

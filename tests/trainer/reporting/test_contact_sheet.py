@@ -37,11 +37,13 @@ def test_pictures_of_any_size_become_tiles_of_one_size(tmp_path: Path) -> None:
 def test_truth_is_green_and_proposals_are_warm(tmp_path: Path) -> None:
     image = np.full((180, 180, 3), 90, np.uint8)
     truth = np.array([[20, 20, 80, 80]], np.float32)
-    boxes = np.array([[100, 30, 150, 60], [100, 100, 150, 150]], np.float32)
-    picture = first_picture(sheet_of(tmp_path, [image], [truth], [(boxes, np.array([0.2, 0.9]))], top=2))
-    truth_part, worse_part, best_part = picture[30:170, 30:170], picture[50:130, 190:310], picture[190:310, 190:310]
-    assert has(truth_part, GREEN) and not has(best_part, GREEN) and not has(worse_part, GREEN)
-    assert has(best_part, BEST) and has(worse_part, WORST) and not has(worse_part, BEST)
+    boxes = np.array([[100, 30, 150, 60], [100, 100, 150, 150], [30, 100, 80, 150]], np.float32)
+    picture = first_picture(sheet_of(tmp_path, [image], [truth], [(boxes, np.array([0.2, 0.9, 0.5]))], top=3))
+    truth_part, worst_part = picture[30:170, 30:170], picture[50:130, 190:310]
+    between_part, best_part = picture[190:310, 50:170], picture[190:310, 190:310]
+    assert has(truth_part, GREEN) and not has(best_part, GREEN) and not has(worst_part, GREEN)
+    assert has(best_part, BEST) and has(worst_part, WORST) and not has(worst_part, BEST)
+    assert has(between_part, tuple(round((best + worst) / 2) for best, worst in zip(BEST, WORST, strict=True)))
 
 
 def test_only_the_best_proposals_are_drawn(tmp_path: Path) -> None:

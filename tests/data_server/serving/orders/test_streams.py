@@ -46,6 +46,11 @@ def test_images_of_one_class_after_the_other_are_those_of_the_annotations(cluste
             "dataset_size is .3.; expected 2 num",
         ),
         (
+            {"sampler": {"type": "CustomSampleSizeSampler", "dataset_size": [0, 0]}},
+            3,
+            "leaves 0 images, of which no batch is made",
+        ),
+        (
             {"sampler": {"type": "MultiSourceSampler", "batch_size": 3, "source_ratio": [1, 1, 1]}},
             3,
             "expected 2 numbers",
@@ -55,6 +60,11 @@ def test_images_of_one_class_after_the_other_are_those_of_the_annotations(cluste
 def test_what_does_not_go_with_the_data_sets_is_refused(cluster, photos, dataloader, batch_size, said):
     with pytest.raises(UserError, match=said):
         cluster.open(config_for(photos, dataloader, batch_size))
+
+
+def test_an_epoch_may_have_as_many_batches_as_there_are_images_for(cluster, photos):
+    stream = cluster.open(config_for(photos, {"num_batch_per_epoch": 11}, 2))
+    assert stream.welcome.steps_per_epoch == 11
 
 
 def test_a_sampler_of_several_data_sets_needs_several(cluster, photos):

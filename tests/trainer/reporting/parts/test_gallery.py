@@ -25,6 +25,12 @@ def test_titles_and_notes_are_shown_as_they_are() -> None:
     assert text not in page and page.count("&lt;b&gt;&#34;&amp;") == 6
 
 
+def test_pictures_are_seen_at_once_unless_they_are_folded() -> None:
+    picture = Picture(np.zeros((4, 4, 3), np.uint8), "one")
+    for gallery, folds in ((Gallery("g", [picture]), 0), (Gallery("g", [picture], folded=True), 1)):
+        assert report.render(Report("t", "s", [Section("x", [gallery])])).count("<summary>g</summary>") == folds
+
+
 def test_a_picture_keeps_its_shape_and_colours() -> None:
     image = np.zeros((500, 1000, 3), np.uint8)
     image[..., 0] = 250

@@ -54,6 +54,7 @@ def test_the_rows_are_those_of_the_embed_command_and_are_made_once(
     encoder = Encoder(weights, 24, said.append)
     np.testing.assert_array_equal(encoder.rows(["Traffic  light", "cat"])[1], expected[0])
     (process,) = embedders()
+    assert process.environ()["CUDA_VISIBLE_DEVICES"] == ""
     process.kill()
     process.wait()
     with pytest.raises(UserError, match="died; ask again"):
