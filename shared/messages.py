@@ -33,12 +33,14 @@ A worker on another host is a proxy on this one (`data_server.workers.proxy`) an
 (`data_server.far.agent`), joined by TCP; a launcher, which alone knows Ray, tells the server where agents are:
 
      a  server to its launcher, once               LAUNCH   ← READY, then JOINED and LEFT as nodes come and go
-     b  server has a proxy forked                  SPAWN    with the agent's address and the keys
+     b  server has two batches made to compare     PROVE →, ← PROOF; then a proxy forked
+                                                   SPAWN    with the agent's address and the keys
      c  proxy to the agent                         JOIN     the agent builds the data set, unless that is done
      d  agent to the proxy                         PROOF    what its host makes; if we do not: ← REFUSED to the server
                                                    STARTED  a worker there waits
      e  server to the worker, and back             ASSIGN →, PING →, ← ATWORK; ← WROTE and the payload in frames
-     f  the worker there has ended                 LOST     its proxy dies as it did
+     f  the worker there has ended                 LOST     its proxy dies as it did; passed on to the server where
+                                                            the agent had to kill it
 
 EOF on a lifeline or socket pair means that the process is dead; how a worker died its nursery reports (EXITED). FAILURE
 ends a stream and carries one line for the user; QUARANTINED, on the lifeline as well, names a sample that kills
@@ -52,7 +54,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-PROTOCOL_VERSION = 9
+PROTOCOL_VERSION = 10
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
@@ -332,7 +334,8 @@ class Exited(Message):
 @dataclass(frozen=True)
 class Wrote(Message, large=True):
     """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced; `memory` is what the
-    worker held for itself after the batch before, in bytes."""
+    worker held for itself after the batch before, in bytes, and `microseconds` the processor time that this one took
+    it: a proxy, to receive it."""
 
     step: int
     slot: int
@@ -341,6 +344,7 @@ class Wrote(Message, large=True):
     digest: int
     replaced: list
     memory: int
+    microseconds: int
 
 
 # a trainer that serves, and the process that embeds for it ------------------------------------------------------------

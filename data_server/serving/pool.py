@@ -1,10 +1,8 @@
 """The processes of one stream: its nursery and its workers. Starts them, watches them, replaces the dead.
 
-    nursery:   forked ──STARTED──► building ──FACTS──► spawns workers and evaluators
+    nursery:   forked ──STARTED──► building ──FACTS──► spawns workers and evaluators; ──PROOF──► and proxies
                   └───────────────────┴─────┬─────────────┘
                                      EOF: dead, another is forked
-
-    nursery:   PROVE, where there are nodes ──PROOF──► spawns proxies
 
     worker:    spawned ──STARTED──► idle ──ASSIGN──► busy ──WROTE──► idle, or recycled when it has grown too large
                   └─────────────────┴───────┬─────────┘
@@ -34,6 +32,7 @@ from data_server.machine.memory import MIB
 from data_server.serving.blame import Death
 from data_server.serving.child import Child, Work
 from data_server.serving.construction import Construction
+from data_server.serving.costs import Costs
 from data_server.serving.evaluation import Evaluations
 from data_server.serving.far_workers import FarWorkers
 from data_server.serving.loop import Callback, Loop
@@ -110,6 +109,7 @@ class Pool:
         self._fork_nursery = fork_nursery
         self._nodes = nodes
         self.far = FarWorkers(nodes)
+        self._costs = Costs()
         if nodes is not None:
             nodes.listeners.append(self._nodes_changed)
         self._workers: dict[int, Child] = {}
@@ -327,6 +327,8 @@ class Pool:
                 case Wrote():
                     process.work = None
                     self._events.meter.far_batches += bool(process.address)
+                    if line := self._costs.add(message.microseconds, bool(process.address)):
+                        self._events.notice(line)
                     self._events.worker_wrote(worker, message)
                     if worker not in self._workers:  # the trainer does not read: the stream is closed
                         return

@@ -16,6 +16,7 @@ alone learns how they die, and reports that to the server (EXITED).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -238,9 +239,8 @@ def _fork(channel: Channel, descriptor: int, run: Callable[[Channel], None]) -> 
         channel.close()
         # Open until the very end: to the server its end of file means that the process has to be killed.
         ours = Channel(socket.socket(fileno=descriptor))
-        run(ours)
-        status = 0
-    except ChannelClosed:
+        with contextlib.suppress(ChannelClosed):  # nobody is left who would want to know
+            run(ours)
         status = 0
     except BaseException as error:
         write_line("".join(traceback.format_exception(error)))

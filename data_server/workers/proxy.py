@@ -33,7 +33,7 @@ from data_server.handover.comparison import difference
 from data_server.handover.far_link import BROKEN, PING_SECONDS, Place, to_agent
 from data_server.workers.announce import announce
 from data_server.workers.proof import files
-from data_server.workers.worker import make_batch, prepare
+from data_server.workers.worker import make_batch, microseconds_since, prepare
 from shared.arena import Arena
 from shared.channel import Channel
 from shared.checksum import Checksum
@@ -107,6 +107,7 @@ class _Proxy:
         self._context = zmq.Context()
         self._pinged = 0.0
         self._order: Assign | None = None
+        self._begun = 0.0  # of the order, on the clock of this process' processor time
         self._connect()
 
     def _connect(self) -> None:
@@ -143,6 +144,7 @@ class _Proxy:
             self._order = None
             self._idle()
             self._order = order = self._channel.receive(Assign)
+            self._begun = time.process_time()
             self._arena.take_in_hand(order.slot, 0)
             self._far.send(encode(order))
             answer = self._expect(Wrote, Failure)
@@ -217,7 +219,8 @@ class _Proxy:
         digest = self._arena.seal(order.slot, order.generation, order.step, layout, checksum)
         if digest != wrote.digest:
             raise _LinkBrokenError(f"sent a damaged batch of step {order.step}")
-        return Wrote(order.step, order.slot, order.generation, wrote.layout, digest, [], wrote.memory)
+        spent = microseconds_since(self._begun)
+        return Wrote(order.step, order.slot, order.generation, wrote.layout, digest, [], wrote.memory, spent)
 
     def _make_here(self, order: Assign, answer: Wrote | Failure) -> None:
         """An image cannot be used there. Makes the batch here.

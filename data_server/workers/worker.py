@@ -11,6 +11,7 @@ killing it at any moment loses only the current batch, which another worker make
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -68,6 +69,7 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
         BadSample: an image cannot be used and ``feed.on_bad_sample`` is 'stop'.
         UserError: the batch does not fit the slot.
     """
+    begun = time.process_time()
     replaced: list[str] = []
     datasets.switch(assignment.switched)
     samples = _load_all(arena, datasets, config["feed"], assignment, replaced)
@@ -81,7 +83,13 @@ def make_batch(arena: Arena, datasets: Datasets, config: dict[str, Any], assignm
     reach("worker.written")
     digest = arena.seal(assignment.slot, assignment.generation, assignment.step, layout, checksum)
     reach("worker.sealed")
-    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, held)
+    spent = microseconds_since(begun)
+    return Wrote(assignment.step, assignment.slot, assignment.generation, layout.wire, digest, replaced, held, spent)
+
+
+def microseconds_since(begun: float) -> int:
+    """Of this process' processor time, which was `begun` seconds."""
+    return round(1e6 * (time.process_time() - begun))
 
 
 def _does_not_fit(layout: Layout, capacity: int, step: int) -> str:

@@ -158,6 +158,7 @@ REFUSED = [
     "train_cfg = dict(max_epochs=0)",
     "train_cfg = dict(val_interval=-1)",
     "train_cfg = dict(dynamic_intervals=[3, 1])",
+    "train_cfg = dict(dynamic_intervals=[(2, 1), (4, 0)])",
     "train_cfg = dict(val_begn=3)",
     "train_cfg = dict(type='IterBasedTrainLop', max_iters=5)",
     "train_cfg = dict(type='IterBasedTrainLoop')",

@@ -177,6 +177,7 @@ def test_batches_are_the_same_wherever_they_are_made_and_whoever_dies(
     made += digests(stream, BATCHES)
     assert made == expected
     said(far, "has left")
+    said(far, " to receive from another: far workers ")
     closed = far.log.count("closed")
     far.close_streams()
     said(far, "closed", closed + 1)

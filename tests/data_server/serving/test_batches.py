@@ -40,7 +40,7 @@ def stream():
 
 
 def wrote(order, digest=7):
-    return Wrote(order.step, order.slot, order.generation, b"layout", digest, [], 0)
+    return Wrote(order.step, order.slot, order.generation, b"layout", digest, [], 0, 0)
 
 
 def take_in_hand(stream, order, place, image="a.jpg"):

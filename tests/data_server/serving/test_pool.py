@@ -79,7 +79,9 @@ def test_a_batch_that_ends_the_stream_is_the_last_that_is_heard_of_its_workers(p
     assert order.worker == 0
     worker.send(Started(), process)
     too_large = 2 << 20
-    worker.send(Wrote(step=0, slot=0, generation=1, layout=b"", digest=0, replaced=[], memory=too_large))
+    worker.send(
+        Wrote(step=0, slot=0, generation=1, layout=b"", digest=0, replaced=[], memory=too_large, microseconds=0)
+    )
     loop.running = True
     loop.run()
     assert events.idle == [0]  # after STARTED, and not after the batch

@@ -172,6 +172,7 @@ def test_every_known_pipeline_gives_the_pixels_of_mmdetection(
         ([LOAD, {**RESIZE, "scale": [128, 96]}, PACK], r"Resize.scale is \[128, 96\]; expected .* tuple"),
         ([LOAD, {**RESIZE, "scale": 0.5}, PACK], r"Resize.scale is 0.5"),
         ([LOAD, {"type": "Resize", "scale_factor": 2}, PACK], r"Resize.scale_factor is 2; expected a float"),
+        ([LOAD, {"type": "Resize", "scale_factor": 0.0}, PACK], r"Resize.scale_factor is 0.0; expected a float"),
         ([LOAD, {"type": "Resize", "keep_ratio": True}, PACK], r"neither scale nor scale_factor"),
         ([LOAD, {**RESIZE, "keep_ratio": "yes"}, PACK], r"keep_ratio is 'yes'"),
         ([LOAD, {**RESIZE, "max_size": 9}, PACK], r"Resize: unknown key 'max_size'"),

@@ -83,6 +83,8 @@ def test_every_path_that_is_described_is_there_and_the_page_lists_it(place: Plac
         answer = place.server.ask(method, path)
         assert answer.status == (415 if method == "POST" else 200)
         assert method != "POST" or answer.content["error"].startswith("content-type '': expected multipart/form-data")
+    answers = document["paths"]["/detect"]["post"]["responses"]
+    assert sorted(answers) == ["200", "400", "401", "408", "413", "415", "422", "429", "503"]
     assert place.server.ask("GET", "/detect").status == 405 and place.server.ask("GET", "/nothing").status == 404
 
 

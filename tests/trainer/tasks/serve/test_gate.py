@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from trainer.tasks.serve import gate
@@ -83,3 +84,26 @@ def test_on_a_machine_that_serves_itself_alone_only_its_own_names_are_known() ->
     for host in ("", "evil.example", "127.0.0.1.evil.example:8000", "localhost@evil.example", "[::1", "[x]:1"):
         assert status(app, host=host) == 400, host
         assert status(open_to_all, host=host) == 200
+
+
+def test_a_body_that_comes_too_slowly_is_not_waited_for(monkeypatch) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.2)
+    said: list[tuple[int, str]] = []
+
+    async def asking(_: Scope, receive: Receive, __: Send) -> None:
+        try:
+            while True:
+                await receive()
+        except HTTPException as error:
+            said.append((error.status_code, error.detail))
+
+    async def trickle() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(_: Message) -> None:
+        raise NotImplementedError
+
+    scope = {"type": "http", "method": "POST", "path": "/detect", "headers": [], "client": ("1.2.3.4", 1)}
+    asyncio.run(Gate(asking, None, 0, False, Meters())(scope, trickle, send))
+    assert said == [(408, "the body did not come within 0.2 s")]
