@@ -164,3 +164,8 @@ def test_a_section_that_is_missing_is_told_with_the_nearest(tmp_path):
         configs.section(config, "modell")
     with pytest.raises(UserError, match=r"has no 'other'"):
         configs.section(config, "other")
+
+
+@pytest.mark.parametrize("model", [None, {}, {"roi_head": {}}, {"roi_head": {"bbox_head": [{"num_classes": 80}] * 3}}])
+def test_a_model_without_a_box_head_or_with_several_has_none_of_the_kind_that_is_read(model):
+    assert configs.box_head(model) == {}

@@ -87,8 +87,11 @@ def test_no_more_is_held_than_some_images_whatever_the_length_of_the_list(tmp_pa
 @pytest.mark.parametrize("rows", [9, 9000])
 def test_a_full_disk_for_temporary_files_is_named(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(proposal_list.tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: SIM115
+    monkeypatch.setenv("TMPDIR", "/full")
     (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.ones((rows, 5), np.float32)], 2))
-    with pytest.raises(UserError, match=r"rp.pkl': its boxes are kept in .*: No space left on device; make room there"):
+    with pytest.raises(
+        UserError, match=r"rp.pkl': its boxes are kept in /full, .*: No space left on device; make room"
+    ):
         proposal_list.read(tmp_path / "rp.pkl")
 
 

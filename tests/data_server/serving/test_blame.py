@@ -167,6 +167,14 @@ def test_what_is_killed_from_outside_again_and_again_ends_the_stream_in_the_end(
     assert not cluster.quarantined
 
 
+def test_a_worker_that_crashes_when_all_samples_are_made_blames_none(cluster, photos):
+    crashing = Cluster(launcher=("env", "FAULT=worker.loaded:2:SIGSEGV"))  # each one, over its second batch
+    expected = digests(cluster.open(config_of(photos)), STEPS)
+    assert digests(crashing.open(config_of(photos)), STEPS) == expected
+    assert "was killed by SIGSEGV" in crashing.log and not crashing.quarantined
+    crashing.stop()
+
+
 def test_a_worker_that_has_grown_too_large_is_replaced_and_no_byte_changes(cluster, photos):
     imports = {"imports": ["tests.data_server.transforms"]}
     pipeline = (LOAD, BOXES, RESIZE, FLIP, {"type": "Hoarding", "mib": 20}, PACK)

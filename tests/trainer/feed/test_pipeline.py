@@ -181,6 +181,10 @@ def test_every_known_pipeline_gives_the_pixels_of_mmdetection(
         ([LOAD, {"type": "Pad", "size": (8, 8), "pad_to_square": True}, PACK], r"size goes with neither"),
         ([LOAD, {"type": "Pad", "size": (8, 8), "pad_val": 0.5}, PACK], r"Pad.pad_val is 0.5"),
         ([LOAD, {"type": "Pad", "size": (8, 8), "padding_mode": "wrap"}, PACK], r"padding_mode is 'wrap'"),
+        (
+            [LOAD, {"type": "FixShapeResize", "width": 8, "height": 8, "scale": (8, 8)}, PACK],
+            r"FixShapeResize: unknown key 'scale'",
+        ),
         ([LOAD, {"type": "FixShapeResize", "width": 8}, PACK], r"width and height are both needed"),
         ([LOAD, {"type": "ResizeShortestEdge", "max_size": 8}, PACK], r"ResizeShortestEdge: scale is missing"),
         ([LOAD, {"type": "ResizeShortestEdge", "scale": 8, "resize_type": "Mine"}, PACK], r"resize_type is 'Mine'"),

@@ -84,6 +84,22 @@ def test_an_address_that_nobody_serves_is_waited_for_and_then_named(tmp_path: Pa
     assert any("waiting up to" in line for line in said)
 
 
+@pytest.mark.parametrize(
+    ("workers", "ray", "ignored"),
+    [
+        (None, None, ""),
+        (4, None, " (--workers is ignored: the server has its own)"),
+        (4, "auto", " (--workers and --ray are ignored: the server has its own)"),
+    ],
+)
+def test_options_for_a_server_of_ones_own_are_ignored_with_a_word(
+    tmp_path: Path, workers: int | None, ray: str | None, ignored: str
+) -> None:
+    said: list[str] = []
+    with connect(f"ipc://{tmp_path}/feed", workers, said.append, ray=ray):
+        assert said == [f"joining the data server at ipc://{tmp_path}/feed{ignored}"]
+
+
 @pytest.mark.usefixtures("home")
 def test_an_embedded_server_that_dies_at_once_is_not_waited_for() -> None:
     with connect("embedded", 1, print) as server:

@@ -23,3 +23,9 @@ def test_a_deconvolution_makes_of_each_place_four_by_the_four_matrices_of_its_we
         for column in (0, 1):
             expected = x @ layer.weight.numpy()[:, :, row, column] + layer.bias.numpy()
             np.testing.assert_allclose(found[:, row::2, column::2], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_deconvolution_begins_within_torchs_bounds() -> None:
+    layer, bound = Deconvolution(8, 16), (4 * 16) ** -0.5  # 1 / sqrt(fan in)
+    for numbers in (layer.weight.numpy(), layer.bias.numpy()):
+        assert 0.8 * bound < np.abs(numbers).max() <= bound

@@ -46,6 +46,15 @@ def test_sets_evaluated_once_are_bars_side_by_side(tmp_path: Path) -> None:
     assert [(series.name, series.y) for series in bars.series] == [("val_base", [2.0]), ("val_new", [1.0])]
 
 
+def test_a_metric_that_one_set_alone_has_is_a_bar_of_that_set(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    found = {"a": {"AP": 0.5, "AR": -1}, "b": {"AP50": 0.25, "AR": -1}}
+    lines = [{"kind": "val", "step": 4, "epoch": 1, "name": name, **values} for name, values in found.items()]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (bars,) = curves.read(metrics)
+    assert isinstance(bars, BarChart) and bars.names == ["AP", "AP50"]
+
+
 def test_values_that_json_has_no_number_for_are_gaps(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = [{"kind": "train", "step": step, "loss": value, "lr": 0.1} for step, value in ((1, 0.5), (2, None))]

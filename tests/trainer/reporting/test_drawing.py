@@ -84,6 +84,13 @@ def test_a_label_keeps_off_a_small_box_beside_it() -> None:
     assert overlap(found.taken[0], small) == 0
 
 
+def test_a_label_ends_with_its_box_where_that_is_the_place_that_is_free() -> None:
+    canvas, found = labels((400, 300))
+    found.taken = [(90, 70, 240, 280)]
+    found.write(canvas, (100, 100, 300, 250), "cat", (255, 0, 0))
+    assert found.taken[-1][2] == 300
+
+
 def test_the_best_scored_is_labelled_where_there_is_room_for_one() -> None:
     box = np.array([[40, 40, 60, 60]] * 60)
     scores = np.linspace(0.1, 0.9, 60)

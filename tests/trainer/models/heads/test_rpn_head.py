@@ -33,6 +33,13 @@ def make_head(**rules: object) -> RPNHead:
     )
 
 
+def test_weights_begin_as_small_as_mmdetections() -> None:
+    head = make_head(nms_pre=100)
+    for layer in (head.rpn_conv, head.rpn_cls, head.rpn_reg):
+        assert layer.weight.numpy().std() == pytest.approx(0.01, rel=0.2)  # as many as 96 numbers
+        assert not layer.bias.numpy().any()
+
+
 def random_predictions(head: RPNHead, scale: float = 0.5) -> Predictions:
     count = sum(h * w for h, w in SIZES) * head.anchor_generator.anchors_per_cell
     return Predictions(var(np.random.default_rng(0).normal(0, scale, (2, count, 5)), "float32"), SIZES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -22,10 +23,10 @@ from tests.cluster import PATIENCE, wait_for
 from tests.trainer.reporting.weights_and_biases.files import TAG, assert_same, in_tensorboard, records, rows
 from tests.trainer.reporting.weights_and_biases.training import STEPS, config_of, sheet, train
 from trainer.process.interrupt import Interrupt
-from trainer.reporting.weights_and_biases.follower import WRITTEN_SECONDS, Trail
+from trainer.reporting.weights_and_biases.follower import WRITTEN_SECONDS, Follower, Trail
 from trainer.tasks import Request
 from trainer.tasks import train as train_task
-from trainer.training.events import Events
+from trainer.training.events import FOLDER, Events
 
 MARK = "TEST_OF_W_AND_B"
 
@@ -129,6 +130,21 @@ def test_where_all_is_killed_a_resumed_training_logs_again_what_the_service_may_
     process.wait(10 * PATIENCE)
     train(tmp_path, 7, STEPS, Interrupt())
     assert {row["step"] for row in rows(tmp_path / "wandb") if "train/loss" in row} == set(range(1, 13))
+
+
+def test_a_process_that_still_finishes_for_an_earlier_training_is_waited_for_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WaitsError(Exception):
+        pass
+
+    def wait(descriptor: int, operation: int) -> None:
+        assert os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path / FOLDER) and operation == fcntl.LOCK_EX
+        raise WaitsError
+
+    monkeypatch.setattr(fcntl, "flock", wait)
+    with pytest.raises(WaitsError):
+        Follower({"work_dir": str(tmp_path)}, print)
 
 
 def test_what_was_logged_counts_as_written_some_time_later() -> None:

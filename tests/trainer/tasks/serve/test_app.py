@@ -6,6 +6,7 @@ import argparse
 import base64
 import http.client
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,14 +75,26 @@ def test_the_vocabularies_are_listed_by_their_files_names(place: Place) -> None:
     assert about["limits"]["bytes"] == MOST_BYTES and about["limits"]["pixels"] == uploads.MOST_PIXELS
 
 
+def types_in(schema: object) -> Iterator[str]:
+    """Every ``type`` in an OpenAPI document."""
+    values = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    if isinstance(schema, dict) and isinstance(schema.get("type"), str):
+        yield schema["type"]
+    for value in values:
+        yield from types_in(value)
+
+
 def test_every_path_that_is_described_is_there_and_the_page_lists_it(place: Place) -> None:
     document = place.server.ask("GET", "/openapi.json").content
     page = place.server.ask("GET", "/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert set(types_in(document)) <= {"object", "array", "string", "number", "http"}
     for method, path, _ in openapi.operations():
         assert method.lower() in document["paths"][path] and f"{method} {path}" in page.body.decode()
         answer = place.server.ask(method, path)
         assert answer.status == (415 if method == "POST" else 200)
+        (kind,) = document["paths"][path][method.lower()]["responses"]["200"]["content"]
+        assert method == "POST" or answer.headers["content-type"].startswith(kind)
         assert method != "POST" or answer.content["error"].startswith("content-type '': expected multipart/form-data")
     answers = document["paths"]["/detect"]["post"]["responses"]
     assert sorted(answers) == ["200", "400", "401", "408", "413", "415", "422", "429", "503"]
