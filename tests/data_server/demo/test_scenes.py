@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from data_server.demo.scenes import MIN_VISIBLE, draw_scene, generate
+from data_server.demo.scenes import MIN_VISIBLE, _background, draw_scene, generate
 from data_server.demo.vocabulary import TRAINING_SETS, VALIDATION_SETS
 from shared.embeddings import read_names
 from shared.errors import UserError
@@ -118,6 +118,13 @@ def test_embedding_rows_stand_in_the_order_of_the_categories_and_are_shared_betw
 
 def test_pictures_come_wide_tall_and_square(scenes):
     assert {picture.shape[1::-1] for picture, _ in scenes} == {(192, 144), (144, 192), (160, 160)}
+
+
+def test_a_background_is_as_bright_as_its_photograph():
+    grey = np.full((200, 300, 3), 100, np.uint8)
+    for seed in range(20):
+        background = _background(np.random.default_rng(seed), grey, 100, 80)
+        assert np.abs(background - 100).max() <= 18.1  # the tint
 
 
 def test_a_box_is_tight_around_what_can_be_seen():

@@ -6,17 +6,21 @@ import os
 import signal
 import subprocess
 
+import pytest
+
 from data_server.far.group import Group
 from data_server.far.remote import Remote
 from data_server.serving.loop import Loop
 from shared.channel import Channel
 from shared.messages import (
     PROTOCOL_VERSION,
+    Assign,
     Build,
     Exited,
     Join,
     Lost,
     Message,
+    MessageError,
     Proof,
     Prove,
     Started,
@@ -64,6 +68,10 @@ def test_a_worker_that_has_died_has_no_place_any_more_and_its_proxy_hears_how() 
     with subprocess.Popen(["sleep", "60"]) as process:
         worker.send(Started(), os.pidfd_open(process.pid))
         go_on(loop)
+        group.assign(PROXY, Assign(5, 3, 1, [[0, 7]], 0, False))
+        assert worker.receive(Assign).slot == 0  # of its own arena
+        with pytest.raises(MessageError, match="not idle"):
+            group.assign(PROXY, Assign(6, 4, 1, [[0, 8]], 0, False))
         process.kill()
     assert group.has(PROXY)
     nursery.send(Exited(order.worker, signal.SIGSEGV, 0))

@@ -228,6 +228,15 @@ def test_what_mmdetection_cannot_judge_fails_with_its_words(datasets, judged_by,
     assert str(theirs.value) in str(ours.value)
 
 
+def test_numbers_of_detections_that_mmdetection_cannot_take_fail_with_its_words(datasets, judged_by):
+    metric = judged_by(unchanged) | {"proposal_nums": (1.5, 10, 100)}
+    with pytest.raises(TypeError) as theirs:
+        mmdetections(datasets.parts[0], metric, False)
+    with pytest.raises(UserError) as ours:
+        judge(datasets, [metric])
+    assert str(theirs.value) in str(ours.value)
+
+
 def test_detections_that_are_no_numbers_are_judged_by_mmdetection(datasets, monkeypatch):
     def found(part, index):
         boxes, scores, labels = detections(part, index, False)

@@ -81,6 +81,12 @@ def test_each_kind_shows_its_most_confident_mistake_of_each_image(results: list[
     assert (galleries[0].pictures[0].image != 90).any()
 
 
+def test_the_very_first_object_is_shown_like_any_other() -> None:
+    parts = parts_of([image("a star", [CAT], [0.7], [2], {0: CAT})], [])
+    (gallery,) = [part for part in parts if isinstance(part, Gallery)]
+    assert [picture.note for picture in gallery.pictures] == ["“red star” with 0.70; there is “cat”"]
+
+
 def test_where_nothing_is_annotated_nothing_is_judged() -> None:
     (text,) = parts_of([image("empty", [CAT], [0.9], [0], {})], [])
     assert isinstance(text, Text) and text.text.startswith("No object is annotated")

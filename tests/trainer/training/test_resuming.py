@@ -7,7 +7,7 @@ import pytest
 from shared.errors import UserError
 from trainer.models.ops.random_keys import ORIGIN
 from trainer.process.ranks import Ranks
-from trainer.training.resuming import compare_code, compare_samples, compare_update
+from trainer.training.resuming import compare_code, compare_samples, compare_update, own_record
 from trainer.weights.checkpoint import Checkpoint
 
 
@@ -48,6 +48,16 @@ def test_the_same_ranks_may_change_updates_and_rates() -> None:
 
 def test_a_checkpoint_that_does_not_say_its_rates_goes_on() -> None:
     compare_update(written_by(2, 2), of(1), counts=2, rate_factor=0.125)
+
+
+def test_the_place_in_the_stream_is_compared_where_it_was_this_ranks_and_the_data_where_it_was_not() -> None:
+    record = {"digest": "d", "fingerprint": "f", "step": 6}
+    written = written_by(2, 1, stream=record)
+    assert own_record(written, of(2)) == record
+    assert own_record(written, of(1)) == {"digest": "d", "fingerprint": "f"}
+    other = of(2)
+    other.rank = 1
+    assert own_record(written, other) is own_record(written_by(2, 1), of(2)) is None
 
 
 def test_a_checkpoint_of_other_random_numbers_is_named() -> None:

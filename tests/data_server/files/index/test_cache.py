@@ -268,3 +268,15 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
 def test_without_a_place_to_keep_it_an_index_is_made_every_time(path, made, monkeypatch):
     monkeypatch.setattr(contents, "FRESH_NS", -1)
     assert of(path)["images"] == of(path)["images"] != [] and len(made) == 2
+
+
+def test_a_damaged_note_about_a_file_that_is_not_taken_in_is_a_note(folder):
+    def write(_):
+        raise Unfit("no")
+
+    with pytest.raises(Unfit, match=r"^no$"):
+        cache.columns_of("content", write)
+    (note,) = folder.glob("*.unfit")
+    note.write_bytes(b"\xff")
+    with pytest.raises(Unfit, match=r"^\ufffd$"):
+        cache.columns_of("content", write)

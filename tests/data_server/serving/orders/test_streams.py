@@ -71,6 +71,12 @@ def test_a_sampler_of_several_data_sets_needs_several(cluster, photos):
     part = config_for(photos, {"sampler": {"type": "MultiSourceSampler", **DRAW}})
     with pytest.raises(UserError, match=r"MultiSourceSampler goes by the data sets of a ConcatDataset; .* CocoDataset"):
         cluster.open({**part, "dataset": part["dataset"]["datasets"][0]})
+    repeated = {"type": "RepeatDataset", "times": 2, "dataset": part["dataset"]}  # one, the other, one, the other
+    mixed = {"type": "ConcatDataset", "datasets": [repeated, part["dataset"]["datasets"][0]]}
+    with pytest.raises(
+        UserError, match=r"source_ratio draws from each .*; here a wrapper around the ConcatDataset mixes"
+    ):
+        cluster.open({**part, "dataset": mixed})
     wide_only = [{**part["dataset"]["datasets"][0], "indices": list(range(6))}, part["dataset"]["datasets"][1]]
     grouped = config_for(photos, {"sampler": {"type": "GroupMultiSourceSampler", **DRAW}})
     with pytest.raises(UserError, match=r"one of them has only one kind, .* use MultiSourceSampler"):

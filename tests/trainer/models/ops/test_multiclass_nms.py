@@ -22,6 +22,7 @@ def picks(nms: dict, score_thr: float = 0.05, max_per_img: int = 10) -> list[tup
 
 def test_hard_nms_keeps_the_best_of_each_class_above_the_score_threshold() -> None:
     assert picks({"type": "nms", "iou_threshold": 0.5}) == [(0, 0, 0.9), (2, 0, 0.3), (1, 1, 0.2)]
+    assert picks({"iou_threshold": 0.5}) == picks({"type": "nms", "iou_threshold": 0.5})
     assert picks({"type": "nms", "iou_threshold": 0.5}, max_per_img=2) == [(0, 0, 0.9), (2, 0, 0.3)]
 
 

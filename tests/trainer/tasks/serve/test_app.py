@@ -75,20 +75,21 @@ def test_the_vocabularies_are_listed_by_their_files_names(place: Place) -> None:
     assert about["limits"]["bytes"] == MOST_BYTES and about["limits"]["pixels"] == uploads.MOST_PIXELS
 
 
-def types_in(schema: object) -> Iterator[str]:
-    """Every ``type`` in an OpenAPI document."""
-    values = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
-    if isinstance(schema, dict) and isinstance(schema.get("type"), str):
-        yield schema["type"]
-    for value in values:
-        yield from types_in(value)
+def dicts_in(document: object) -> Iterator[dict]:
+    """It and what it holds, at all depths."""
+    if isinstance(document, dict):
+        yield document
+    for value in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        yield from dicts_in(value)
 
 
 def test_every_path_that_is_described_is_there_and_the_page_lists_it(place: Place) -> None:
     document = place.server.ask("GET", "/openapi.json").content
     page = place.server.ask("GET", "/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert set(types_in(document)) <= {"object", "array", "string", "number", "http"}
+    for schema in dicts_in(document):
+        assert schema.get("type", "http") in ("object", "array", "string", "number", "http")
+        assert set(schema.get("required", ()) if "properties" in schema else ()) <= set(schema.get("properties", ()))
     for method, path, _ in openapi.operations():
         assert method.lower() in document["paths"][path] and f"{method} {path}" in page.body.decode()
         answer = place.server.ask(method, path)
