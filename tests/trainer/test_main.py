@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.command_line import FINDINGS
+from shared.command_line import FAILED, FINDINGS
 from tests.cluster import ROOT
 from trainer import tasks
-from trainer.__main__ import parse
+from trainer.__main__ import main, parse
 
 CONFIG = ["--config", "configs/demo/cln.py"]
 
@@ -64,6 +64,15 @@ def test_what_is_wrong_with_a_command_line_is_said_in_its_last_line(arguments: l
         parse(arguments)
     assert ended.value.code == 2
     assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_device_without_memory_ends_a_task_with_one_line_and_code_1(monkeypatch, capfd) -> None:
+    def run(_: object) -> int:
+        raise RuntimeError("GPU memory is overflow, please reduce your batch_size or data size!")
+
+    monkeypatch.setattr("trainer.__main__.run", run)
+    assert main(["--config", "configs/demo/cln.py"]) == FAILED
+    assert "error: the device's memory is used up (GPU memory is overflow" in capfd.readouterr().err
 
 
 def test_help_lists_every_task_and_the_options_of_training(capsys) -> None:
