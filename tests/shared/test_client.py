@@ -3,6 +3,8 @@
 import gc
 import os
 import select
+import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from shared.address import Address
 from shared.client import ServerGone, SlotCorrupted, StreamClient, StreamFailed
 from shared.errors import UserError
 from shared.messages import PROTOCOL_VERSION, Evaluate, Hello, Release
-from tests.cluster import arena_of, digests, wait_for
+from tests.cluster import Cluster, arena_of, digests, wait_for
 from tests.photos import CLASSES, TRAIN_PIPELINE, config_of
 
 TRAINING_IMAGES = 11
@@ -254,3 +256,16 @@ def test_what_a_server_says_reaches_nobody_with_a_control_character(cluster, pho
         r"03.jpg': the pipeline fails on it: ValueError: \x1b[2J\x07 all is well" in one for one in said
     )
     assert all(line.isprintable() for line in cluster.log.splitlines())
+
+
+def test_a_server_that_dies_while_there_is_no_room_in_its_queue_is_not_waited_for(photos):
+    own = Cluster()
+    client = own.open(config_of(photos, "val"))
+    own.server.send_signal(signal.SIGSTOP)
+    death = threading.Timer(2, own.server.kill)
+    death.start()
+    with pytest.raises(ServerGone):
+        while True:
+            client.send(Evaluate([]))
+    death.join()
+    own.stop()

@@ -320,6 +320,8 @@ def test_each_finding_of_the_check_leads_to_its_image(place: Place) -> None:
     assert [one["error"] for one in broken["findings"]] == [True] and "none.json" in broken["findings"][0]["text"]
     assert image_of("annotation 5 of image 101 [1, 2, 3, 4]") == "101" == image_of("annotation 5 (image 101)")
     assert image_of("/a b/c (d).jpg (truncated)") == "" and image_of("/a/c.PNG (truncated)") == "c.PNG"
+    endings = ("bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp")
+    assert [image_of(f"/a/c.{ending} (truncated)") for ending in endings] == [f"c.{ending}" for ending in endings]
     assert image_of("'cup'") == image_of("annotation 5") == ""
 
 
