@@ -16,8 +16,9 @@ import cv2
 import psutil
 import pytest
 
+from data_server.handover.far_link import PING_SECONDS
 from shared.client import StreamClient
-from tests.cluster import PATIENCE, Cluster, digests, wait_for
+from tests.cluster import PATIENCE, Cluster, digests, lives, wait_for
 from tests.data_server.far.raylet import Raylet, can_mount
 from tests.photos import TRAIN_PIPELINE, config_of, draw
 
@@ -156,6 +157,10 @@ def test_batches_are_the_same_wherever_they_are_made_and_whoever_dies(
     stream = admitted(far, config)
     assert "1 proxies of far workers" in stream.welcome.plan
     made = digests(stream, BATCHES)
+
+    idle = proxy_of(far)
+    time.sleep(3 * PING_SECONDS)  # longer than it waits at a time, with all slots full
+    assert lives(idle)
 
     (agent,) = node.agents()
     (far_worker,) = [worker for nursery in agent.children()[0].children() for worker in nursery.children()]

@@ -50,4 +50,4 @@ def distances(window: int) -> np.ndarray:
     """f32 (N·N,(2w-1)²), a one in each row: which entry of the table belongs to two places of a window."""
     places = np.stack(np.divmod(np.arange(window * window), window), 1)  # (N,2): row, column
     rows, columns = (places[:, None] - places[None] + window - 1).transpose(2, 0, 1)
-    return np.eye((2 * window - 1) ** 2, dtype=np.float32)[((2 * window - 1) * rows + columns).reshape(-1)]
+    return np.eye((2 * window - 1) ** 2, dtype=np.float32)[((2 * window - 1) * rows + columns).ravel()]
