@@ -7,7 +7,7 @@
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
 # make chaos  the long crash tests and a thousand kills
 # make ranks  several ranks against one that accumulates, twenty kills of a rank
-# make far    workers on a Ray node: kills of everybody there, a hundred thousand strangers, the tests of workers once more
+# make far    workers on a Ray node: kills of everybody there, a hundred thousand strangers, the tests of workers again
 # make faults each write of every task and command fails or kills it: three of each kind (ALL=1: all), JOBS at a time
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web pages in docs/, after make demo
