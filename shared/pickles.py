@@ -379,12 +379,13 @@ class _Bounded:
 Kind = TypeVar("Kind", bound=Machine)
 
 
-def load(file: BinaryIO, where: str, machine: type[Kind]) -> tuple[Any, Kind]:
+def load(file: BinaryIO, where: str, machine: Callable[[str, int], Kind]) -> tuple[Any, Kind]:
     """The object that the pickle at the file's position describes; leaves the file behind the pickle.
 
     Args:
         file: seekable.
         where: names the file in messages.
+        machine: makes one, given `where` and the length of what there is to read.
 
     Returns:
         the object, and the machine that made it.

@@ -15,6 +15,7 @@ import tempfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal
 
@@ -119,10 +120,16 @@ def _fault(item: Any) -> str:
 
 
 class _Machine(pickles.Machine):
-    def __init__(self, where: str, length: int) -> None:
+    """
+    Args:
+        until: when that ends, nothing is kept aside any more.
+    """
+
+    def __init__(self, where: str, length: int, until: contextlib.ExitStack) -> None:
         super().__init__(where, length)
         self.rows = 0
         self.digest = xxhash.xxh3_64()
+        self._until = until
         self._aside: IO[bytes] | None = None
 
     def put_aside(self, rows: np.ndarray) -> int:
@@ -131,18 +138,19 @@ class _Machine(pickles.Machine):
         with self._told():
             if self._aside is None:
                 self._aside = tempfile.TemporaryFile()  # noqa: SIM115 - until all has been read
+                self._until.callback(_closed, self._aside)
             self._aside.write(content)
         self.digest.update(content)
         self.rows += len(rows)
         return before
 
     def mapped(self) -> np.ndarray:
-        """All rows f32 (N,5), read-only; ends the keeping."""
+        """All rows f32 (N,5), read-only."""
         if self._aside is None:  # nothing can be mapped
             return np.zeros((0, COLUMNS), np.float32)
-        with self._told(), self._aside as file:
-            file.flush()
-            return np.memmap(file, np.float32, "r", shape=(self.rows, COLUMNS))
+        with self._told():
+            self._aside.flush()
+            return np.memmap(self._aside, np.float32, "r", shape=(self.rows, COLUMNS))
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -202,6 +210,11 @@ class _Machine(pickles.Machine):
         )
 
 
+def _closed(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # a full disk has been reported
+        file.close()
+
+
 @dataclass(frozen=True)
 class ProposalList:
     """What a pickled list holds.
@@ -228,11 +241,16 @@ def read(path: Path) -> ProposalList:
     where = f"proposal file {str(path)!r}"
     if fault := unfit(path):
         raise UserError(f"{where}: {fault}")
-    try:
-        with path.open("rb") as file:
-            content, machine = pickles.load(file, where, _Machine)
-    except OSError as error:
-        raise UserError(f"{where}: {error.strerror}") from None
+    with contextlib.ExitStack() as until:
+        try:
+            with path.open("rb") as file:
+                content, machine = pickles.load(file, where, partial(_Machine, until=until))
+        except OSError as error:
+            raise UserError(f"{where}: {error.strerror}") from None
+        return _checked(content, machine, where)
+
+
+def _checked(content: Any, machine: _Machine, where: str) -> ProposalList:
     if not isinstance(content, _Arrays):
         held = "numpy array" if isinstance(content, _Array) else type(content).__name__
         raise UserError(f"{where}: it holds a {held}; expected a list with an array for each image")

@@ -1,5 +1,6 @@
 """Lists of proposals as pickles: read without executing anything, written whole."""
 
+import contextlib
 import pickle
 import struct
 import tracemalloc
@@ -82,6 +83,17 @@ def test_no_more_is_held_than_some_images_whatever_the_length_of_the_list(tmp_pa
     tracemalloc.stop()
     assert len(found.rows) == images * rows
     assert peak < 2 * one.nbytes + (1 << 20), f"{peak} bytes of {found.rows.nbytes}"
+
+
+@pytest.mark.parametrize("second", [np.ones((2, 5), np.float32), np.ones((2, 3), np.float32), "no array"])
+def test_nothing_is_kept_open_whether_or_not_it_is_a_list_of_proposals(tmp_path, monkeypatch, second):
+    opened = []
+    make = proposal_list.tempfile.TemporaryFile
+    monkeypatch.setattr(proposal_list.tempfile, "TemporaryFile", lambda: opened.append(make()) or opened[-1])
+    (tmp_path / "rp.pkl").write_bytes(pickle.dumps([np.ones((9, 5), np.float32), second], 2))
+    with contextlib.suppress(UserError):
+        assert proposal_list.read(tmp_path / "rp.pkl").rows.sum() == 55
+    assert [file.closed for file in opened] == [True]
 
 
 @pytest.mark.parametrize("rows", [9, 9000])
