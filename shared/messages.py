@@ -265,7 +265,7 @@ class Spawn(Message):
 
 @dataclass(frozen=True)
 class Prove(Message):
-    """To a stream's nursery, once, before proxies are forked or as that on another host: show what you make."""
+    """To a stream's nursery, once, on both hosts: make what the two are compared by. The answer is PROOF."""
 
 
 @dataclass(frozen=True)
@@ -334,8 +334,8 @@ class Exited(Message):
 @dataclass(frozen=True)
 class Wrote(Message, large=True):
     """Slot `slot` holds batch `step`. `replaced` are lines about samples that had to be replaced; `memory` is what the
-    worker held for itself after the batch before, in bytes, and `microseconds` the processor time that this one took
-    it: a proxy, to receive it."""
+    worker held for itself after the batch before, in bytes, and `microseconds` the processor time spent on making this
+    one; by a proxy, on receiving it."""
 
     step: int
     slot: int

@@ -1,4 +1,4 @@
-"""Whoever unpickles what others send can be made to run anything: only Ray's own processes do, and the launcher, which
+"""A pickle that names a class or function runs it. Only Ray's own processes read such pickles, and the launcher, which
 talks to them."""
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from tests.photos import config_of
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'unidetector-jittor[far]'")
 pytestmark = pytest.mark.chaos
 
-HEARD = "UNPICKLED"
+HEARD, LISTENS = "UNPICKLED", "listens"
 # Python imports it in every process that starts; forked ones inherit the hook.
 HOOK = f"""
 import os, sys
 
+def note(what):
+    with open("/proc/self/cmdline") as command, open(os.environ["{HEARD}"], "a") as heard:
+        heard.write(command.read().replace(chr(0), " ") + "| " + what + chr(10))
+
 def hear(event, arguments):
     if event == "pickle.find_class":
-        with open("/proc/self/cmdline") as command, open(os.environ["{HEARD}"], "a") as heard:
-            heard.write(command.read().replace(chr(0), " ") + "| " + " ".join(map(str, arguments[1:])) + chr(10))
+        note(" ".join(map(str, arguments[1:])))
 
 sys.addaudithook(hear)
+note("{LISTENS}")
 """
 
 
-def test_nothing_is_unpickled_but_by_the_launcher_and_rays_own_processes(
+def test_no_pickle_that_names_anything_is_read_but_by_the_launcher_and_rays_own_processes(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(HOOK)
@@ -39,7 +43,10 @@ def test_nothing_is_unpickled_but_by_the_launcher_and_rays_own_processes(
     digests(cluster.open(config_of(photos)), 24)
     cluster.close_streams()
     cluster.stop()
-    heard = (tmp_path / "heard").read_text().splitlines()
-    assert any(line.startswith("ray::") for line in heard)
-    ours = [line for line in heard if "data_server" in line.partition("|")[0]]
-    assert [line for line in ours if "data_server.far.launcher" not in line] == []
+    lines = [line.rpartition("| ") for line in (tmp_path / "heard").read_text().splitlines()]
+    listening = [command for command, _, what in lines if what == LISTENS]
+    for ours in ("-m data_server --workers", "data_server.workers.nursery", "data_server.far.agent"):
+        assert any(ours in command for command in listening)
+    readers = {command for command, _, what in lines if what != LISTENS}
+    assert any(command.startswith("ray::") for command in readers)
+    assert {one for one in readers if "data_server" in one and "data_server.far.launcher" not in one} == set()
