@@ -8,7 +8,8 @@ the owner of the slot that it writes, dead when its far end is.
        └── another proof: REFUSED to the server             └── LOST: the same death; a broken link: the end, code 0
 
 A far worker that dies takes its proxy along, with the same signal or exit code and with word in the slot of the sample
-in hand. A far end that falls silent ends the proxy, too: only then, known to be dead, is its slot free, and nothing
+in hand. One that its agent had to kill is reported to the server with the reason, and the server kills the proxy for
+it. A far end that falls silent ends the proxy, too: only then, known to be dead, is its slot free, and nothing
 that comes late can be written. So ledger and arena know nothing of hosts.
 
 A far worker that cannot use an image proves nothing: the file may be damaged there alone. The proxy then makes the
