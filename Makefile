@@ -72,6 +72,7 @@ bench: $(READY)
 	$(RUN) -m benchmarks.handover
 	$(RUN) -m benchmarks.pipeline
 	$(RUN) -m benchmarks.soak
+	$(RUN) -m benchmarks.scaling
 	$(RUN) -m benchmarks.step
 	$(RUN) -m benchmarks.step --cold
 

@@ -93,7 +93,7 @@ class Contender:
     def processor_seconds(self) -> float:
         """What all processes of the tree that are alive have used so far, user and system time."""
         root = psutil.Process(self._process.pid)
-        return sum(_processor_clock(process.pid) for process in (root, *root.children(recursive=True)))
+        return sum(processor_clock(process.pid) for process in (root, *root.children(recursive=True)))
 
     def __enter__(self) -> Contender:
         return self
@@ -109,7 +109,7 @@ class Contender:
         return line.strip()
 
 
-def _processor_clock(process: int) -> float:
+def processor_clock(process: int) -> float:
     """Linux' clock of the processor time of `process`, to the nanosecond; psutil's figures come in steps of 10 ms."""
     return time.clock_gettime((~process << 3) | 2)
 
@@ -152,7 +152,7 @@ def machine() -> dict[str, Any]:
 
 def shown(figures: Mapping[str, Mapping[str, float]]) -> None:
     """Prints a line for each entry: seconds of CPU, megabytes of memory, and whatever else there is, by name."""
-    units = {"cpu": " s", "seconds": " s", **dict.fromkeys(("peak", "held", "size", "memory"), " MB")}
+    units = {"cpu": " s", "seconds": " s", **dict.fromkeys(("peak", "held", "size", "memory", "slots", "index"), " MB")}
     for name, values in figures.items():
         line = ", ".join(f"{key} {value:,.2f}{units.get(key, '')}" for key, value in values.items())
         print(f"  {name:28}{line}", flush=True)

@@ -8,6 +8,8 @@ are in DIR already are used again), whose pictures are 48 photographs again and 
 
     first start    HELLO to the first batch of 16 images at 1333x800, with no index there
     second start   the same again; with proposals: the same for stage 2
+    second rank    what another rank of the same training takes beside the first, once both have had some batches;
+                   `slots` is the size of its slots, `index` that of all annotations
     stage 1        N steps of the demo's small network, all boxes one class, by ``python -m trainer train``, 2 images a
                    batch at 192x144
     stage 2        N steps of the demo's small partitioned network, a vocabulary and proposals for each set
@@ -20,6 +22,7 @@ takes more than 16 GiB of its own (RLIMIT_DATA) is refused it, and dies.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import subprocess
@@ -27,6 +30,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +146,19 @@ class Tree:
             self.most = max(self.most, self._memory())
 
     def _seconds(self) -> float:
-        return sum(sum(one.cpu_times()[:4]) for one in self._processes())
+        return sum(sum(one.cpu_times()[:4]) for one in _processes(self._root))
 
     def _memory(self) -> int:
-        return sum(_proportional(one.pid) for one in self._processes())
+        return _memory(self._root)
 
-    def _processes(self) -> list[psutil.Process]:
-        return [one for one in (self._root, *self._root.children(recursive=True)) if one.is_running()]
+
+def _processes(root: psutil.Process) -> list[psutil.Process]:
+    return [one for one in (root, *root.children(recursive=True)) if one.is_running()]
+
+
+def _memory(root: psutil.Process) -> int:
+    """Bytes of all processes of a tree, a page that several have counted once."""
+    return sum(_proportional(one.pid) for one in _processes(root))
 
 
 def _proportional(process: int) -> int:
@@ -162,24 +172,53 @@ def starts(folder: Path, workers: int, stages: list[tuple[str, int]]) -> dict[st
     """HELLO to the first batch, for each of `stages` (a title and a stage); the server is there and has its libraries
     before the first."""
     found = {}
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
-        address = Address(f"ipc://{directory}/feed")
-        command = [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", address.text]
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_limited)
-        try:
-            make_photographs(Path(directory, "few"), 4)
-            open_stream(address, server, _hello(_of_few(Path(directory, "few")))).close()
-            for title, stage in stages:
-                _wait_for_the_end_of_the_last(server.pid)
-                tree = Tree(server.pid)
-                stream = open_stream(address, server, _hello(data_sets(folder, (1333, 800), stage)))
-                stream.next().release()
-                found[title] = tree.read()
-                stream.close()
-        finally:
-            server.terminate()
-            server.wait()
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+        _served(Path(directory), workers) as (at, server),
+    ):
+        make_photographs(Path(directory, "few"), 4)
+        open_stream(at, server, _hello(_of_few(Path(directory, "few")))).close()
+        for title, stage in stages:
+            _wait_for_the_end_of_the_last(server.pid)
+            tree = Tree(server.pid)
+            stream = open_stream(at, server, _hello(data_sets(folder, (1333, 800), stage)))
+            stream.next().release()
+            found[title] = tree.read()
+            stream.close()
     return found
+
+
+def second_rank(folder: Path, workers: int) -> dict[str, Figures]:
+    """MB that the second rank of a training takes on a host; see the module's text."""
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as directory,
+        _served(Path(directory), workers) as (at, server),
+    ):
+        streams, memory = [], []
+        for rank in range(2):
+            stream = open_stream(at, server, _hello(data_sets(folder, (1333, 800), 1), rank, 2))
+            for _ in range(2 * stream.welcome.slots):  # by then each has been written
+                stream.next().release()
+            memory.append(_memory(psutil.Process(server.pid)))
+            streams.append(stream)
+        for stream in streams:
+            stream.close()
+    slots = stream.welcome.slots * stream.welcome.slot_bytes
+    index = sum(one.stat().st_size for one in (folder / "cache").rglob("*") if one.is_file())
+    sizes = {"memory": memory[1] - memory[0], "slots": slots, "index": index}
+    return {"second rank": {name: size / _MEGABYTE for name, size in sizes.items()}}
+
+
+@contextlib.contextmanager
+def _served(directory: Path, workers: int) -> Iterator[tuple[Address, subprocess.Popen]]:
+    address = Address(f"ipc://{directory}/feed")
+    command = [sys.executable, "-m", "data_server", "--workers", str(workers), "--listen", address.text]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_limited)
+    try:
+        yield address, server
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def _wait_for_the_end_of_the_last(server: int) -> None:
@@ -194,16 +233,15 @@ def _of_few(folder: Path) -> dict[str, Any]:
     return few | own | {"metainfo": {"classes": ("thing",)}}
 
 
-def _hello(dataset: dict[str, Any]) -> Hello:
+def _hello(dataset: dict[str, Any], rank: int = 0, ranks: int = 1) -> Hello:
     loader = {
         "batch_size": BATCH_SIZE,
         "sampler": {"type": "DefaultSampler", "shuffle": True},
         "batch_sampler": {"type": "AspectRatioBatchSampler"},
         "dataset": dataset,
     }
-    return Hello(
-        "train", data_part(Config({"train_dataloader": loader, "model": {}}), "train"), 0, 0, 1, 0, 0, 0, CREDITS
-    )
+    part = data_part(Config({"train_dataloader": loader, "model": {}}), "train")
+    return Hello("train", part, 0, rank, ranks, 0, 0, 0, CREDITS)
 
 
 def training(folder: Path, stage: int, steps: int, workers: int) -> Figures:
@@ -263,6 +301,7 @@ def measure(folder: Path, share: float, steps: int, workers: int) -> dict[str, F
     tell(starts(folder, workers, [("first start", 1)]))
     propose(folder)
     tell(starts(folder, workers, [("second start", 1), ("second start with proposals", 2)]))
+    tell(second_rank(folder, workers))
     for stage in (1, 2):
         tell({f"stage {stage}, {steps} steps": training(folder, stage, steps, workers)})
     return found

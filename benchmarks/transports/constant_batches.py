@@ -1,41 +1,50 @@
 """Batches that cost nothing to make, for a data server's workers. A stream imports this by ``custom_imports``.
 
 It registers an imaginary data set with MMDetection, and changes three things in the worker's module: the
-sample is always the same one, a slot that holds it is not written again, and two things are noted: the processor time
-from the assignment to the payload in its place, which is not the transport's, and the instant at which a batch is
-complete. The rest is the project's: the worker's loop, layout, seal and messages, the server, the ledger.
+sample is always the same one, a slot that holds it is not written again, and it is noted of each batch what
+`benchmarks.transports.stamps` has. A proxy notes when a batch has come from another host. The rest is the project's:
+the worker's loop, layout, seal and messages, the proxy, the server, the ledger.
+
+Workers keep time: each rests until the next beat of its own, which comes once in an interval, at another place in it
+than the others'. So many workers never finish all at once, as often as the stream may have stood still.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import DATASETS
 
+import data_server.workers.proxy
 import data_server.workers.worker
 from benchmarks.transports.stamps import Stamps
 from data_server.datasets.samples import Sample
+from data_server.handover.far_link import Place
 from shared.checksum import Checksum
 
 IMAGES = 10_000  # the server plans an epoch at a time
 VALUE = 1
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, of process numbers that follow one another, are spread over an interval
 _make_batch, _write = data_server.workers.worker.make_batch, data_server.workers.worker.write
 
 
 @DATASETS.register_module()
 class ConstantDataset:
-    """One image of `height` x `width` pixels, again and again; `stamps` is the path of the stream's `Stamps`."""
+    """One image of `height` x `width` pixels, again and again; `stamps` is the path of the stream's `Stamps`, `relay`
+    an address at which proxies reach their agent instead of its own ("": none)."""
 
-    def __init__(self, height: int, width: int, stamps: str, test_mode: bool) -> None:
+    def __init__(self, height: int, width: int, stamps: str, relay: str, test_mode: bool) -> None:
         self.test_mode = test_mode
         self.metainfo = {"classes": ("thing",)}
         self.pipeline = [PackDetInputs()]
         self.stamps = Stamps(stamps)
+        self.relay = relay
         self.sample = Sample(
             image=np.full((height, width, 3), VALUE, np.uint8),
             boxes=np.zeros((0, 4), np.float32),
@@ -52,7 +61,9 @@ class ConstantDataset:
         return IMAGES
 
     def get_data_info(self, _: int) -> dict[str, Any]:
-        return {"height": self.sample.image.shape[0], "width": self.sample.image.shape[1]}
+        height, width = self.sample.image.shape[:2]
+        box = {"bbox": [0, 0, 1, 1], "bbox_label": 0, "ignore_flag": 0}  # a training set has to have one somewhere
+        return {"img_path": __file__, "height": height, "width": width, "instances": [box]}
 
 
 @dataclass
@@ -61,13 +72,14 @@ class _Preparation:
     is noted."""
 
     stamps: Stamps
+    step: int
     begun: int
 
     def end(self) -> None:
-        self.stamps.prepared(time.thread_time_ns() - self.begun)
+        self.stamps.prepared(self.step, time.thread_time_ns() - self.begun)
 
 
-_preparation: _Preparation
+_preparation: _Preparation | None = None  # none is made for a stream while its server measures what they take
 
 
 def load(datasets: Any, *_: int) -> Sample:
@@ -77,20 +89,41 @@ def load(datasets: Any, *_: int) -> Sample:
 def write(samples: list[Sample], arrays: dict[str, np.ndarray], checksum: Checksum) -> None:
     if arrays["images"].flat[-1] != VALUE:
         _write(samples, arrays, checksum)
-    _preparation.end()
+    if _preparation is not None:
+        _preparation.end()
 
 
 @functools.wraps(_make_batch)
-def make_batch(arena: Any, datasets: Any, *arguments: Any) -> Any:
+def make_batch(arena: Any, datasets: Any, config: Any, assignment: Any, held: int = 0) -> Any:
     global _preparation
     stamps = datasets.parts[0].dataset.stamps
-    time.sleep(stamps.interval)
-    _preparation = _Preparation(stamps, time.thread_time_ns())
-    wrote = _make_batch(arena, datasets, *arguments)
+    _rest(stamps.interval)
+    _preparation = _Preparation(stamps, assignment.step, time.thread_time_ns())
+    wrote = _make_batch(arena, datasets, config, assignment, held)
     stamps.complete(wrote.step)
     return wrote
+
+
+class Proxy(data_server.workers.proxy._Proxy):
+    """Notes when a batch has come."""
+
+    def __init__(self, channel: Any, datasets: Any, config: Any, arena: Any, place: Place) -> None:
+        dataset = datasets.parts[0].dataset
+        self._stamps = dataset.stamps
+        super().__init__(channel, datasets, config, arena, replace(place, address=dataset.relay or place.address))
+
+    def _received(self, order: Any, wrote: Any) -> Any:
+        answer = super()._received(order, wrote)
+        self._stamps.arrived(order.step, 1000 * answer.microseconds)
+        return answer
+
+
+def _rest(interval: float) -> None:
+    if interval:
+        time.sleep(interval - (time.monotonic() - os.getpid() * _GOLDEN * interval) % interval)
 
 
 data_server.workers.worker.load = load
 data_server.workers.worker.write = write
 data_server.workers.worker.make_batch = make_batch
+data_server.workers.proxy._Proxy = Proxy

@@ -54,7 +54,7 @@ def produce_each(
         time.sleep(stamps.interval)
         before = time.thread_time_ns()
         prepared = prepare(payload)
-        stamps.prepared(time.thread_time_ns() - before)
+        stamps.prepared(number, time.thread_time_ns() - before)
         stamps.complete(number)
         yield prepared
 
@@ -79,14 +79,16 @@ class Consumer:
         batches = request.get("batches", WARM_UP_BATCHES)
         under_way = UNDER_WAY if "batches" in request and not request["interval"] else 1
         self._stamps.interval = request["interval"]
-        prepared, start = self._stamps.preparation, time.perf_counter()
+        preparation, start = 0.0, time.perf_counter()
         latencies: list[float] = []
         granted = min(under_way, batches)
         for _ in range(granted):
             self._permits.grant(request["bytes"])
         while len(latencies) < granted:
             incoming = self._receive()
-            latencies.append(self._stamps.since(self._number))
+            now, stamp = time.monotonic(), self._stamps.of(self._number)
+            latencies.append(now - stamp.handed)
+            preparation += stamp.preparation
             self._number += 1
             if incoming.nbytes != request["bytes"]:
                 raise SystemExit(f"asked for {request['bytes']} bytes, {incoming.nbytes} came")
@@ -95,7 +97,7 @@ class Consumer:
                 self._permits.grant(request["bytes"])
                 granted += 1
         seconds = time.perf_counter() - start
-        return {"latencies": latencies, "seconds": seconds, "preparation": self._stamps.preparation - prepared}
+        return {"latencies": latencies, "seconds": seconds, "preparation": preparation}
 
 
 def serve(producer: Callable[[Permits, Stamps], None], connect: Callable[[], Callable[[], Incoming]]) -> None:

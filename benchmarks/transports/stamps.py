@@ -1,9 +1,11 @@
-"""The instants at which batches were complete, in memory that producer and consumer share.
+"""What is noted of each batch while it travels, in memory that its makers and its consumer share.
 
-    │ interval ns │ preparation ns │ instant of batch 0, ns │ instant of batch 1 │ ...            int64, CLOCK_MONOTONIC
+    │ interval ns │ row of batch 0 │ row of batch 1 │ ...                                                     int64
 
-A stamp that travelled with its batch would have to be written before the batch is complete. The table wraps around: a
-batch's stamp is in row ``number % ROWS``.
+    row:  │ complete │ arrived │ preparation │ receiving │      two instants of CLOCK_MONOTONIC and two durations, ns
+
+A stamp that travelled with its batch would have to be written before the batch is complete. Every row is written by the
+one process that has its batch in hand. The table wraps around: a batch has row ``number % ROWS``.
 """
 
 from __future__ import annotations
@@ -11,45 +13,65 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
 ROWS = 1 << 12
-_INTERVAL, _PREPARATION, _FIRST = 0, 1, 2
-_BYTES = 8 * (_FIRST + ROWS)
+_COMPLETE, _ARRIVED, _PREPARATION, _RECEIVING = range(4)
+_BYTES = 8 * (1 + 4 * ROWS)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Of one batch; seconds.
+
+    Attributes:
+        handed: the instant from which on it was its consumer's host that had it, on the monotonic clock.
+        transport: from another host's memory to this one's; 0 for a batch that was made here.
+        preparation: processor time spent on making it.
+        receiving: processor time spent here on receiving it from another host.
+    """
+
+    handed: float
+    transport: float
+    preparation: float
+    receiving: float
 
 
 class Stamps:
-    """One producer writes, one consumer reads; `path` opens the same table in another process while this one lives."""
+    """`path` opens the same table in another process while this one lives."""
 
     def __init__(self, path: str | None = None) -> None:
         """Makes a new table; opens the one at `path` if that is given."""
         descriptor = os.open(path, os.O_RDWR) if path else os.memfd_create("stamps")
         os.ftruncate(descriptor, _BYTES)
-        self._table = np.frombuffer(mmap.mmap(descriptor, _BYTES), np.int64)
+        table = np.frombuffer(mmap.mmap(descriptor, _BYTES), np.int64)
+        self._interval, self._rows = table[:1], table[1:].reshape(ROWS, 4)
         self.path = f"/proc/{os.getpid()}/fd/{descriptor}"
 
     @property
     def interval(self) -> float:
-        """Seconds that the producer rests before a batch."""
-        return self._table[_INTERVAL] / 1e9
+        """Seconds that a producer rests before a batch."""
+        return float(self._interval[0]) / 1e9
 
     @interval.setter
     def interval(self, seconds: float) -> None:
-        self._table[_INTERVAL] = seconds * 1e9
+        self._interval[0] = round(seconds * 1e9)
 
-    @property
-    def preparation(self) -> float:
-        """Processor seconds spent so far on making payloads."""
-        return self._table[_PREPARATION] / 1e9
+    def prepared(self, number: int, nanoseconds: int) -> None:
+        """Batch `number` has taken so much processor time so far."""
+        self._rows[number % ROWS] = (0, 0, nanoseconds, 0)
 
     def complete(self, number: int) -> None:
-        """Batch `number` is complete now."""
-        self._table[_FIRST + number % ROWS] = time.monotonic_ns()
+        """Batch `number` is complete now, where it is made."""
+        self._rows[number % ROWS, _COMPLETE] = time.monotonic_ns()
 
-    def since(self, number: int) -> float:
-        """Seconds from the completion of batch `number` to now."""
-        return (time.monotonic_ns() - self._table[_FIRST + number % ROWS]) / 1e9
+    def arrived(self, number: int, nanoseconds: int) -> None:
+        """Batch `number` has come from another host, which took so much processor time here."""
+        self._rows[number % ROWS, (_ARRIVED, _RECEIVING)] = (time.monotonic_ns(), nanoseconds)
 
-    def prepared(self, nanoseconds: int) -> None:
-        self._table[_PREPARATION] += nanoseconds
+    def of(self, number: int) -> Stamp:
+        complete, arrived, preparation, receiving = (float(value) / 1e9 for value in self._rows[number % ROWS])
+        handed = max(complete, arrived)
+        return Stamp(handed, handed - complete, preparation, receiving)

@@ -18,6 +18,8 @@ def test_a_stream_of_all_three_starts_with_and_without_proposals(tmp_path, monke
     three_sets.propose(tmp_path)
     found = three_sets.starts(tmp_path, 1, [("stage 1", 1), ("stage 2", 2)])
     assert all(figures["cpu"] > 0 and figures["memory"] > 100 for figures in found.values())
+    (another,) = three_sets.second_rank(tmp_path, 1).values()
+    assert another["slots"] > 0 and another["memory"] > 0 and another["index"] > 0
 
 
 @pytest.mark.parametrize("stage", [1, 2])

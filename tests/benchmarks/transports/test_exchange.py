@@ -70,8 +70,26 @@ def test_a_payload_of_another_size_is_noticed():
 def test_a_table_of_stamps_opened_by_its_path_is_the_same_table():
     mine = Stamps()
     theirs = Stamps(mine.path)
+    before = time.monotonic()
+    theirs.prepared(ROWS + 3, 2_000_000)
     theirs.complete(ROWS + 3)
-    theirs.prepared(2_000_000)
     mine.interval = 0.25
-    assert 0 <= mine.since(3) < 60
-    assert mine.preparation == 0.002 and theirs.interval == 0.25
+    stamp = mine.of(3)
+    assert before <= stamp.handed <= time.monotonic()
+    assert (stamp.preparation, stamp.transport, stamp.receiving) == (0.002, 0, 0)
+    assert theirs.interval == 0.25
+
+
+def test_a_batch_from_another_host_is_handed_over_from_its_arrival_on():
+    stamps = Stamps()
+    stamps.prepared(7, 0)
+    stamps.complete(7)
+    made = stamps.of(7).handed
+    time.sleep(0.002)
+    stamps.arrived(7, 3_000_000)
+    stamp = stamps.of(7)
+    assert stamp.handed - made == pytest.approx(stamp.transport) and stamp.transport >= 0.002
+    assert stamp.receiving == 0.003
+    stamps.prepared(7 + ROWS, 0)
+    stamps.complete(7 + ROWS)
+    assert stamps.of(7 + ROWS).transport == 0
