@@ -7,8 +7,9 @@ log, every byte of its checkpoint.
 
 from __future__ import annotations
 
-import json
 import random
+import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ import pytest
 from tests.cluster import PATIENCE
 from tests.trainer.demo_data import generate
 from tests.trainer.runs import DEADLINE, ROOT, Run
-from tests.trainer.training.test_together import END_SECONDS, assert_gone, outcome, start
+from tests.trainer.training.test_together import END_SECONDS, assert_gone, evaluated, outcome, start
+from trainer.weights import checkpoint
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
 
@@ -47,11 +49,6 @@ def of_stage(stage: str, data_root: Path) -> dict[str, object]:
         return {"config": str(config), "evaluates": True}
     splits = ("train_dataloader.dataset.datasets.0", "train_dataloader.dataset.datasets.1", "val_dataloader.dataset")
     return {"config": "stage_2.py"} | {f"{split}.proposal_file": data_root / "proposals" for split in splits}
-
-
-def evaluated(run: Run) -> list[dict]:
-    lines = map(json.loads, (run.work_dir / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if line["kind"] == "val"]
 
 
 def done(run: Run) -> Run:
@@ -130,6 +127,21 @@ def test_a_data_server_that_dies_leaves_a_checkpoint_of_all_ranks(tmp_path: Path
     whole = done(start(tmp_path / "whole", data_root, ranks=2))
     last = done(start(tmp_path / "run", data_root, "--resume", ranks=2))
     assert outcome(last)[0][: len(outcome(whole)[0])] == outcome(whole)[0]
+
+
+def test_a_rank_that_cannot_predict_its_images_ends_an_evaluation_of_all(tmp_path: Path, data_root: Path) -> None:
+    images = tmp_path / "val_base"
+    shutil.copytree(data_root / "val_base", images)
+    (broken := sorted(images.iterdir())[1]).write_bytes(b"no image")  # the second batch is rank 1's
+    splits = {"val_dataloader.batch_size": 1, "val_dataloader.dataset.data_prefix.img": images}
+    run = start(tmp_path / "run", data_root, ranks=2, evaluates=True, **splits)
+    try:
+        assert run.end() == 2, run.text
+        assert_gone(run)
+    finally:
+        run.kill()
+    assert re.search(rf"\[trainer rank 1 .*error: .*{broken.name}", run.text), run.text
+    assert checkpoint.load(checkpoint.latest(run.work_dir)).cursor == {"epoch": 1, "step": 0}
 
 
 def test_other_ranks_with_other_updates_are_refused(tmp_path: Path, data_root: Path) -> None:

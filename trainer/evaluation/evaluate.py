@@ -4,8 +4,9 @@ batches ──► detector ──► scores ─┬─ as they are ────�
                                  ├─ calibrated ─────────────► detections ──PREDICTIONS──► own metric classes ──► METRICS
                                  └─ of shuffled embeddings ─► detections ──PREDICTIONS──►
 
-Calibration and shuffling act on the scores of whole classes, so one pass through the network serves all. What is drawn
-and kept in the work dir::
+Calibration and shuffling act on the scores of whole classes, so one pass through the network serves all. Several ranks
+take turns at the batches, and rank 0 has all predictions judged (`trainer.evaluation.gathering`). What is drawn and
+kept in the work dir::
 
     contact_sheet.png         the first images with ground truth and the best detections
     predictions_<split>.npz   with `keeps`, see `trainer.evaluation.predictions`
@@ -30,13 +31,16 @@ from shared.train_loop import TrainLoop
 from trainer.device import jt, nn
 from trainer.evaluation import contact_tiles
 from trainer.evaluation.contact_tiles import Tile
+from trainer.evaluation.gathering import Batches, gathered
 from trainer.evaluation.predictions import as_arrays, keep
 from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrated
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.background import in_background
+from trainer.process.ranks import ALONE, Numbers, Ranks
 from trainer.reporting.picture_folder import FOLDER, Pictures
+from trainer.training.together import Record, agree, checksum, exchange, taking_part
 from trainer.training.verdicts import Evaluated
 from trainer.vocabulary.calibration import check_names
 from trainer.weights import pretrained
@@ -44,6 +48,7 @@ from trainer.weights import pretrained
 SHEET_FILE = "contact_sheet.png"
 SHEET_IMAGES = 8
 SPLITS = ("val", "test")
+_EVERYBODY = range(1)  # of a sum in which no rank has a batch
 
 
 def load_model(config: Config, path: Path, say: Callable[[str], None]) -> nn.Module:
@@ -70,6 +75,7 @@ class Evaluation:
         keeps: whether the predictions are kept.
         draws: whether every image is drawn.
         threshold: of what is drawn, see `Pictures`.
+        ranks: who predicts together, in a training. The contact sheet is of images that rank 0 has predicted.
     """
 
     config: Config
@@ -80,6 +86,7 @@ class Evaluation:
     keeps: bool = False
     draws: bool = False
     threshold: float | None = None
+    ranks: Ranks = ALONE
 
     def run(self, model: nn.Module) -> Evaluated:
         """Metrics of every split that has an evaluator, by its display name and the reading of the scores; draws the
@@ -91,10 +98,18 @@ class Evaluation:
         """
         return _together([judge() for judge in self._predicted(model)])
 
-    def begin(self, model: nn.Module) -> Callable[[], Evaluated]:
-        """As `run`, of a training: what is returned gives the metrics. With ``train_cfg.val_async`` the data server
-        computes them meanwhile, and the errors of that, and of sending it the predictions, come with them.
+    def begin(self, model: nn.Module) -> Callable[[], Evaluated] | None:
+        """As `run`, of a training: what is returned gives the metrics; None on other ranks than the first. With
+        ``train_cfg.val_async`` the data server computes them meanwhile, and the errors of that, and of sending it the
+        predictions, come with them.
+
+        Raises:
+            RankFailed: another rank has not predicted what it should.
         """
+        if not self.ranks.first:
+            for _ in self._predicted(model):
+                pass
+            return None
         if not TrainLoop.of(section(self.config, "train_cfg")).val_async:
             found = self.run(model)
             return lambda: found
@@ -102,7 +117,8 @@ class Evaluation:
         return lambda: _together([one.result() for one in judged])
 
     def _predicted(self, model: nn.Module) -> Iterator[Callable[[], Evaluated]]:
-        """For each split, once all its images are predicted, what has them judged; that uses no Jittor."""
+        """For each split, once all its images are predicted, what has them judged; that uses no Jittor, and is rank
+        0's alone."""
         config = self.config
         splits = [split for split in SPLITS if config.get(f"{split}_evaluator") and config.get(f"{split}_dataloader")]
         if not splits:
@@ -118,8 +134,8 @@ class Evaluation:
         title = display_name(self.config, split)
         pictures = Pictures(self.work_dir / FOLDER / title, self.threshold) if self.draws else None
         most = model.roi_head.test_cfg["max_per_img"]
-        feed = Feed(self.server, self.config, split, self.work_dir, self.say, epochs=1, predicted=most)
-        predictions: dict[str, list[dict[str, np.ndarray]]] = {f"{title}{way}": [] for way in ways}
+        feed = self._feed(split, most)
+        predictions: dict[str, Batches] = {f"{title}{way}": [] for way in ways}
         own = list(ways).index(CALIBRATED if CALIBRATED in ways else PLAIN)
         tiles: list[Tile] = []
         sheets: dict[str, bytes] = {}
@@ -128,7 +144,12 @@ class Evaluation:
             head.check_classes(feed.classes, training=False)
             if getattr(head, "prior", None) is not None:
                 check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
-            with self._keeping(split, list(predictions.values())[own]), jt.no_grad(), uncalibrated(head):
+            with (
+                taking_part(self.ranks, _EVERYBODY, _no_numbers),
+                self._keeping(split, list(predictions.values())[own]),
+                jt.no_grad(),
+                uncalibrated(head),
+            ):
                 for batch in feed:
                     found = [one[: batch.valid] for one in model.predict_readings(batch, list(ways.values()))]
                     for kept, detections in zip(predictions.values(), found, strict=True):
@@ -138,10 +159,11 @@ class Evaluation:
                     if pictures is not None:
                         pictures.add_batch(batch.pictures(), batch.host, found[own], label_names(model, feed))
                     jt.sync_all()
-                if draws_sheet:
+                if draws_sheet and self.ranks.first:
                     sheets[title] = contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
+            predictions = self._of_all_ranks(model, predictions)
             for name, kept in predictions.items():
-                if not any(len(one["scores"]) for one in kept):
+                if self.ranks.first and not any(len(one["scores"]) for one in kept):
                     self.say(
                         f"warning: {name}: no detection in any image, so there is nothing but zeros; are these the "
                         "weights of a trained model, and is score_thr in model.test_cfg below its scores?"
@@ -152,13 +174,46 @@ class Evaluation:
         finally:
             model.train()
             jt.gc()
+        if not self.ranks.first:
+            feed.close()
         return partial(self._judge_split, split, feed, predictions, own, sheets)
+
+    def _feed(self, split: str, most: int) -> Feed:
+        """Of this rank's batches; `most` is how many boxes an image may have when it is predicted.
+
+        Raises:
+            TrainingFault: rank 0 has another data set.
+        """
+        with taking_part(self.ranks, _EVERYBODY, _no_numbers):
+            feed = Feed(
+                self.server,
+                self.config,
+                split,
+                self.work_dir,
+                self.say,
+                epochs=1,
+                predicted=most if self.ranks.first else 0,
+                ranks=self.ranks,
+            )
+        self._meet(Record())
+        agree(self.ranks, {f"the annotations of {split}": feed.facts})
+        return feed
+
+    def _meet(self, record: Record) -> None:
+        """Where ranks hear of each other. Raises RankFailed if one of them has not come so far."""
+        if self.ranks.size > 1:
+            exchange(self.ranks, _EVERYBODY, _no_numbers(), record)
+
+    def _of_all_ranks(self, model: nn.Module, predictions: dict[str, Batches]) -> dict[str, Batches]:
+        """What all ranks have predicted, on rank 0, if none of them has failed and all have the same weights."""
+        self._meet(Record(checksum(model)))
+        return gathered(self.ranks, predictions)
 
     def _judge_split(
         self,
         split: str,
         feed: Feed,
-        predictions: dict[str, list[dict[str, np.ndarray]]],
+        predictions: dict[str, Batches],
         own: int,
         sheets: dict[str, bytes],
     ) -> Evaluated:
@@ -177,15 +232,19 @@ class Evaluation:
         return Evaluated(shown, list(results.values())[own], sheets)
 
     @contextlib.contextmanager
-    def _keeping(self, split: str, so_far: list[dict[str, np.ndarray]]) -> Iterator[None]:
+    def _keeping(self, split: str, so_far: Batches) -> Iterator[None]:
         """What fails inside leaves the predictions in the work dir, where there are any by then."""
         try:
             yield
         except (UserError, StreamFailed, DataServerLost) as error:
-            if not so_far:
+            if not so_far or not self.ranks.first:
                 raise
             kept_in = keep(so_far, self.work_dir, split)
             raise type(error)(f"{error}; the predictions so far are in {kept_in}") from None
+
+
+def _no_numbers() -> Numbers:
+    return np.zeros(0, np.float32)
 
 
 def _together(splits: list[Evaluated]) -> Evaluated:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ _OTHERS = {
     "torchrun": ("WORLD_SIZE", "RANK"),
 }
 _POLL_SECONDS = 0.0005
+_PIECE_BYTES = 1 << 30
 
 Numbers = npt.NDArray[np.float32]
 
@@ -78,6 +79,10 @@ class Ranks:
     def share_on_host(self, data: bytes) -> bytes:
         """What the first rank of this host has as `data`, on all of the host's."""
         return data
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """On rank 0 the `data` of all ranks; on others nothing."""
+        return [data]
 
     def meet(self) -> None:
         """Returns when all ranks have called it."""
@@ -114,6 +119,22 @@ class _Together(Ranks):
 
     def share_on_host(self, data: bytes) -> bytes:
         return self._share(self._host, data)
+
+    def gather(self, data: bytes) -> list[bytes]:
+        lengths = np.zeros(self.size, np.int64)
+        self._wait(self._all)
+        self._all.Allgather([np.array([len(data)]), self._mpi.INT64_T], [lengths, self._mpi.INT64_T])
+        if not self.first:
+            for piece in _pieces(np.frombuffer(data, np.uint8)):
+                self._all.Send([piece, self._mpi.BYTE], 0)
+            return []
+        found = [data]
+        for rank, length in enumerate(lengths[1:], 1):
+            received = np.empty(length, np.uint8)
+            for piece in _pieces(received):
+                self._all.Recv([piece, self._mpi.BYTE], rank)
+            found.append(received.tobytes())
+        return found
 
     def meet(self) -> None:
         self._wait(self._all)
@@ -161,8 +182,8 @@ class _Together(Ranks):
         shared = np.empty(int(length[0]), np.uint8)
         if among.rank == 0:
             shared[:] = np.frombuffer(data, np.uint8)
-        for start in range(0, len(shared), 1 << 30):  # MPI counts with 31 bits
-            among.Bcast([shared[start : start + (1 << 30)], self._mpi.BYTE], 0)
+        for piece in _pieces(shared):
+            among.Bcast([piece, self._mpi.BYTE], 0)
         return shared.tobytes()
 
     def _wait(self, among: Any) -> None:
@@ -170,6 +191,12 @@ class _Together(Ranks):
         arrived = among.Ibarrier()
         while not arrived.Test():
             time.sleep(_POLL_SECONDS)
+
+
+def _pieces(data: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Views of what MPI, which counts with 31 bits, cannot carry at once."""
+    for start in range(0, len(data), _PIECE_BYTES):
+        yield data[start : start + _PIECE_BYTES]
 
 
 def number(environment: Mapping[str, str] = os.environ) -> int:

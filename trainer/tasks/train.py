@@ -48,7 +48,7 @@ def run(request: Request) -> int:
     resume_from = _resume_from(request)
     if request.options.checkpoint and resume_from is None:
         config.load_from = request.options.checkpoint
-    evaluation = Evaluation(config, request.server, work_dir, say)
+    evaluation = Evaluation(config, request.server, work_dir, say, ranks=ranks)
     loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.begin, ranks)
     if ranks.first:
         occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind

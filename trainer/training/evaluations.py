@@ -26,7 +26,7 @@ from trainer.training.weight_average import WeightAverage
 from trainer.weights import checkpoint
 from trainer.weights.names import is_bookkeeping
 
-Evaluate = Callable[[nn.Module], Callable[[], Evaluated]]
+Evaluate = Callable[[nn.Module], Callable[[], Evaluated] | None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Taken(NamedTuple):
 
 
 class Evaluations:
-    """Those of one run; other ranks than the first make none, and have the verdicts.
+    """Those of one run; other ranks than the first predict their share, and have the verdicts.
 
     Attributes:
         late: whether training goes on until the metrics are taken.
@@ -80,7 +80,8 @@ class Evaluations:
     ) -> None:
         """
         Args:
-            evaluate: has the model predict, and returns what waits for the metrics and gives them.
+            evaluate: has the model predict, and returns what waits for the metrics and gives them; None on other ranks
+                than the first, which never have one under way.
         """
         self.late = TrainLoop.of(section(config, "train_cfg")).val_async
         self.verdicts = verdicts
@@ -102,15 +103,15 @@ class Evaluations:
         """For a checkpoint: what is judged."""
         return self.under_way.weights if self.under_way else None
 
-    def resume(self, resumed: checkpoint.Checkpoint, first: bool) -> None:
-        """Takes over what a checkpoint has of them; the model has other weights afterwards. `first`: on rank 0.
+    def resume(self, resumed: checkpoint.Checkpoint) -> None:
+        """Takes over what a checkpoint has of them; the model has other weights afterwards.
 
         Raises:
             UserError: what was being evaluated does not fit the model.
         """
         self.verdicts.resume(resumed.meta.get("verdicts", {}))
         begun = resumed.meta.get("under_way")
-        if begun and first:
+        if begun:
             checkpoint.restore(replace(resumed, model=resumed.evaluation), self._model)
             self.under_way = UnderWay(begun["step"], resumed.evaluation, begun["stream"])
 
@@ -123,7 +124,7 @@ class Evaluations:
         with self._average.in_place():
             finish = self._evaluate(self._model)
             weights = self._model.state_dict(to="numpy")
-        self.under_way = UnderWay(step, weights, record, finish)
+        self.under_way = UnderWay(step, weights, record, finish) if finish is not None else None
 
     def begin_again(self) -> None:
         """Has what was under way in the run that this one resumes predicted again."""
@@ -137,7 +138,7 @@ class Evaluations:
             finish = self._evaluate(self._model)
         finally:
             checkpoint.put(own, self._model)
-        self.under_way = replace(self.under_way, finish=finish)
+        self.under_way = replace(self.under_way, finish=finish) if finish is not None else None
 
     def take(self, steps_per_epoch: int, now: int, meta: Callable[[dict[str, Any]], dict[str, Any]]) -> Taken:
         """Waits, after `now` steps, for the metrics of the one under way; keeps its weights where they are the best so

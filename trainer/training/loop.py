@@ -10,7 +10,8 @@ Losses are read late, so that a GPU that computes a step is not waited for befor
     GPU            │ ───── computes step k ───────────────── ► │ ───── step k+1 ─ ...
 
 Several ranks (`trainer.training.together`) take several batches in a turn, add up their gradients between backward and
-update, and read the losses there. Rank 0 alone writes and evaluates, while the others wait.
+update, and read the losses there. All predict in an evaluation; rank 0 alone writes and has metrics, while the others
+wait.
 
 Before a checkpoint, an evaluation or an end they are read at once: numbers that cannot be right end the run before the
 next step is computed, and no checkpoint has them. A checkpoint is written before an evaluation, so there is nothing to
@@ -348,8 +349,7 @@ class TrainingLoop:
         results = self._settle(progress)
         if self.verdicts.ended_before(self.step):
             return results
-        if self.ranks.first:
-            self.evaluations.begin(self.step, self.record)
+        self.evaluations.begin(self.step, self.record)
         if not self.evaluations.late or self.step == self.total_steps:
             results = self._settle(progress)
         return results
@@ -387,7 +387,7 @@ class TrainingLoop:
         """Takes over what a checkpoint holds; returns where the stream goes on, and its record so far."""
         if resume_from is not None:
             resumed = checkpoint.load(resume_from)
-            self.evaluations.resume(resumed, self.ranks.first)
+            self.evaluations.resume(resumed)
             checkpoint.restore(resumed, self.model, self.optimizer)
             checkpoint.put(self.average.load(resumed), self.model)
             if self.average and not resumed.training:

@@ -11,20 +11,16 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.client import StreamFailed
-from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import jt, nn, seed
-from trainer.feed.server import DataServerLost
 from trainer.models.backbones.backbone import Backbone
-from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import Ranks
 from trainer.training.accumulation import Accumulation
 from trainer.training.guards import memory_advised
 from trainer.training.optimizer import Optimizer
 from trainer.training.schedule import Schedule
 from trainer.training.terms import packed, total_loss
-from trainer.training.together import Record, checksum, exchange, give_up
+from trainer.training.together import Record, checksum, exchange, taking_part
 from trainer.training.weight_average import WeightAverage
 
 
@@ -106,19 +102,12 @@ class Steps:
         own = next((number for number in now if number % ranks.size == ranks.rank), None)
         weights = checksum(self._model)
         batch, record = None, Record(weights, signal=asked)
-        try:
+        with taking_part(ranks, now, self._optimizer.no_gradients):
             if own is not None:
                 batch = take()
                 with memory_advised(batch):
                     terms = self._backward(batch, own, adds=own == now[0])
                 record = Record(weights, terms, len(batch.host["image_ids"]), asked)
-        except (DataServerLost, OutOfMemory) as error:
-            give_up(ranks, now, self._optimizer.no_gradients(), error)
-            raise
-        except (UserError, StreamFailed) as error:
-            give_up(ranks, now, self._optimizer.no_gradients(), error)
-            ranks.meet()
-            raise
         numbers = self._optimizer.gradients() if own is not None else self._optimizer.no_gradients()
         said = exchange(ranks, now, numbers, record)
         signals = [one.signal for one in said if one.signal]

@@ -18,12 +18,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import xxhash
 
+from shared.client import StreamFailed
+from shared.errors import UserError
 from trainer.device import jt, nn
+from trainer.feed.server import DataServerLost
+from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import RECORD_BYTES, Numbers, RankFailed, Ranks
 from trainer.training.guards import TrainingFault
 
@@ -91,8 +95,22 @@ def exchange(ranks: Ranks, batches: range, numbers: Numbers, record: Record) -> 
     return said
 
 
-def give_up(ranks: Ranks, batches: range, numbers: Numbers, error: Exception) -> None:
-    """Tells the others, who wait for this rank's gradients, that there are none."""
+@contextlib.contextmanager
+def taking_part(ranks: Ranks, batches: range, nothing: Callable[[], Numbers]) -> Iterator[None]:
+    """For what a rank does before an `exchange`: the others, who wait for it there, hear why it cannot go on. `nothing`
+    is what it adds then."""
+    try:
+        yield
+    except (DataServerLost, OutOfMemory) as error:
+        _give_up(ranks, batches, nothing(), error)
+        raise
+    except (UserError, StreamFailed) as error:
+        _give_up(ranks, batches, nothing(), error)
+        ranks.meet()  # not before rank 0 has written a checkpoint
+        raise
+
+
+def _give_up(ranks: Ranks, batches: range, numbers: Numbers, error: Exception) -> None:
     with contextlib.suppress(RankFailed):
         exchange(ranks, batches, numbers, Record(failed=str(error)[:_MOST_TEXT]))
 

@@ -29,13 +29,16 @@ def numbers_of(rank: int) -> np.ndarray:
 def add(ranks: Ranks) -> None:
     seen = {"shared": ranks.share(b"of rank %d" % ranks.rank).decode()}
     seen["on_host"] = ranks.share_on_host(b"of local rank %d" % ranks.local_rank).decode()
+    gathered = ranks.gather(b"from rank %d, " % ranks.rank * (1 + 1000 * ranks.rank))
     for name, order in {"all": [*range(1, ranks.size), 0], "some": [ranks.size - 1, 0]}.items():
         numbers = numbers_of(ranks.rank)
         records = ranks.add(numbers, b"record of %d" % ranks.rank, order)
         seen[name] = {"numbers": numbers.tobytes().hex(), "records": [record.decode() for record in records]}
     said = hashlib.sha256(json.dumps(seen).encode()).digest().hex().encode()
+    assert ranks.first or gathered == []
     assert set(ranks.add(np.zeros(1, np.float32), said, [0])) == {said}, "the ranks have heard different things"
     if ranks.first:
+        seen["gathered"] = [[one[: one.index(b",")].decode(), len(one)] for one in gathered]
         print(json.dumps(seen | {"table": table([("AP",), (0.5,)])}), flush=True)
 
 

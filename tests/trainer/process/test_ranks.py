@@ -52,6 +52,12 @@ def test_all_ranks_have_what_the_first_shares(added: dict) -> None:
     assert (added["shared"], added["on_host"]) == ("of rank 0", "of local rank 0")
 
 
+def test_the_first_rank_gathers_what_all_say_in_their_order_however_long(added: dict) -> None:
+    assert added["gathered"] == [
+        [f"from rank {rank}", len("from rank 0, ") * (1 + 1000 * rank)] for rank in range(RANKS)
+    ]
+
+
 def test_a_table_of_a_rank_is_plain_where_mpiruns_output_is_no_terminal(added: dict) -> None:
     assert added["table"].splitlines() == ["   AP", "-----", "0.500"]
 

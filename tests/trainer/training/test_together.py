@@ -1,5 +1,7 @@
 """Several ranks' training: its turns, and that it is the training of one rank with more batches in an update."""
 
+import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +55,7 @@ def test_without_stops_every_turn_has_a_batch_for_every_rank() -> None:
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate(tmp_path_factory.mktemp("scenes") / "demo", train_images=18, val_images=2)
+    return generate(tmp_path_factory.mktemp("scenes") / "demo", train_images=18, val_images=3)
 
 
 def start(
@@ -84,29 +86,52 @@ def outcome(run: Run) -> tuple[list[dict], dict[str, bytes], dict]:
     return lines, arrays | {f"optimizer {name}": one.tobytes() for name, one in saved.optimizer.items()}, saved.cursor
 
 
+def evaluated(run: Run) -> list[dict]:
+    lines = map(json.loads, (run.work_dir / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == "val"]
+
+
 def assert_gone(run: Run) -> None:
     """All that mpirun has started, and what that has started, is gone within seconds."""
     _, alive = psutil.wait_procs(run.processes, timeout=END_SECONDS * PATIENCE)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
 
 
+def scaled(config: Path, base: int) -> dict[str, object]:
+    """Ranks count for auto_scale_lr, accumulated batches do not."""
+    rules = {"auto_scale_lr.enable": True, "auto_scale_lr.base_batch_size": base, "val_dataloader.batch_size": 1}
+    return rules | {"config": str(config), "evaluates": True}
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config with images of drawn sizes, and with a momentum that is another one in each step."""
+    config = tmp_path_factory.mktemp("config") / "moving.py"
+    config.write_text(MOVING)
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data_root: Path, moving: Path) -> Run:
+    """One rank with two batches in an update."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        run = start(tmp_path_factory.mktemp("whole") / "work", data_root, counts=2, **scaled(moving, 16))
+        try:
+            assert run.end() == 0, run.text
+        finally:
+            run.kill()
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # three trainings, one after the other, with Jittor's start each
 def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_an_update(
-    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, data_root: Path, whole: Run, moving: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With images of drawn sizes, and with a momentum that is another one in each step."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    (tmp_path / "moving.py").write_text(MOVING)
-
-    def scaled(base: int) -> dict[str, object]:  # ranks count for auto_scale_lr, accumulated batches do not
-        rules = {"auto_scale_lr.enable": True, "auto_scale_lr.base_batch_size": base}
-        return rules | {"config": str(tmp_path / "moving.py")}
-
-    lives = [whole := start(tmp_path / "whole", data_root, counts=2, **scaled(16))]
+    lives = [run := start(tmp_path / "ranks", data_root, ranks=2, **scaled(moving, 32))]
     try:
-        assert whole.end() == 0, whole.text
-        lives.append(run := start(tmp_path / "ranks", data_root, ranks=2, **scaled(32)))
         run.until_step(SAVED_EVERY + 2)
         assert len(run.ranks()) == 2 and run.data_server() in run.ranks()[0].children()
         run.process.send_signal(signal.SIGUSR1)
@@ -116,7 +141,7 @@ def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_
         assert "rank 1" not in run.text, "it says the same as rank 0"
         assert_gone(run)
 
-        lives.append(run := start(tmp_path / "ranks", data_root, "--resume", counts=2, **scaled(16)))
+        lives.append(run := start(tmp_path / "ranks", data_root, "--resume", counts=2, **scaled(moving, 16)))
         assert run.end() == 0, run.text
         assert "resumed from" in run.text and "warning" not in run.text
     finally:
@@ -127,3 +152,25 @@ def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_
     assert found[0] == expected[0]
     assert [name for name in expected[1] if found[1].get(name) != expected[1][name]] == []
     assert found[2] == expected[2]
+    assert evaluated(run) == evaluated(whole) != []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_evaluation_of_two_ranks_has_the_metrics_of_one(
+    tmp_path: Path, data_root: Path, whole: Run, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They resume a run that was ended in its evaluation."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shutil.copytree(whole.work_dir, tmp_path / "ranks")
+    log = tmp_path / "ranks" / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if json.loads(line)["kind"] == "train"))
+    run = start(tmp_path / "ranks", data_root, "--resume", ranks=2, **scaled(moving, 32))
+    try:
+        assert run.end() == 0, run.text
+        assert_gone(run)
+    finally:
+        run.kill()
+    assert outcome(run)[0] == outcome(whole)[0], "nothing was trained"
+    assert evaluated(run) == evaluated(whole) != []
