@@ -24,9 +24,13 @@ model = dict(data_preprocessor=dict(batch_augments=[
     dict(type='BatchSyncRandomResize', random_size_range=(96, 224), interval=2)
 ]))
 param_scheduler = [dict(type='LinearMomentum', start_factor=0.2, by_epoch=False)]
+custom_imports = dict(imports=['tests.trainer.training.weighing_metric'])
+val_evaluator = dict(_delete_=True, type='Weighing')
+test_evaluator = dict(_delete_=True, type='Weighing')
 """
 SAVED_EVERY = 3  # batches: a checkpoint falls between two updates of two
 STEPS = 9
+VAL_IMAGES = 3  # an image a batch: rank 0 has two of them
 MEASURED = ("images_per_second", "data_wait_share", "step_seconds", "device_bytes")  # differ from run to run
 
 
@@ -55,7 +59,7 @@ def test_without_stops_every_turn_has_a_batch_for_every_rank() -> None:
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate(tmp_path_factory.mktemp("scenes") / "demo", train_images=18, val_images=3)
+    return generate(tmp_path_factory.mktemp("scenes") / "demo", train_images=18, val_images=VAL_IMAGES)
 
 
 def start(
@@ -173,4 +177,5 @@ def test_an_evaluation_of_two_ranks_has_the_metrics_of_one(
     finally:
         run.kill()
     assert outcome(run)[0] == outcome(whole)[0], "nothing was trained"
-    assert evaluated(run) == evaluated(whole) != []
+    assert evaluated(run) == evaluated(whole)
+    assert all(one["images"] == VAL_IMAGES and one["weight"] > 0 for one in evaluated(run)) and evaluated(run)
