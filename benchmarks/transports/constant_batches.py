@@ -5,8 +5,8 @@ sample is always the same one, a slot that holds it is not written again, and it
 `benchmarks.transports.stamps` has. A proxy notes when a batch has come from another host. The rest is the project's:
 the worker's loop, layout, seal and messages, the proxy, the server, the ledger.
 
-Workers keep time: each rests until the next beat of its own, which comes once in an interval, at another place in it
-than the others'. So many workers never finish all at once, as often as the stream may have stood still.
+Workers keep time: each rests until the next beat of its own, which comes once in an interval and at another moment than
+the others'. So many workers do not finish all at once, not even after the stream has stood still.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Preparation:
         self.stamps.prepared(self.step, time.thread_time_ns() - self.begun)
 
 
-_preparation: _Preparation | None = None  # none is made for a stream while its server measures what they take
+_preparation: _Preparation | None = None  # None in a rehearsal or a proof
 
 
 def load(datasets: Any, *_: int) -> Sample:

@@ -27,7 +27,7 @@ class Stamp:
     """Of one batch; seconds.
 
     Attributes:
-        handed: the instant from which on it was its consumer's host that had it, on the monotonic clock.
+        handed: when it was complete on the consumer's host, on the monotonic clock.
         transport: from another host's memory to this one's; 0 for a batch that was made here.
         preparation: processor time spent on making it.
         receiving: processor time spent here on receiving it from another host.

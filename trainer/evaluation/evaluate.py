@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 
 from shared.client import StreamFailed
@@ -38,9 +37,9 @@ from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.process.background import in_background
-from trainer.process.ranks import ALONE, Numbers, Ranks
+from trainer.process.ranks import ALONE, Ranks
 from trainer.reporting.picture_folder import FOLDER, Pictures
-from trainer.training.together import Record, agree, checksum, exchange, taking_part
+from trainer.training.together import agree, checksum, hear, taking_part
 from trainer.training.verdicts import Evaluated
 from trainer.vocabulary.calibration import check_names
 from trainer.weights import pretrained
@@ -48,7 +47,6 @@ from trainer.weights import pretrained
 SHEET_FILE = "contact_sheet.png"
 SHEET_IMAGES = 8
 SPLITS = ("val", "test")
-_EVERYBODY = range(1)  # of a sum in which no rank has a batch
 
 
 def load_model(config: Config, path: Path, say: Callable[[str], None]) -> nn.Module:
@@ -145,7 +143,7 @@ class Evaluation:
             if getattr(head, "prior", None) is not None:
                 check_names(head.prior, list(feed.classes[0]), "model.roi_head.bbox_head.calibration")
             with (
-                taking_part(self.ranks, _EVERYBODY, _no_numbers),
+                taking_part(self.ranks),
                 self._keeping(split, list(predictions.values())[own]),
                 jt.no_grad(),
                 uncalibrated(head),
@@ -161,7 +159,8 @@ class Evaluation:
                     jt.sync_all()
                 if draws_sheet and self.ranks.first:
                     sheets[title] = contact_tiles.draw(self.work_dir / SHEET_FILE, tiles[:SHEET_IMAGES])
-            predictions = self._of_all_ranks(model, predictions)
+            hear(self.ranks, lambda: checksum(model))
+            predictions = gathered(self.ranks, predictions)
             for name, kept in predictions.items():
                 if self.ranks.first and not any(len(one["scores"]) for one in kept):
                     self.say(
@@ -184,7 +183,7 @@ class Evaluation:
         Raises:
             TrainingFault: rank 0 has another data set.
         """
-        with taking_part(self.ranks, _EVERYBODY, _no_numbers):
+        with taking_part(self.ranks):
             feed = Feed(
                 self.server,
                 self.config,
@@ -195,19 +194,9 @@ class Evaluation:
                 predicted=most if self.ranks.first else 0,
                 ranks=self.ranks,
             )
-        self._meet(Record())
+        hear(self.ranks)
         agree(self.ranks, {f"the annotations of {split}": feed.facts})
         return feed
-
-    def _meet(self, record: Record) -> None:
-        """Where ranks hear of each other. Raises RankFailed if one of them has not come so far."""
-        if self.ranks.size > 1:
-            exchange(self.ranks, _EVERYBODY, _no_numbers(), record)
-
-    def _of_all_ranks(self, model: nn.Module, predictions: dict[str, Batches]) -> dict[str, Batches]:
-        """What all ranks have predicted, on rank 0, if none of them has failed and all have the same weights."""
-        self._meet(Record(checksum(model)))
-        return gathered(self.ranks, predictions)
 
     def _judge_split(
         self,
@@ -241,10 +230,6 @@ class Evaluation:
                 raise
             kept_in = keep(so_far, self.work_dir, split)
             raise type(error)(f"{error}; the predictions so far are in {kept_in}") from None
-
-
-def _no_numbers() -> Numbers:
-    return np.zeros(0, np.float32)
 
 
 def _together(splits: list[Evaluated]) -> Evaluated:

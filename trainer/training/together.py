@@ -21,6 +21,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import xxhash
 
 from shared.client import StreamFailed
@@ -32,6 +33,7 @@ from trainer.process.ranks import RECORD_BYTES, Numbers, RankFailed, Ranks
 from trainer.training.guards import TrainingFault
 
 _MOST_TEXT = RECORD_BYTES // 16
+_NO_BATCH = range(1)  # a sum names a rank that takes part, also where it has no numbers
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,27 @@ def exchange(ranks: Ranks, batches: range, numbers: Numbers, record: Record) -> 
     return said
 
 
+def _no_numbers() -> Numbers:
+    """(0,), where nothing is added up."""
+    return np.zeros(0, np.float32)
+
+
+def hear(ranks: Ranks, weights: Callable[[], str] = lambda: "") -> None:
+    """Where ranks wait for each other without a sum; `weights` gives a checksum of those that all must have.
+
+    Raises:
+        RankFailed, TrainingFault: as `exchange`.
+    """
+    if ranks.size > 1:
+        exchange(ranks, _NO_BATCH, _no_numbers(), Record(weights()))
+
+
 @contextlib.contextmanager
-def taking_part(ranks: Ranks, batches: range, nothing: Callable[[], Numbers]) -> Iterator[None]:
-    """For what a rank does before an `exchange`: the others, who wait for it there, hear why it cannot go on. `nothing`
-    is what it adds then."""
+def taking_part(
+    ranks: Ranks, batches: range = _NO_BATCH, nothing: Callable[[], Numbers] = _no_numbers
+) -> Iterator[None]:
+    """For what a rank does before an `exchange`, or before they `hear` of each other: the others, who wait for it
+    there, learn why it cannot go on. `nothing` is what it adds then."""
     try:
         yield
     except (DataServerLost, OutOfMemory) as error:
