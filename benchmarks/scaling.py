@@ -25,7 +25,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,6 +38,7 @@ from tests.data_server.far.raylet import Raylet
 from tests.trainer.runs import mpirun
 
 HERE, FAR = "here", "far"
+STEADY, GROWING = "steady", "growing"
 STAGE_1_NUMBERS = 41_800_000  # weights of the class-agnostic network with its ResNet-50
 WARM_UP_SECONDS = 1.0
 _MORE_THAN_COME = 1_000_000
@@ -57,19 +58,10 @@ class Bench:
     def __init__(self, node: Raylet, nbytes: int, rate: float, rounds: int, seconds: float) -> None:
         self._node, self._nbytes, self._rate, self._rounds, self._seconds = node, nbytes, rate, rounds, seconds
 
-    def workers(self, count: int, delay: float = 0.0) -> Rounds:
-        """`count` workers here, and as many far: by kind, what each round has found."""
+    def workers(self, count: int, paces: dict[str, Callable[[int], float]], delay: float = 0.0) -> dict[str, Rounds]:
+        """`count` workers here, and as many far, at each pace; a pace gives the interval of so many workers."""
         with self._data_server(HERE, count, 0.0) as here, self._data_server(FAR, count, delay) as far:
-            return self._turns({here: count / self._rate, far: (count + 1) / self._rate})
-
-    def growing(self, count: int, each: float) -> Rounds:
-        """`count` workers of `each` batches a second, as `workers`; the one kind after the other, as they may take all
-        of the machine."""
-        found: Rounds = {}
-        for kind in (HERE, FAR):
-            with self._data_server(kind, count, 0.0) as contender:
-                found |= self._turns({contender: 1 / each})
-        return found
+            return {name: self._turns({here: pace(count), far: pace(count + 1)}) for name, pace in paces.items()}
 
     def bare(self) -> Rounds:
         """The link alone beside one far worker."""
@@ -154,6 +146,7 @@ def ray_node(processors: int) -> Iterator[Raylet]:
 def main() -> None:
     options = _parse()
     results: dict[str, Any] = {"machine": machine(), "options": {**vars(options), "output": str(options.output)}}
+    paces = {STEADY: lambda workers: workers / options.rate, GROWING: lambda _: 1 / options.rate_each}
     nbytes, most = payload_bytes(options.mebibytes), max(options.workers)
     with ray_node(most) as node:
         bench = Bench(node, nbytes, options.rate, options.rounds, options.seconds)
@@ -161,14 +154,13 @@ def main() -> None:
         results["bare"] = shown("bare", rounds)
         results["receiving"] = _verdict("receiving, far : bare", compared(rounds, FAR, "bare", "receiving"))
         for count in options.workers:
-            rounds = bench.workers(count)
-            results[f"steady {count}"] = shown(f"steady, {count} workers", rounds)
-            results[f"hand-over {count}"] = _verdict("hand-over p50, far : here", compared(rounds, FAR, HERE, "p50"))
-        for count in options.workers:
-            rounds = bench.growing(count, options.rate_each)
-            results[f"growing {count}"] = shown(f"growing, {count} workers", rounds)
+            for pace, rounds in bench.workers(count, paces).items():
+                results[f"{pace} {count}"] = shown(f"{pace}, {count} workers", rounds)
+                if pace == STEADY:
+                    p50 = compared(rounds, FAR, HERE, "p50")
+                    results[f"hand-over {count}"] = _verdict("hand-over p50, far : here", p50)
         for delay in options.delays:
-            rounds = bench.workers(most, delay / 1000)
+            rounds = bench.workers(most, {STEADY: paces[STEADY]}, delay / 1000)[STEADY]
             results[f"delayed {delay:g}"] = shown(f"delayed by {delay:g} ms", rounds)
     for count in options.ranks:
         results[f"sum {count}"] = found = all_reduce(count, options.numbers, options.rounds)
