@@ -31,6 +31,7 @@ from trainer.models.layers import FixedBatchNorm
 from trainer.models.ops.operator import forgetting
 from trainer.training.accumulation import WHOLE, Share
 from trainer.training.kept import Kept
+from trainer.training.loss_scale import LossScale, build_loss_scale
 from trainer.training.schedule import Schedule
 from trainer.training.update import NO_LIMIT, SGD, Adam, AdamW, gradient_norm
 from trainer.weights.names import describe_mismatch
@@ -72,6 +73,7 @@ _OTHERS = {
     "amsgrad": SWITCH,
 }
 _NORMS = (FixedBatchNorm, nn.GroupNorm, nn.InstanceNorm, nn.LayerNorm)  # all but the first in a user's own backbone
+_SCALE = "loss_scale"
 _WAITING = "waiting_share"  # beside the gradients that wait for an update, under these names:
 _GRADIENT = "gradient"
 
@@ -91,13 +93,22 @@ class Optimizer:
         base_rate: the config's ``lr``: the rate of every parameter that no custom key matches.
         base_momentum: the config's ``momentum``, or the first of its ``betas``.
         counts: how many batches make an update; `trainer.training.accumulation` says which.
+        loss_scale: what gradients are scaled by, if they are.
         waiting: the share of the last batch, where no update has followed it yet.
     """
 
-    def __init__(self, algorithm: SGD | AdamW, buffers: dict[str, str], clipping: Clipping, counts: int):
+    def __init__(
+        self,
+        algorithm: SGD | AdamW,
+        buffers: dict[str, str],
+        clipping: Clipping,
+        counts: int,
+        loss_scale: LossScale | None,
+    ) -> None:
         self.base_rate: float = algorithm.lr
         self.base_momentum: float = algorithm.momentum
         self.counts = counts
+        self.loss_scale = loss_scale
         self.waiting: Share | None = None
         self._algorithm = algorithm
         self._buffers = buffers
@@ -142,7 +153,7 @@ class Optimizer:
         ``jt.sync_all()`` afterwards.
 
         Returns the global norm of the group's mean gradient, so far and before clipping, (1,) float32: L2 unless
-        clip_grad has another.
+        clip_grad has another. With a `loss_scale` nothing is updated where it is not finite.
 
         Raises:
             TypeError: `loss` is not a Var. Jittor silently accepts a float here and trains nothing.
@@ -156,6 +167,8 @@ class Optimizer:
             raise TypeError(f"the loss must be a Jittor Var that depends on the parameters, not {type(loss).__name__}")
         waiting = [one.detach() for one in self._gradients()] if adds and self.waiting is not None else []
         self._algorithm.zero_grad()
+        if self.loss_scale is not None:
+            loss = loss * self.loss_scale.value
         with forgetting():  # else what every operator keeps for its gradient lives until the end of the step
             self._algorithm.backward(loss if share == WHOLE else loss / share.batches)
         self._algorithm.n_step -= 1  # Jittor counts backwards, the rules need updates
@@ -165,11 +178,14 @@ class Optimizer:
 
     def complete(self, share: Share) -> jt.Var:
         """The second half of `step`, with the gradients that are there."""
-        norm = gradient_norm(self._gradients(), self._clipping.power)
+        norm, scaled = gradient_norm(self._gradients(), self._clipping.power), None
         self.waiting = None if share.completes else share
-        if share.completes:
-            self._algorithm.n_step += 1
-            self._algorithm.update(norm, self._clipping.max_norm, self._clipping.limit)
+        if not share.completes:
+            return norm if self.loss_scale is None else norm / self.loss_scale.value
+        self._algorithm.n_step += 1
+        if self.loss_scale is not None:
+            norm, scaled = self.loss_scale.follow(norm, getattr(self._algorithm, "betas", (0.0, 0.0)))
+        self._algorithm.update(norm, self._clipping.max_norm, self._clipping.limit, scaled)
         return norm
 
     def gradients(self) -> np.ndarray:
@@ -205,11 +221,15 @@ class Optimizer:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all buffers as ``<parameter>.<torch's buffer name>``, and ``step``, (1,) int64: updates done.
 
+        With a `loss_scale` its state, f32 (3,), as ``loss_scale``; updates are those that were not skipped then.
         Between the batches of a group the gradients so far as ``<parameter>.gradient``, and ``waiting_share``, (2,)
         int64: `waiting`.
         """
         state = {name: buffer.numpy() for name, buffer in self._named(self._buffers).items()}
         state["step"] = np.array([self._algorithm.n_step], np.int64)
+        if self.loss_scale is not None:
+            state[_SCALE] = self.loss_scale.state.numpy()
+            state["step"][0] = state[_SCALE][2]
         if self.waiting is not None:
             state |= {name: gradient.numpy() for name, gradient in self._named({"grads": _GRADIENT}).items()}
             state[_WAITING] = np.array(self.waiting, np.int64)
@@ -224,6 +244,8 @@ class Optimizer:
         buffers = self._named(self._buffers)
         expected = {name: (str(buffer.dtype), tuple(buffer.shape)) for name, buffer in buffers.items()}
         expected["step"] = ("int64", (1,))
+        if self.loss_scale is not None:
+            expected[_SCALE] = ("float32", (3,))
         parameters = self._named({"params": _GRADIENT}) if _WAITING in state else {}
         if parameters:
             expected[_WAITING] = ("int64", (2,))
@@ -234,6 +256,8 @@ class Optimizer:
         for name, buffer in buffers.items():
             buffer.update(var(state[name]))
         self._algorithm.n_step = int(state["step"][0])
+        if self.loss_scale is not None:
+            self.loss_scale.state.update(var(state[_SCALE]))
         if parameters:
             self.waiting = Share(*state[_WAITING].tolist())
             for group in self._algorithm.param_groups:
@@ -241,7 +265,8 @@ class Optimizer:
 
     def _variables(self) -> list[jt.Var]:
         state = self._named({"params": "", **self._buffers}).values()
-        return [*state, *(self._gradients() if self.waiting is not None else [])]
+        scale = [] if self.loss_scale is None else [self.loss_scale.state]
+        return [*state, *scale, *(self._gradients() if self.waiting is not None else [])]
 
     def _gradients(self) -> list[jt.Var]:
         return [gradient for group in self._algorithm.param_groups for gradient in group["grads"]]
@@ -260,7 +285,7 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
 
     Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD``, ``Adam`` or ``AdamW``, torch's
-    defaults), ``clip_grad`` (see `_clipping`), ``accumulative_counts``, ``paramwise_cfg.custom_keys`` (substring of the
+    defaults), ``clip_grad`` (see `_clipping`), ``accumulative_counts``, AmpOptimWrapper's ``loss_scale``, ``paramwise_cfg.custom_keys`` (substring of the
     parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins), and for parameters that no
     custom key matches ``norm_decay_mult``, ``bias_lr_mult`` of biases that are no norm's, and ``bias_decay_mult`` of
     biases, a norm's only without ``norm_decay_mult``. Weight decay applies to every other parameter, as in torch.
@@ -296,7 +321,8 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     check_section(f"{where}.paramwise_cfg", paramwise, PARAMWISE_CFG)
     settings["lr"] *= rate_factor
     groups = _group(model, paramwise, settings["lr"], settings["weight_decay"])
-    return Optimizer(make(groups, **settings), buffers, clipping, optim_wrapper.get("accumulative_counts", 1))
+    counts, loss_scale = optim_wrapper.get("accumulative_counts", 1), build_loss_scale(optim_wrapper, where)
+    return Optimizer(make(groups, **settings), buffers, clipping, counts, loss_scale)
 
 
 def _clipping(where: str, clip_grad: dict) -> Clipping:

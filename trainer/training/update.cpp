@@ -39,16 +39,22 @@ void measure(const std::vector<Row>& rows, float* norm, float* /*sums*/, const N
     *norm = kind.root(total);
 }
 
-// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`.
+// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`. `scaled`: null where the loss was
+// not.
 template <typename Rule>
-void apply(const std::vector<Row>& rows, const float* norm, float max_norm, float limit, const Rule rule) {
+void apply(const std::vector<Row>& rows, const float* norm, const float* scaled, float max_norm, float limit,
+           Rule rule) {
     const auto pieces = pieces_of(rows);
-    const Clip clip{std::min(max_norm / (*norm + 1e-6f), 1.0f), limit};
+    const Clip clip = clip_by(*norm, scaled, max_norm, limit);
+    if (scaled) rule.follow({scaled[0], scaled[1], scaled[2], scaled[3]});
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < (int64_t)pieces.size(); k++) {
         const Row row = rows[pieces[k].row];
         const Rule own = rule;  // no store to a parameter can change this copy
-        for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, clip);
+        if (clip.skips)
+            for (int64_t i = pieces[k].first; i < pieces[k].last; i++) leave(row, i);
+        else
+            for (int64_t i = pieces[k].first; i < pieces[k].last; i++) own(row, i, clip);
     }
 }
 

@@ -62,11 +62,16 @@ __global__ void root_of_sum(int number, const float* sums, float* norm, const No
 }
 
 template <typename Rule>
-__global__ void apply_to_rows(const Table table, const float* norm, float max_norm, float limit, const Rule rule) {
+__global__ void apply_to_rows(const Table table, const float* norm, const float* scaled, float max_norm, float limit,
+                              Rule rule) {
     const Part part = part_of(table.first);
     const Row row = table.rows[part.row];
-    const Clip clip{min(max_norm / (*norm + 1e-6f), 1.0f), limit};
-    for (int64_t i = part.first; i < row.number; i += part.step) rule(row, i, clip);
+    const Clip clip = clip_by(*norm, scaled, max_norm, limit);
+    if (scaled) rule.follow({scaled[0], scaled[1], scaled[2], scaled[3]});
+    if (clip.skips)
+        for (int64_t i = part.first; i < row.number; i += part.step) leave(row, i);
+    else
+        for (int64_t i = part.first; i < row.number; i += part.step) rule(row, i, clip);
 }
 
 // `launch(table, blocks)` for all rows, up to MOST_ROWS at a time.
@@ -95,11 +100,13 @@ void measure(const std::vector<Row>& rows, float* norm, float* sums, const Norm 
     root_of_sum<Norm><<<1, 1024>>>(number, sums, norm, kind);
 }
 
-// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`.
+// Gradients are scaled by max_norm / norm where that is below 1, and cut at `limit`. `scaled`: null where the loss was
+// not.
 template <typename Rule>
-void apply(const std::vector<Row>& rows, const float* norm, float max_norm, float limit, const Rule rule) {
+void apply(const std::vector<Row>& rows, const float* norm, const float* scaled, float max_norm, float limit,
+           const Rule rule) {
     by_tables(rows, [&](const Table& table, int blocks) {
-        apply_to_rows<Rule><<<blocks, THREADS>>>(table, norm, max_norm, limit, rule);
+        apply_to_rows<Rule><<<blocks, THREADS>>>(table, norm, scaled, max_norm, limit, rule);
     });
 }
 

@@ -52,12 +52,15 @@ def gradient_norm(gradients: list[jt.Var], power: float = 2.0) -> jt.Var:
 
 
 def _update_together(
-    rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, numbers: dict[str, float]
+    rows: list[tuple[list[jt.Var], jt.Var]],
+    norm: jt.Var,
+    rule: str,
+    numbers: dict[str, float],
+    scaled: jt.Var | None,
 ) -> None:
-    """Updates rows of (what changes, the parameter first) and gradient, in one operator; for `rule` and `numbers` see
-    `_update`."""
+    """Updates rows of (what changes, the parameter first) and gradient, in one operator; for the rest see `_update`."""
     changing: list[jt.Var] = []
-    inputs, table = [norm], []
+    inputs, table = [norm, *([] if scaled is None else [scaled])], []
     for variables, gradient in rows:
         first, out = len(inputs), len(changing)
         inputs += [variables[0], gradient, *variables[1:]]
@@ -66,7 +69,7 @@ def _update_together(
         outs = ", ".join(f"out{out + i}_p" for i in range(len(variables)))
         table.append(f"{{in{first}->num, {{{ins}}}, {{{outs}}}}}")
     members = ", ".join(f'(float)data["{name}"]' for name in numbers if name not in ("max_norm", "limit"))
-    clip = 'in0_p, data["max_norm"], data["limit"]'
+    clip = f'in0_p, {"nullptr" if scaled is None else "in1_p"}, data["max_norm"], data["limit"]'
     call = f"update::apply({{{', '.join(table)}}}, {clip}, update::{rule}{{{members}}});"
     updated = jt.code(
         [tuple(variable.shape) for variable in changing],
@@ -79,15 +82,22 @@ def _update_together(
         variable.update(value)
 
 
-def _update(rows: list[tuple[list[jt.Var], jt.Var]], norm: jt.Var, rule: str, numbers: dict[str, float]) -> None:
+def _update(
+    rows: list[tuple[list[jt.Var], jt.Var]],
+    norm: jt.Var,
+    rule: str,
+    numbers: dict[str, float],
+    scaled: jt.Var | None = None,
+) -> None:
     """Updates rows of (what changes, the parameter first) and gradient.
 
     Args:
         rule: a struct of update_rules.h.
         numbers: max_norm, limit, and the struct's members in their order.
+        scaled: f32 (4,), where the gradients are those of a scaled loss (`trainer.training.loss_scale`).
     """
     for part in _parts(rows, ROWS):
-        _update_together(part, norm, rule, numbers)
+        _update_together(part, norm, rule, numbers, scaled)
 
 
 def blend(averages: list[jt.Var], weights: list[jt.Var], share: float) -> None:
@@ -103,14 +113,19 @@ def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
 class SGD(jt.optim.SGD):
     """torch's SGD, with its update in operators of our own."""
 
-    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT) -> None:
+    def update(
+        self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None
+    ) -> None:
         """Moves the parameters by the gradients of the last backward, scaled by max_norm / norm where that is below 1,
         and cut at `limit` and -`limit`.
 
         Args:
             norm: f32 (1,), the gradients' norm.
+            scaled: f32 (4,), where the gradients are those of a scaled loss: of `LossScale.follow`, as is `norm` then.
+                The device alone knows the number of updates then.
         """
-        dampens = self.momentum and self.n_step > 1  # torch's momentum begins as the first gradient
+        # torch's momentum begins as the first gradient
+        dampens = self.momentum and (self.n_step > 1 or scaled is not None)
         for group in self.param_groups:
             rows = _rows(group, ("values",))
             numbers = {
@@ -122,7 +137,7 @@ class SGD(jt.optim.SGD):
                 "dampening": self.dampening if dampens else 0.0,
                 "nesterov": float(self.nesterov),
             }
-            _update(rows, norm, "SGD", numbers)
+            _update(rows, norm, "SGD", numbers, scaled)
 
 
 class AdamW(jt.optim.AdamW):
@@ -146,9 +161,13 @@ class AdamW(jt.optim.AdamW):
         for group in self.param_groups if amsgrad else ():
             group["most"] = [jt.zeros(value.shape).stop_grad() for value in group["values"]]
 
-    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT) -> None:
+    def update(
+        self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None
+    ) -> None:
         """See SGD.update."""
         beta1, beta2 = self.betas
+        begins = 1.0 - beta1**self.n_step, (1.0 - beta2**self.n_step) ** 0.5
+        first, second = begins if scaled is None else (1.0, 1.0)
         for group in self.param_groups:
             rows = _rows(group, ("m", "values", "most") if self.amsgrad else ("m", "values"))
             decay = group["weight_decay"]
@@ -157,13 +176,13 @@ class AdamW(jt.optim.AdamW):
                 "limit": limit,
                 "shrink": 1.0 - group["lr"] * decay if self.decoupled else 1.0,
                 "decay": 0.0 if self.decoupled else decay,
-                "step": group["lr"] / (1.0 - beta1**self.n_step),
-                "root": (1.0 - beta2**self.n_step) ** 0.5,
+                "step": group["lr"] / first,
+                "root": second,
                 "eps": self.eps,
                 "beta1": beta1,
                 "beta2": beta2,
             }
-            _update(rows, norm, "AMSGrad" if self.amsgrad else "AdamW", numbers)
+            _update(rows, norm, "AMSGrad" if self.amsgrad else "AdamW", numbers, scaled)
 
 
 class Adam(AdamW):

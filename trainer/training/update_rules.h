@@ -1,13 +1,8 @@
 // How the optimizers move one number of a parameter, and the table of all parameters; for the CPU and a GPU.
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
-#ifdef __CUDACC__
-#define ON_DEVICE __device__
-#else
-#define ON_DEVICE
-#endif
+#include "finite.h"
 
 namespace update {
 
@@ -18,9 +13,15 @@ struct Row {
     float* now[4];
 };
 
+// What an update has to know of gradients of a scaled loss (loss_scale.h).
+struct Scaled {
+    float scale, first, second, updates;
+};
+
 // A gradient as it is clipped: by the norm of all, by each number's own size. NaN stays NaN.
 struct Clip {
     float factor, limit;
+    bool skips;  // nothing is to be updated
 
     ON_DEVICE float operator()(float gradient) const {
         const float scaled = gradient * factor;
@@ -28,8 +29,25 @@ struct Clip {
     }
 };
 
+// By the norm of the gradients; `scaled`, where the loss was, by which they still are.
+ON_DEVICE inline Clip clip_by(float norm, const float* scaled, float max_norm, float limit) {
+    const float factor = max_norm / (norm + 1e-6f), least = 1.0f < factor ? 1.0f : factor;
+    return scaled ? Clip{least / *scaled, limit, !is_finite(norm)} : Clip{least, limit, false};
+}
+
+// A number of a parameter and of its buffers stays what it was.
+ON_DEVICE inline void leave(const Row& row, int64_t i) {
+    row.now[0][i] = row.old[0][i];
+    for (int k = 1; k < 4 && row.now[k]; k++) row.now[k][i] = row.old[k + 1][i];
+}
+
 struct SGD {
     float rate, decay, momentum, dampening, nesterov;
+
+    // The first update is not dampened.
+    ON_DEVICE void follow(const Scaled& scaled) {
+        if (scaled.updates == 0) dampening = 0;
+    }
 
     ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
         const float slope = clip(row.old[1][i]) + decay * row.old[0][i];
@@ -49,9 +67,18 @@ ON_DEVICE float moments(const Rule& rule, const Row& row, int64_t i, const Clip 
     return second;
 }
 
+// The corrections of Adam's moments, which have begun at 0.
+template <typename Rule>
+ON_DEVICE void correct(Rule& rule, const Scaled& scaled) {
+    rule.step /= scaled.first;
+    rule.root *= scaled.second;
+}
+
 // AdamW decays by `shrink`, Adam by `decay`; the other is 1 or 0.
 struct AdamW {
     float shrink, decay, step, root, eps, beta1, beta2;
+
+    ON_DEVICE void follow(const Scaled& scaled) { correct(*this, scaled); }
 
     ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
         const float second = moments(*this, row, i, clip);
@@ -62,6 +89,8 @@ struct AdamW {
 // By the largest second moment so far.
 struct AMSGrad {
     float shrink, decay, step, root, eps, beta1, beta2;
+
+    ON_DEVICE void follow(const Scaled& scaled) { correct(*this, scaled); }
 
     ON_DEVICE void operator()(const Row& row, int64_t i, const Clip clip) const {
         const float second = moments(*this, row, i, clip);
@@ -91,19 +120,15 @@ struct AnyNorm {
 struct MostNorm {
     using Total = float;
     ON_DEVICE float with(float sum, float x) const { return joined(sum, fabsf(x)); }
-    ON_DEVICE float joined(float one, float other) const { return bits(one) < bits(other) ? other : one; }
+    ON_DEVICE float joined(float one, float other) const { return bits_of(one) < bits_of(other) ? other : one; }
     ON_DEVICE float root(float total) const { return total; }
-
-    ON_DEVICE uint32_t bits(float x) const {
-        uint32_t found;
-        memcpy(&found, &x, sizeof found);
-        return found;
-    }
 };
 
 // A moving average: the weights are what is read second. As torch.lerp, exact at both ends.
 struct Average {
     float share;
+
+    ON_DEVICE void follow(const Scaled&) {}
 
     ON_DEVICE void operator()(const Row& row, int64_t i, const Clip) const {
         const float average = row.old[0][i], weight = row.old[1][i];
