@@ -164,11 +164,14 @@ def deterministic(config: Config) -> bool:
     return bool((config.get("randomness") or {}).get("deterministic"))
 
 
-def half_precision(config: Config) -> list[str]:
-    """What in `config` asks for half precision, which nothing here has: all is in float32, which it approximates."""
-    wrapper, evaluations = config.get("optim_wrapper") or {}, ("val_cfg", "test_cfg")
-    asked = ["optim_wrapper"] if class_name(wrapper.get("type")) == "AmpOptimWrapper" else []
-    return asked + [f"{key}.fp16" for key in evaluations if (config.get(key) or {}).get("fp16")]
+def half_precision(config: Config) -> dict[str, str]:
+    """What in `config` asks for half precision, ``optim_wrapper``, ``val_cfg.fp16`` or ``test_cfg.fp16``, and of which
+    type: float16, or bfloat16."""
+    wrapper = config.get("optim_wrapper") or {}
+    trains = class_name(wrapper.get("type")) == "AmpOptimWrapper"
+    asked = {"optim_wrapper": wrapper.get("dtype") or "float16"} if trains else {}
+    evaluations = (f"{split}_cfg" for split in ("val", "test"))
+    return asked | {f"{key}.fp16": "float16" for key in evaluations if (config.get(key) or {}).get("fp16")}
 
 
 def section(config: Config, key: str) -> Any:

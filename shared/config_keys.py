@@ -116,7 +116,6 @@ NOTHING = only(None, False)
 ONE = Values(lambda value: not isinstance(value, bool) and value in (1, None), "1")
 
 _WORKERS = "workers are set by --workers, batches come over shared memory"
-_PRECISION = "everything is computed in float32, which half precision approximates; the log says so"
 
 
 def _is_intervals(value: object) -> bool:
@@ -232,7 +231,7 @@ TRAIN_CFG: Section = (
 
 VAL_CFG: Section = (
     ConfigKey("type", REFUSED, "only ValLoop and TestLoop: use them", types("ValLoop", "TestLoop")),
-    *ignores(_PRECISION, "fp16"),
+    reads("fp16", "whether maps are float16 in an evaluation on a GPU; a CPU computes in float32", SWITCH.or_none()),
 )
 
 RANDOMNESS: Section = (
@@ -266,7 +265,12 @@ OPTIM_WRAPPER: Section = (
     reads("optimizer", "`SGD`, `Adam` or `AdamW`, with torch's keys and defaults"),
     reads("clip_grad", "by the gradients' global norm, or each number of them"),
     reads("paramwise_cfg", "multipliers of learning rate and weight decay, by kinds of parameters"),
-    *ignores(_PRECISION, "loss_scale", "dtype"),
+    reads("loss_scale", "AmpOptimWrapper's: 'dynamic' (default), a number, or a dict of GradScaler's keywords"),
+    reads(
+        "dtype",
+        "AmpOptimWrapper's: of maps on a GPU (default float16); a CPU computes in float32",
+        one_of("float16", "bfloat16").or_none(),
+    ),
     *refuses("remove it: every rank has all weights", "use_fsdp", unless=NOTHING),
     reads("accumulative_counts", "batches whose mean gradient makes an update (default 1)", COUNT),
     *refuses(

@@ -205,12 +205,15 @@ def _work_dir(options: argparse.Namespace, config: Config) -> Path:
 
 def _import_jittor(interrupt: Interrupt, config: Config) -> str:
     """Returns a line about it. Raises UserError where `config` asks for what the device cannot do."""
-    from trainer.device import check_deterministic, describe
+    from trainer.device import check_deterministic, describe, precision_of
 
     interrupt.end_at_once()  # importing Jittor has changed the handlers
     check_deterministic(deterministic(config))
-    asked = ", ".join(half_precision(config))
-    return describe() + (f"; all is in float32, which the half precision of {asked} approximates" if asked else "")
+    asked = half_precision(config)
+    types = {key: precision_of(dtype) for key, dtype in asked.items()}
+    if types == asked:
+        return describe() + "".join(f"; maps are {dtype} ({key})" for key, dtype in types.items())
+    return describe() + f"; all is in float32, which the half precision of {', '.join(asked)} approximates"
 
 
 def say(text: str) -> None:

@@ -219,6 +219,7 @@ __all__ = [
     "jt",
     "nn",
     "onednn_flags",
+    "precision_of",
     "seed",
     "var",
 ]
@@ -255,6 +256,16 @@ def seed(value: int) -> None:
 def check_deterministic(asked: bool) -> None:
     """Raises UserError where `asked`, and this device cannot (`trainer.process.gpu.check_deterministic`)."""
     gpu.check_deterministic(_gpu, asked)
+
+
+def precision_of(dtype: str) -> str:
+    """Of which type maps are where `dtype` is asked for: on a CPU float32, which half precision approximates.
+
+    Raises:
+        UserError: the GPU cannot compute with it.
+    """
+    gpu.check_half(_gpu, dtype)
+    return "float32" if _gpu.reason else dtype
 
 
 def device_memory() -> int:

@@ -36,6 +36,7 @@ from trainer.evaluation.readings import CALIBRATED, PLAIN, readings, uncalibrate
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
+from trainer.models.precision import of_evaluation
 from trainer.process.background import in_background
 from trainer.process.ranks import ALONE, Ranks
 from trainer.reporting.picture_folder import FOLDER, Pictures
@@ -138,6 +139,7 @@ class Evaluation:
         tiles: list[Tile] = []
         sheets: dict[str, bytes] = {}
         model.eval()
+        model.predicts_in = of_evaluation(self.config, split)
         try:
             head.check_classes(feed.classes, training=False)
             if getattr(head, "prior", None) is not None:

@@ -32,7 +32,7 @@ class _Checkpointed(Operator):
         block, parameters = self.kept
         gradient = gradient.detach()
         copy = kernel(__file__, "checkpointing::copy(in0_p, in0->size, out0_p);")
-        x = jt.code(self.x.shape, "float32", [self.x, gradient], **copy)
+        x = jt.code(self.x.shape, self.x.dtype, [self.x, gradient], **copy)
         x = x.start_grad() if self.differentiates_x else x.stop_grad()
         y = block(x)
         with forgetting():
@@ -43,7 +43,7 @@ class _Checkpointed(Operator):
 def checkpointed(blocks: Iterable[nn.Module], x: jt.Var) -> jt.Var:
     """`blocks`, one after the other, of which those that train are checkpointed while they train.
 
-    Each takes and gives one map f32 (B,C,H,W).
+    Each takes and gives one map (B,C,H,W).
     """
     for block in blocks:
         parameters = [parameter for parameter in block.parameters() if not parameter.is_stop_grad()]

@@ -43,6 +43,7 @@ _ERRORS = {  # of cuInit, cuda.h's CUresult
     804: "the container's CUDA is newer than the driver, and this card does not allow that; update the driver",
     999: "unknown error; is the module nvidia_uvm loaded (nvidia-modprobe -u)?",
 }
+_BFLOAT16 = (8, 0)  # the first capability with it
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute of a card's compute capability
 _FIRST_TOOLKIT = {8: (11, 0), 9: (11, 8), 10: (12, 8), 12: (12, 8)}  # that compiles for a capability's major number
 
@@ -140,6 +141,15 @@ def check_deterministic(gpu: Gpu, asked: bool) -> None:
             f"config key 'randomness.deterministic' is True, and the GPU is used ({gpu.cards[0]}), where two runs "
             "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order, and cuDNN "
             f"chooses its algorithms by stopwatch; set it to False, or use the CPU ({VISIBLE}=), which repeats its sums"
+        )
+
+
+def check_half(gpu: Gpu, dtype: str) -> None:
+    """Raises UserError where maps are to be of a `dtype` that `gpu` cannot compute with."""
+    if dtype == "bfloat16" and not gpu.reason and gpu.cards[0].capability < _BFLOAT16:
+        raise UserError(
+            f"config key 'optim_wrapper.dtype' is 'bfloat16', which needs a card of compute capability "
+            f"{_shown(_BFLOAT16)} or more, and this is {gpu.cards[0]}; set it to 'float16'"
         )
 
 

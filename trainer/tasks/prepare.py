@@ -23,6 +23,7 @@ def run(request: Request) -> int:
     from trainer.device import jit_kernel_count, jt
     from trainer.evaluation.readings import readings, uncalibrated
     from trainer.models import build_detector
+    from trainer.models.precision import of_evaluation, of_training
     from trainer.models.roi_heads.bbox_heads.clip_bbox_head import CLIPHead
     from trainer.training.warm_up import noise, take_steps
     from trainer.vocabulary.stand_ins import with_stand_ins
@@ -32,10 +33,13 @@ def run(request: Request) -> int:
     with with_stand_ins(section(config, "model")) as (model_config, _):
         model = build_detector(model_config)
     if config.get("train_dataloader") and config.get("optim_wrapper"):
+        model.trains_in = of_training(config)
         take_steps(model, config)
-    loader = config.get("val_dataloader") or config.get("test_dataloader")
+    split = "val" if config.get("val_dataloader") else "test"
+    loader = config.get(f"{split}_dataloader")
     if loader:
         model.eval()
+        model.predicts_in = of_evaluation(config, split)
         head = model.roi_head.bbox_head
         ways = readings(head, chance=isinstance(head, CLIPHead) and head.num_classes > 1)
         with jt.no_grad(), uncalibrated(head):

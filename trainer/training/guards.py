@@ -3,6 +3,7 @@
     check_losses     every step: a loss that is NaN, infinite or, against expectation, exactly 0.0
     check_gradients  every step: gradients that are not finite although the loss is
     assert_trains    once at the start: a trainable parameter that does not move, or a frozen one that does
+    check_skips      every step with a scaled loss: too many updates in a row that were skipped
     memory_advised   every step: memory that is used up
 
 Jittor turns many mistakes into a loss of exactly 0.0 or into a gradient of nothing at all, without an error; these
@@ -23,11 +24,13 @@ from shared.errors import UserError
 from trainer.batch import Batch
 from trainer.device import card_memory, device_memory, jt, nn, var
 from trainer.process.out_of_memory import REMEDY, OutOfMemory, sign
+from trainer.training.loss_scale import Gradients, Skips
 from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, total_loss
 
 _NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
 _OTHERS_SECONDS = 10.0
+_MOST_SKIPS = 50  # in a row: torch's first scale has come down to 2^-34 by then
 _DECAYED = 0.01  # share of itself that weight decay takes from a parameter during the self-test
 
 
@@ -69,6 +72,19 @@ def check_gradients(norm: float, batch: Batch | None, config_file: str) -> None:
             f"the gradients' norm is {norm} at {_where(batch)}, and the loss is finite; nothing of this step is saved; "
             f"resume from the last checkpoint with a lower learning rate, or {_look(batch, config_file)}"
         )
+
+
+def check_skips(skips: Skips, gradients: Gradients, batch: Batch | None, config_file: str) -> None:
+    """Raises TrainingFault when so many updates in a row were skipped that no scale of the loss will help: up to the
+    one on `batch`, with `gradients`. For `config_file` see `check_losses`."""
+    if skips.in_a_row < _MOST_SKIPS:
+        return
+    where = f" at {_where(batch)}; {_look(batch, config_file)}" if batch else ""
+    raise TrainingFault(
+        f"{skips.in_a_row} updates in a row were skipped: the gradients' norm is {gradients.norm}, although the scale "
+        f"of the loss is {gradients.scale:g} by now; lower the learning rate, or train in float32 "
+        f"(optim_wrapper.type='OptimWrapper'){where}"
+    )
 
 
 @contextlib.contextmanager
@@ -150,9 +166,14 @@ def _moved(model: nn.Module, wrapper: dict, batch: Batch) -> set[str]:
 
 
 def _with_decay(config: Config, decay: float) -> dict:
-    """The config's optim_wrapper with this weight decay, and the same rates for all parameters."""
-    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper.optimizer, "weight_decay": decay}}
-    wrapper.pop("paramwise_cfg", None)
+    """The config's optim_wrapper with this weight decay, the same rates for all parameters, and no scale."""
+    wrapper = {
+        **config.optim_wrapper,
+        "type": "OptimWrapper",
+        "optimizer": {**config.optim_wrapper.optimizer, "weight_decay": decay},
+    }
+    for key in ("paramwise_cfg", "loss_scale", "dtype"):  # a first scale is often too large, and moves nothing
+        wrapper.pop(key, None)
     return wrapper
 
 

@@ -31,6 +31,7 @@ from trainer.training.events import Events
 
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
+_SCALED = ("loss_scale", "skipped_updates")
 
 
 class Progress:
@@ -71,6 +72,8 @@ class Progress:
         step_seconds: float,
         device_bytes: int,
         card: tuple[int, int] | None = None,
+        loss_scale: float | None = None,
+        skipped: bool = False,
     ) -> None:
         """Takes in one finished step.
 
@@ -83,6 +86,8 @@ class Progress:
             step_seconds: time of the whole step, waiting included.
             device_bytes: memory that Jittor holds on the device.
             card: bytes of the GPU in use and in all, where there is one.
+            loss_scale: what the loss was scaled by, if it was.
+            skipped: whether the update was skipped, because the gradients were not finite.
         """
         self._steps += 1
         self._images += images
@@ -90,6 +95,7 @@ class Progress:
         self._step_seconds += step_seconds
         for name, value in losses.items():
             self._losses.setdefault(name, []).append(value)
+        self._skipped += skipped
         self._bar.update(1)
         if step != self._total_steps and (self._interval is None or step % self._interval):
             return
@@ -103,6 +109,7 @@ class Progress:
             "step_seconds": seconds / self._steps,
             "device_bytes": device_bytes,
             **({"card_bytes": card[0]} if card else {}),
+            **({} if loss_scale is None else {"loss_scale": loss_scale, "skipped_updates": self._skipped}),
         }
         self._record("train", step, values)
         self._flush()
@@ -129,7 +136,7 @@ class Progress:
 
     def _forget(self) -> None:
         self._losses: dict[str, list[float]] = {}
-        self._steps = self._images = 0
+        self._steps = self._images = self._skipped = 0
         self._wait_seconds = self._step_seconds = 0.0
 
     def _record(self, kind: str, step: int, values: dict[str, float], name: str | None = None) -> None:
@@ -152,6 +159,7 @@ class Progress:
                 *(f"{name} {value:.4g}" for name, value in means.items()),
                 f"lr {values['lr']:.3g}",
                 f"{values['images_per_second']:.1f} images/s",
+                *(f"{name.replace('_', ' ')} {values[name]:.6g}" for name in _SCALED if name in values),
                 f"data wait {values['data_wait_share']:.0%}",
                 f"memory {values['device_bytes'] / 2**30:.2f} GiB"
                 + (f" (card {card[0] / 2**30:.2f} of {card[1] / 2**30:.2f})" if card else ""),

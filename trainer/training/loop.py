@@ -43,6 +43,7 @@ from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
 from trainer.models.ops import random_keys
+from trainer.models.precision import of_training
 from trainer.process import user_code
 from trainer.process.interrupt import Interrupt, Interrupted
 from trainer.process.out_of_memory import OutOfMemory
@@ -50,10 +51,18 @@ from trainer.process.ranks import ALONE, RankFailed, Ranks
 from trainer.training.accumulation import Accumulation
 from trainer.training.device_plan import forecast
 from trainer.training.evaluations import Evaluate, Evaluations
-from trainer.training.guards import assert_trains, check_gradients, check_losses, check_others, memory_advised
+from trainer.training.guards import (
+    assert_trains,
+    check_gradients,
+    check_losses,
+    check_others,
+    check_skips,
+    memory_advised,
+)
 from trainer.training.hooks import Hooks, Moment
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
+from trainer.training.loss_scale import Skips
 from trainer.training.onlooker import Onlooker
 from trainer.training.optimizer import build_optimizer
 from trainer.training.resuming import (
@@ -110,6 +119,7 @@ class TrainingLoop:
         seed(self.seed)
         self.model = build_detector(section(config, "model"))
         self.model.train()
+        self.model.trains_in = of_training(config)
         self.rate_factor, why = rate_factor(config, ranks.size)
         if why:
             self.say(why)
@@ -156,6 +166,7 @@ class TrainingLoop:
         told_apart = self.model.roi_head.bbox_head.num_classes > 1
         self._onlooker = Onlooker(work_dir, self.feed.classes if told_apart else [], self.say)
         self._unread: Step | None = None
+        self._skips = Skips()
         self._agreed: signal.Signals | None = None  # the signal that all ranks have heard of
         self._look_at_clocks()
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
@@ -308,14 +319,18 @@ class TrainingLoop:
         if self._unread is None:
             return
         last, self._unread = self._unread, None
-        losses, norm = last.read()
+        losses, gradients = last.read()
         first = self.step - len(losses)
         for number, one in enumerate(losses, first):
             if number % self.ranks.size != self.ranks.rank:
                 check_others(one.terms, number)
             elif last.batch is not None:
                 check_losses(one.terms, last.batch, self.config_file)
-        check_gradients(norm, last.batch, self.config_file)
+        skipped = self.optimizer.loss_scale is not None and self._skips.skipped(gradients.norm)
+        if skipped:
+            check_skips(self._skips, gradients, last.batch, self.config_file)
+        else:
+            check_gradients(gradients.norm, last.batch, self.config_file)
         seconds, waited = self._clocks
         self._look_at_clocks()
         for number, one in enumerate(losses, first + 1):
@@ -328,6 +343,8 @@ class TrainingLoop:
                 (self._clocks[0] - seconds) / len(losses),
                 device_memory(),
                 card_memory(),
+                gradients.scale,
+                skipped and number == self.step,
             )
             self.hooks.tell("after_step", self._moment(number), one.terms, one.rate)
         if self.ranks.first and last.batch is not None:

@@ -14,7 +14,7 @@ Micikevicius et al., "Mixed Precision Training".
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.config_keys import class_name
 from shared.errors import UserError
@@ -77,6 +77,13 @@ class LossScale:
         )
         self.state.update(state)
         return measured, scaled
+
+
+class Gradients(NamedTuple):
+    """Of a step: their norm, and what they were scaled by meanwhile, None: by nothing."""
+
+    norm: float
+    scale: float | None = None
 
 
 class Skips:

@@ -123,6 +123,11 @@ class Optimizer:
         return {name: one for group in groups for name, one in zip(group["names"], group["params"], strict=True)}
 
     @property
+    def scale(self) -> list[jt.Var]:
+        """What the next loss is multiplied by, f32 (1,), if it is."""
+        return [] if self.loss_scale is None else [self.loss_scale.value]
+
+    @property
     def bytes(self) -> int:
         """Of the parameters that it updates, and of its buffers."""
         return sum(variable.numel() * np.dtype(np.float32).itemsize for variable in self._variables())
@@ -285,10 +290,11 @@ def build_optimizer(optim_wrapper: dict, model: nn.Module, rate_factor: float = 
     """Builds the optimizer of all parameters that are not stopped (``stop_grad``); the model must be in train mode.
 
     Keys are those of MMEngine's DefaultOptimWrapperConstructor: ``optimizer`` (``SGD``, ``Adam`` or ``AdamW``, torch's
-    defaults), ``clip_grad`` (see `_clipping`), ``accumulative_counts``, AmpOptimWrapper's ``loss_scale``, ``paramwise_cfg.custom_keys`` (substring of the
-    parameter's full name -> ``lr_mult``, ``decay_mult``; the longest matching key wins), and for parameters that no
-    custom key matches ``norm_decay_mult``, ``bias_lr_mult`` of biases that are no norm's, and ``bias_decay_mult`` of
-    biases, a norm's only without ``norm_decay_mult``. Weight decay applies to every other parameter, as in torch.
+    defaults), ``clip_grad`` (see `_clipping`), ``accumulative_counts``, AmpOptimWrapper's ``loss_scale``,
+    ``paramwise_cfg.custom_keys`` (substring of the parameter's full name -> ``lr_mult``, ``decay_mult``; the longest
+    matching key wins), and for parameters that no custom key matches ``norm_decay_mult``, ``bias_lr_mult`` of biases
+    that are no norm's, and ``bias_decay_mult`` of biases, a norm's only without ``norm_decay_mult``. Weight decay
+    applies to every other parameter, as in torch.
     Every learning rate is multiplied by `rate_factor` (`trainer.training.schedule.rate_factor`).
 
     Raises:

@@ -17,6 +17,7 @@ from trainer.models.backbones.backbone import Backbone
 from trainer.process.ranks import Ranks
 from trainer.training.accumulation import Accumulation
 from trainer.training.guards import memory_advised
+from trainer.training.loss_scale import Gradients
 from trainer.training.optimizer import Optimizer
 from trainer.training.schedule import Schedule
 from trainer.training.terms import packed, total_loss
@@ -39,12 +40,12 @@ class Step:
 
     Attributes:
         batch: this rank's; None where it has none in this turn.
-        read: the losses of the batches of all ranks and the gradients' norm, which may have to be waited for.
+        read: the losses of the batches of all ranks, and the gradients', which may have to be waited for.
         signal: what all ranks have heard that one of them was sent.
     """
 
     batch: Batch | None
-    read: Callable[[], tuple[list[Losses], float]]
+    read: Callable[[], tuple[list[Losses], Gradients]]
     signal: signal.Signals | None = None
 
 
@@ -76,14 +77,17 @@ class Steps:
         self._seed(number)
         terms = self._model.loss(batch)
         rate = self._optimizer.follow(self._schedule, number)
+        scale = self._optimizer.scale
         norm = self._optimizer.step(total_loss(terms), self._accumulation.share(number))
-        values = packed([*terms.values(), norm])
+        values = packed([*terms.values(), norm, *scale])
         self._average.follow(number, self._steps_per_epoch)
         names, images = list(terms), len(batch.host["image_ids"])  # `terms` would keep the step's graph
 
-        def read() -> tuple[list[Losses], float]:
-            *numbers, length = values.numpy().tolist()
-            return [Losses(dict(zip(names, numbers, strict=True)), images, rate)], length
+        def read() -> tuple[list[Losses], Gradients]:
+            numbers = values.numpy().tolist()
+            of_terms, of_gradients = numbers[: len(names)], numbers[len(names) :]
+            losses = Losses(dict(zip(names, of_terms, strict=True)), images, rate)
+            return [losses], Gradients(*of_gradients)
 
         return Step(batch, read)
 
@@ -115,13 +119,18 @@ class Steps:
         for number in now[:-1]:
             self._average.follow(number, self._steps_per_epoch)
         self._optimizer.follow(self._schedule, now[-1])
-        norm = self._optimizer.complete(self._accumulation.share(now[-1]))
+        scale = self._optimizer.scale
+        values = packed([self._optimizer.complete(self._accumulation.share(now[-1])), *scale])
         self._average.follow(now[-1], self._steps_per_epoch)
         losses = []
         for number in now:
             of = said[number % ranks.size]
             losses.append(Losses(of.terms, of.images, self._schedule.rate(number)))
-        return Step(batch, lambda: (losses, norm.item()), signal.Signals(signals[0]) if signals else None)
+        return Step(
+            batch,
+            lambda: (losses, Gradients(*values.numpy().tolist())),
+            signal.Signals(signals[0]) if signals else None,
+        )
 
     def _backward(self, batch: Batch, number: int, adds: bool) -> dict[str, float]:
         """Computes the gradients of a batch; returns its terms."""

@@ -113,9 +113,7 @@ def _parts(items: list[_Item], most: int) -> list[list[_Item]]:
 class SGD(jt.optim.SGD):
     """torch's SGD, with its update in operators of our own."""
 
-    def update(
-        self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None
-    ) -> None:
+    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None) -> None:
         """Moves the parameters by the gradients of the last backward, scaled by max_norm / norm where that is below 1,
         and cut at `limit` and -`limit`.
 
@@ -161,9 +159,7 @@ class AdamW(jt.optim.AdamW):
         for group in self.param_groups if amsgrad else ():
             group["most"] = [jt.zeros(value.shape).stop_grad() for value in group["values"]]
 
-    def update(
-        self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None
-    ) -> None:
+    def update(self, norm: jt.Var, max_norm: float, limit: float = NO_LIMIT, scaled: jt.Var | None = None) -> None:
         """See SGD.update."""
         beta1, beta2 = self.betas
         begins = 1.0 - beta1**self.n_step, (1.0 - beta2**self.n_step) ** 0.5

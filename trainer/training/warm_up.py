@@ -58,7 +58,8 @@ def take_steps(model: nn.Module, config: Config) -> None:
     for step in sorted({0, min(1, counts - 1), counts - 1, counts, 2 * counts - 1}):
         terms = model.loss(noise(config, images))  # what has just been uploaded is fused with what comes next
         optimizer.follow(schedule, step)
+        scale = optimizer.scale
         norm = optimizer.step(total_loss(terms), accumulation.share(step))
-        values = packed([*terms.values(), norm])
+        values = packed([*terms.values(), norm, *scale])
         jt.sync_all()
         values.numpy()

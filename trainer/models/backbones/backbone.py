@@ -30,7 +30,14 @@ _SIZE = (256, 320)  # of the image on which it is tried, or the next multiples o
 
 
 class Backbone(nn.Module):
-    """Base class. The constructor gets the keys that stand beside ``type``."""
+    """Base class. The constructor gets the keys that stand beside ``type``.
+
+    Attributes:
+        computes_in_half: whether `execute` takes f16 and bf16, too, and gives maps of its images' type; False: f32
+            only, in half precision as well.
+    """
+
+    computes_in_half = False
 
     def __init__(self) -> None: ...
 

@@ -77,6 +77,8 @@ class CLIPResNet(nn.Module):
         with_cp: see ResNet.
     """
 
+    computes_in_half = True
+
     def __init__(
         self,
         layers: FourCounts = (3, 4, 6, 3),
@@ -113,7 +115,8 @@ class CLIPResNet(nn.Module):
         return average_pool(self.bn3(self.conv3(x), with_relu=True))
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
-        """Images f32 (B,3,H,W) -> one map f32 (B,16·width,H/16,W/16); odd sizes lose their last row and column."""
+        """Images (B,3,H,W) -> one map of their type, (B,16·width,H/16,W/16); odd sizes lose their last row and
+        column."""
         x = self.stem(images)
         for blocks in (self.layer1, self.layer2, self.layer3):
             x = checkpointed(blocks, x) if self.with_cp else blocks(x)

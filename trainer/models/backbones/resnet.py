@@ -100,6 +100,8 @@ class ResNet(nn.Module):
         zero_init_residual: start every block as the identity.
     """
 
+    computes_in_half = True
+
     def __init__(
         self,
         depth: int,
@@ -156,7 +158,8 @@ class ResNet(nn.Module):
                 parameter.stop_grad()
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
-        """Images f32 (B,3,H,W) -> the maps of `out_indices`, f32 (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded up."""
+        """Images (B,3,H,W) -> the maps of `out_indices`, of their type, (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded
+        up."""
         stem = self.bn1(self.conv1(images), with_relu=True)
         x = self.maxpool(stem)
         if stem.is_stop_grad():

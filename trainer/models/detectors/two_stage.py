@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
 from trainer.models.detections import Detections
+from trainer.models.precision import FLOAT32, in_type
 from trainer.models.registry import build
 from trainer.models.roi_heads.standard_roi_head import Reading, as_they_are
 
@@ -22,7 +23,12 @@ class TwoStageDetector(nn.Module):
 
     Args:
         rcnn: the roi head's train_cfg and test_cfg.
+
+    Attributes:
+        trains_in, predicts_in: the type of maps (`trainer.models.precision`).
     """
+
+    trains_in = predicts_in = FLOAT32
 
     def __init__(
         self,
@@ -40,16 +46,20 @@ class TwoStageDetector(nn.Module):
         self.roi_head = build(roi_head, f"{where}.roi_head", train_cfg=rcnn[0], test_cfg=rcnn[1])
 
     def extract(self, batch: Batch) -> list[jt.Var]:
-        """The feature maps f32 (B,C,H/stride,W/stride), fine to coarse."""
-        return self.neck(self.backbone(self.preprocessor(batch.images, batch.image_shapes)))
+        """The feature maps (B,C,H/stride,W/stride) for predictions, fine to coarse."""
+        return self._maps(self.preprocessor(batch.images, batch.image_shapes), self.predicts_in)
 
     def extract_in_training(self, batch: Batch) -> tuple[list[jt.Var], Batch]:
-        """The feature maps f32 (B,C,H,W) of a training step, and the batch whose boxes are in pixels of what they
+        """The feature maps (B,C,H,W) of a training step, and the batch whose boxes are in pixels of what they
         show."""
         images = self.preprocessor(batch.images, batch.image_shapes)
         for augment in self.batch_augments:
             images, batch = augment(images, batch)
-        return self.neck(self.backbone(images)), batch
+        return self._maps(images, self.trains_in), batch
+
+    def _maps(self, images: jt.Var, dtype: str) -> list[jt.Var]:
+        maps = self.backbone(in_type(images, dtype) if self.backbone.computes_in_half else images)
+        return maps if isinstance(self.neck, nn.Identity) else self.neck([in_type(one, dtype) for one in maps])
 
     def loss(self, batch: Batch) -> dict[str, jt.Var]:
         """Terms f32 (1,) of one training step.

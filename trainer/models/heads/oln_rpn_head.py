@@ -27,6 +27,7 @@ from trainer.models.layers import Convolution, init_normal
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.ops.unit_features import unit_features
+from trainer.models.precision import raised
 from trainer.models.registry import build, read, register, require
 from trainer.models.values import Count
 
@@ -122,8 +123,8 @@ class OlnRPNHead(RPNHead):
         return (*super().outputs(), self.rpn_obj)
 
     def features(self, level: jt.Var) -> jt.Var:
-        """What the 1x1 convolutions see of a level's map, both f32 (B,C,h,w): of unit length at every cell."""
-        return unit_features(convolve(level, self.rpn_conv.weight, padding=1), self.rpn_conv.bias)
+        """What the 1x1 convolutions see of a level's map (B,C,h,w), f32: of unit length at every cell."""
+        return unit_features(raised(convolve(level, self.rpn_conv.weight, padding=1)), self.rpn_conv.bias)
 
     def targets(self, sizes: list[tuple[int, int]], batch: Batch) -> Targets:
         """Assign and sample the anchors of a batch, both ways."""

@@ -27,6 +27,7 @@ from trainer.models.ops.convolution import convolve
 from trainer.models.ops.nms import batched_nms
 from trainer.models.ops.random_keys import Draw, Use
 from trainer.models.ops.top_k import top_k_of_levels
+from trainer.models.precision import raised
 from trainer.models.registry import build, read, register, require
 from trainer.models.values import Count
 
@@ -107,11 +108,11 @@ class RPNHead(nn.Module):
         return (self.rpn_cls, self.rpn_reg)
 
     def features(self, level: jt.Var) -> jt.Var:
-        """What the 1x1 convolutions see of a level's map, both f32 (B,C,h,w)."""
+        """What the 1x1 convolutions see of a level's map, both (B,C,h,w)."""
         return relu(self.rpn_conv(level))
 
     def execute(self, maps: list[jt.Var]) -> Predictions:
-        """Maps f32 (B,C,h,w), one per level, fine to coarse."""
+        """Maps f32, f16 or bf16 (B,C,h,w), one per level, fine to coarse."""
         # One convolution instead of several (1x1 with few outputs is slow), its channels in groups of an anchor each.
         anchors = self.anchor_generator.anchors_per_cell
         weights = [layer.weight.reshape(anchors, -1, layer.weight.shape[1], 1, 1) for layer in self.outputs()]
@@ -120,7 +121,8 @@ class RPNHead(nn.Module):
         bias = jt.concat([layer.bias.reshape(anchors, -1) for layer in self.outputs()], 1).reshape(-1)
         weight = weight.reshape(-1, *weight.shape[2:])
         levels = [
-            convolve(self.features(level), weight, bias).reshape(level.shape[0], anchors, columns, -1) for level in maps
+            convolve(raised(self.features(level)), weight, bias).reshape(level.shape[0], anchors, columns, -1)
+            for level in maps
         ]
         cells = jt.concat(levels, 3).transpose(0, 3, 1, 2)
         return Predictions(

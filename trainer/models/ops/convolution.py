@@ -18,6 +18,7 @@ from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.ops.onednn import onednn
 from trainer.models.ops.operator import Operator
+from trainer.models.precision import in_type, raised
 
 
 def _geometry(x: str, weight: str, y: str) -> str:
@@ -61,12 +62,17 @@ class _OfCudnn(Operator):
 
 
 def convolve(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
-    """x f32 (B,I,H,W), weight f32 (O,I,k,k), bias f32 (O,) -> f32 (B,O,H',W').
+    """x (B,I,H,W) of f32, f16 or bf16, weight f32 (O,I,k,k), bias f32 (O,) -> (B,O,H',W') of x's type.
 
     Raises:
         ValueError: x has other than I channels; the kernels would not notice.
     """
     if x.shape[1] != weight.shape[1]:
         raise ValueError(f"a convolution of {weight.shape[1]} channels is given a map of {x.shape[1]}")
-    y = (_OfCudnn if jt.flags.use_cuda else _Convolution).apply(x, weight, stride, padding)
-    return y if bias is None else y + bias.broadcast(y, [0, 2, 3])
+    weight = in_type(weight, x.dtype)
+    if jt.flags.use_cuda:
+        y = _OfCudnn.apply(x, weight, stride, padding)
+    else:
+        y = in_type(_Convolution.apply(raised(x), raised(weight), stride, padding), x.dtype)
+    # Jittor gives both parts of a sum the gradient of the sum, whatever their types are.
+    return y if bias is None else in_type(raised(y) + bias.broadcast(y, [0, 2, 3]), x.dtype)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.device.kernels import kernel
 from trainer.models.ops.operator import Operator
+from trainer.models.precision import raised
 
 FORWARD = """
     fixed_norm::forward(in0_p, in1_p, in2_p, in3_p, in4_p, {shortcut}, data["eps"], data["relu"] != 0,
@@ -38,17 +39,18 @@ class _FixedNorm(Operator):
         self.adds = shortcut is not None
         self.data = {"eps": eps, "relu": float(with_relu)}
         call = FORWARD.replace("{shortcut}", "in5_p" if self.adds else "nullptr")
-        y = jt.code(x.shape, "float32", inputs, data=self.data, **kernel(__file__, call))
+        y = jt.code(x.shape, x.dtype, inputs, data=self.data, **kernel(__file__, call))
         self.saved = [x, y if with_relu else x, weight, mean, variance]
         return y
 
     def grad(self, gradient: jt.Var) -> tuple:
         x, _, weight, *_ = self.saved
-        shapes = [tuple(x.shape), tuple(weight.shape), tuple(weight.shape), *([tuple(x.shape)] if self.adds else [])]
+        of_x, of_weight = (tuple(x.shape), x.dtype), (tuple(weight.shape), "float32")
+        shapes, types = zip(of_x, of_weight, of_weight, *([of_x] if self.adds else []), strict=True)
         call = BACKWARD.replace("{to_shortcut}", "out3_p" if self.adds else "nullptr")
         to_x, to_weight, to_bias, *to_shortcut = jt.code(
-            shapes,
-            ["float32"] * len(shapes),
+            list(shapes),
+            list(types),
             [gradient, *self.saved],
             data=self.data,
             **kernel(__file__, call),
@@ -69,11 +71,11 @@ def fixed_norm(
     """See the module's text; gradients for x, weight, bias and shortcut.
 
     Args:
-        x, shortcut: f32 (B,C,H,W).
+        x, shortcut: f32, f16 or bf16 (B,C,H,W).
         weight, bias, mean, variance: f32 (C,).
 
     Returns:
-        f32 (B,C,H,W).
+        (B,C,H,W) of x's type, computed in float32.
 
     Raises:
         ValueError: x has other than C channels, or the shortcut another shape; the kernels would not notice.
@@ -82,4 +84,7 @@ def fixed_norm(
         raise ValueError(f"a norm of {weight.shape[0]} channels is given a map of {x.shape[1]}")
     if shortcut is not None and tuple(shortcut.shape) != tuple(x.shape):
         raise ValueError(f"a shortcut {tuple(shortcut.shape)} is to be added to a map {tuple(x.shape)}")
+    if not jt.flags.use_cuda and x.dtype != "float32":  # the CPU has no kernel for it
+        wide = None if shortcut is None else raised(shortcut)
+        return fixed_norm(raised(x), weight, bias, mean, variance, eps, wide, with_relu).cast(x.dtype)
     return _FixedNorm.apply(x, weight, bias, mean, variance, shortcut, eps, with_relu)

@@ -29,6 +29,7 @@ from trainer.models.detections import Detections, Found
 from trainer.models.detections import read as read_detections
 from trainer.models.ops.multiclass_nms import read_multiclass_nms
 from trainer.models.ops.random_keys import Draw, Use
+from trainer.models.precision import in_type, raised
 from trainer.models.registry import build, read, register, require
 
 Reading = Callable[[jt.Var], jt.Var]  # scores of every box for every class -> what counts as them
@@ -92,7 +93,10 @@ class StandardRoIHead(nn.Module):
 
     def features(self, maps: list[jt.Var], boxes: jt.Var) -> jt.Var:
         """What the box head sees of `boxes` f32 (B,K,4): f32 (B·K,C,h,w)."""
-        return self.shared_head(self.roi_extractor(maps, to_rois(boxes)))
+        features = self.roi_extractor([raised(one) for one in maps], to_rois(boxes))
+        if isinstance(self.shared_head, nn.Identity):
+            return features
+        return raised(self.shared_head(in_type(features, maps[0].dtype)))
 
     def sample(self, proposals: jt.Var, batch: Batch) -> SampledRoIs:
         """Choose the RoIs to train on from `proposals` f32 (B,P,5)."""
