@@ -121,8 +121,7 @@ def _optimizer(wrapper: Mapping[str, Any]) -> Iterator[Found]:
     (named, *_) = config_keys.OPTIM_WRAPPER
     kind = class_name(wrapper.get("type", "OptimWrapper"))
     if kind != "OptimWrapper":
-        fate = NO_EFFECT if named.values and named.values.accepts(kind) else REFUSED
-        yield f"optim_wrapper type={kind}", fate
+        yield f"optim_wrapper type={kind}", READ if named.values and named.values.accepts(kind) else REFUSED
     yield from _section("optim_wrapper", {k: v for k, v in wrapper.items() if k != "type"}, config_keys.OPTIM_WRAPPER)
     yield from _section("optim_wrapper.paramwise_cfg", wrapper.get("paramwise_cfg"), config_keys.PARAMWISE_CFG)
     yield from _section("optim_wrapper.clip_grad", wrapper.get("clip_grad"), config_keys.CLIP_GRAD)

@@ -361,6 +361,14 @@ def test_a_config_that_asks_for_half_precision_is_told_that_all_is_in_float32() 
     assert "half precision" not in _import_jittor(UntouchedSignals(), plain)
 
 
+def test_a_config_that_asks_for_half_precision_is_told_of_its_types_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(str(ROOT / "configs/demo/cln.py"), {"optim_wrapper.type": "AmpOptimWrapper"})
+    config.optim_wrapper.dtype, config.test_cfg = "bfloat16", {"fp16": True}
+    monkeypatch.setattr(device, "_gpu", Gpu((Card("H100", (9, 0), 80 << 30),)))
+    said = _import_jittor(UntouchedSignals(), config)
+    assert said.endswith("; maps are bfloat16 (optim_wrapper); maps are float16 (test_cfg.fp16)")
+
+
 def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(str(ROOT / "configs/demo/cln.py"), {"randomness.deterministic": True})
     monkeypatch.setattr(device, "_gpu", Gpu(reason="there is none"))

@@ -25,7 +25,7 @@ from trainer.batch import Batch
 from trainer.device import card_memory, device_memory, jt, nn, var
 from trainer.process.out_of_memory import REMEDY, OutOfMemory, sign
 from trainer.training.loss_scale import Gradients, Skips
-from trainer.training.optimizer import build_optimizer
+from trainer.training.optimizer import Optimizer, build_optimizer
 from trainer.training.terms import minimised, total_loss
 
 _NUDGE = 0.05  # size of what replaces an all-zero parameter during the self-test
@@ -155,8 +155,7 @@ def _moved(model: nn.Module, wrapper: dict, batch: Batch) -> set[str]:
             parameter.assign(var(np.abs(random.normal(0, _NUDGE, before[name].shape)), "float32"))
     start = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
     optimizer = build_optimizer(wrapper, model)
-    optimizer.step(total_loss(model.loss(batch)))
-    jt.sync_all()
+    _update_once(optimizer, model, batch)
     moved = {name for name, parameter in parameters.items() if not np.array_equal(start[name], parameter.numpy())}
     for name, parameter in parameters.items():
         if not parameter.is_stop_grad():
@@ -165,15 +164,28 @@ def _moved(model: nn.Module, wrapper: dict, batch: Batch) -> set[str]:
     return moved
 
 
+def _update_once(optimizer: Optimizer, model: nn.Module, batch: Batch) -> None:
+    """One step; of a scaled loss the first that is not skipped, because a first scale is often too large.
+
+    Raises:
+        TrainingFault: all of many are.
+    """
+    for _ in range(_MOST_SKIPS):
+        norm = optimizer.step(total_loss(model.loss(batch)))
+        jt.sync_all()
+        if optimizer.loss_scale is None or math.isfinite(norm.item()):
+            return
+    raise TrainingFault(
+        f"self-test: {_MOST_SKIPS} updates in a row were skipped, the last of a loss scaled by "
+        f"{optimizer.scale[0].item():g}; lower optim_wrapper.loss_scale, or train in float32 "
+        f"(optim_wrapper.type='OptimWrapper'); {_where(batch)}"
+    )
+
+
 def _with_decay(config: Config, decay: float) -> dict:
-    """The config's optim_wrapper with this weight decay, the same rates for all parameters, and no scale."""
-    wrapper = {
-        **config.optim_wrapper,
-        "type": "OptimWrapper",
-        "optimizer": {**config.optim_wrapper.optimizer, "weight_decay": decay},
-    }
-    for key in ("paramwise_cfg", "loss_scale", "dtype"):  # a first scale is often too large, and moves nothing
-        wrapper.pop(key, None)
+    """The config's optim_wrapper with this weight decay, and the same rates for all parameters."""
+    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper.optimizer, "weight_decay": decay}}
+    wrapper.pop("paramwise_cfg", None)
     return wrapper
 
 

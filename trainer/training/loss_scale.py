@@ -107,9 +107,13 @@ def build_loss_scale(optim_wrapper: dict, where: str) -> LossScale | None:
     """That of a config's ``optim_wrapper``; None: gradients are not scaled.
 
     Raises:
-        UserError: a `loss_scale` that is neither a number above 0, nor 'dynamic', nor a dict of torch's GradScaler.
+        UserError: a `loss_scale` that is neither a number above 0, nor 'dynamic', nor a dict of torch's GradScaler; one
+            of another wrapper than AmpOptimWrapper.
     """
     if class_name(optim_wrapper.get("type")) != WRAPPER:
+        for key in ("loss_scale", "dtype"):
+            if key in optim_wrapper:
+                raise UserError(f"{where}.{key} is of half precision: set {where}.type='{WRAPPER}', or remove it")
         return None
     where, asked = f"{where}.loss_scale", optim_wrapper.get("loss_scale", "dynamic")
     if type(asked) in (int, float):

@@ -14,7 +14,8 @@ from trainer.batch import Batch
 from trainer.device import jt, seed
 from trainer.models import build_detector
 from trainer.training import guards
-from trainer.training.guards import TrainingFault, assert_trains, check_gradients, check_losses
+from trainer.training.guards import TrainingFault, assert_trains, check_gradients, check_losses, check_skips
+from trainer.training.loss_scale import Gradients, Skips
 from trainer.training.optimizer import Optimizer, build_optimizer
 
 CONFIG = load_config(str(ROOT / "configs/demo/cln.py"))
@@ -62,6 +63,23 @@ def test_a_config_by_which_one_step_does_not_move_everything_is_healthy(model, b
     assert_trains(model, load_config(str(ROOT / "configs/demo/cln.py"), options), batch)
 
 
+HALF = {"optim_wrapper.type": "AmpOptimWrapper"}
+
+
+def test_a_first_scale_that_is_too_large_for_the_gradients_is_no_fault(model, batch) -> None:
+    model.trains_in = "float16"  # by 2^16 they overflow
+    assert_trains(model, load_config(str(ROOT / "configs/demo/cln.py"), HALF), batch)
+
+
+def test_a_scale_by_which_all_updates_are_skipped_is_one(model, batch) -> None:
+    model.trains_in = "float16"
+    config = load_config(str(ROOT / "configs/demo/cln.py"), HALF | {"optim_wrapper.loss_scale": 1e30})
+    with pytest.raises(
+        TrainingFault, match=r"^self-test: 50 updates in a row were skipped, .* scaled by 1e\+30; lower"
+    ):
+        assert_trains(model, config, batch)
+
+
 def test_a_parameter_that_the_optimizer_does_not_hold_is_named(model, batch, monkeypatch) -> None:
     def forgetful(wrapper: dict, model: jt.Module) -> Optimizer:
         bias = model.rpn_head.rpn_cls.bias
@@ -92,6 +110,17 @@ def test_a_frozen_parameter_that_moves_is_named(model, batch) -> None:
     model.loss = loss_that_updates_statistics
     with pytest.raises(TrainingFault, match=r"backbone.bn1.running_var is frozen but moved"):
         assert_trains(model, CONFIG, batch)
+
+
+def test_updates_that_are_skipped_stop_a_run_once_no_scale_will_help(batch) -> None:
+    skips = Skips()
+    for _ in range(49):
+        assert skips.skipped(math.inf)
+        check_skips(skips, Gradients(math.inf, 2.0**-33), batch, "run/cln.py")
+    assert skips.skipped(math.nan)
+    said = r"50 updates in a row were skipped: .* norm is nan, .* scale of the loss is 1.16\S*e-10 by now"
+    with pytest.raises(TrainingFault, match=said):
+        check_skips(skips, Gradients(math.nan, 2.0**-33), batch, "run/cln.py")
 
 
 def test_finite_losses_pass_even_when_one_of_them_is_zero(batch) -> None:

@@ -102,6 +102,20 @@ def test_a_run_ends_after_its_last_step_and_tells_a_users_hook_of_the_documents(
     ]
 
 
+def test_the_log_has_the_scale_of_the_loss_and_the_updates_that_were_skipped(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    config = config_of(data, evaluated=False)
+    config.optim_wrapper.type = "AmpOptimWrapper"
+    config.optim_wrapper.loss_scale = {"init_scale": 1e38, "backoff_factor": 1e-30}  # the first overflows
+    train(cluster, config, tmp_path / "work")
+    lines = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
+    scales = [(line["loss_scale"], line["skipped_updates"]) for line in lines]
+    assert scales == [(pytest.approx(1e38), 1), (pytest.approx(1e8), 0)]
+    saved = checkpoint.load(checkpoint.latest(tmp_path / "work"))
+    assert saved.optimizer["loss_scale"].tolist() == [pytest.approx(1e8), 1, 1] and saved.optimizer["step"] == [1]
+
+
 def test_a_users_hook_that_raises_ends_the_run_with_a_checkpoint(
     cluster: Cluster, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

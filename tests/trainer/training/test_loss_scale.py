@@ -174,6 +174,12 @@ def test_a_scale_that_is_none_is_refused_by_name(loss_scale: Any, message: str) 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["loss_scale", "dtype"])
+def test_a_key_of_half_precision_is_refused_without_it(key: str) -> None:
+    with pytest.raises(UserError, match=f"{key} is of half precision: set optim_wrapper.type='AmpOptimWrapper'"):
+        build_optimizer({"type": "OptimWrapper", "optimizer": SGD, key: None}, make_model())
+
+
 def test_without_amp_and_with_a_scaler_that_is_not_enabled_nothing_is_scaled() -> None:
     for wrapper in ({}, {"type": "AmpOptimWrapper", "loss_scale": {"enabled": False}}):
         optimizer = build_optimizer({"optimizer": SGD, **wrapper}, make_model())

@@ -21,7 +21,7 @@ import pytest
 
 from trainer.device import jt
 
-TYPES = {"int32": "int", "float32": "float", "bool": "bool"}
+TYPES = {"int32": "int", "float32": "float", "float16": "float16", "bool": "bool"}
 
 DECLARATIONS = """
 #include <algorithm>
@@ -100,6 +100,7 @@ static float __fsub_rn(float a, float b) { return a - b; }
 static float __fmul_rn(float a, float b) { return a * b; }
 static float __fdiv_rn(float a, float b) { return a / b; }
 using std::max; using std::min;
+typedef _Float16 float16;
 enum { cudaMemcpyDeviceToDevice };
 static void cudaMemcpyAsync(void* to, const void* from, size_t size, int, int) { std::memcpy(to, from, size); }
 static void cudaMemsetAsync(void* at, int value, size_t size, int) { std::memset(at, value, size); }
@@ -150,13 +151,18 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
     recorded = []
 
     def code(shapes: list | tuple, dtypes: list | str, inputs: list, **sources: object) -> object:
-        alone = isinstance(dtypes, str)
+        alone = not isinstance(dtypes, list)
         shapes, dtypes = ([shapes], [dtypes]) if alone else (shapes, dtypes)
         header, source = sources.get("cuda_header", ""), sources["cuda_src"]
         arrays = [x.numpy() for x in inputs]
-        recorded.append(Recorded(arrays, [tuple(s) for s in shapes], dtypes, header, source, sources.get("data", {})))
+        names = [str(dtype) for dtype in dtypes]
+        recorded.append(Recorded(arrays, [tuple(s) for s in shapes], names, header, source, sources.get("data", {})))
         if "cpu_src" in sources:
-            outputs = jt.code(shapes, dtypes, inputs, **sources)
+            # The CPU's kernels are float32's.
+            wide = ["float32" if dtype == "float16" else str(dtype) for dtype in dtypes]
+            raised = [x.float32() if x.dtype == "float16" else x for x in inputs]
+            outputs = jt.code(shapes, wide, raised, **sources)
+            outputs = [output.cast(dtype) for output, dtype in zip(outputs, dtypes, strict=True)]
         else:
             outputs = [jt.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         return outputs[0] if alone else outputs
@@ -171,6 +177,11 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
         patch.setattr(module, "jt", WithGpu())
         call()
     return recorded
+
+
+def closeness(array: np.ndarray) -> float:
+    """The relative difference that another order of sums, or in half the last digit rounded to its neighbour, makes."""
+    return max(1e-5, float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0)
 
 
 def program(operator: Recorded, runtime: str) -> str:

@@ -12,13 +12,13 @@ from trainer.device import jt, var
 from trainer.models.boxes import anchors, assign, sample
 from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
 from trainer.models.ops.random_keys import Draw, Use
-from trainer.training import update
+from trainer.training import loss_scale, update
 
 Generator = np.random.Generator
 
 
-def _numbers(generator: Generator, *shape: int) -> jt.Var:
-    return var(generator.standard_normal(shape), "float32")
+def _numbers(generator: Generator, *shape: int, dtype: str = "float32") -> jt.Var:
+    return var(generator.standard_normal(shape), dtype)
 
 
 def _maps(generator: Generator) -> tuple[int, int, int, int]:
@@ -28,13 +28,13 @@ def _maps(generator: Generator) -> tuple[int, int, int, int]:
 
 
 def _weighted_gradient(generator: Generator, y: jt.Var, leaves: list[jt.Var]) -> list[jt.Var]:
-    return jt.grad((y * _numbers(generator, *y.shape)).sum(), leaves)
+    return jt.grad((y.float32() * _numbers(generator, *y.shape)).sum(), leaves)
 
 
-def normalise(generator: Generator, differentiates: bool) -> list[jt.Var]:
+def normalise(generator: Generator, differentiates: bool, dtype: str = "float32") -> list[jt.Var]:
     shape = _maps(generator)
-    x = _numbers(generator, *shape)
-    shortcut = _numbers(generator, *shape) if generator.random() < 0.5 else None
+    x = _numbers(generator, *shape, dtype=dtype)
+    shortcut = _numbers(generator, *shape, dtype=dtype) if generator.random() < 0.5 else None
     weight, bias, mean = (_numbers(generator, shape[1]) for _ in range(3))
     variance = var(generator.uniform(0.5, 2, shape[1]), "float32")
     y = fixed_norm.fixed_norm(
@@ -51,9 +51,9 @@ def make_unit_features(generator: Generator, differentiates: bool) -> list[jt.Va
     return _weighted_gradient(generator, y, [x, bias]) if differentiates else [y]
 
 
-def pool(generator: Generator, differentiates: bool) -> list[jt.Var]:
+def pool(generator: Generator, differentiates: bool, dtype: str = "float32") -> list[jt.Var]:
     images, channels, height, width = _maps(generator)
-    x = _numbers(generator, images, channels, height + 1, width + 1)
+    x = _numbers(generator, images, channels, height + 1, width + 1, dtype=dtype)
     y = average_pool.average_pool(x)
     return _weighted_gradient(generator, y, [x]) if differentiates else [y]
 
@@ -148,14 +148,19 @@ def make_anchors(generator: Generator) -> list[jt.Var]:
     return list(anchors.AnchorGenerator([1, 2], [0.5, 1.0], [7.5, 16])(sizes, shapes))
 
 
-def update_parameters(generator: Generator, algorithm: type, **settings: object) -> list[jt.Var]:
+def update_parameters(
+    generator: Generator, algorithm: type, scaled: jt.Var | None = None, **settings: object
+) -> list[jt.Var]:
     """Parameters and buffers after a step."""
     lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
-    return after_a_step(generator, [_numbers(generator, length) for length in lengths], algorithm, **settings)
+    parameters = [_numbers(generator, length) for length in lengths]
+    return after_a_step(generator, parameters, algorithm, scaled, **settings)
 
 
-def after_a_step(generator: Generator, parameters: list[jt.Var], algorithm: type, **settings: object) -> list[jt.Var]:
-    """Parameters and buffers, which were not empty before."""
+def after_a_step(
+    generator: Generator, parameters: list[jt.Var], algorithm: type, scaled: jt.Var | None = None, **settings: object
+) -> list[jt.Var]:
+    """Parameters and buffers, which were not empty before; with `scaled` some steps are skipped."""
     optimizer = algorithm(parameters, lr=0.1, weight_decay=0.1, **settings)
     group = optimizer.param_groups[0]
     group |= {"lr": 0.1, "weight_decay": 0.1}
@@ -165,8 +170,22 @@ def after_a_step(generator: Generator, parameters: list[jt.Var], algorithm: type
     optimizer.backward(sum((parameter.sin() * parameter).sum() for parameter in parameters))
     jt.sync_all()
     optimizer.n_step = 3
-    optimizer.update(var([3.0], "float32"), 2.0, 0.3)
+    norm = 3.0 if scaled is None or generator.random() < 0.7 else np.inf
+    optimizer.update(var([norm], "float32"), 2.0, 0.3, scaled)
     return [variable for row in zip(parameters, *buffers, strict=True) for variable in row]
+
+
+def _scaled(generator: Generator) -> jt.Var:
+    """What the update of scaled gradients has to know; often it is the first."""
+    return var([float(generator.choice([1.0, 512.0])), 0.19, 0.044, float(generator.integers(0, 2))], "float32")
+
+
+def follow_gradients(generator: Generator) -> list[jt.Var]:
+    scale = loss_scale.LossScale(512.0, 2.0, 0.5, 3)
+    scale.state.update(var([generator.uniform(1, 1024), float(generator.integers(0, 4)), 7.0], "float32"))
+    norm = float(generator.choice([3.0, 1e30, np.inf, np.nan]))
+    measured, scaled = scale.follow(var([norm], "float32"), (0.9, 0.999))
+    return [scale.state, scaled, measured]
 
 
 def norm_of_gradients(generator: Generator) -> list[jt.Var]:
@@ -178,10 +197,14 @@ def norm_of_gradients(generator: Generator) -> list[jt.Var]:
 CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "norm": (fixed_norm, lambda g: normalise(g, False)),
     "norm's gradient": (fixed_norm, lambda g: normalise(g, True)),
+    "norm in half": (fixed_norm, lambda g: normalise(g, False, "float16")),
+    "norm's gradient in half": (fixed_norm, lambda g: normalise(g, True, "float16")),
     "unit features": (unit_features, lambda g: make_unit_features(g, False)),
     "unit features' gradient": (unit_features, lambda g: make_unit_features(g, True)),
     "average pool": (average_pool, lambda g: pool(g, False)),
     "average pool's gradient": (average_pool, lambda g: pool(g, True)),
+    "average pool in half": (average_pool, lambda g: pool(g, False, "float16")),
+    "average pool's gradient in half": (average_pool, lambda g: pool(g, True, "float16")),
     "roi_align": (roi_align, lambda g: align(g, False)),
     "roi_align's gradient": (roi_align, lambda g: align(g, True)),
     "nms": (nms, suppress),
@@ -194,5 +217,9 @@ CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "SGD": (update, lambda g: update_parameters(g, update.SGD, momentum=0.9, dampening=0.2)),
     "AdamW": (update, lambda g: update_parameters(g, update.AdamW)),
     "AMSGrad": (update, lambda g: update_parameters(g, update.AdamW, amsgrad=True)),
+    "SGD, scaled": (update, lambda g: update_parameters(g, update.SGD, _scaled(g), momentum=0.9, dampening=0.2)),
+    "AdamW, scaled": (update, lambda g: update_parameters(g, update.AdamW, _scaled(g))),
+    "AMSGrad, scaled": (update, lambda g: update_parameters(g, update.AdamW, _scaled(g), amsgrad=True)),
     "norm of gradients": (update, norm_of_gradients),
+    "loss scale": (loss_scale, follow_gradients),
 }

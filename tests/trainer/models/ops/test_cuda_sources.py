@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.trainer.models.ops.cuda_sources import program, record, run
-from tests.trainer.models.ops.random_calls import after_a_step
+from tests.trainer.models.ops.cuda_sources import closeness, program, record, run
+from tests.trainer.models.ops.random_calls import after_a_step, follow_gradients
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
@@ -21,7 +21,7 @@ from trainer.models.boxes import anchors, assign, sample
 from trainer.models.layers import Convolution
 from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
 from trainer.models.ops.random_keys import Draw, Use
-from trainer.training import update
+from trainer.training import loss_scale, update
 
 TABLE, SCORES = scene(90, 6)
 SCORES[:, 5] *= 9e-4  # a class below soft-NMS's floor
@@ -141,9 +141,9 @@ def make_anchors() -> list:
     return list(generator([(9, 7), (5, 4)], var([[70, 50], [40, 60]], "float32")))
 
 
-def normalise(adds: bool, differentiate: bool) -> list:
+def normalise(adds: bool, differentiate: bool, dtype: str = "float32") -> list:
     generator = np.random.default_rng(0)
-    x, shortcut, weights = (var(generator.standard_normal((2, 5, 6, 70)), "float32") for _ in range(3))
+    x, shortcut, weights = (var(generator.standard_normal((2, 5, 6, 70)), dtype) for _ in range(3))
     weight, bias, mean = (var(generator.standard_normal(5), "float32") for _ in range(3))
     variance = var(generator.uniform(0.5, 2, 5), "float32")
     y = fixed_norm.fixed_norm(x, weight, bias, mean, variance, 1e-5, shortcut if adds else None, with_relu=True)
@@ -159,11 +159,11 @@ def make_unit_features(differentiate: bool) -> list:
     return jt.grad((y * weights).sum(), [x, bias]) if differentiate else [y]
 
 
-def pool(differentiate: bool) -> list:
+def pool(differentiate: bool, dtype: str = "float32") -> list:
     generator = np.random.default_rng(0)
-    x = var(generator.standard_normal((2, 3, 9, 14)), "float32")
+    x = var(generator.standard_normal((2, 3, 9, 14)), dtype)
     y = average_pool.average_pool(x)
-    weights = var(generator.standard_normal(y.shape), "float32")
+    weights = var(generator.standard_normal(y.shape), dtype)
     return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
 
 
@@ -204,6 +204,11 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "unit features' gradient": (unit_features, lambda: make_unit_features(True)),
     "average pool": (average_pool, lambda: pool(False)),
     "average pool's gradient": (average_pool, lambda: pool(True)),
+    "norm in half": (fixed_norm, lambda: normalise(True, False, "float16")),
+    "norm's gradient in half": (fixed_norm, lambda: normalise(True, True, "float16")),
+    "average pool in half": (average_pool, lambda: pool(False, "float16")),
+    "average pool's gradient in half": (average_pool, lambda: pool(True, "float16")),
+    "loss scale": (loss_scale, lambda: follow_gradients(np.random.default_rng(0))),
     "checkpointing's copy": (checkpointing, differentiate_checkpointed),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
@@ -219,7 +224,8 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
     found = run(record(module, call, monkeypatch)[-1], tmp_path)
     for output, other in zip(found, expected, strict=False):  # behind them is working memory
         # Integers are equal; sums are made in another order, divisions and exponentials differ in their last bits.
-        np.testing.assert_allclose(output, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+        close = closeness(other)
+        np.testing.assert_allclose(output, other, rtol=close, atol=close * np.abs(other).max())
 
 
 WIDE = [name for name in OPERATORS if name.startswith(("norm with", "norm's", "unit", "average"))] + ["norm"]
@@ -233,7 +239,8 @@ def test_arrays_too_large_to_count_by_32_bits_are_computed_by_64(
     expected = [output.numpy() for output in call()]
     found = run(record(module, call, monkeypatch)[-1], tmp_path, wide=True)
     for output, other in zip(found, expected, strict=False):
-        np.testing.assert_allclose(output, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+        close = closeness(other)
+        np.testing.assert_allclose(output, other, rtol=close, atol=close * np.abs(other).max())
 
 
 def test_a_division_by_a_reciprocal_does_not_change_how_many_samples_a_bin_has(
@@ -279,7 +286,7 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
     if gpu not in known:
         pytest.skip(f"this nvcc does not know {gpu}")
     programs = {
-        (recorded.header, recorded.source): program(recorded, "#include <cuda_runtime.h>\n")
+        (recorded.header, recorded.source): program(recorded, "#include <cuda_fp16.h>\ntypedef __half float16;\n")
         for name, (module, call) in OPERATORS.items()
         if "many" not in name  # the same kernels
         for recorded in record(module, call, monkeypatch)

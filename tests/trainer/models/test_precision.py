@@ -1,0 +1,132 @@
+"""A network in half precision against the same in float32. The CPU has no kernels for half: it rounds what they would
+round, and computes in float32."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from shared.errors import UserError
+from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_model
+from tests.trainer.models.examples import fill_with_sequences, random_batch, small_model
+from trainer import device
+from trainer.batch import Batch
+from trainer.device import jt, nn, var
+from trainer.models import build_detector, precision
+from trainer.models.ops.convolution import convolve
+from trainer.process.gpu import Card, Gpu
+from trainer.training.terms import total_loss
+
+EPS = {
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+}  # of one number; jittor's CPU cuts off for bfloat16 instead of rounding
+STAGES = [1, 2]
+
+
+def built(stage: int, folder: Path, dtype: str, **changes: object) -> tuple[nn.Module, Batch]:
+    model = build_detector(small_model(**changes) if stage == 1 else small_clip_model(folder, **changes))
+    fill_with_sequences(model)
+    model.train()
+    model.trains_in = model.predicts_in = dtype
+    return model, random_batch() if stage == 1 else batch_with_proposals()
+
+
+def gradients(model: nn.Module, batch: Batch) -> tuple[float, dict[str, np.ndarray]]:
+    """The loss and the gradient of each parameter that trains."""
+    trained = {name: value for name, value in model.named_parameters() if not value.is_stop_grad()}
+    loss = total_loss(model.loss(batch))
+    found = jt.grad(loss, list(trained.values()))
+    assert {str(gradient.dtype) for gradient in found} == {"float32"}
+    return loss.item(), {name: one.numpy() for name, one in zip(trained, found, strict=True)}
+
+
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_maps_are_of_the_type_asked_for_and_near_those_of_float32(stage: int, dtype: str, tmp_path: Path) -> None:
+    model, batch = built(stage, tmp_path, dtype)
+    found, _ = model.extract_in_training(batch)
+    assert {str(one.dtype) for one in found} == {dtype}
+    model.trains_in = "float32"
+    for half, whole in zip(found, model.extract_in_training(batch)[0], strict=True):
+        # A score of layers, each of which rounds.
+        np.testing.assert_allclose(
+            half.float32().numpy(), whole.numpy(), rtol=0, atol=10 * EPS[dtype] * np.abs(whole.numpy()).max()
+        )
+        assert (half.float32().numpy() != whole.numpy()).any()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_gradients_of_parameters_are_float32_and_near_those_of_float32(stage: int, tmp_path: Path) -> None:
+    loss, half = gradients(*built(stage, tmp_path, "float16"))
+    expected, whole = gradients(*built(stage, tmp_path, "float32"))
+    assert loss == pytest.approx(expected, rel=1e-2)
+    error = np.sqrt(sum(((half[name] - whole[name]) ** 2).sum() for name in whole))
+    assert error < 0.05 * np.sqrt(sum((gradient**2).sum() for gradient in whole.values()))
+    assert [name for name in whole if not half[name].any() and whole[name].any()] == []
+
+
+def test_checkpointed_blocks_have_the_same_gradients_in_half(tmp_path: Path) -> None:
+    _, plain = gradients(*built(2, tmp_path, "float16"))
+    _, twice = gradients(*built(2, tmp_path, "float16", **{"backbone.with_cp": True}))
+    for name, gradient in plain.items():
+        np.testing.assert_allclose(twice[name], gradient, rtol=1e-2, atol=2e-3 * np.abs(gradient).max(), err_msg=name)
+
+
+def test_detections_in_half_are_near_those_in_float32(tmp_path: Path) -> None:
+    model, batch = built(2, tmp_path, "float16")
+    model.eval()
+    half = model.predict(batch)[0]
+    model.predicts_in = "float32"
+    whole = model.predict(batch)[0]
+    assert len(half.scores) == len(whole.scores) > 0
+    np.testing.assert_allclose(np.sort(half.scores), np.sort(whole.scores), rtol=0.05)
+    assert (half.scores != whole.scores).any()
+
+
+def test_a_convolution_in_half_sums_in_float32_and_rounds_once() -> None:
+    generator = np.random.default_rng(0)
+    x, weight, bias = (
+        generator.standard_normal(shape).astype(np.float16) for shape in ((1, 64, 5, 6), (8, 64, 1, 1), 8)
+    )
+    found = convolve(var(x), var(weight.astype(np.float32)), var(bias.astype(np.float32)))
+    exact = np.einsum("bihw,oi->bohw", x.astype(np.float64), weight[:, :, 0, 0].astype(np.float64)).astype(np.float16)
+    expected = (exact.astype(np.float32) + bias.astype(np.float32)[:, None, None]).astype(np.float16)
+    assert found.dtype == "float16"
+    np.testing.assert_allclose(found.numpy(), expected, rtol=2**-10, atol=2**-10)
+    assert (found.numpy() == expected).mean() > 0.99
+
+
+class _WithoutHalf(nn.Module):
+    """A backbone that says nothing of half precision."""
+
+    computes_in_half = False
+
+    def execute(self, images: jt.Var) -> list[jt.Var]:
+        assert images.dtype == "float32"
+        return [images[:, :1, ::8, ::8].broadcast([images.shape[0], 8, images.shape[2] // 8, images.shape[3] // 8])]
+
+
+def test_a_backbone_that_does_not_compute_in_half_is_given_float32_and_the_neck_is_not() -> None:
+    model, batch = built(1, Path(), "float16", **{"neck.in_channels": [8], "neck.out_channels": 16})
+    model.backbone = _WithoutHalf()
+    assert {str(one.dtype) for one in model.extract_in_training(batch)[0]} == {"float16"}
+
+
+AMP = Config({"optim_wrapper": {"type": "AmpOptimWrapper"}, "val_cfg": {"fp16": True}})
+
+
+def test_a_cpu_computes_in_float32_whatever_a_config_asks_for() -> None:
+    assert [precision.of_training(AMP), precision.of_evaluation(AMP, "val")] == ["float32"] * 2
+
+
+def test_a_gpu_computes_in_the_type_that_a_config_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_gpu", Gpu((Card("V100", (7, 0), 32 << 30),)))
+    assert [precision.of_training(AMP), precision.of_evaluation(AMP, "val")] == ["float16"] * 2
+    assert precision.of_evaluation(AMP, "test") == precision.of_training(Config({"optim_wrapper": {}})) == "float32"
+    brain = Config({"optim_wrapper": {"type": "AmpOptimWrapper", "dtype": "bfloat16"}})
+    with pytest.raises(UserError, match=r"needs a card of compute capability 8\.0 or more, and this is V100"):
+        precision.of_training(brain)
+    monkeypatch.setattr(device, "_gpu", Gpu((Card("A100", (8, 0), 80 << 30),)))
+    assert precision.of_training(brain) == "bfloat16"
