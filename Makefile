@@ -13,6 +13,7 @@
 # make pictures  draws the pictures of the web pages in docs/, after make demo
 # make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first
 #             time); and whether every kernel compiles for A100 and B200
+# make gpu-check  on a machine with a card: its numbers against the CPU's, golden parity, memory over 300 steps
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 # make lock   pins anew what both images install: requirements.lock
@@ -24,7 +25,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks far faults gpu-standin emulate bench docker-test lock lint clean
+.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks far faults gpu-standin gpu-check emulate bench docker-test lock lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -103,6 +104,9 @@ faults: $(READY)
 
 gpu-standin: $(READY)
 	$(RUN) -m pytest -m standin tests/cuda_standin tests/trainer/models/ops/test_cuda_sources.py
+
+gpu-check: $(READY)
+	$(RUN) -m tests.gpu_check
 
 emulate: export EMULATED ?= 1000
 emulate: $(READY)
