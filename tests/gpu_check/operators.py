@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_model
-from tests.trainer.models.examples import fill_with_sequences, random_batch, small_model
+from tests.trainer.models.examples import drawn, random_batch, small_model
 from tests.trainer.models.ops.random_calls import CALLS, Generator
 from trainer.device import jt, var
-from trainer.models import build_detector
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.matmul import batched_matmul
 from trainer.training.terms import total_loss
@@ -47,8 +46,7 @@ def product(generator: Generator) -> list[jt.Var]:
 def stage(generator: Generator, number: int, dtype: str) -> list[jt.Var]:
     """The loss of a small detector of a stage, and the gradients of all that it trains."""
     with tempfile.TemporaryDirectory() as folder:
-        model = build_detector(small_model() if number == 1 else small_clip_model(Path(folder)))
-    fill_with_sequences(model)
+        model = drawn(small_model() if number == 1 else small_clip_model(Path(folder)))
     model.train()
     model.trains_in = dtype
     seed = int(generator.integers(100))

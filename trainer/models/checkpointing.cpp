@@ -4,6 +4,6 @@
 
 namespace checkpointing {
 
-inline void copy(const float* from, int64_t bytes, float* to) { std::memcpy(to, from, bytes); }
+inline void copy(const void* from, int64_t bytes, void* to) { std::memcpy(to, from, bytes); }
 
 }  // namespace checkpointing

@@ -3,7 +3,7 @@
 
 namespace checkpointing {
 
-inline void copy(const float* from, int64_t bytes, float* to) {
+inline void copy(const void* from, int64_t bytes, void* to) {
     cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, 0);
 }
 

@@ -9,11 +9,11 @@ from mmengine.config import Config
 
 from shared.errors import UserError
 from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_model
-from tests.trainer.models.examples import fill_with_sequences, random_batch, small_model
+from tests.trainer.models.examples import drawn, random_batch, small_model
 from trainer import device
 from trainer.batch import Batch
 from trainer.device import jt, nn, var
-from trainer.models import build_detector, precision
+from trainer.models import precision
 from trainer.models.ops.convolution import convolve
 from trainer.process.gpu import Card, Gpu
 from trainer.training.terms import total_loss
@@ -26,8 +26,7 @@ STAGES = [1, 2]
 
 
 def built(stage: int, folder: Path, dtype: str, **changes: object) -> tuple[nn.Module, Batch]:
-    model = build_detector(small_model(**changes) if stage == 1 else small_clip_model(folder, **changes))
-    fill_with_sequences(model)
+    model = drawn(small_model(**changes) if stage == 1 else small_clip_model(folder, **changes))
     model.train()
     model.trains_in = model.predicts_in = dtype
     return model, random_batch() if stage == 1 else batch_with_proposals()
@@ -52,7 +51,7 @@ def test_maps_are_of_the_type_asked_for_and_near_those_of_float32(stage: int, dt
     for half, whole in zip(found, model.extract_in_training(batch)[0], strict=True):
         # A score of layers, each of which rounds.
         np.testing.assert_allclose(
-            half.float32().numpy(), whole.numpy(), rtol=0, atol=10 * EPS[dtype] * np.abs(whole.numpy()).max()
+            half.float32().numpy(), whole.numpy(), rtol=0, atol=20 * EPS[dtype] * np.abs(whole.numpy()).max()
         )
         assert (half.float32().numpy() != whole.numpy()).any()
 
@@ -105,11 +104,12 @@ class _WithoutHalf(nn.Module):
 
     def execute(self, images: jt.Var) -> list[jt.Var]:
         assert images.dtype == "float32"
-        return [images[:, :1, ::8, ::8].broadcast([images.shape[0], 8, images.shape[2] // 8, images.shape[3] // 8])]
+        maps = [images[:, :1, ::stride, ::stride] for stride in (4, 8, 16, 32)]
+        return [one.repeat(1, 8 * 2**i, 1, 1) for i, one in enumerate(maps)]
 
 
 def test_a_backbone_that_does_not_compute_in_half_is_given_float32_and_the_neck_is_not() -> None:
-    model, batch = built(1, Path(), "float16", **{"neck.in_channels": [8], "neck.out_channels": 16})
+    model, batch = built(1, Path(), "float16")
     model.backbone = _WithoutHalf()
     assert {str(one.dtype) for one in model.extract_in_training(batch)[0]} == {"float16"}
 
