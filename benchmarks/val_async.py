@@ -4,12 +4,12 @@
 
 The demo's stage 1 is trained, with an evaluation every N steps, by the demo's own metric and one that takes S seconds
 to compute (`benchmarks.slow_metric`); each run has a process of its own. Of every evaluation that steps follow, the
-time is measured that `TrainingLoop` spends in it, less what `Evaluation` spends to have all images predicted. What is left
-is the hand-over of the predictions, the copy of the weights that are judged, and waiting for metrics: those of this
-evaluation, or with ``val_async`` those of the one before, where N steps took less time than they did.
+time is measured that `TrainingLoop` spends in it, less what `Evaluation` spends to have all images predicted. What is
+left is the hand-over of the predictions, the copy of the weights that are judged, and waiting for metrics: those of
+this evaluation, or with ``val_async`` those of the one before, where N steps took less time than they did.
 
-`seconds` is the median of the evaluations, `longest` the longest; `cpu` is of the training thread alone. On a busy
-machine `seconds` has the time in which that thread waited for a core.
+`seconds` is the median of the evaluations, `longest` the longest. Both are without `queued`, the median time in which
+the training thread could have run, but others had the cores. `cpu` is that thread's own.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ def measure(late: bool, images: int, steps: int, seconds: float, evaluations: in
     from trainer.training.loop import TrainingLoop
 
     def now() -> np.ndarray:
-        return np.array([time.perf_counter(), time.thread_time()])
+        queued = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+        return np.array([time.perf_counter() - queued, queued, time.thread_time()])
 
-    predicted, still = np.zeros(2), []  # seconds, and CPU seconds of this thread
+    predicted, still = np.zeros(3), []
 
     class Predicting(Evaluation):
         def _predict_split(self, *arguments: Any, **named: Any) -> Any:
@@ -84,11 +85,12 @@ def measure(late: bool, images: int, steps: int, seconds: float, evaluations: in
     with connect("embedded", 1, say) as server:
         loop = Watched(config, server, work, say, None, Predicting(config, server, work, say).begin)
         loop.run(Interrupt())
-    waits, processor = np.array(still).T
+    waits, queued, processor = np.array(still).T
     return {
         "evaluations": len(still),
         "seconds": float(median(waits)),
         "longest": float(waits.max()),
+        "queued": float(median(queued)),
         "cpu": float(median(processor)),
     }
 
