@@ -153,7 +153,6 @@ def test_a_cluster_grows_while_the_trainer_waits_and_shrinks_when_it_does_not(
     wait_for(lambda: "of its batches were made on other hosts" in elastic.log, LEFT_SECONDS)
     assert "; 0 of its batches were made on other hosts" not in elastic.log
     elastic.stop()
-    print(elastic.log)
     assert made == digests(cluster.open(config), len(made))
 
 

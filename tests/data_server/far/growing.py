@@ -8,9 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ray._private.services import get_node_ip_address
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
-
 from tests.data_server.far.raylet import Raylet, free_port
 
 _IDLE_MINUTES = 0.02
@@ -25,6 +22,9 @@ class Growing(Raylet):
     for them, and removes one that was idle for some seconds."""
 
     def __init__(self, processors: int, most: int) -> None:
+        from ray._private.services import get_node_ip_address
+        from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
+
         port = free_port()
         node = {"resources": {"CPU": processors, "object_store_memory": 100_000_000}, "node_config": {}}
         head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}

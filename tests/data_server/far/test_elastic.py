@@ -14,10 +14,9 @@ import zmq
 from shared.channel import Channel
 from shared.messages import Joined, Launch, Left, Message, Notice, Ready, Want
 from tests.cluster import ROOT, wait_for
+from tests.data_server.far.growing import Growing
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'unidetector-jittor[far]'")
-
-from tests.data_server.far.growing import Growing
 
 NODE_SECONDS = 20
 PROCESSORS = 2
