@@ -65,6 +65,7 @@ class Launcher:
         return message
 
 
+@pytest.mark.slow
 def test_a_node_is_added_for_workers_that_are_wanted_and_removed_when_none_are(growing: Growing) -> None:
     launcher = Launcher(growing)
     assert len(growing.raylets()) == 1  # the head
