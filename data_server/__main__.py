@@ -101,6 +101,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="N",
         help="so many on each node (default: as many as Ray counts processors there)",
     )
+    parser.add_argument(
+        "--elastic",
+        action="store_true",
+        help="have far workers only while trainers wait for data: ask a cluster that can grow for nodes, and give them "
+        "back",
+    )
     # The trainer that started us, and whom to die with.
     parser.add_argument("--embedded-in", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -124,10 +130,12 @@ def serve(arguments: list[str]) -> None:
 
 def _nodes(options: argparse.Namespace) -> Nodes | None:
     if options.ray is None:
+        if options.elastic:
+            raise UserError("--elastic is for far workers; expected --ray, too")
         return None
     from data_server.serving.nodes import Nodes
 
-    return Nodes(options.ray, options.far_workers, options.far_workers_per_node or 0)
+    return Nodes(options.ray, options.far_workers, options.far_workers_per_node or 0, options.elastic)
 
 
 def _hide_gpus() -> None:

@@ -33,6 +33,7 @@ A worker on another host is a proxy on this one (`data_server.workers.proxy`) an
 (`data_server.far.agent`), joined by TCP; a launcher, which alone knows Ray, tells the server where agents are:
 
      a  server to its launcher, once               LAUNCH   ← READY, then JOINED and LEFT as nodes come and go
+        an elastic one, as its streams fare        WANT
      b  server has two batches made to compare     PROVE →, ← PROOF; then a proxy forked
                                                    SPAWN    with the agent's address and the keys
      c  proxy to the agent                         JOIN     the agent builds the data set, unless that is done
@@ -54,7 +55,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-PROTOCOL_VERSION = 10
+PROTOCOL_VERSION = 11
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SMALL_BYTES = 1 << 16  # of a message that holds neither a config nor a list of classes or metrics
 MAX_TEXT = 1 << 16
@@ -370,12 +371,22 @@ class Embedded(Message, large=True):
 @dataclass(frozen=True)
 class Launch(Message):
     """To the launcher: have agents on the nodes of the Ray cluster at `address`, for at most `workers` workers in all
-    and `per_node` on each (0: as many as it has processors), which serve who has the public key `key`."""
+    and `per_node` on each (0: as many as it has processors), which serve who has the public key `key`. `elastic`: have
+    none before they are wanted."""
 
     address: str
     workers: int
     per_node: int
+    elastic: bool
     key: str
+
+
+@dataclass(frozen=True)
+class Want(Message):
+    """To an elastic launcher: have agents for at least `workers` workers of each stream from now on, and not many
+    more."""
+
+    workers: int
 
 
 @dataclass(frozen=True)

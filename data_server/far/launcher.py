@@ -1,22 +1,29 @@
 """The launcher: the server's child that alone knows Ray. It has an agent on every node of a cluster and tells the
 server where.
 
-    server ──LAUNCH──► launcher ══ Ray's control plane ══► actor on each node ──► its agent
-    server ◄─READY, JOINED, LEFT, NOTICE── launcher        batches never pass through here
+    server ──LAUNCH, WANT──► launcher ══ Ray's control plane ══► actor on each node ──► its agent
+    server ◄─READY, JOINED, LEFT, NOTICE── launcher              batches never pass through here
 
     node:  alive ──► actor asked for ──► where: JOINED ──► agent, actor or node dies: LEFT ──► some seconds later again
+                                                      └──► no longer wanted: given back, LEFT
 
-Ray starts, places and watches the actors, and ends them when this process ends, however it ends. They are asked for
-with as many processors as they will have workers, so a cluster that grows by what is asked of it grows.
+Ray starts, places and watches the actors, and ends them when this process ends, however it ends. They take as many
+processors as they will have workers.
+
+An elastic launcher begins with none. It has as many actors as the workers that are wanted need, and takes whole nodes:
+what is left of a node would seem to be room for more. Where nodes are lacking it wishes for some
+(`data_server.far.wishes`), and a node that is given back is idle, which is when an autoscaler removes it.
 
 Who reaches a Ray cluster can run code on it. One that can be reached from elsewhere must therefore ask for its token.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -25,10 +32,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_server.far.node import Node
-from shared.channel import Channel
+from data_server.far.wishes import Wishes
+from shared.channel import Channel, ChannelClosed
 from shared.errors import UserError, described
 from shared.lifetime import die_with_parent
-from shared.messages import PROTOCOL_VERSION, Failure, Joined, Launch, Left, Notice, Ready
+from shared.messages import PROTOCOL_VERSION, Failure, Joined, Launch, Left, Notice, Ready, Want
 
 _LOOK_SECONDS = 1.0
 _AGAIN_SECONDS = 5.0
@@ -56,6 +64,8 @@ class _Launcher:
         self._ray = ray
         self._channel = channel
         self._launch = launch
+        self._wanted = 0 if launch.elastic else launch.workers
+        self._wishes = Wishes(launch.per_node or 1)
         self._asked: dict[str, _Asked] = {}  # by Ray's id of the node
         self._not_before: dict[str, float] = {}
 
@@ -78,7 +88,11 @@ class _Launcher:
 
     def run(self) -> None:
         while True:
+            self._hear()
             self._ask()
+            if self._launch.elastic:
+                self._give_back()
+                self._wish()
             waiting = {asked.answer: node for node, asked in self._asked.items()}
             if not waiting:
                 time.sleep(_LOOK_SECONDS)
@@ -87,8 +101,18 @@ class _Launcher:
             for answer in done:
                 self._answered(waiting[answer], answer)
 
+    @property
+    def _workers(self) -> int:
+        return sum(asked.workers for asked in self._asked.values())
+
+    def _hear(self) -> None:
+        """Raises ChannelClosed when the server is gone."""
+        while select.select([self._channel], [], [], 0)[0]:
+            for want in self._channel.read(Want):
+                self._wanted = want.workers
+
     def _ask(self) -> None:
-        """For an actor on each node that has none."""
+        """For an actor on each node that has none, while more workers are wanted."""
         now = time.monotonic()
         for node in self._ray.nodes():
             number, name = node["NodeID"], node["NodeManagerHostname"]
@@ -99,16 +123,33 @@ class _Launcher:
                     asked.told = True
                     self._say(f"node {name} has no {asked.workers} idle processors for far workers yet")
                 continue
-            left = self._launch.workers - sum(asked.workers for asked in self._asked.values())
-            workers = min(left, self._launch.per_node or int(node["Resources"].get("CPU", 0)))
-            if workers > 0:
-                self._asked[number] = self._asked_for(number, name, node["NodeManagerAddress"], workers)
+            processors = int(node["Resources"].get("CPU", 0))
+            workers = min(self._launch.workers - self._workers, self._launch.per_node or processors)
+            if workers > 0 and self._workers < self._wanted:
+                taken = processors if self._launch.elastic else workers
+                self._asked[number] = self._asked_for(number, name, node["NodeManagerAddress"], workers, taken)
 
-    def _asked_for(self, number: str, name: str, address: str, workers: int) -> _Asked:
+    def _give_back(self) -> None:
+        """Ends the actors that are not needed for what is wanted, the youngest first."""
+        for number, asked in reversed(list(self._asked.items())):
+            if self._workers - asked.workers >= self._wanted:
+                self._ray.kill(asked.actor)
+                del self._asked[number]
+                self._say(f"node {asked.node} is given back")
+                if asked.address:
+                    self._channel.send(Left(asked.address))
+
+    def _wish(self) -> None:
+        """For room that is lacking. While an actor waits for a node that is there, what it waits for may be a wish that
+        has just been placed there; then there are no others."""
+        waits = any(not asked.address and not asked.told for asked in self._asked.values())
+        self._wishes.keep(max(0, self._wanted - self._workers), more=not waits)
+
+    def _asked_for(self, number: str, name: str, address: str, workers: int, processors: int) -> _Asked:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(number, soft=False)
-        kind: Any = self._ray.remote(Node).options(num_cpus=workers, max_restarts=0, scheduling_strategy=there)
+        kind: Any = self._ray.remote(Node).options(num_cpus=processors, max_restarts=0, scheduling_strategy=there)
         actor = kind.remote(address, self._launch.key)
         return _Asked(name, workers, actor, actor.where.remote(), time.monotonic())
 
@@ -182,7 +223,8 @@ def main() -> None:
         channel.send(Failure(f"{described(error)} (RAY_AUTH_MODE is {mode})", True))
         return
     channel.send(Ready(PROTOCOL_VERSION))
-    launcher.run()
+    with contextlib.suppress(ChannelClosed):
+        launcher.run()
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 plan = slots x slot bytes (shared, allocated at once) + the data set (once, shared by all workers)
        + workers x what one needs for itself (measured by `data_server.workers.rehearsal`)
        + workers on other hosts x what the proxy of one needs here
+
+The slots cannot become more later. So there are some for workers on other hosts that have not come yet, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_server.machine.fields import fields, numbers
@@ -40,6 +42,13 @@ class MemoryPlan:
             f"{self.slots} slots x {self.slot_bytes / MIB:.1f} MiB + data set {self.dataset_bytes / MIB:.1f} MiB + "
             f"{self.workers} workers x {self.worker_bytes / MIB:.1f} MiB{far} = {self.total / MIB:.1f} MiB"
         )
+
+    def with_far_workers(self, there: int, most: int, slots_each: int) -> MemoryPlan:
+        """This plan with the proxies and slots of as many workers on other hosts as may come, `most`, as long as all of
+        them take at most half of what it leaves; of those that are `there` in any case."""
+        left = max(0, available() - (self.total - self.dataset_bytes))
+        far = max(there, min(most, left // 2 // (PROXY_BYTES + slots_each * self.slot_bytes)))
+        return replace(self, slots=self.slots + far * slots_each, far=far)
 
     def check(self) -> None:
         """Raises UserError when the machine, or the container, has less left than the plan needs besides the data set,

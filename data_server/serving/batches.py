@@ -67,7 +67,7 @@ class Batches:
         workers: int,
         make_room: Callable[[], bool],
         planned: Callable[[], object],
-        far: int = 0,
+        far: tuple[int, int] = (0, 0),
     ) -> Batches:
         """Those that the trainer of `hello` asks for.
 
@@ -75,24 +75,33 @@ class Batches:
             facts, dataset: what the nursery reported about its data set.
             make_room: frees memory; returns whether it could.
             planned: is called by another thread when there is more to `assign` because more has been planned.
-            far: workers on other hosts that there are by now; more may come, and share the slots.
+            far: workers on other hosts that there are by now, and as many as may come; there are slots for all of them
+                where there is memory for that.
 
         Raises:
             UserError: this data set or this machine cannot provide them.
         """
         config = from_plain(hello.config)
         plan = Plan.of(config, dataset, hello.seed, hello.rank, hello.world_size, planned)
-        slots = config["feed"]["slots"] or workers + far + hello.credits + _SPARE_SLOTS
+        wished = config["feed"]["slots"]
+        slots = wished or workers + hello.credits + _SPARE_SLOTS
         if slots < hello.credits:
             raise UserError(f"config key 'feed.slots' is {slots}; expected feed.credits={hello.credits} or more")
         slot_bytes = slot_bytes_for(dataset.payload_bytes(config))
-        memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes, far)
+        memory_plan = MemoryPlan(slots, slot_bytes, facts.nursery_bytes, workers, facts.worker_bytes)
+        memory_plan = memory_plan.with_far_workers(*far, slots_each=0 if wished else 1)
         memory = _allocated(memory_plan, make_room)
         welcome = Welcome(
-            facts.classes, facts.images, facts.fingerprint, plan.steps_per_epoch, slots, slot_bytes, str(memory_plan)
+            facts.classes,
+            facts.images,
+            facts.fingerprint,
+            plan.steps_per_epoch,
+            memory_plan.slots,
+            slot_bytes,
+            str(memory_plan),
         )
         end = plan.cursor(hello.epochs, 0) if hello.epochs else None
-        ledger = Ledger(slots, plan.cursor(hello.epoch, hello.step), end, hello.credits)
+        ledger = Ledger(memory_plan.slots, plan.cursor(hello.epoch, hello.step), end, hello.credits)
         return cls(plan, ledger, welcome, memory_plan, memory)
 
     def checkpointed(self, epoch: int, step: int) -> None:

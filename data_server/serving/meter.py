@@ -40,6 +40,7 @@ class Meter:
         batches: handed to a trainer; `payload_bytes` is their size.
         far_batches: made by workers on other hosts.
         worker_restarts: by cause, one of `CAUSES`.
+        stall: the one that lasts, as of the last `observe`.
     """
 
     def __init__(self) -> None:
@@ -53,8 +54,8 @@ class Meter:
         self.quarantined = 0
         self.replaced = 0
         self.evaluations = 0
+        self.stall: Stall | None = None
         self._seconds = dict.fromkeys(Stall, 0.0)
-        self._stall: Stall | None = None
         self._since = 0.0
 
     def delivered(self, payload_bytes: int) -> None:
@@ -70,15 +71,15 @@ class Meter:
             all_idle: no worker is at work, being born or dead.
         """
         stall = _who_waits(self.ledger, all_idle) if read and self.ledger else None
-        if stall is not self._stall:
+        if stall is not self.stall:
             now = time.monotonic()
-            if self._stall is not None:
-                self._seconds[self._stall] += now - self._since
-            self._stall, self._since = stall, now
+            if self.stall is not None:
+                self._seconds[self.stall] += now - self._since
+            self.stall, self._since = stall, now
 
     def stall_seconds(self, stall: Stall) -> float:
         """Seconds spent in `stall`, up to now."""
-        running = time.monotonic() - self._since if stall is self._stall else 0.0
+        running = time.monotonic() - self._since if stall is self.stall else 0.0
         return self._seconds[stall] + running
 
 

@@ -3,6 +3,8 @@
     launcher started ──READY──► JOINED, LEFT as nodes come and go ──EOF──► all gone; started again some seconds later
            └── FAILURE, EOF: the server does not start
 
+    elastic:  each stream says how many far workers it wants ──the most of them: WANT──► launcher
+
 The launcher is a process of its own, so that this one holds nothing of Ray and unpickles nothing.
 """
 
@@ -14,14 +16,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import zmq
 
 from data_server.handover.far_link import Place
+from data_server.handover.receiving import receiving
 from data_server.serving.loop import Loop
 from shared.channel import Channel, ChannelClosed
 from shared.errors import UserError
-from shared.messages import Failure, Joined, Launch, Left, MessageError, Notice, Ready
+from shared.messages import Failure, Joined, Launch, Left, MessageError, Notice, Ready, Want
 
 _AGAIN_SECONDS = 5.0
 
@@ -39,12 +43,15 @@ class Nodes:
     each stream, and `per_node` on each node (0: as many as it has processors).
 
     Attributes:
+        elastic: there are none before a stream wants some.
         listeners: called whenever a node has come or gone.
+        receiving: what a byte of a far batch takes this host, in microseconds of a processor.
     """
 
-    def __init__(self, address: str, workers: int, per_node: int) -> None:
+    def __init__(self, address: str, workers: int, per_node: int, elastic: bool = False) -> None:
         """Starts the launcher and waits until it is connected. Raises UserError when it cannot be."""
-        self._address, self.most, self._per_node = address, workers, per_node
+        self._address, self.most, self._per_node, self.elastic = address, workers, per_node, elastic
+        self._wishes: dict[object, int] = {}  # by stream
         public, self._secret = (key.decode() for key in zmq.curve_keypair())
         self._public = public
         self._known: dict[str, FarNode] = {}  # by address
@@ -56,10 +63,20 @@ class Nodes:
             raise UserError(f"--ray {address}: its launcher died; what it said stands above") from None
         if isinstance(answer, Failure):
             raise UserError(f"--ray {address}: {answer.text}")
+        self.receiving = receiving()
 
     def attach(self, loop: Loop, log: Callable[[str], None]) -> None:
         self._loop, self._log = loop, log
-        loop.watch(self._channel.fileno(), self._launcher_speaks)
+        self._watch()
+
+    def want(self, stream: object, workers: int) -> None:
+        """`stream` wants so many far workers from now on."""
+        before = self._wanted
+        self._wishes[stream] = workers
+        if workers == 0:
+            del self._wishes[stream]
+        if self._wanted != before:
+            self._say_what_is_wanted()
 
     @property
     def known(self) -> list[FarNode]:
@@ -82,11 +99,25 @@ class Nodes:
         )
         theirs.close()
         with contextlib.suppress(ChannelClosed):  # its end of file will be read
-            self._channel.send(Launch(self._address, self.most, self._per_node, self._public))
+            self._channel.send(Launch(self._address, self.most, self._per_node, self.elastic, self._public))
 
     def _start_again(self) -> None:
         self._start()
+        self._watch()
+        self._say_what_is_wanted()
+
+    def _watch(self) -> None:
         self._loop.watch(self._channel.fileno(), self._launcher_speaks)
+        self._channel.never_wait(partial(self._loop.when_writable, self._channel.fileno()))
+
+    @property
+    def _wanted(self) -> int:
+        return max(self._wishes.values(), default=0)
+
+    def _say_what_is_wanted(self) -> None:
+        if self.elastic:
+            with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
+                self._channel.send(Want(self._wanted))
 
     def _launcher_speaks(self) -> None:
         try:

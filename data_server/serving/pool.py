@@ -109,7 +109,7 @@ class Pool:
         self._fork_nursery = fork_nursery
         self._nodes = nodes
         self.far = FarWorkers(nodes)
-        self._costs = Costs()
+        self._costs = Costs(nodes.receiving if nodes is not None else None)
         if nodes is not None:
             nodes.listeners.append(self._nodes_changed)
         self._workers: dict[int, Child] = {}
@@ -124,9 +124,11 @@ class Pool:
         self._stillborn_workers = 0
         self._start_nursery()
 
-    def open(self, slots: int, slot_bytes: int, memory: int) -> None:
-        """The arena is there: spawns all workers. `memory` stays the caller's and must stay open."""
+    def open(self, slots: int, slot_bytes: int, memory: int, far: int) -> None:
+        """The arena is there: spawns all workers, and proxies for at most `far` on other hosts. `memory` stays the
+        caller's and must stay open."""
         self._arena = (slots, slot_bytes, memory)
+        self.far.open(self._wanted, far)
         self._fill()
 
     def assign(self, worker: int, assignment: Assign) -> None:
@@ -138,6 +140,12 @@ class Pool:
         _, slot_bytes, memory = self._arena
         self._watchdog.begin(memory, slot_bytes)
 
+    def delivered(self, idle: int, *, waited: bool) -> None:
+        """The trainer has been given a batch: it `waited` for it while no worker was idle, or there were some. `idle`
+        are so now."""
+        if line := self.far.delivered(self._workers.values(), idle, waited=waited, worth=self._costs.worth):
+            self._events.notice(line)
+
     @property
     def started(self) -> int:
         """How many workers are there that can be given work, or have some."""
@@ -147,6 +155,7 @@ class Pool:
         """Kills everybody; nothing of the stream is running when this returns, or will be within microseconds."""
         if self._nodes is not None and self._nodes_changed in self._nodes.listeners:
             self._nodes.listeners.remove(self._nodes_changed)
+        self.far.close()
         self._watchdog.stop()
         for timer in (self._look_at_nursery, self._fill):
             self._loop.cancel(timer)
@@ -327,7 +336,7 @@ class Pool:
                 case Wrote():
                     process.work = None
                     self._events.meter.far_batches += bool(process.address)
-                    if line := self._costs.add(message.microseconds, bool(process.address)):
+                    if line := self._costs.add(message, bool(process.address)):
                         self._events.notice(line)
                     self._events.worker_wrote(worker, message)
                     if worker not in self._workers:  # the trainer does not read: the stream is closed

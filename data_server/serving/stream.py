@@ -26,7 +26,7 @@ from data_server.serving.batches import MAX_MOVES, Batches, Poison
 from data_server.serving.blame import MAX_KILLS, Death
 from data_server.serving.client import Client
 from data_server.serving.ledger import ProtocolError
-from data_server.serving.meter import Meter
+from data_server.serving.meter import Meter, Stall
 from data_server.serving.pool import Pool
 from data_server.serving.states import Building, Closed, Dormant, Open
 from shared.data_part import check_data_part
@@ -306,7 +306,7 @@ class Stream:
         if self._hello.predicted:
             check_room(facts.images, self._hello.predicted)
         planned = partial(self._server.in_loop, self._advance)
-        far = self.pool.far.count
+        far = (self.pool.far.count, self.pool.far.most)
         batches = Batches.of(self._hello, facts, dataset, self._workers, self._server.make_room, planned, far)
         reach("server.arena")
         welcome = batches.welcome
@@ -316,7 +316,7 @@ class Stream:
         own = f"{self._server.own_bytes / MIB:.0f} MiB of the data server's own"
         self._server.log(f"stream {self.name}: {epoch}, memory plan {welcome.plan}, beside {own}")
         self._state.welcome()
-        self.pool.open(welcome.slots, welcome.slot_bytes, batches.memory)
+        self.pool.open(welcome.slots, welcome.slot_bytes, batches.memory, batches.memory_plan.far)
         self._observe(self._state)
 
     def _advance(self) -> None:
@@ -332,7 +332,10 @@ class Stream:
         self._observe(state)
 
     def _deliver(self, state: Open) -> None:
+        before, waited = self.meter.batches, self.meter.stall is Stall.DATA and not state.batches.idle
         state.deliver(self.meter)
+        if self.meter.batches > before:
+            self.pool.delivered(state.batches.idle, waited=waited)
         if state.client.deaf:
             self.failed(Failure("the trainer does not read what it is sent", False))
 

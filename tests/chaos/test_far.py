@@ -13,7 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from data_server.serving.demand import WINDOW
 from tests.cluster import Cluster, digests, wait_for
+from tests.data_server.far.growing import Growing
 from tests.data_server.far.raylet import Raylet, command_of
 from tests.photos import TRAIN_PIPELINE, config_of
 
@@ -38,10 +40,17 @@ def node() -> Iterator[Raylet]:
 
 
 @pytest.fixture
+def growing() -> Iterator[Growing]:
+    cluster = Growing(FAR_WORKERS, 1)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
 def far(node: Raylet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     for name, value in node.token.items():
         monkeypatch.setenv(name, value)
-    cluster = Cluster(workers=1, options=("--ray", node.address))
+    cluster = Cluster(workers=1, options=("--ray", node.address, "--far-workers", str(FAR_WORKERS)))
     yield cluster
     cluster.stop()
     wait_for(lambda: not node.agents(), LEFT_SECONDS)
@@ -109,6 +118,42 @@ def test_a_sample_that_kills_far_workers_is_found_and_replaced_as_it_is_here(
     admitted(far, 1)
     assert digests(stream, 30) == expected
     assert {one.image for one in far.quarantined} == {one.image for one in cluster.quarantined} != set()
+
+
+def test_a_cluster_grows_while_the_trainer_waits_and_shrinks_when_it_does_not(
+    cluster: Cluster, growing: Growing, monkeypatch: pytest.MonkeyPatch, photos: Path
+) -> None:
+    config = of(photos, {"type": "Laborious"})
+    for name, value in growing.token.items():
+        monkeypatch.setenv(name, value)
+    options = ("--ray", growing.address, "--elastic", "--far-workers", str(FAR_WORKERS))
+    elastic = Cluster(workers=1, options=options)
+    stream = elastic.open(config)
+    assert f"{FAR_WORKERS} proxies of far workers" in stream.welcome.plan
+    assert stream.welcome.slots == 1 + 2 + 1 + FAR_WORKERS  # workers, credits, one to spare, and those that may come
+    assert len(growing.raylets()) == 1
+    made: list[str] = []
+
+    def read_until(text: str, pause: float) -> None:
+        def read() -> bool:
+            made.extend(digests(stream, 1))
+            time.sleep(pause)
+            return text in elastic.log
+
+        wait_for(read, JOIN_SECONDS)
+
+    read_until("batches were waited for; 1 far workers are wanted now, not 0", 0)
+    read_until(ADMITTED, 0)
+    made += digests(stream, 4 * WINDOW)
+    assert len(growing.raylets()) == 2
+    read_until("0 far workers are wanted now, not", 0.5)
+    wait_for(lambda: "has left" in elastic.log and len(growing.raylets()) == 1, LEFT_SECONDS)
+    made += digests(stream, WINDOW)
+    elastic.close_streams()
+    wait_for(lambda: "of its batches were made on other hosts" in elastic.log, LEFT_SECONDS)
+    assert "; 0 of its batches were made on other hosts" not in elastic.log
+    elastic.stop()
+    assert made == digests(cluster.open(config), len(made))
 
 
 def test_a_stream_that_begins_anywhere_has_the_batches_of_the_whole_one(

@@ -129,6 +129,12 @@ REQUIRED = {
 }
 
 
+def test_elastic_is_for_far_workers(tmp_path):
+    words = [sys.executable, "-m", "data_server", "--elastic", "--listen", f"ipc://{tmp_path}/d"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: --elastic is for far workers; expected --ray, too\n")
+
+
 @pytest.mark.slow
 def test_what_a_command_cannot_do_without_is_asked_for_by_its_name():
     script = (

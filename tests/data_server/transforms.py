@@ -207,6 +207,17 @@ class Slow(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class Laborious(BaseTransform):
+    """Takes a processor's time, so that others help."""
+
+    def transform(self, results: dict) -> dict:
+        end = time.process_time() + 0.03
+        while time.process_time() < end:
+            pass
+        return results
+
+
+@TRANSFORMS.register_module()
 class LenientLoad(BaseTransform):
     """Decodes what is there of a JPEG and leaves the rest grey, as OpenCV 4.10 does."""
 

@@ -28,6 +28,16 @@ TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 RAY_CLUSTER = {
     "rayVersion": {"type": "string"},
     "authOptions": {"properties": {"mode": {"enum": ["disabled", "token"]}}, "additionalProperties": False},
+    "enableInTreeAutoscaling": {"type": "boolean"},
+    "autoscalerOptions": {
+        "properties": {
+            "idleTimeoutSeconds": {"type": "integer"},
+            "version": {"enum": ["v1", "v2"]},
+            **{name: {"type": "object"} for name in ("resources", "securityContext")},
+            "env": {"type": "array"},
+        },
+        "additionalProperties": False,
+    },
     "headGroupSpec": {
         "required": ["template"],
         "properties": {"rayStartParams": TEXTS, "template": {"type": "object"}},

@@ -40,6 +40,8 @@ from trainer.__main__ import parse as parse_trainer
 
 KUBERNETES = "1.33"  # the first in which sidecars are no longer beta
 SECONDS = 20 * PATIENCE
+ELASTIC = ["--elastic", "--far-workers", "6"]  # compose has no autoscaler
+OF_A_CONTAINER = ("env", "resources", "securityContext")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,10 @@ def test_a_manifest_fits_the_schema_of_its_kind(document: dict[str, Any]) -> Non
         jsonschema.validate(document["spec"], schema, jsonschema.Draft202012Validator)
         for template in templates(document):
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, **template}
+            kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        if beside := document["spec"].get("autoscalerOptions"):
+            one = {"name": "autoscaler", "image": "of-the-head", **{key: beside[key] for key in OF_A_CONTAINER}}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": {"containers": [one]}}
             kubernetes_validate.validate(pod, KUBERNETES, strict=True)
     else:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
@@ -103,7 +109,8 @@ def test_every_command_is_one_that_its_program_accepts(tmp_path: Path, monkeypat
 )
 def test_the_containers_do_what_the_services_of_compose_do(file: str, container: str, service: str) -> None:
     (found,) = (one for one in containers(*pods_of(file)) if one["name"] == container)
-    assert ours(found["args"]) == ours(SERVICES[service]["command"])
+    *others, last = ours(found["args"])
+    assert [*others, [word for word in last if word not in ELASTIC]] == ours(SERVICES[service]["command"])
     if container != "launcher":  # it has no files; its ranks are in the workers' pods
         assert mounts(found) == composed(service) - {("/home/unidetector/.ray", False)}
     assert (
@@ -181,6 +188,17 @@ def test_the_data_server_joins_the_ray_cluster_with_its_token_and_its_version() 
     (requirement,) = re.findall(r'^far = \["(ray[^"]+)"\]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert cluster["spec"]["rayVersion"] in Requirement(requirement).specifier
     assert SERVICES["ray-head"]["environment"]["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_ray_cluster_without_nodes_grows_as_far_as_its_data_server_may_ask() -> None:
+    cluster, job = of("RayCluster", "raycluster.yaml")["spec"], of("Job", "raycluster.yaml")["spec"]
+    (group,) = cluster["workerGroupSpecs"]
+    assert cluster["enableInTreeAutoscaling"] and group["minReplicas"] == group["replicas"] == 0
+    (server,) = (one for one in containers(job["template"]["spec"]) if one["name"] == "data-server")
+    options = parse_data_server(ours(server["args"])[-1][3:])
+    assert options.elastic
+    assert options.far_workers == group["maxReplicas"] * int(group["rayStartParams"]["num-cpus"])
+    assert cluster["autoscalerOptions"]["securityContext"] == server["securityContext"]
 
 
 def test_there_are_as_many_ranks_as_slots_and_the_keys_are_where_the_operator_puts_them() -> None:

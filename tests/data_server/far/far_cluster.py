@@ -25,7 +25,7 @@ class FarCluster(Cluster):
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self._node.token.items():
                 patch.setenv(name, value)
-            super().__init__(workers, options=("--ray", self._node.address))
+            super().__init__(workers, options=("--ray", self._node.address, "--far-workers", str(FAR_WORKERS)))
         self.workers_of_a_stream = workers + FAR_WORKERS
 
     def open(self, config: dict[str, Any], **hello: Any) -> StreamClient:

@@ -26,7 +26,7 @@ def can_mount() -> bool:
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -38,15 +38,33 @@ class Raylet:
         processors: as Ray counts them.
         instead: folders, and those that stand in their place for everything that runs on the node.
         environment: of the node, beside this process'.
+        port: of the head.
+        options: more of the command line.
     """
 
-    def __init__(self, processors: int, instead: dict[Path, Path], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        processors: int,
+        instead: dict[Path, Path],
+        environment: dict[str, str],
+        port: int = 0,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="ray"))
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         words = [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={_free_port()}"),
+            *(
+                sys.executable,
+                "-m",
+                "ray.scripts.scripts",
+                "start",
+                "--head",
+                "--block",
+                f"--port={port or free_port()}",
+            ),
             *("--disable-usage-stats", "--include-dashboard=false", "--object-store-memory=100000000"),
             *(f"--num-cpus={processors}", f"--temp-dir={self._directory}"),
+            *options,
         ]
         mounts = "".join(f"mount --bind {new} {old} && " for old, new in instead.items())
         self._command = ["unshare", "--mount", "sh", "-c", f'{mounts}exec "$@"', "sh", *words] if instead else words

@@ -68,7 +68,7 @@ def far(node: Raylet) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in node.token.items():
             patch.setenv(name, value)
-        cluster = Cluster(workers=1, options=("--ray", node.address))
+        cluster = Cluster(workers=1, options=("--ray", node.address, "--far-workers", "1"))
     yield cluster
     cluster.stop()
     wait_for(lambda: not node.agents(), LEFT_SECONDS)

@@ -30,6 +30,29 @@ def test_the_data_set_which_is_held_by_then_is_not_asked_for_again():
         MemoryPlan(slots=10**6, slot_bytes=MIB, dataset_bytes=10**15, workers=2, worker_bytes=MIB).check()
 
 
+def test_there_are_slots_and_proxies_for_all_workers_that_may_come():
+    plan = MemoryPlan(slots=4, slot_bytes=MIB, workers=1, worker_bytes=MIB)
+    more = plan.with_far_workers(1, 3, slots_each=1)
+    assert (more.slots, more.far) == (7, 3)
+    assert (
+        str(more) == "7 slots x 1.0 MiB + data set 0.0 MiB + 1 workers x 1.0 MiB + 3 proxies of far workers x 12.0 "
+        "MiB = 44.0 MiB"
+    )
+    assert plan.with_far_workers(0, 3, slots_each=0).slots == 4
+    assert plan.with_far_workers(0, 0, slots_each=1) == plan
+
+
+@pytest.mark.parametrize(("there", "far"), [(0, 3), (2, 3), (5, 5)])
+def test_those_that_may_come_take_half_of_what_is_left_and_those_that_are_there_what_they_need(
+    tmp_path, monkeypatch, there, far
+):
+    left = 10 * MIB + 2 * 3 * (12 + 4) * MIB
+    control_group(tmp_path, max=f"{left}\n", current="0\n", stat="")
+    monkeypatch.setattr(memory, "CONTROL_GROUP", tmp_path)
+    plan = MemoryPlan(slots=2, slot_bytes=4 * MIB, dataset_bytes=10**15, workers=1, worker_bytes=2 * MIB)
+    assert plan.with_far_workers(there, 64, slots_each=1).far == far
+
+
 def control_group(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"memory.{name}").write_text(text)

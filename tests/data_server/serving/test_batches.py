@@ -20,12 +20,12 @@ CONFIG = {"batch_size": 2, **sampling({"batch_size": 2}, "val"), "size_divisor":
 CRASH = Death(signal=11)
 
 
-def opened(credits=2, epochs=1, epoch=0, step=0, make_room=lambda: False, **feed):
+def opened(credits=2, epochs=1, epoch=0, step=0, make_room=lambda: False, far=(0, 0), **feed):
     config = {**CONFIG, "feed": with_defaults(feed)}
     hello = Hello("val", config, seed=0, rank=0, world_size=1, epoch=epoch, step=step, epochs=epochs, credits=credits)
     dataset = DatasetFacts(np.ones(IMAGES, np.uint8), 3, 0, 8, 8, "2-a", [IMAGES], [["a"]])
     facts = Facts([["a"]], IMAGES, [IMAGES], "2-a", 3, 0, 8, 8, nursery_bytes=1 << 20, worker_bytes=1 << 20)
-    return Batches.of(hello, facts, dataset, WORKERS, make_room, lambda: None)
+    return Batches.of(hello, facts, dataset, WORKERS, make_room, lambda: None, far)
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ def test_there_are_slots_for_all_workers_and_all_credits_and_one_more(stream):
     more = opened(slots=9)
     assert more.welcome.slots == 9
     os.close(more.memory)
+
+
+def test_there_are_slots_for_workers_on_other_hosts_that_may_come_unless_the_config_says_how_many_there_are():
+    for wished, slots in ((None, WORKERS + 2 + 1 + 7), (9, 9)):
+        later = opened(far=(0, 7), slots=wished)
+        assert later.welcome.slots == len(later.ledger.slots) == slots and later.memory_plan.far == 7
+        os.close(later.memory)
 
 
 def test_slots_for_fewer_batches_than_the_trainer_may_hold_are_refused():

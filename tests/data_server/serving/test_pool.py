@@ -38,7 +38,7 @@ class Events:
         self.pool = Pool(loop, self, config, 1, fork_nursery, nodes)
 
     def built(self, _facts, memory):
-        self.pool.open(1, SLOT_BYTES, memory)
+        self.pool.open(1, SLOT_BYTES, memory, 1)
 
     def worker_idle(self, worker):
         self.idle.append(worker)
@@ -94,6 +94,7 @@ class Nodes:
     def __init__(self):
         self.known = [FarNode(Place("a", "tcp://a:1", "", "", ""), 1)]
         self.listeners = []
+        self.receiving, self.elastic = 1.0, False
 
 
 def test_proxies_come_when_there_is_something_to_compare_and_die_of_the_sentence_on_their_far_workers(process):
