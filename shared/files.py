@@ -72,6 +72,14 @@ def _alone(path: Path) -> BinaryIO:
         file.close()  # the other process has given it its name, or removed it
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same `path`, a file that stays. Raises OSError."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def write_at(file: int, data: bytes, place: int) -> None:
     """Writes all of `data` at byte `place`. Raises OSError."""
     left = memoryview(data)

@@ -21,6 +21,7 @@ OPEN_THEMSELVES = {
     "data_server/workers/trial.py": "a pipe",
     "trainer/reporting/weights_and_biases/__init__.py": "memory",
     "trainer/device/kernels.py": "in a temporary folder",
+    "trainer/process/jittor_patch/__init__.py": "a copy, in a folder that is given its name at the end",
     "trainer/vocabulary/stand_ins.py": "memory",
 }
 FILES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import UserError
-from shared.files import expect, replace, reported, save, whole
+from shared.files import expect, locked, replace, reported, save, whole
 
 
 def names(folder: Path) -> list[str]:
@@ -88,6 +88,24 @@ def test_two_processes_that_write_the_same_file_never_mix(tmp_path):
         seen.add(content[:1])
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert names(tmp_path) == ["a"] and seen
+
+
+def _count_often(folder):
+    for _ in range(200):
+        with locked(folder / "lock"):
+            number = int((folder / "number").read_text())
+            (folder / "number").write_text(str(number + 1))
+
+
+def test_what_is_locked_is_for_one_process_at_a_time(tmp_path):
+    (tmp_path / "number").write_text("0")
+    context = multiprocessing.get_context("fork")
+    counters = [context.Process(target=_count_often, args=(tmp_path,)) for _ in range(2)]
+    for counter in counters:
+        counter.start()
+    for counter in counters:
+        counter.join()
+    assert (tmp_path / "number").read_text() == "400"
 
 
 def test_a_result_that_cannot_be_written_is_one_line_with_what_to_do(tmp_path):

@@ -2,8 +2,8 @@
 
 All other modules write ``from trainer.device import jt, nn, var``. Importing this module makes three passes:
 
-    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU,
-             set Jittor's environment
+    before   refuse what makes Jittor compute garbage (numpy 2, trace_py_var), choose CPU or GPU, and for a GPU
+             that Jittor does not know a patched copy of it; set Jittor's environment
     import   Jittor itself; its information log stays silent when its core is already compiled
     after    give back what Jittor takes from the process (signals, exit hooks, recursion limit,
              TLS checks), bound the GPU or shorten the compiling of kernels for the CPU
@@ -32,9 +32,10 @@ from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from shared.terminal import write_line
 from trainer.device.kernels import precompiled_headers, without_fast_math
-from trainer.process import gpu
+from trainer.process import gpu, jittor_patch
 from trainer.process.installation import (
     jittor_home,
+    jittor_sources,
     onednn_homes,
     python_config,
     refuse_known_garbage,
@@ -58,7 +59,7 @@ GPU_MEMORY = {
     "use_cuda_host_allocator": "0",
 }
 
-LOG_SILENT = "log_silent"  # Jittor's environment variable
+LOG_SILENT, CACHE_NAME = "log_silent", "cache_name"  # Jittor's environment variables
 
 # Which word of C's fenv_t has the bits that say what becomes of the tiniest numbers: MXCSR's FTZ and DAZ, FPCR's FZ.
 _CONTROL_WORD = {"x86_64": (7, 0x8040), "aarch64": (0, 1 << 24)}
@@ -68,11 +69,11 @@ ARITHMETIC_LENGTH = 300  # of what `arithmetic` says, at most
 UPLOADABLE = ("bool", "uint8", "int8", "int16", "int32", "float16", "float32")
 
 
-def _set_environment(with_gpu: bool) -> None:
+def _set_environment(with_gpu: bool, part_of_cache: str = "default") -> None:
     defaults = {
         "FIX_TORCH_ERROR": "0",  # otherwise Jittor imports torch wherever torch is installed
         "use_cutlass": "0",  # its sources are downloaded at start; no operator here uses it
-        "cache_name": "default",  # otherwise the git branch around the virtual environment: a new branch, a new cache
+        CACHE_NAME: part_of_cache,  # otherwise the git branch around the virtual environment: a new branch, a new one
         "OMP_WAIT_POLICY": "passive",  # spinning threads starve the data server on a shared machine
         "use_mpi": "0",  # `trainer.process.ranks`
     }
@@ -156,7 +157,7 @@ def _import_quietly() -> Any:
     """Import Jittor; its start-up information is shown only while its core is being compiled."""
     with _jittor_home_as_home():
         import jittor_utils
-    if not any(jittor_home().glob("jt*/**/jittor_core*.so")):
+    if not any(jittor_home().glob(f"jt*/**/{os.environ[CACHE_NAME]}/**/jittor_core*.so")):
         write_line("Compiling Jittor's core: about three minutes, once per machine.")
         import jittor
 
@@ -180,7 +181,8 @@ refuse_known_garbage()
 require_cache()
 require_assets()
 _gpu = gpu.find()
-_set_environment(not _gpu.reason)
+_part = jittor_patch.use(jittor_sources(), _gpu.libraries, write_line) if _gpu.beyond_jittor else "default"
+_set_environment(not _gpu.reason, _part)
 _bind_children()
 for _kind in (np.float32, np.float64):
     np.finfo(_kind)  # at its first look numpy warns of a CPU that rounds the tiniest numbers to zero
@@ -298,7 +300,8 @@ def onednn_flags() -> str:
 
 def describe() -> str:
     """One line for the log: device, threads or driver and libraries, precision, cache directory."""
-    return f"Jittor {jt.__version__} on {arithmetic()}, kernels in {jt.flags.cache_path}"
+    patched = " (patched)" if _gpu.beyond_jittor else ""
+    return f"Jittor {jt.__version__}{patched} on {arithmetic()}, kernels in {jt.flags.cache_path}"
 
 
 def arithmetic() -> str:

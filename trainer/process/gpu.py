@@ -7,7 +7,8 @@ Looked at in this order; the first that does not fit is the reason:
     the driver       libcuda.so.1, which is asked for the cards that this process may use
     the toolkit      the nvcc that Jittor would compile with
     cuDNN            cudnn_version.h, where Jittor looks for cudnn.h
-    Jittor           whose sources say for which toolkits, cuDNNs and cards they are written
+    together         `trainer.process.gpu_support`
+    Jittor           where it has to be patched for them, whether it can be (`trainer.process.jittor_patch`)
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import UserError
+from trainer.process import jittor_patch
+from trainer.process.gpu_support import SUPPORTED, UNKNOWN, Card, Version, beyond_jittor, misfit, shown
 from trainer.process.installation import jittor_home, jittor_sources
 
 DEVICE = "TRAINER_DEVICE"  # the environment variable
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NVCC = "nvcc_path"  # Jittor's
-SUPPORTED = "CUDA 11.8 to 12.x with cuDNN 8, as in the image nvidia/cuda:12.2.2-cudnn8-devel-ubuntu22.04"
 
 DEVICES = Path("/dev")
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
@@ -45,22 +47,6 @@ _ERRORS = {  # of cuInit, cuda.h's CUresult
 }
 _BFLOAT16 = (8, 0)  # the first capability with it
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute of a card's compute capability
-_FIRST_TOOLKIT = {8: (11, 0), 9: (11, 8), 10: (12, 8), 12: (12, 8)}  # that compiles for a capability's major number
-
-Version = tuple[int, int]
-UNKNOWN: Version = (0, 0)
-
-
-@dataclass(frozen=True)
-class Card:
-    """A card: its name, compute capability, and memory in bytes."""
-
-    name: str
-    capability: Version
-    memory: int
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.memory / 2**30:.0f} GiB, compute capability {_shown(self.capability)}"
 
 
 @dataclass(frozen=True)
@@ -87,10 +73,17 @@ class Gpu:
     def __str__(self) -> str:
         if self.reason:
             return self.reason
-        return (
-            f"{self.cards[0]}; driver {self.module} for CUDA {_shown(self.driver)}, CUDA {_shown(self.toolkit)}, "
-            f"cuDNN {_shown(self.cudnn)}"
-        )
+        return f"{self.cards[0]}; driver {self.module} for CUDA {shown(self.driver)}, {self.libraries}"
+
+    @property
+    def libraries(self) -> str:
+        """Toolkit and cuDNN, for a person."""
+        return f"CUDA {shown(self.toolkit)}, cuDNN {shown(self.cudnn)}"
+
+    @property
+    def beyond_jittor(self) -> bool:
+        """Whether it is used, and Jittor has to be patched for it."""
+        return not self.reason and beyond_jittor(self.cudnn)
 
 
 class _Unusable(Exception):
@@ -174,8 +167,11 @@ def _look() -> Gpu:
         nvcc = _nvcc()
         toolkit = _toolkit(nvcc)
         cudnn = _cudnn(nvcc)
-        _compare(cards[0], driver, toolkit, cudnn)
-    except _Unusable as unusable:
+        if reason := misfit(cards[0], driver, toolkit, cudnn):
+            raise _Unusable(reason)
+        if beyond_jittor(cudnn):
+            jittor_patch.check(jittor_sources())
+    except (_Unusable, UserError) as unusable:
         return Gpu(cards, _module(), driver, toolkit, cudnn, str(unusable))
     return Gpu(cards, _module(), driver, toolkit, cudnn)
 
@@ -258,26 +254,5 @@ def _cudnn(nvcc: Path) -> Version:
     raise _Unusable(f"cuDNN's headers are neither in {' nor in '.join(map(str, folders))}; install {SUPPORTED}")
 
 
-def _compare(card: Card, driver: Version, toolkit: Version, cudnn: Version) -> None:
-    """Whether they fit together, and this Jittor. A Jittor that has been changed for newer ones says so by its text."""
-    cuda = jittor_sources() / "extern" / "cuda"
-    if toolkit[0] >= 13 and "deviceProp.computeMode" in (cuda / "inc" / "helper_cuda.h").read_text(encoding="utf-8"):
-        raise _Unusable(f"Jittor does not compile with CUDA {_shown(toolkit)}; install {SUPPORTED}")
-    if cudnn[0] >= 9 and any((cuda / "cudnn").rglob("*rnn*")):
-        raise _Unusable(f"Jittor does not compile with cuDNN {_shown(cudnn)}; install {SUPPORTED}")
-    if driver[0] < toolkit[0]:
-        raise _Unusable(f"the driver is for CUDA {_shown(driver)}, nvcc is {_shown(toolkit)}; update the driver")
-    compiler = (jittor_sources() / "compiler.py").read_text(encoding="utf-8")
-    if card.capability[0] > 9 and "max_arch = 90\n" in compiler:
-        raise _Unusable(f"{card}: Jittor compiles for cards up to compute capability 9.0 (H100, H200)")
-    first = _FIRST_TOOLKIT.get(card.capability[0], UNKNOWN)
-    if toolkit < first:
-        raise _Unusable(f"{card}: CUDA {_shown(toolkit)} does not know it; install CUDA {_shown(first)} or newer")
-
-
 def _of_cuda(number: int) -> Version:
     return number // 1000, number % 1000 // 10
-
-
-def _shown(version: Version) -> str:
-    return "of an unknown version" if version == UNKNOWN else f"{version[0]}.{version[1]}"

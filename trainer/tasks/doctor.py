@@ -19,7 +19,7 @@ from pathlib import Path
 from shared import doctor
 from shared.doctor import Faulty, Warned
 from shared.errors import UserError
-from trainer.process import gpu
+from trainer.process import gpu, jittor_patch
 from trainer.process.installation import jittor_home, refuse_known_garbage, require_assets, require_cache
 from trainer.tasks import Request
 
@@ -94,7 +94,8 @@ def graphics_card() -> str:
     found = gpu.find()
     if found.reason and not found.hidden:
         raise Warned(f"not used, training goes on on the CPU: {found.reason}")
-    return f"{found}; training uses the {'CPU' if found.reason else 'GPU'}"
+    patched = f", with a copy of Jittor {jittor_patch.VERSION} that is patched for it" if found.beyond_jittor else ""
+    return f"{found}; training uses the {'CPU' if found.reason else 'GPU'}{patched}"
 
 
 def jittor() -> str:

@@ -35,7 +35,7 @@ from data_server.files.index.columns import FORMAT, HEADER, Columns, Damaged
 from data_server.files.index.json_pieces import Unfit, record
 from shared.contents import Signature, cache_folder, digest, signature
 from shared.errors import UserError
-from shared.files import replace
+from shared.files import locked, replace
 
 MOST_BYTES = 32 << 30
 _AT_A_TIME = 1 << 10  # records
@@ -233,7 +233,7 @@ def _made(kept: Path, content: str, write: Callable[[Path], None]) -> Columns:
     place, making = kept / content, kept / f"{content}.making"
     if columns := _opened(place):
         return columns
-    with _alone(kept / f"{content}.lock"):
+    with locked(kept / f"{content}.lock"):
         if columns := _opened(place):
             return columns
         shutil.rmtree(place, ignore_errors=True)  # what is damaged: nobody else makes it now
@@ -275,14 +275,6 @@ def progress(path: Path, size: int, say: Say) -> Callable[[int], None]:
             next_word = now + _BETWEEN_SECONDS
 
     return told
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same `path`."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _evict(kept: Path, content: str) -> None:

@@ -73,6 +73,14 @@ def write_toolkit(machine: Path, version: str, cudnn: str = "8", minor: str = "9
     )
 
 
+def write_jittor(machine: Path, version: str) -> Path:
+    """The folder of an installed one."""
+    folder = machine / "jittor"
+    folder.mkdir(exist_ok=True)
+    (folder / "__init__.py").write_text(f"__version__ = '{version}'\n")
+    return folder
+
+
 @pytest.mark.usefixtures("machine")
 def test_card_driver_toolkit_and_cudnn_are_named() -> None:
     found = find()
@@ -119,18 +127,18 @@ ILLNESSES: dict[str, tuple[Spoil, str]] = {
     "no count": (told(CU_COUNT="0"), "it offers this process no card"),
     "no compiler": (
         without("toolkit/bin/nvcc"),
-        "there is no CUDA compiler .*; install CUDA 11.8 to 12.x with cuDNN 8",
+        "there is no CUDA compiler .*; install CUDA 11.8 to 12.x with cuDNN 8 or 9, or CUDA 13 with cuDNN 9",
     ),
     "no compiler named": (told(nvcc_path="/no/nvcc"), "nvcc_path='/no/nvcc' is no CUDA compiler"),
     "no cuDNN": (without("toolkit/include/cudnn_version.h"), "cuDNN's headers are neither in .*/toolkit/include nor"),
-    "CUDA 13": (
-        lambda machine, patch: [toolkit("13.0")(machine, patch), told(CU_VERSION="13000")(machine, patch)],
-        "does not compile with CUDA 13.0; install CUDA 11.8 to 12.x",
+    "what does not go together": (toolkit("11.6"), "CUDA 11.6 does not know it; install CUDA 11.8 or newer"),
+    "Jittor cannot be patched": (
+        lambda machine, patch: [
+            toolkit("12.4", "9", "1")(machine, patch),
+            patch.setattr(gpu, "jittor_sources", lambda: write_jittor(machine, "1.3.9.14")),
+        ],
+        "Jittor 1.3.9.14 in .*: the changes to a copy of it are for 1.3.11.0; pip install .*jittor==1.3.11.0",
     ),
-    "cuDNN 9": (toolkit("12.4", "9", "1"), "does not compile with cuDNN 9.1; install CUDA 11.8 to 12.x"),
-    "an old driver": (told(CU_VERSION="11040"), "the driver is for CUDA 11.4, nvcc is 12.2; update the driver"),
-    "Blackwell": (told(CU_MAJOR="12"), "capability 12.0: Jittor compiles for cards up to compute capability 9.0"),
-    "H100 with an old toolkit": (toolkit("11.6"), "CUDA 11.6 does not know it; install CUDA 11.8 or newer"),
 }
 
 
@@ -166,16 +174,15 @@ def test_cards_of_the_same_kind_as_what_a_toolkit_knows_are_used(
         assert not find().reason
 
 
-def test_a_jittor_that_was_changed_for_newer_ones_takes_them(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (machine / "jittor/extern/cuda/inc").mkdir(parents=True)
-    (machine / "jittor/extern/cuda/cudnn").mkdir()
-    (machine / "jittor/extern/cuda/inc/helper_cuda.h").touch()
-    (machine / "jittor/compiler.py").write_text("    max_arch = 90 if nvcc_version < [12, 8] else 121\n")
-    monkeypatch.setattr(gpu, "jittor_sources", lambda: machine / "jittor")
-    write_toolkit(machine, "13.0", "9", "13")
-    for name, value in (("CU_VERSION", "13000"), ("CU_MAJOR", "12")):
-        monkeypatch.setenv(name, value)
-    assert find().reason == ""
+def test_todays_libraries_are_used_with_a_patched_jittor(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not find().beyond_jittor
+    for version, driver, major in (("12.4", "12040", "9"), ("13.0", "13000", "9"), ("12.8", "12080", "12")):
+        monkeypatch.setenv("CU_VERSION", driver)
+        monkeypatch.setenv("CU_MAJOR", major)
+        write_toolkit(machine, version, "9", "13")
+        found = find()
+        assert found.beyond_jittor and not found.reason
+        assert found.libraries == f"CUDA {version}, cuDNN 9.13"
 
 
 @pytest.mark.parametrize("value", ["", "-1"])

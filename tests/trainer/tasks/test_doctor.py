@@ -9,6 +9,7 @@ import pytest
 
 from shared.doctor import examine
 from tests.cluster import ROOT
+from trainer.process import gpu
 from trainer.tasks import doctor
 from trainer.tasks.doctor import CHECKS
 
@@ -73,6 +74,14 @@ def test_little_space_for_kernels_is_a_warning(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor, "LITTLE_SPACE", 1 << 60)
     verdict, text = examine(CHECKS["kernels"])
     assert verdict == "warning" and "JITTOR_HOME names another place" in text
+
+
+def test_a_card_for_which_jittor_is_patched_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = gpu.Card("a card", (9, 0), 80 << 30)
+    monkeypatch.setattr(gpu, "find", lambda: gpu.Gpu((card,), "580.1", (13, 0), (13, 0), (9, 13)))
+    assert doctor.graphics_card().endswith(
+        "CUDA 13.0, cuDNN 9.13; training uses the GPU, with a copy of Jittor 1.3.11.0 that is patched for it"
+    )
 
 
 def test_a_card_that_is_not_used_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
