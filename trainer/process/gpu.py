@@ -138,8 +138,8 @@ def check_deterministic(gpu: Gpu, asked: bool) -> None:
     if asked and not gpu.reason:
         raise UserError(
             f"config key 'randomness.deterministic' is True, and the GPU is used ({gpu.cards[0]}), where two runs "
-            "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order, and cuDNN "
-            f"chooses its algorithms by stopwatch; set it to False, or use the CPU ({VISIBLE}=), which repeats its sums"
+            "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order; set it to "
+            f"False, or use the CPU ({VISIBLE}=), which repeats its sums"
         )
 
 

@@ -12,14 +12,23 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.trainer.models.ops.cuda_sources import program, record, run
+from tests.trainer.models.ops.cuda_sources import CUDNN_HEADER, program, record, run
 from tests.trainer.models.ops.random_calls import after_a_step
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
 from trainer.models.boxes import anchors, assign, sample
 from trainer.models.layers import Convolution
-from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
+from trainer.models.ops import (
+    average_pool,
+    convolution,
+    fixed_norm,
+    nms,
+    random_keys,
+    roi_align,
+    soft_nms,
+    unit_features,
+)
 from trainer.models.ops.random_keys import Draw, Use
 from trainer.training import update
 
@@ -167,6 +176,14 @@ def pool(differentiate: bool) -> list:
     return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
 
 
+def convolve(inputs: tuple[int, ...], weights: tuple[int, ...], stride: int, differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x, weight = (var(generator.standard_normal(shape), "float32") for shape in (inputs, weights))
+    y = convolution.convolve(x, weight, stride=stride, padding=weights[2] // 2)
+    cotangent = var(generator.standard_normal(y.shape), "float32")
+    return jt.grad((y * cotangent).sum(), [weight, x]) if differentiate else [y]
+
+
 def differentiate_checkpointed() -> list:
     """The gradient of a convolution alone, behind the copy of its input."""
     generator = np.random.default_rng(0)
@@ -204,6 +221,9 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "unit features' gradient": (unit_features, lambda: make_unit_features(True)),
     "average pool": (average_pool, lambda: pool(False)),
     "average pool's gradient": (average_pool, lambda: pool(True)),
+    "convolution": (convolution, lambda: convolve((2, 3, 9, 14), (5, 3, 3, 3), 2, False)),
+    "convolution's gradient": (convolution, lambda: convolve((2, 3, 9, 14), (5, 3, 3, 3), 2, True)),
+    "product's gradient": (convolution, lambda: convolve((2, 4, 5, 7), (6, 4, 1, 1), 1, True)),
     "checkpointing's copy": (checkpointing, differentiate_checkpointed),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
@@ -294,6 +314,7 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
         "-Xptxas",
         "-v",
         f"-arch={gpu}",
+        f"-I{CUDNN_HEADER}",
         *map(str, sorted(tmp_path.glob("*.cu"))),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
