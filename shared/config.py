@@ -164,6 +164,11 @@ def deterministic(config: Config) -> bool:
     return bool((config.get("randomness") or {}).get("deterministic"))
 
 
+def cudnn_benchmark(config: Config) -> bool:
+    """``env_cfg.cudnn_benchmark``, or the same at the top: whether cuDNN chooses its algorithms by stopwatch."""
+    return bool((config.get("env_cfg") or {}).get("cudnn_benchmark") or config.get("cudnn_benchmark"))
+
+
 def half_precision(config: Config) -> dict[str, str]:
     """What in `config` asks for half precision, ``optim_wrapper``, ``val_cfg.fp16`` or ``test_cfg.fp16``, and of which
     type: float16, or bfloat16."""

@@ -154,7 +154,9 @@ TOP_LEVEL: Section = (
         "whose classes a `type` names: MMDetection's",
         one_of("mmdet", "mmengine").or_none(),
     ),
-    *ignores("nothing is decided by it here", "env_cfg", "launcher", "experiment_name", "cudnn_benchmark"),
+    reads("env_cfg", "its `cudnn_benchmark`", DICT),
+    reads("cudnn_benchmark", "as `env_cfg.cudnn_benchmark`, which MMDetection 3 reads alone", SWITCH.or_none()),
+    *ignores("nothing is decided by it here", "launcher", "experiment_name"),
     *ignores("the log has one form; see `default_hooks.logger`", "log_level", "log_processor"),
     reads("visualizer", "its `vis_backends`; nothing else of it has an effect", DICT),
     reads("vis_backends", "where a training's numbers and pictures go"),
@@ -250,6 +252,17 @@ RANDOMNESS: Section = (
     ),
 )
 
+ENV_CFG: Section = (
+    reads(
+        "cudnn_benchmark",
+        "True: on a GPU cuDNN tries its algorithms for each new size and takes the fastest (default: the one that it "
+        "ranks first); the log says that `randomness.deterministic` overrules it",
+        SWITCH.or_none(),
+    ),
+    *ignores(_WORKERS, "mp_cfg", "resource_limit"),
+    *ignores("ranks are mpirun's: docs/beyond-one-machine.md", "dist_cfg"),
+)
+
 AUTO_SCALE_LR: Section = (
     reads("enable", "whether `lr` is multiplied by ranks x batch_size / base_batch_size", SWITCH),
     reads("base_batch_size", "the batch that `lr` is meant for", COUNT),
@@ -321,6 +334,7 @@ SECTIONS: dict[str, Section] = {
     "val_cfg": VAL_CFG,
     "test_cfg": VAL_CFG,
     "randomness": RANDOMNESS,
+    "env_cfg": ENV_CFG,
     "auto_scale_lr": AUTO_SCALE_LR,
     "optim_wrapper": OPTIM_WRAPPER,
     "optim_wrapper.paramwise_cfg": PARAMWISE_CFG,

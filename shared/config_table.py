@@ -21,6 +21,7 @@ _SECTIONS: dict[str, Section] = {
     "optim_wrapper.clip_grad.": config_keys.CLIP_GRAD,
     "auto_scale_lr.": config_keys.AUTO_SCALE_LR,
     "randomness.": config_keys.RANDOMNESS,
+    "env_cfg.": config_keys.ENV_CFG,
     "default_hooks.logger.": hook_keys.LOGGER,
     "default_hooks.checkpoint.": hook_keys.CHECKPOINT,
     "EMAHook.": hook_keys.EMA,

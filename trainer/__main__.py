@@ -25,7 +25,7 @@ from mmengine.config import Config
 from shared.arena import SlotCorrupted
 from shared.client import StreamFailed
 from shared.command_line import FAILED, GOOD, USER_ERROR, warn_of_encoding
-from shared.config import add_arguments, deterministic, half_precision, load_config
+from shared.config import add_arguments, cudnn_benchmark, deterministic, half_precision, load_config
 from shared.errors import UserError
 from shared.feed_keys import help_text
 from shared.keys import nearest
@@ -206,9 +206,11 @@ def _work_dir(options: argparse.Namespace, config: Config) -> Path:
 def _import_jittor(interrupt: Interrupt, config: Config) -> str:
     """Returns a line about it. Raises UserError where `config` asks for what the device cannot do."""
     from trainer.device import check_deterministic, describe, precision_of
+    from trainer.device.mode import Mode, choose
 
     interrupt.end_at_once()  # importing Jittor has changed the handlers
     check_deterministic(deterministic(config))
+    choose(Mode(by_stopwatch=cudnn_benchmark(config)))
     asked = half_precision(config)
     types = {key: precision_of(dtype) for key, dtype in asked.items()}
     if types == asked:

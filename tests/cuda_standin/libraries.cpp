@@ -5,16 +5,17 @@
 #include "standin.h"
 
 extern "C" void standin_search();
+extern "C" void standin_ranking();
 
 struct StandinShape {
-    int axes;
-    int lengths[8];
-    size_t bytes() const {
-        size_t product = sizeof(float);
-        for (int i = 0; i < axes; i++) product *= lengths[i];
-        return product;
-    }
+    size_t bytes = 0;
+    StandinShape() = default;
+    StandinShape(cudnnDataType_t type, int a, int b, int c, int d)
+        : bytes((type == CUDNN_DATA_FLOAT ? 4ULL : 2ULL) * a * b * c * d) {}
 };
+struct StandinTensor : StandinShape {};
+struct StandinFilter : StandinShape {};
+struct StandinConvolution : StandinShape {};
 
 void (*custom_cuda_malloc)(void**, size_t, size_t&);
 void (*custom_cuda_free)(void*, size_t, size_t&);
@@ -34,22 +35,17 @@ S launched() {
     return standin_library_launch(), S(0);
 }
 
-cudnnStatus_t shaped(StandinShape* shape, int axes, const int* lengths) {
-    shape->axes = axes;
-    memcpy(shape->lengths, lengths, axes * sizeof(int));
-    return CUDNN_STATUS_SUCCESS;
-}
-
-size_t wanted(const StandinShape* a, const StandinShape* b, const StandinShape* c, int algorithm) {
-    return algorithm == FASTEST ? a->bytes() + b->bytes() + c->bytes() : 0;
+size_t wanted(const StandinShape* a, const StandinShape* b, const StandinShape* c) {
+    return a->bytes + b->bytes + c->bytes;
 }
 
 template <class P>
-cudnnStatus_t found(int* number, P* performance, size_t wanted, size_t allowed) {
-    standin_search();
-    *performance = P();
-    performance->algo = decltype(performance->algo)(wanted <= allowed ? FASTEST : 0);
-    *number = 1;
+cudnnStatus_t found(int* number, P* performances, size_t wanted) {
+    performances[0] = performances[1] = P();
+    performances[0].algo = decltype(P::algo)(FASTEST);
+    performances[0].memory = wanted;
+    performances[0].determinism = performances[1].determinism = CUDNN_DETERMINISTIC;
+    *number = 2;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -65,41 +61,54 @@ cublasStatus_t cublasGemmStridedBatchedEx(...) { return launched<cublasStatus_t>
 cudnnStatus_t cudnnCreate(cudnnHandle_t* made) { return created<cudnnStatus_t>(made); }
 cudnnStatus_t cudnnDestroy(cudnnHandle_t) { return CUDNN_STATUS_SUCCESS; }
 const char* cudnnGetErrorString(cudnnStatus_t) { return "stand-in"; }
-cudnnStatus_t cudnnCreateTensorDescriptor(StandinShape** made) {
-    return *made = new StandinShape(), CUDNN_STATUS_SUCCESS;
+#define STANDIN_DESCRIPTOR(KIND)                                                    \
+    cudnnStatus_t cudnnCreate##KIND##Descriptor(cudnn##KIND##Descriptor_t* made) {  \
+        return *made = new Standin##KIND(), CUDNN_STATUS_SUCCESS;                   \
+    }                                                                               \
+    cudnnStatus_t cudnnDestroy##KIND##Descriptor(cudnn##KIND##Descriptor_t shape) { \
+        return delete shape, CUDNN_STATUS_SUCCESS;                                  \
+    }
+STANDIN_DESCRIPTOR(Tensor)
+STANDIN_DESCRIPTOR(Filter)
+STANDIN_DESCRIPTOR(Convolution)
+cudnnStatus_t cudnnSetTensor4dDescriptor(cudnnTensorDescriptor_t shape, cudnnTensorFormat_t, cudnnDataType_t type,
+                                         int n, int c, int h, int w) {
+    return (StandinShape&)*shape = StandinShape(type, n, c, h, w), CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnCreateFilterDescriptor(StandinShape** made) { return cudnnCreateTensorDescriptor(made); }
-cudnnStatus_t cudnnCreateConvolutionDescriptor(StandinShape** made) { return cudnnCreateTensorDescriptor(made); }
-cudnnStatus_t cudnnDestroyTensorDescriptor(StandinShape* shape) { return delete shape, CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnDestroyFilterDescriptor(StandinShape* shape) { return cudnnDestroyTensorDescriptor(shape); }
-cudnnStatus_t cudnnDestroyConvolutionDescriptor(StandinShape* shape) { return cudnnDestroyTensorDescriptor(shape); }
-cudnnStatus_t cudnnSetTensorNdDescriptor(StandinShape* shape, cudnnDataType_t, int axes, const int* lengths,
-                                         const int*) {
-    return shaped(shape, axes, lengths);
+cudnnStatus_t cudnnSetFilter4dDescriptor(cudnnFilterDescriptor_t shape, cudnnDataType_t type, cudnnTensorFormat_t,
+                                         int o, int i, int h, int w) {
+    return (StandinShape&)*shape = StandinShape(type, o, i, h, w), CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnSetFilterNdDescriptor(StandinShape* shape, cudnnDataType_t, cudnnTensorFormat_t, int axes,
-                                         const int* lengths) {
-    return shaped(shape, axes, lengths);
+cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t, int, int, int, int, int, int,
+                                              cudnnConvolutionMode_t, cudnnDataType_t) {
+    return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnSetConvolutionNdDescriptor(...) { return CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnSetConvolutionGroupCount(StandinShape*, int) { return CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnSetConvolutionMathType(StandinShape*, cudnnMathType_t) { return CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t, cudnnMathType_t) {
+    return CUDNN_STATUS_SUCCESS;
+}
 
-#define STANDIN_CONVOLUTION(DIRECTION, KIND)                                                                       \
-    cudnnStatus_t cudnnGetConvolution##DIRECTION##WorkspaceSize(                                                   \
-        cudnnHandle_t, StandinShape* a, StandinShape* b, StandinShape*, StandinShape* c,                           \
-        cudnnConvolution##KIND##Algo_t algorithm, size_t* size) {                                                  \
-        return *size = wanted(a, b, c, algorithm), CUDNN_STATUS_SUCCESS;                                           \
-    }                                                                                                              \
-    cudnnStatus_t cudnnFindConvolution##DIRECTION##AlgorithmEx(                                                    \
-        cudnnHandle_t, StandinShape* a, const void*, StandinShape* b, const void*, StandinShape*, StandinShape* c, \
-        void*, int, int* number, cudnnConvolution##KIND##AlgoPerf_t* performance, void*, size_t allowed) {         \
-        return found(number, performance, wanted(a, b, c, FASTEST), allowed);                                      \
-    }                                                                                                              \
-    cudnnStatus_t cudnnConvolution##DIRECTION(...) { return launched<cudnnStatus_t>(); }
-STANDIN_CONVOLUTION(Forward, Fwd)
-STANDIN_CONVOLUTION(BackwardData, BwdData)
-STANDIN_CONVOLUTION(BackwardFilter, BwdFilter)
+#define STANDIN_CONVOLUTION(DIRECTION, KIND, A, B, C)                                                                  \
+    cudnnStatus_t cudnnGetConvolution##DIRECTION##Algorithm_v7(cudnnHandle_t, A a, B b, cudnnConvolutionDescriptor_t,  \
+                                                               C c, int, int* number,                                  \
+                                                               cudnnConvolution##KIND##AlgoPerf_t* performances) {     \
+        standin_ranking();                                                                                             \
+        return found(number, performances, wanted(a, b, c));                                                           \
+    }                                                                                                                  \
+    cudnnStatus_t cudnnFindConvolution##DIRECTION##AlgorithmEx(                                                        \
+        cudnnHandle_t, A a, const void*, B b, const void*, cudnnConvolutionDescriptor_t, C c, void*, int, int* number, \
+        cudnnConvolution##KIND##AlgoPerf_t* performances, void*, size_t) {                                             \
+        standin_search();                                                                                              \
+        return found(number, performances, wanted(a, b, c));                                                           \
+    }                                                                                                                  \
+    cudnnStatus_t cudnnConvolution##DIRECTION(cudnnHandle_t, const void*, A, const void*, B, const void*,              \
+                                              cudnnConvolutionDescriptor_t, cudnnConvolution##KIND##Algo_t, void*,     \
+                                              size_t, const void*, C, void*) {                                         \
+        return launched<cudnnStatus_t>();                                                                              \
+    }
+STANDIN_CONVOLUTION(Forward, Fwd, cudnnTensorDescriptor_t, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t)
+STANDIN_CONVOLUTION(BackwardData, BwdData, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t)
+STANDIN_CONVOLUTION(BackwardFilter, BwdFilter, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t,
+                    cudnnFilterDescriptor_t)
 
 curandStatus_t curandCreateGenerator(curandGenerator_t* made, int) { return created<curandStatus_t>(made); }
 curandStatus_t curandDestroyGenerator(curandGenerator_t) { return CURAND_STATUS_SUCCESS; }
@@ -126,12 +135,13 @@ cusparseStatus_t cusparseDestroy(cusparseHandle_t) { return CUSPARSE_STATUS_SUCC
     }
 STANDIN_UNUSED(cublasStatus_t, cublasSgemm)
 STANDIN_UNUSED(cublasStatus_t, cublasDgemm)
-STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionForwardAlgorithm_v7)
-STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionBackwardDataAlgorithm_v7)
-STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionBackwardFilterAlgorithm_v7)
-STANDIN_UNUSED(cudnnStatus_t, cudnnSetTensor4dDescriptor)
-STANDIN_UNUSED(cudnnStatus_t, cudnnSetFilter4dDescriptor)
-STANDIN_UNUSED(cudnnStatus_t, cudnnSetConvolution2dDescriptor)
+STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionForwardWorkspaceSize)
+STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionBackwardDataWorkspaceSize)
+STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolutionBackwardFilterWorkspaceSize)
+STANDIN_UNUSED(cudnnStatus_t, cudnnSetTensorNdDescriptor)
+STANDIN_UNUSED(cudnnStatus_t, cudnnSetFilterNdDescriptor)
+STANDIN_UNUSED(cudnnStatus_t, cudnnSetConvolutionNdDescriptor)
+STANDIN_UNUSED(cudnnStatus_t, cudnnSetConvolutionGroupCount)
 STANDIN_UNUSED(cudnnStatus_t, cudnnGetConvolution2dForwardOutputDim)
 STANDIN_UNUSED(cudnnStatus_t, cudnnCreateDropoutDescriptor)
 STANDIN_UNUSED(cudnnStatus_t, cudnnDestroyDropoutDescriptor)

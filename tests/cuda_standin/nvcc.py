@@ -29,6 +29,9 @@ def host_side(source: str) -> str:
     at = 0
     while found := _DEVICE.search(source, at):
         start = _beginning(source, found.start())
+        if source.startswith("#define", source.rfind("\n", 0, found.start()) + 1):  # another word for it
+            at = found.end()
+            continue
         opening = source.find("(", found.end())
         if source[found.end() : opening].rstrip().endswith("__launch_bounds__"):
             opening = source.find("(", _closing(source, opening) + 1)

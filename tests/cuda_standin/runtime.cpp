@@ -13,17 +13,15 @@
 
 namespace {
 
-const char* const NAMES[] = {"launches",       "library_launches",
-                             "searches",       "uploads",
-                             "uploaded_bytes", "blocking_uploads",
-                             "downloads",      "downloaded_bytes",
-                             "copies",         "waits",
-                             "allocations",    "frees",
-                             "bytes",          "peak"};
+const char* const NAMES[] = {
+    "launches",  "library_launches", "searches", "rankings", "uploads",     "uploaded_bytes", "blocking_uploads",
+    "downloads", "downloaded_bytes", "copies",   "waits",    "allocations", "frees",          "bytes",
+    "peak"};
 enum {
     LAUNCHES,
     LIBRARY_LAUNCHES,
     SEARCHES,
+    RANKINGS,
     UPLOADS,
     UPLOADED,
     BLOCKING,
@@ -92,6 +90,7 @@ void standin_launch(dim3 grid, dim3 threads, size_t shared) {
 
 void standin_library_launch() { counters[LIBRARY_LAUNCHES]++; }
 void standin_search() { counters[SEARCHES]++; }
+void standin_ranking() { counters[RANKINGS]++; }
 
 cudaError_t cudaGetDeviceCount(int* number) { return *number = 1, cudaSuccess; }
 cudaError_t cudaGetDevice(int* number) { return *number = 0, cudaSuccess; }

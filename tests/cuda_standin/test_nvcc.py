@@ -33,6 +33,11 @@ def test_functions_that_the_host_calls_as_well_stay() -> None:
     assert host_side(source) == source
 
 
+def test_a_macro_for_functions_of_a_device_stays_with_what_is_around_it() -> None:
+    source = "#ifdef __CUDACC__\n#define ON_DEVICE __device__\n#endif\nON_DEVICE int f() { return 1; }\n"
+    assert host_side(source) == source
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_of_our_kernels_launches_alone_are_left(source: Path) -> None:
     text = source.read_text(encoding="utf-8")

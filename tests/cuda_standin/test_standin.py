@@ -70,6 +70,14 @@ def test_the_host_waits_once_in_a_step_and_no_copy_blocks_it(stage: int) -> None
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+def test_cudnn_ranks_its_algorithms_once_for_each_size_and_tries_none(stage: int) -> None:
+    steps = figures(stage, 80)
+    assert steps[0]["rankings"] > 0
+    assert not any(step["rankings"] for step in steps[len(SIZES) :])
+    assert not any(step["searches"] for step in steps)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
 def test_an_evaluation_reads_a_batch_once(stage: int) -> None:
     *_, last = (line["evaluation"] for line in lines(stage, 80) if "evaluation" in line)
     assert (last["waits"], last["downloads"], last["blocking_uploads"]) == (1, 1, 0)

@@ -1,7 +1,7 @@
 """A folder as CUDA's toolkit would be, with the stand-ins, and a cache of Jittor's of its own.
 
 bin/nvcc                  nvcc.py
-include/cuda_runtime.h …  links to include/standin.h, which has all of them
+include/cuda_runtime.h …  links to include/standin.h, which has all of them; cudnn.h has its own
 lib64/libcudart.so …      links to libstandin.so, which has all of them: one process counts in one place
 home/                     Jittor's
 """
@@ -20,7 +20,7 @@ SOURCES = Path(__file__).parent
 HOME = SOURCES.parents[1] / ".venv" / "standin"
 LIBRARY = HOME / "lib64" / "libstandin.so"
 HEADERS = (
-    *("CudaUtils", "cublas", "cublas_v2", "cuda_bf16", "cuda_fp16", "cuda_runtime", "cuda_runtime_api", "cudnn"),
+    *("CudaUtils", "cublas", "cublas_v2", "cuda_bf16", "cuda_fp16", "cuda_runtime", "cuda_runtime_api"),
     *("cudnn_version", "cufft", "cufftXt", "curand", "cusparse", "cutt", "driver_types", "math_constants", "npp"),
 )
 TEMPLATES = (  # headers that end in .cuh, and thrust's
@@ -42,6 +42,7 @@ def install() -> None:
         return
     for header in (*(f"{name}.h" for name in HEADERS), *TEMPLATES):
         _link(HOME / "include" / header, SOURCES / "include" / "standin.h")
+    _link(HOME / "include" / "cudnn.h", SOURCES / "include" / "cudnn.h")
     LIBRARY.parent.mkdir(exist_ok=True)
     sources = [str(path) for path in sorted(SOURCES.glob("*.cpp"))]
     command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{SOURCES / 'include'}", *sources, "-o", str(LIBRARY)]

@@ -14,23 +14,10 @@ from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_
 from tests.trainer.models.examples import drawn, random_batch, small_model
 from tests.trainer.models.ops.random_calls import CALLS, Generator
 from trainer.device import jt, var
-from trainer.models.ops.convolution import convolve
 from trainer.models.ops.matmul import batched_matmul
 from trainer.training.terms import total_loss
 
 HALF = "in half"  # at the end of a name: the numbers are those of float16, or come of such
-
-
-def convolution(generator: Generator, dtype: str) -> list[jt.Var]:
-    """A map, and the gradients of a weighted sum of it."""
-    images, inputs, outputs, height, width = (int(n) for n in generator.integers(1, (3, 40, 40, 40, 60), endpoint=True))
-    size, stride = int(generator.choice([1, 3, 7])), int(generator.choice([1, 2]))
-    x = var(generator.standard_normal((images, inputs, height, width)), dtype)
-    weight = var(generator.standard_normal((outputs, inputs, size, size)) / (size * inputs**0.5), "float32")
-    bias = var(generator.standard_normal(outputs), "float32")
-    y = convolve(x, weight, bias, stride, size // 2)
-    weights = var(generator.standard_normal(tuple(y.shape)), "float32")
-    return [y, *jt.grad((y.float32() * weights).sum(), [x, weight, bias])]
 
 
 def product(generator: Generator) -> list[jt.Var]:
@@ -56,8 +43,6 @@ def stage(generator: Generator, number: int, dtype: str) -> list[jt.Var]:
 
 ALL: dict[str, Callable[[Generator], list[jt.Var]]] = {
     **{name: call for name, (_, call) in CALLS.items()},
-    "convolution": lambda g: convolution(g, "float32"),
-    f"convolution {HALF}": lambda g: convolution(g, "float16"),
     "product": product,
     "stage 1": lambda g: stage(g, 1, "float32"),
     "stage 2": lambda g: stage(g, 2, "float32"),

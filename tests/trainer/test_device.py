@@ -1,5 +1,6 @@
 """Starting Jittor: what is refused, what is given back, uploads. Each start-up runs in a process of its own."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -17,8 +18,9 @@ from shared.errors import UserError
 from trainer import device
 from trainer.__main__ import _import_jittor
 from trainer.api import Detector
-from trainer.device import ARITHMETIC_LENGTH, blank, jt, kernels, var
+from trainer.device import ARITHMETIC_LENGTH, blank, jt, kernels, mode, var
 from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
+from trainer.device.mode import Mode
 from trainer.process.gpu import Card, Gpu
 from trainer.process.interrupt import Interrupt
 
@@ -343,6 +345,10 @@ def test_what_is_said_of_a_gpu_names_what_its_numbers_depend_on(monkeypatch: pyt
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     assert f" on GPU ({gpu}), float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in" in device.describe()
     assert len(device.arithmetic()) < ARITHMETIC_LENGTH
+    monkeypatch.setattr(device, "chosen", lambda: Mode(by_stopwatch=True))
+    assert device.arithmetic().endswith(" in float32), by cuDNN's fastest algorithms")
+    assert len(device.arithmetic()) < ARITHMETIC_LENGTH
+    monkeypatch.setattr(device, "chosen", Mode)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert device.arithmetic() == f"GPU ({gpu}), float32"
 
@@ -367,6 +373,26 @@ def test_a_config_that_asks_for_half_precision_is_told_of_its_types_on_a_gpu(mon
     monkeypatch.setattr(device, "_gpu", Gpu((Card("H100", (9, 0), 80 << 30),)))
     said = _import_jittor(UntouchedSignals(), config)
     assert said.endswith("; maps are bfloat16 (optim_wrapper); maps are float16 (test_cfg.fp16)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "asked"),
+    [
+        ("env_cfg.cudnn_benchmark", True, True),
+        ("cudnn_benchmark", True, True),
+        ("env_cfg.cudnn_benchmark", False, False),
+        ("work_dir", "w", False),
+    ],
+)
+def test_every_task_and_a_detector_let_cudnn_try_its_algorithms_where_a_config_says_so(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: object, asked: bool
+) -> None:
+    config = load_config(str(ROOT / "configs/demo/cln.py"), {key: value})
+    for start in (lambda: _import_jittor(UntouchedSignals(), config), lambda: Detector(config, "nowhere")):
+        monkeypatch.setattr(mode, "_chosen", Mode(by_stopwatch=not asked))
+        with contextlib.suppress(UserError):
+            start()
+        assert mode.chosen() == Mode(by_stopwatch=asked)
 
 
 def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from shared.terminal import write_line
 from trainer.device.kernels import precompiled_headers, without_fast_math
+from trainer.device.mode import chosen
 from trainer.process import gpu, jittor_patch
 from trainer.process.installation import (
     jittor_home,
@@ -47,9 +48,6 @@ if TYPE_CHECKING:  # a checker does not take jt, a variable here, for a module
     from jittor import Var
 
 RECURSION_LIMIT = 10_000
-CUDNN_WORKSPACE_SHARE = 0.02  # of the card; the default 0.25 lets every new convolution shape take a quarter of it
-# Remembered choices per direction; beyond the default 100 Jittor stops bounding the workspace.
-CUDNN_ALGORITHMS = 10_000
 # Jittor's flags, which it takes from the environment. Its allocator splits what is free for smaller arrays: where each
 # batch has another size, blocks made to measure soon fit nothing, and stage 2 takes three times what it needs.
 GPU_MEMORY = {
@@ -201,9 +199,6 @@ if _gpu.reason and not _gpu.hidden:
     )
 if jt.flags.use_cuda:
     jt.flags.nvcc_flags = without_fast_math(jt.flags.nvcc_flags)
-if jt.flags.use_cuda and jt.cudnn:
-    jt.cudnn.set_max_workspace_ratio(CUDNN_WORKSPACE_SHARE)
-    jt.cudnn.set_algorithm_cache_size(CUDNN_ALGORITHMS)
 if "torch" in sys.modules:
     raise UserError(
         "torch is loaded in the trainer's process; both frameworks in one process corrupt each other's GPU memory"
@@ -318,4 +313,5 @@ def arithmetic() -> str:
 def _precision() -> str:
     """Of the numbers that a GPU computes with. cuDNN rounds what it multiplies to TF32 where the card can."""
     tf32 = _gpu.cards[0].capability >= (8, 0) and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
-    return "float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in float32)" if tf32 else "float32"
+    types = "float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in float32)" if tf32 else "float32"
+    return types + (", by cuDNN's fastest algorithms" if chosen().by_stopwatch else "")

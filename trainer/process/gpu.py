@@ -132,8 +132,8 @@ def check_deterministic(gpu: Gpu, asked: bool) -> None:
     if asked and not gpu.reason:
         raise UserError(
             f"config key 'randomness.deterministic' is True, and the GPU is used ({gpu.cards[0]}), where two runs "
-            "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order, and cuDNN "
-            f"chooses its algorithms by stopwatch; set it to False, or use the CPU ({VISIBLE}=), which repeats its sums"
+            "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order; set it to "
+            f"False, or use the CPU ({VISIBLE}=), which repeats its sums"
         )
 
 
@@ -142,7 +142,7 @@ def check_half(gpu: Gpu, dtype: str) -> None:
     if dtype == "bfloat16" and not gpu.reason and gpu.cards[0].capability < _BFLOAT16:
         raise UserError(
             f"config key 'optim_wrapper.dtype' is 'bfloat16', which needs a card of compute capability "
-            f"{_shown(_BFLOAT16)} or more, and this is {gpu.cards[0]}; set it to 'float16'"
+            f"{shown(_BFLOAT16)} or more, and this is {gpu.cards[0]}; set it to 'float16'"
         )
 
 

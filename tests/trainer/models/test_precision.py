@@ -12,9 +12,8 @@ from tests.trainer.models.clip_examples import batch_with_proposals, small_clip_
 from tests.trainer.models.examples import drawn, random_batch, small_model
 from trainer import device
 from trainer.batch import Batch
-from trainer.device import jt, nn, var
+from trainer.device import jt, nn
 from trainer.models import precision
-from trainer.models.ops.convolution import convolve
 from trainer.process.gpu import Card, Gpu
 from trainer.training.terms import total_loss
 
@@ -82,19 +81,6 @@ def test_detections_in_half_are_near_those_in_float32(tmp_path: Path) -> None:
     assert len(half.scores) == len(whole.scores) > 0
     np.testing.assert_allclose(np.sort(half.scores), np.sort(whole.scores), rtol=0.05)
     assert (half.scores != whole.scores).any()
-
-
-def test_a_convolution_in_half_sums_in_float32_and_rounds_once() -> None:
-    generator = np.random.default_rng(0)
-    x, weight, bias = (
-        generator.standard_normal(shape).astype(np.float16) for shape in ((1, 64, 5, 6), (8, 64, 1, 1), 8)
-    )
-    found = convolve(var(x), var(weight.astype(np.float32)), var(bias.astype(np.float32)))
-    exact = np.einsum("bihw,oi->bohw", x.astype(np.float64), weight[:, :, 0, 0].astype(np.float64)).astype(np.float16)
-    expected = (exact.astype(np.float32) + bias.astype(np.float32)[:, None, None]).astype(np.float16)
-    assert found.dtype == "float16"
-    np.testing.assert_allclose(found.numpy(), expected, rtol=2**-10, atol=2**-10)
-    assert (found.numpy() == expected).mean() > 0.99
 
 
 class _WithoutHalf(nn.Module):

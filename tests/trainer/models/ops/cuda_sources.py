@@ -2,7 +2,8 @@
 
 An operator is called with a `jt` that says there is a GPU and only records what jt.code was given. Around header and
 source, `program` writes what Jittor would declare (its code_op.cc). `run` replaces the CUDA runtime: the threads of a
-block are coroutines that take turns, each up to the next __syncthreads(), block after block.
+block are coroutines that take turns, each up to the next __syncthreads(), block after block. cuDNN's functions are
+those of cudnn_of_one_core.h.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer.device import jt
+from tests import cuda_standin
+from trainer.device import jt, onednn_flags
 
-TYPES = {"int32": "int", "float32": "float", "float16": "float16", "bool": "bool"}
+TYPES = {"int32": "int", "float32": "float", "float16": "__half", "bool": "bool"}
+_OF_JITTOR = re.compile(r"#include <(executor|mem/mem_info)\.h>\n")  # what DECLARATIONS stands for
+_OF_CUDA = re.compile(r"#include <cuda_(fp16|bf16)\.h>\n")
+CUDNN_OF_ONE_CORE = Path(__file__).with_name("cudnn_of_one_core.h")
+CUDNN_HEADER = cuda_standin.__path__[0] + "/include"
 
 DECLARATIONS = """
 #include <algorithm>
@@ -33,6 +39,15 @@ DECLARATIONS = """
 namespace jittor {
 typedef int int32; typedef long long int64; typedef int64 index_t; typedef float float32;
 struct Var { int64 num, size; };
+struct Allocation { std::vector<char> bytes; void* ptr; };
+struct Executor {
+    Allocation alloc_temp(size_t size) const {
+        Allocation made = {std::vector<char>(size)};
+        made.ptr = made.bytes.data();
+        return made;
+    }
+} exe;
+struct MemInfo { int64 total_cuda_ram = 1 << 30; } mem_info;
 }
 """
 
@@ -100,7 +115,7 @@ static float __fsub_rn(float a, float b) { return a - b; }
 static float __fmul_rn(float a, float b) { return a * b; }
 static float __fdiv_rn(float a, float b) { return a / b; }
 using std::max; using std::min;
-typedef _Float16 float16;
+typedef _Float16 __half;
 enum { cudaMemcpyDeviceToDevice };
 static void cudaMemcpyAsync(void* to, const void* from, size_t size, int, int) { std::memcpy(to, from, size); }
 static void cudaMemsetAsync(void* at, int value, size_t size, int) { std::memset(at, value, size); }
@@ -162,6 +177,8 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
             wide = ["float32" if dtype == "float16" else str(dtype) for dtype in dtypes]
             raised = [x.float32() if x.dtype == "float16" else x for x in inputs]
             outputs = jt.code(shapes, wide, raised, **sources)
+            for output in outputs if "dnnl" in sources["cpu_header"] else ():
+                output.compile_options = {f"FLAGS: {onednn_flags()} ": 1}
             outputs = [output.cast(dtype) for output, dtype in zip(outputs, dtypes, strict=True)]
         else:
             outputs = [jt.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
@@ -209,7 +226,7 @@ def program(operator: Recorded, runtime: str) -> str:
             after += [f'std::ofstream(folder + "/{name}", std::ios::binary).write({name}_bytes.data(), {name}->size);']
     before += [f'sizes >> word; data["{key}"] = std::stod(word);' for key in operator.data]
     lines = "\n".join(before)
-    return f"""{DECLARATIONS}{runtime}{operator.header}
+    return f"""{DECLARATIONS}{runtime}{_OF_JITTOR.sub("", operator.header)}
 namespace jittor {{
 void run(std::string folder) {{
 std::ifstream sizes(folder + "/sizes");
@@ -231,7 +248,7 @@ def _compiled(text: str) -> Path:
     made.mkdir()
     (made / "operator.cpp").write_text(text)
     # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w"]
+    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", f"-I{CUDNN_HEADER}"]
     subprocess.run(["g++", *flags, "-o", made / "operator", made / "operator.cpp"], check=True)
     return made / "operator"
 
@@ -247,7 +264,10 @@ def run(operator: Recorded, folder: Path, fast_division: bool = False, wide: boo
     Args:
         wide: count by 64 bits, as for arrays too large for 32.
     """
-    text = program(operator, GPU_OF_ONE_CORE + (FAST_DIVISION if fast_division else ""))
+    runtime = GPU_OF_ONE_CORE + (FAST_DIVISION if fast_division else "")
+    if "<cudnn.h>" in operator.header:
+        runtime += CUDNN_OF_ONE_CORE.read_text(encoding="utf-8")
+    text = _OF_CUDA.sub("", program(operator, runtime))
     text = text.replace("INT32_MAX", "0") if wide else text
     text = re.sub(r"extern __shared__ (\w+) (\w+)\[\]", r"static \1 \2[1 << 14]", text)
     text = re.sub(r"(\w+(?:<\w+>)?)\s*<<<(.*?)>>>(\(.*?\));\n", r"Launch(\2) + [&] { \1\3; };\n", text, flags=re.DOTALL)

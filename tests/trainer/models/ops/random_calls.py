@@ -10,7 +10,16 @@ import numpy as np
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, var
 from trainer.models.boxes import anchors, assign, sample
-from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
+from trainer.models.ops import (
+    average_pool,
+    convolution,
+    fixed_norm,
+    nms,
+    random_keys,
+    roi_align,
+    soft_nms,
+    unit_features,
+)
 from trainer.models.ops.random_keys import Draw, Use
 from trainer.training import loss_scale, update
 
@@ -56,6 +65,15 @@ def pool(generator: Generator, differentiates: bool, dtype: str = "float32") -> 
     x = _numbers(generator, images, channels, height + 1, width + 1, dtype=dtype)
     y = average_pool.average_pool(x)
     return _weighted_gradient(generator, y, [x]) if differentiates else [y]
+
+
+def convolve(generator: Generator, differentiates: bool, dtype: str = "float32") -> list[jt.Var]:
+    size, stride = int(generator.choice([1, 3, 7])), int(generator.choice([1, 2]))
+    images, inputs, outputs, height, width = (int(n) for n in generator.integers(1, (3, 18, 18, 12, 15), endpoint=True))
+    x = _numbers(generator, images, inputs, height, width, dtype=dtype)
+    weight = _numbers(generator, outputs, inputs, size, size)
+    y = convolution.convolve(x, weight, stride=stride, padding=size // 2)
+    return _weighted_gradient(generator, y, [weight, x]) if differentiates else [y]
 
 
 def align(generator: Generator, differentiates: bool) -> list[jt.Var]:
@@ -205,6 +223,10 @@ CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "average pool's gradient": (average_pool, lambda g: pool(g, True)),
     "average pool in half": (average_pool, lambda g: pool(g, False, "float16")),
     "average pool's gradient in half": (average_pool, lambda g: pool(g, True, "float16")),
+    "convolution": (convolution, lambda g: convolve(g, False)),
+    "convolution's gradient": (convolution, lambda g: convolve(g, True)),
+    "convolution in half": (convolution, lambda g: convolve(g, False, "float16")),
+    "convolution's gradient in half": (convolution, lambda g: convolve(g, True, "float16")),
     "roi_align": (roi_align, lambda g: align(g, False)),
     "roi_align's gradient": (roi_align, lambda g: align(g, True)),
     "nms": (nms, suppress),

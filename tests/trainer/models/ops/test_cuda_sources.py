@@ -12,14 +12,23 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.trainer.models.ops.cuda_sources import closeness, program, record, run
+from tests.trainer.models.ops.cuda_sources import CUDNN_HEADER, closeness, program, record, run
 from tests.trainer.models.ops.random_calls import after_a_step, follow_gradients
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
 from trainer.models.boxes import anchors, assign, sample
 from trainer.models.layers import Convolution
-from trainer.models.ops import average_pool, fixed_norm, nms, random_keys, roi_align, soft_nms, unit_features
+from trainer.models.ops import (
+    average_pool,
+    convolution,
+    fixed_norm,
+    nms,
+    random_keys,
+    roi_align,
+    soft_nms,
+    unit_features,
+)
 from trainer.models.ops.random_keys import Draw, Use
 from trainer.training import loss_scale, update
 
@@ -167,6 +176,14 @@ def pool(differentiate: bool, dtype: str = "float32") -> list:
     return jt.grad((y * weights).sum(), [x]) if differentiate else [y]
 
 
+def convolve(inputs: tuple[int, ...], weights: tuple[int, ...], stride: int, differentiate: bool) -> list:
+    generator = np.random.default_rng(0)
+    x, weight = (var(generator.standard_normal(shape), "float32") for shape in (inputs, weights))
+    y = convolution.convolve(x, weight, stride=stride, padding=weights[2] // 2)
+    cotangent = var(generator.standard_normal(y.shape), "float32")
+    return jt.grad((y * cotangent).sum(), [weight, x]) if differentiate else [y]
+
+
 def differentiate_checkpointed() -> list:
     """The gradient of a convolution alone, behind the copy of its input."""
     generator = np.random.default_rng(0)
@@ -209,6 +226,9 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "average pool in half": (average_pool, lambda: pool(False, "float16")),
     "average pool's gradient in half": (average_pool, lambda: pool(True, "float16")),
     "loss scale": (loss_scale, lambda: follow_gradients(np.random.default_rng(0))),
+    "convolution": (convolution, lambda: convolve((2, 3, 9, 14), (5, 3, 3, 3), 2, False)),
+    "convolution's gradient": (convolution, lambda: convolve((2, 3, 9, 14), (5, 3, 3, 3), 2, True)),
+    "product's gradient": (convolution, lambda: convolve((2, 4, 5, 7), (6, 4, 1, 1), 1, True)),
     "checkpointing's copy": (checkpointing, differentiate_checkpointed),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
@@ -286,7 +306,7 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
     if gpu not in known:
         pytest.skip(f"this nvcc does not know {gpu}")
     programs = {
-        (recorded.header, recorded.source): program(recorded, "#include <cuda_fp16.h>\ntypedef __half float16;\n")
+        (recorded.header, recorded.source): program(recorded, "#include <cuda_fp16.h>\n")
         for name, (module, call) in OPERATORS.items()
         if "many" not in name  # the same kernels
         for recorded in record(module, call, monkeypatch)
@@ -301,6 +321,7 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
         "-Xptxas",
         "-v",
         f"-arch={gpu}",
+        f"-I{CUDNN_HEADER}",
         *map(str, sorted(tmp_path.glob("*.cu"))),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
