@@ -19,7 +19,7 @@ import xxhash
 from shared.files import replace
 
 FRESH_NS = 2_000_000_000  # file systems and networks tell times at least as finely as this
-_STEP = 1 << 22
+_STEP = 1 << 18
 
 Signature = tuple[int, int, int, int, int]
 

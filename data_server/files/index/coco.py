@@ -29,12 +29,14 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from data_server.files.index import columns
 from data_server.files.index.columns import Array, Columns, Growing
@@ -58,6 +60,18 @@ class Flag(enum.IntFlag):
     OUTLINED = 4  # has a ``segmentation`` that is not empty
     SAYS_CROWD = 8  # has the key ``iscrowd``
     USABLE = 16  # what MMDetection keeps of the classes that count: not ignored, with an area, partly in the image
+
+
+_IS_WHOLE = {int: 1, float: 0}
+_FLAGS = {
+    (crowd, ignored, outlined): Flag.CROWD * (crowd == 1)
+    | Flag.IGNORED * ignored
+    | Flag.OUTLINED * outlined
+    | Flag.SAYS_CROWD * (crowd != _UNSTATED)
+    for crowd in (0, 1, _UNSTATED)
+    for ignored in (0, 1)
+    for outlined in (False, True)
+}
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -150,17 +164,16 @@ class _Identities:
         self._kind: type | None = None
         self.texts: dict[str, int] | None = None
 
-    def numbers(self, identities: list[Identity]) -> Array:
-        """int64 (n,). Raises Unfit where they are not all of one kind, or do not fit into 64 bits."""
-        found = np.array(identities or [0])
-        kind = int if found.dtype == np.int64 else str
-        if (kind is str and {*map(type, identities)} != {str}) or (identities and self._kind not in (None, kind)):
-            raise Unfit(f"ids of {self._what} are neither all integers of 64 bits nor all texts")
+    def numbers(self, identities: Sequence[Identity]) -> Array:
+        """int64 (n,). Raises Unfit where they are not all of one kind, OverflowError where 64 bits do not hold one."""
         if not identities:
             return np.zeros(0, np.int64)
-        self._kind = kind
-        if kind is int:
-            return found
+        kinds = {*map(type, identities)}
+        if len(kinds) > 1 or self._kind not in (None, *kinds):
+            raise Unfit(f"ids of {self._what} are neither all integers nor all texts")
+        self._kind = self._kind or kinds.pop()
+        if self._kind is int:
+            return np.fromiter(identities, np.int64, len(identities))
         table = self.texts = self.texts or {}
         return np.array([table.setdefault(str(one), len(table)) for one in identities], np.int64)
 
@@ -185,11 +198,11 @@ class _Images:
         self._length = Growing(folder, "image.length", np.uint32)
 
     def take(self, images: list[_Image], places: Places, lengths: Places) -> None:
-        self._ids.append(self.identities.numbers([one.id for one in images]))
-        self._sizes.append(_integers([(one.width, one.height) for one in images]).reshape(-1, 2))
-        names = [one.file_name for one in images]
+        ids, widths, heights, names, addresses = zip(*map(astuple, images), strict=True)
+        self._ids.append(self.identities.numbers(ids))
+        self._sizes.append(np.stack([_pixels(widths), _pixels(heights)], 1))
         self.named = self.named and msgspec.UNSET not in names
-        self.located = self.located and all(one.coco_url is not msgspec.UNSET for one in images)
+        self.located = self.located and msgspec.UNSET not in addresses
         encoded = [b"" if name is msgspec.UNSET else name.encode() for name in names]
         self._names.append(np.frombuffer(b"".join(encoded), np.uint8))
         self._lengths.append(np.array([*map(len, encoded)], np.int64))
@@ -247,40 +260,33 @@ class _Annotations:
         self._has_whole = False
 
     def take(self, annotations: list[_Annotation], places: Places, lengths: Places) -> None:
-        numbers = [number for one in annotations for number in one.bbox]
-        boxes = np.array(numbers or [0.0], np.float64)[: len(numbers)].reshape(-1, 4)
-        area = np.array([one.area for one in annotations], np.float64)
-        if not (np.abs(boxes) < _MOST_PIXELS).all() or not np.isfinite(area).all():
+        ids, images, categories, boxes, areas, crowd, ignored, outlines = zip(*map(astuple, annotations), strict=True)
+        count, numbers = len(annotations), [*chain.from_iterable(boxes)]
+        box = np.fromiter(numbers, np.float64, 4 * count).reshape(-1, 4)
+        area = np.fromiter(areas, np.float64, count)
+        if not (box.min() > -_MOST_PIXELS and box.max() < _MOST_PIXELS and np.isfinite(area).all()):
             raise Unfit("a box or an area is beyond all pixels")
-        crowd = np.array([one.iscrowd for one in annotations], np.float64)
-        ignored = np.array([one.ignore for one in annotations], np.float64)
-        if not np.isin(crowd, (0, 1, _UNSTATED)).all() or not np.isin(ignored, (0, 1)).all():
-            raise Unfit("an iscrowd or ignore is neither 0 nor 1")
-        outlined = np.array([bool(one.segmentation) for one in annotations], bool)
-        flags = Flag.CROWD * (crowd == 1) | Flag.IGNORED * (ignored == 1) | Flag.OUTLINED * outlined
-        found = {
-            "box": boxes,
-            "whole": self._whole(numbers),
+        try:
+            flags = bytes(map(_FLAGS.__getitem__, zip(crowd, ignored, map(bool, outlines), strict=True)))
+        except KeyError:
+            raise Unfit("an iscrowd or ignore is neither 0 nor 1") from None
+        kinds = np.frombuffer(bytes(map(_IS_WHOLE.__getitem__, map(type, numbers))), np.uint8)
+        whole = np.packbits(kinds.reshape(-1, 4), 1, "little")[:, 0]
+        self._has_whole = self._has_whole or bool(whole.any())
+        found: dict[str, Array] = {
+            "box": box,
+            "whole": whole,
             "area": area,
-            "flags": flags | Flag.SAYS_CROWD * (crowd != _UNSTATED),
+            "flags": np.frombuffer(flags, np.uint8),
             "place": places,
             "length": lengths,
-            "image": self._images.numbers([one.image_id for one in annotations]),
-            "category": self._categories.numbers([one.category_id for one in annotations]),
-            "number": self._ids.numbers([one.id for one in annotations]),
+            "image": self._images.numbers(images),
+            "category": self._categories.numbers(categories),
+            "number": self._ids.numbers(ids),
         }
         for name, rows in found.items():
             self._columns[name].append(rows)
-        self.count += len(annotations)
-
-    def _whole(self, numbers: list[Number]) -> Array:
-        kinds = [*map(type, numbers)]
-        if int not in kinds:
-            return np.zeros(len(kinds) // 4, np.uint8)
-        self._has_whole = True
-        bits: Array = np.array([kind is int for kind in kinds]).reshape(-1, 4) << np.arange(4)
-        found: Array = np.sum(bits, 1, dtype=np.uint8)
-        return found
+        self.count += count
 
     def finish(self, images: _Images, categories: list[dict[str, Any]]) -> dict[str, list[Any]]:
         """Groups the annotations by image and writes their columns."""
@@ -324,11 +330,11 @@ class _Annotations:
         return kinds
 
 
-def _integers(pairs: list[tuple[int, int]]) -> Array:
-    found = np.array(pairs or [(0, 0)], np.float64)[: len(pairs)]
-    if not ((found >= 0) & (found < _MOST_PIXELS)).all():
+def _pixels(numbers: Sequence[int]) -> Array:
+    """int32 (n,)."""
+    if min(numbers) < 0 or max(numbers) >= _MOST_PIXELS:
         raise Unfit("a width or height is no number of pixels")
-    return found.astype(np.int32)
+    return np.fromiter(numbers, np.int32, len(numbers))
 
 
 def _place_type(file_bytes: int) -> type:

@@ -30,6 +30,7 @@ from shared import json_text
 FORMAT = "unidetector index 1"
 HEADER = "header.json"
 _STEP = 1 << 24  # bytes that are hashed at a time
+_ROOM = 1 << 18  # bytes of a column that are written at a time
 
 Array = npt.NDArray[Any]
 
@@ -52,7 +53,7 @@ class Growing:
         self._row = row
         self._rows = 0
         self._digest = xxhash.xxh3_64()
-        self._file: BinaryIO = self.path.open("w+b")
+        self._file: BinaryIO = self.path.open("w+b", _ROOM)
         self._write_header()
 
     def append(self, rows: Array) -> None:

@@ -14,17 +14,19 @@ not close. So a cut that parses is right, and one that does not is tried elsewhe
 from __future__ import annotations
 
 import codecs
+import contextlib
+import gc
 import json
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18  # with what is made of it, it fits into a core's own cache
 _LARGEST = 1 << 26  # a piece, that is a record; a value that is no list of records
 _TRIES = 64
 _LONGEST_SPACE = 1 << 16
@@ -32,7 +34,7 @@ _CUT = rb"\}\s*,\s*\{"
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")')
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _SPACE = b" \t\n\r"
-_BRACE = ord("{")
+_OPEN, _BRACE, _CLOSE = b"[{]"
 
 Places = npt.NDArray[np.int64]
 Take = Callable[[list[Any], Places, Places], None]
@@ -62,6 +64,7 @@ class JsonFile:
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
         self._progress = progress
+        self._text, self._braces = bytearray(), np.empty(0, bool)
 
     def read(
         self, records: dict[str, tuple[msgspec.json.Decoder[list[Any]], Take]], values: Collection[str]
@@ -81,6 +84,12 @@ class JsonFile:
             Unfit: it is no JSON object, a key is there twice, a record is not of its type, or something is too long to
                 be read as a whole.
         """
+        with _uncollected():
+            return self._read(records, values)
+
+    def _read(
+        self, records: dict[str, tuple[msgspec.json.Decoder[list[Any]], Take]], values: Collection[str]
+    ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         seen: set[str] = set()
         at = self._expect(b"{", 0)
@@ -113,25 +122,49 @@ class JsonFile:
             return at + 1
         size, cuts = _PIECE, [re.compile(_CUT)]
         while True:
-            data = self._bytes(at, size)
-            if len(cuts) == 1 and (first := _FIRST_KEY.match(data)):
+            text = self._opened(at, size)
+            if len(cuts) == 1 and (first := _FIRST_KEY.match(text, 1)):
                 # Records of one list begin with the same key; objects within them mostly with another.
                 cuts.insert(0, re.compile(_CUT + rb"\s*" + re.escape(first[1]) + rb"\s*:"))
-            piece = _piece(data, decoder, cuts)
+            piece = _piece(text, decoder, cuts)
             if piece is None:
-                if len(data) < size or size >= _LARGEST:
+                if len(text) <= size or size >= _LARGEST:
                     raise Unfit(f"no end of a record is found after byte {at}")
                 size *= 4
                 continue
-            records, end, is_last = piece
-            if not data.isascii():
-                _check_text(data[:end])  # the decoder does not look into texts that it skips
-            take(records, *_places(data[:end], len(records), at))
-            self._progress(at + end)
+            records, length, is_last = piece
+            if not text.isascii():
+                _check_text(text[1 : 1 + length])  # the decoder does not look into texts that it skips
+            take(records, *self._places(text, length, len(records), at))
+            del records, piece  # their memory is where the next ones are made, while a core still has it at hand
+            at += length
+            self._progress(at)
             if is_last:
-                return self._expect(b"]", at + end)
-            at = self._expect(b",", self._skip(at + end))
+                return self._expect(b"]", at)
+            at = self._expect(b",", self._skip(at))
             size = _PIECE
+
+    def _opened(self, at: int, size: int) -> bytearray:
+        """`[` and `size` bytes of the file, fewer at its end; the next call overwrites them."""
+        if len(self._text) != size + 1:
+            self._text = bytearray(size + 1)
+            self._braces = np.empty(size, bool)
+        self._text[0] = _OPEN
+        count = os.preadv(self._descriptor, [memoryview(self._text)[1:]], at)
+        return self._text if count == size else self._text[: 1 + count]
+
+    def _places(self, text: bytearray, length: int, count: int, at: int) -> tuple[Places, Places]:
+        """int64 (count,) where each record in `length` bytes of `text`, behind its `[`, begins in the file, of which
+        they begin at byte `at`, and how long it is with what separates it from the next."""
+        piece = np.frombuffer(text, np.uint8, length, 1)
+        starts = np.flatnonzero(np.equal(piece, _BRACE, out=self._braces[:length]))
+        if len(starts) != count:  # each record has one at least; so here some have more, in texts or objects within
+            found, end, inside = [], 0, bytes(piece)
+            for raw in _RAW.decode(b"[" + inside + b"]"):
+                found.append(inside.index(b"{", end))
+                end = found[-1] + memoryview(raw).nbytes
+            starts = np.array(found, np.int64)
+        return starts + at, np.diff(starts, append=length)
 
     def _value(self, at: int) -> tuple[Any, int]:
         """A value of any kind and where it ends."""
@@ -178,31 +211,43 @@ class JsonFile:
         return os.pread(self._descriptor, count, at)
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Inside, nobody looks for circles, of which records have none: that would take a seventh of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _piece(
-    data: bytes, decoder: msgspec.json.Decoder[list[Any]], cuts: list[re.Pattern[bytes]]
+    text: bytearray, decoder: msgspec.json.Decoder[list[Any]], cuts: list[re.Pattern[bytes]]
 ) -> tuple[list[Any], int, bool] | None:
-    """The records at the beginning of `data`, where the last of them ends, and whether the list ends behind it; None
-    where more is needed to tell."""
+    """The records at the beginning of `text`, behind its `[`, how many bytes they are, and whether the list ends behind
+    them; None where more is needed to tell."""
     try:
         for cut in cuts:
-            end = len(data)
+            end = len(text)
             for _ in range(_TRIES):
-                if not (end := _last_cut(data, end, cut)):
+                if not (end := _last_cut(text, end, cut)):
                     break
                 try:
-                    return decoder.decode(b"".join((b"[", memoryview(data)[:end], b"]"))), end, False
+                    return _closed(text, decoder, end), end - 1, False
                 except msgspec.ValidationError:
                     raise
                 except msgspec.DecodeError as error:
                     if hint := _TRAILING.search(str(error)):
-                        return _rest(data, decoder, int(hint[1]))
+                        return _rest(text, decoder, int(hint[1]))
         try:
-            return decoder.decode(b"[" + data), data.rindex(b"]"), True
+            return decoder.decode(text), text.rindex(b"]") - 1, True
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError as error:
             if hint := _TRAILING.search(str(error)):
-                return _rest(data, decoder, int(hint[1]))
+                return _rest(text, decoder, int(hint[1]))
             return None
     except msgspec.MsgspecError as error:
         raise Unfit(str(error)) from None
@@ -210,39 +255,34 @@ def _piece(
         raise Unfit("it is nested too deep") from None
 
 
-def _rest(data: bytes, decoder: msgspec.json.Decoder[list[Any]], hint: int) -> tuple[list[Any], int, bool]:
-    """The records of a list that ends in `data`. Something follows it, which is byte `hint`, counted from 1, of `[` and
-    the list."""
-    end = data.rindex(b"]", 0, hint - 2)
-    return decoder.decode(b"[" + data[: end + 1]), end, True
+def _closed(text: bytearray, decoder: msgspec.json.Decoder[list[Any]], end: int) -> list[Any]:
+    """The records before byte `end` of `text`, where a `]` stands meanwhile: a copy would take longer."""
+    replaced, text[end] = text[end], _CLOSE
+    try:
+        return decoder.decode(memoryview(text)[: end + 1])
+    finally:
+        text[end] = replaced
 
 
-def _check_text(piece: bytes) -> None:
+def _rest(text: bytearray, decoder: msgspec.json.Decoder[list[Any]], hint: int) -> tuple[list[Any], int, bool]:
+    """The records of a list that ends in `text`. Something follows it, which is byte `hint`, counted from 1."""
+    end = text.rindex(b"]", 0, hint - 1)
+    return _closed(text, decoder, end), end - 1, True
+
+
+def _check_text(piece: bytearray) -> None:
     try:
         piece.decode()
     except UnicodeDecodeError:
         raise Unfit("it is not UTF-8") from None
 
 
-def _last_cut(data: bytes, end: int, cut: re.Pattern[bytes]) -> int:
+def _last_cut(text: bytearray, end: int, cut: re.Pattern[bytes]) -> int:
     """Where the last record ends that is followed by a `cut` before `end`; 0 where there is none."""
-    while (end := data.rfind(b"}", 0, max(0, end - 1))) > 0:
-        if cut.match(data, end):
+    while (end := text.rfind(b"}", 0, max(0, end - 1))) > 0:
+        if cut.match(text, end):
             return end + 1
     return 0
-
-
-def _places(piece: bytes, count: int, at: int) -> tuple[Places, Places]:
-    """int64 (count,) where each record of `piece` begins in the file, whose byte `at` the piece begins with, and how
-    long it is with what separates it from the next."""
-    starts = np.flatnonzero(np.frombuffer(piece, np.uint8) == _BRACE)
-    if len(starts) != count:  # each record has one at least; so here some have more, in texts or objects within
-        found, end = [], 0
-        for raw in _RAW.decode(b"[" + piece + b"]"):
-            found.append(piece.index(b"{", end))
-            end = found[-1] + memoryview(raw).nbytes
-        starts = np.array(found, np.int64)
-    return starts + at, np.diff(starts, append=len(piece))
 
 
 def record(descriptor: int, place: int, length: int) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from data_server.files.index import cache, coco, columns
+from data_server.files.index import cache, coco, columns, json_pieces
 from data_server.files.index.cache import index_of
 from data_server.files.index.json_pieces import Unfit
 from shared import contents
@@ -255,6 +255,27 @@ def test_a_file_that_was_changed_while_it_was_read_is_judged_by_what_it_holds_th
             of(path)
     path.write_bytes(text)
     assert of(path)["images"] and not list(folder.glob("*.unfit"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_file_without_a_category_is_taken_in(path):
+    path.write_text(json.dumps(annotation_files.content(1) | {"categories": []}))
+    found = of(path)
+    assert found["categories"] == [] and {*found["annotation.category"]} == {-1}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [([1, "2"], "neither all integers nor all texts"), ([1, 2**63], "beyond all bounds"), ([1, 1], "the same id")],
+)
+def test_ids_that_columns_cannot_hold_are_refused_wherever_they_stand(path, monkeypatch, ids, reason):
+    text = json.dumps({"images": [{"id": one, "width": 1, "height": 1} for one in ids], "categories": []})
+    for piece in (16, 1 << 18):
+        monkeypatch.setattr(json_pieces, "_PIECE", piece)
+        path.write_text(text + " " * piece)
+        with pytest.raises(Unfit, match=reason):
+            of(path)
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,5 +1,7 @@
 """Files are cut where records end, whatever stands in them, and refused where that cannot be told."""
 
+import contextlib
+import gc
 import json
 import os
 import sys
@@ -101,6 +103,17 @@ def usual_recursion_limit():
 def test_what_is_not_valid_is_refused(tmp_path, text):
     with pytest.raises(Unfit):
         read(tmp_path / "a.json", text)
+
+
+@pytest.mark.parametrize("rest", ["", "}"])
+def test_nobody_looks_for_circles_among_records_and_everybody_again_afterwards(tmp_path, rest):
+    (tmp_path / "a.json").write_text('{"images": [{}, {}]}' + rest)
+    descriptor, found = os.open(tmp_path / "a.json", os.O_RDONLY), []
+    file = JsonFile(descriptor, lambda _: None)
+    with contextlib.suppress(Unfit):
+        file.read({"images": (DECODER, lambda *_: found.append(gc.isenabled()))}, [])
+    os.close(descriptor)
+    assert {*found} == {False} and gc.isenabled()
 
 
 def test_a_record_that_is_longer_than_any_piece_is_refused(tmp_path, monkeypatch):
