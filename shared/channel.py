@@ -24,8 +24,9 @@ _LENGTH = struct.Struct("<I")
 _MAX_DESCRIPTORS = 4
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize)
 _READ_BYTES = 1 << 14
-# As plain numbers: to combine zmq's own, which are flags, takes longer than to ask a socket.
+# As plain numbers: to combine flags takes longer than to ask a socket.
 _EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
+_TRUNCATED = int(socket.MSG_CTRUNC)
 
 
 class ChannelClosed(Exception):
@@ -88,7 +89,7 @@ class Channel:
         data = encode(message)
         data = _LENGTH.pack(len(data)) + data
         if self._when_writable is not None:
-            self._unsent.append((data, _copies(descriptors)))
+            self._unsent.append((data, _copies(descriptors) if descriptors else []))
             if len(self._unsent) == 1:  # else it is waited for already
                 self._send_unsent(self._when_writable)
             return
@@ -163,17 +164,18 @@ class Channel:
         self._unsent.clear()
         self.socket.close()
 
-    def _send_unsent(self, when_writable: Callable[[Callable[[], None]], None]) -> None:
-        def again() -> None:
-            with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
-                self._send_unsent(when_writable)
+    def _send_again(self) -> None:
+        assert self._when_writable is not None
+        with contextlib.suppress(ChannelClosed):  # its end of file is in the poll loop
+            self._send_unsent(self._when_writable)
 
+    def _send_unsent(self, when_writable: Callable[[Callable[[], None]], None]) -> None:
         while self._unsent:
             data, descriptors = self._unsent[0]
             try:
                 sent = socket.send_fds(self.socket, [data], descriptors) if descriptors else self.socket.send(data)
             except BlockingIOError:
-                when_writable(again)
+                when_writable(self._send_again)
                 return
             except OSError as error:
                 raise ChannelClosed(str(error)) from None
@@ -192,7 +194,8 @@ class Channel:
         if not data:
             raise ChannelClosed("end of file")
         self._buffer += data
-        self._lost |= bool(flags & socket.MSG_CTRUNC)
+        if flags & _TRUNCATED:
+            self._lost = True
         for _, _, descriptors in ancillary:
             self._descriptors += array("i", descriptors)
         if len(self._descriptors) > _MAX_DESCRIPTORS:

@@ -17,8 +17,8 @@ from shared.errors import UserError
 GUESTS = 16
 _GUEST = 2  # its lifeline, its ZeroMQ connection
 _SERVER = 40  # 16 while nothing happens; probes of the address, ends of sockets on their way to children
-_STREAM = 8  # lifeline, ZeroMQ connection, nursery and its pidfd, arena; three more while it is evaluated
-_WORKER = 2  # its socket, its pidfd
+_STREAM = 10  # lifeline, ZeroMQ connection, arena, three of the nursery as of a worker; four more while it is evaluated
+_WORKER = 3  # its socket, its pidfd, what /proc says of its memory
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,22 @@ def anonymous_bytes(process: int) -> int:
 
 
 class Anonymous:
-    """Memory of this process that is neither a file's nor an arena's. Quick to ask again and again, but counts what the
-    process shares with the one it was forked from."""
+    """Memory of a process that is neither a file's nor an arena's. Quick to ask again and again, but counts what the
+    process shares with the one it was forked from. Raises OSError when there is no such process, or no descriptor
+    left."""
 
-    def __init__(self) -> None:
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY)
+    def __init__(self, process: int | str = "self") -> None:
+        self._statm = os.open(f"/proc/{process}/statm", os.O_RDONLY)
 
     def bytes(self) -> int:
-        return _anonymous(os.pread(self._statm, 256, 0))
+        """0 once the process is dead, even if another has its number by now."""
+        try:
+            return _anonymous(os.pread(self._statm, 256, 0))
+        except ProcessLookupError:
+            return 0
+
+    def close(self) -> None:
+        os.close(self._statm)
 
 
 def _anonymous(statm: bytes) -> int:

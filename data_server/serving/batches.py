@@ -5,7 +5,8 @@
      └──worker_died─────┘    again, that sample first; without it, if `blame` finds it to be poison
 
 It keeps the books of a stream that has its memory, whether a trainer reads it or not. Nothing here touches a process or
-a socket, and the ledger decides about slots.
+a socket, and the ledger decides about slots. It goes through all of them to answer, and with many workers there are
+many; so it is asked only where the answer may be yes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from data_server.handover.facts import DatasetFacts
 from data_server.machine.memory import MemoryPlan
 from data_server.serving.blame import MAX_KILLS, Death, Suspects
-from data_server.serving.ledger import Assignment, Ledger
+from data_server.serving.ledger import Assignment, Ledger, SlotState
 from data_server.serving.plan import BatchPlan, Plan
 from shared.arena import create_memory, in_hand, slot_bytes_for
 from shared.data_part import from_plain
@@ -55,7 +56,7 @@ class Batches:
         self._plan = plan
         self._idle: list[int] = []
         self._recipes: dict[int, BatchPlan] = {}  # slot -> what its worker was sent, from WRITING on
-        self._written: dict[int, Wrote] = {}  # slot -> what its worker said, while READY
+        self._written: dict[int, Wrote] = {}  # step -> what its worker said, while READY
         self._suspects = Suspects()
 
     @classmethod
@@ -111,6 +112,8 @@ class Batches:
     def rewind(self) -> None:
         """The trainer holds nothing any more; the next one begins at `resume_at`."""
         self.ledger.rewind(self.resume_at)
+        ready = {entry.step for entry in self.ledger.slots if entry.state is SlotState.READY}
+        self._written = {step: wrote for step, wrote in self._written.items() if step in ready}
 
     # The workers' side ------------------------------------------------------------------------------------------------
 
@@ -125,8 +128,10 @@ class Batches:
     def assign(self) -> tuple[int, Assign] | None:
         """An idle worker and what it is to make; None when there is no such worker, no free slot or no step left, and
         while that is still being planned."""
+        if not self._idle:
+            return None
         step = self.ledger.next_step
-        if not self._idle or step is None or not self._is_planned(step):
+        if step is None or not self._is_planned(step):
             return None
         assignment = self.ledger.assign(self._idle[0])
         if assignment is None:
@@ -152,7 +157,7 @@ class Batches:
         if not self.ledger.wrote(worker, message.slot, message.generation):
             return False
         self._suspects.cleared(message.step)
-        self._written[message.slot] = message
+        self._written[self.ledger.slots[message.slot].step] = message
         return True
 
     def worker_died(self, worker: int) -> Assignment | None:
@@ -183,10 +188,12 @@ class Batches:
 
     def lease(self) -> Batch | None:
         """The next batch in step order, for the trainer; None when it is not ready or the trainer holds enough."""
+        if self.ledger.next_delivery not in self._written:
+            return None
         handout = self.ledger.lease()
         if handout is None:
             return None
-        batch, wrote = self._recipes[handout.slot], self._written.pop(handout.slot)
+        batch, wrote = self._recipes[handout.slot], self._written.pop(handout.step)
         return Batch(
             batch.epoch, handout.step, handout.slot, handout.generation, wrote.layout, wrote.digest, batch.valid
         )

@@ -7,16 +7,17 @@ worker:   idle ──assign──► at work ──WROTE──► idle
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
 from dataclasses import dataclass, field
 
 from data_server.machine.fields import numbers
-from data_server.machine.process_memory import anonymous_bytes
+from data_server.machine.process_memory import Anonymous
 from data_server.serving.blame import Death
 from data_server.serving.loop import Loop
-from shared.channel import Channel
+from shared.channel import Channel, NoDescriptorLeft
 from shared.messages import Assign
 
 
@@ -32,8 +33,8 @@ class Work:
 
 
 class Child:
-    """A channel and, once the process has said STARTED, a pidfd. `nursery` is a worker's parent, `address` where the
-    agent is that it is a proxy of ("": it is none).
+    """A channel and, once the process has said STARTED, a pidfd and what it holds. `nursery` is a worker's parent,
+    `address` where the agent is that it is a proxy of ("": it is none).
 
     Attributes:
         pidfd: None before STARTED.
@@ -50,28 +51,28 @@ class Child:
         self.recycled = False
         self.work: Work | None = None
         self.sentence: Death | None = None
+        self._memory: Anonymous | None = None
         self._inherited = 0
 
     def started(self) -> None:
         """Takes the pidfd that comes with STARTED. Raises NoDescriptorLeft."""
         (self.pidfd,) = self.channel.take_descriptors(1)
-        self._inherited = self._anonymous()
+        try:
+            (process,) = numbers(f"/proc/self/fdinfo/{self.pidfd}", "Pid")
+            self._memory = Anonymous(process)
+            self._inherited = self._memory.bytes()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise NoDescriptorLeft(error) from None
+            # It is dead already.
 
     def held(self) -> int:
-        """Bytes that the process has taken since it said STARTED."""
-        return self._anonymous() - self._inherited
+        """Bytes that the process has taken since it said STARTED; 0 or less once it is dead."""
+        return self._memory.bytes() - self._inherited if self._memory is not None else 0
 
     def condemn(self, sentence: Death) -> None:
         self.sentence = sentence
         self.kill()
-
-    def _anonymous(self) -> int:
-        """0 once it is dead."""
-        try:
-            (process,) = numbers(f"/proc/self/fdinfo/{self.pidfd}", "Pid")
-            return anonymous_bytes(process)
-        except OSError:
-            return 0
 
     def kill(self) -> None:
         if self.pidfd is not None:
@@ -84,3 +85,5 @@ class Child:
         if self.pidfd is not None:
             loop.forget(self.pidfd)
             os.close(self.pidfd)
+        if self._memory is not None:
+            self._memory.close()

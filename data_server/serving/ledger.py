@@ -50,7 +50,7 @@ class ProtocolError(Exception):
     """A peer said something that does not fit the state of the slot it spoke of."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Slot:
     """One slot: its state, generation, unless FREE its step, while WRITING or QUARANTINED its worker; -1 for none."""
 
@@ -93,8 +93,9 @@ class Ledger:
         step = self.next_step
         if step is None:
             return None
+        free = SlotState.FREE
         for index, entry in enumerate(self.slots):
-            if entry.state is SlotState.FREE:
+            if entry.state is free:
                 entry.state, entry.step, entry.worker = SlotState.WRITING, step, worker
                 entry.generation += 1
                 return Assignment(step, index, entry.generation)
@@ -131,8 +132,9 @@ class Ledger:
         credits."""
         if self.count(SlotState.LEASED) >= self.credits:
             return None
+        step, ready = self.next_delivery, SlotState.READY
         for index, entry in enumerate(self.slots):
-            if entry.state is SlotState.READY and entry.step == self.next_delivery:
+            if entry.step == step and entry.state is ready:
                 entry.state = SlotState.LEASED
                 self.next_delivery += 1
                 return Handout(entry.step, index, entry.generation)
@@ -157,7 +159,7 @@ class Ledger:
 
     def count(self, state: SlotState) -> int:
         """How many slots are in `state`."""
-        return sum(entry.state is state for entry in self.slots)
+        return [entry.state for entry in self.slots].count(state)
 
     @property
     def finished(self) -> bool:
@@ -171,7 +173,8 @@ class Ledger:
         return None if self._ended(step) else step
 
     def _next_missing(self) -> int:
-        held = {entry.step for entry in self.slots if entry.state in (SlotState.WRITING, SlotState.READY)}
+        writing, ready = SlotState.WRITING, SlotState.READY
+        held = {entry.step for entry in self.slots if entry.state is writing or entry.state is ready}
         step = self.next_delivery
         while step in held:
             step += 1

@@ -1,7 +1,8 @@
 """The server's poll loop: descriptors and ZeroMQ sockets with a callback each, and timers. Only the poll blocks.
 
 A ZeroMQ socket has a descriptor too, but it reports changes only, and a send on the socket may swallow the report. So
-each socket is asked whether it has something to read before the loop goes to sleep.
+each socket is asked whether it has something to read before the loop goes to sleep; a `NotingSocket` only if it has
+been used since, or its descriptor has reported a change.
 
     asleep ──► sockets that have something to read ──► descriptors to write to ──► to read from ──► timers that are due
 
@@ -17,6 +18,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import zmq
 
@@ -25,12 +27,35 @@ from shared.channel import is_readable
 Callback = Callable[[], object]
 
 
+class NotingSocket(zmq.Socket[bytes]):
+    """A ZeroMQ socket that notes when something was done with it that may have swallowed its descriptor's report."""
+
+    used = True
+
+    def send(self, *words: Any, **options: Any) -> Any:
+        self.used = True
+        return super().send(*words, **options)
+
+    def recv(self, *words: Any, **options: Any) -> Any:
+        self.used = True
+        return super().recv(*words, **options)
+
+    def connect(self, address: str) -> Any:
+        self.used = True
+        return super().connect(address)
+
+    def disconnect(self, address: str | bytes) -> Any:
+        self.used = True
+        return super().disconnect(address)
+
+
 class Loop:
     """One thread, many sources."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._by_descriptor: dict[int, NotingSocket] = {}
         self._callbacks: dict[int | zmq.Socket[bytes], Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._masks: dict[int, int] = {}  # what epoll watches descriptors for
@@ -45,6 +70,8 @@ class Loop:
         if isinstance(source, zmq.Socket) and source not in self._callbacks:
             self._sockets.append(source)
             self._epoll.register(source.FD, select.EPOLLIN)
+            if isinstance(source, NotingSocket):
+                self._by_descriptor[source.FD] = source
         self._callbacks[source] = callback
         if not isinstance(source, zmq.Socket):
             self._update(source)
@@ -117,9 +144,12 @@ class Loop:
     def _wait(self) -> tuple[list[zmq.Socket[bytes]], list[int], list[int]]:
         """The sockets and the descriptors that can be read, and the descriptors that can be written to: at least one,
         unless a timer comes first or a socket's descriptor has reported a change."""
-        talking = [socket for socket in self._sockets if is_readable(socket)]
+        talking = [socket for socket in self._sockets if _has_something_to_read(socket)]
         events = self._epoll.poll(0 if talking else self._until_next_timer())
         readable = [descriptor for descriptor, event in events if event != select.EPOLLOUT]
+        for descriptor in readable:
+            if descriptor in self._by_descriptor:
+                self._by_descriptor[descriptor].used = True
         writable = [descriptor for descriptor, event in events if event != select.EPOLLIN]
         return talking, readable, writable
 
@@ -128,3 +158,11 @@ class Loop:
         if not self._timers:
             return None
         return max(0, math.ceil((min(self._timers.values()) - time.monotonic()) * 1000)) / 1000
+
+
+def _has_something_to_read(socket: zmq.Socket[bytes]) -> bool:
+    if isinstance(socket, NotingSocket):
+        if not socket.used:
+            return False
+        socket.used = False
+    return is_readable(socket)

@@ -308,6 +308,17 @@ class Pool:
             return
         for message in messages:
             match message:
+                case Wrote():  # the first, as there are a thousand of them for each of the others
+                    process.work = None
+                    self._events.meter.far_batches += bool(process.address)
+                    if line := self._costs.add(message, bool(process.address)):
+                        self._events.notice(line)
+                    self._events.worker_wrote(worker, message)
+                    if worker not in self._workers:  # the trainer does not read: the stream is closed
+                        return
+                    if message.memory > self._watchdog.memory_limit:
+                        self._recycle(worker, message)
+                        return
                 case Failure():
                     self._events.failed(message)
                     return
@@ -333,17 +344,6 @@ class Pool:
                         self._admit(process.address)
                     else:
                         self._stillborn_workers = 0
-                case Wrote():
-                    process.work = None
-                    self._events.meter.far_batches += bool(process.address)
-                    if line := self._costs.add(message, bool(process.address)):
-                        self._events.notice(line)
-                    self._events.worker_wrote(worker, message)
-                    if worker not in self._workers:  # the trainer does not read: the stream is closed
-                        return
-                    if message.memory > self._watchdog.memory_limit:
-                        self._recycle(worker, message)
-                        return
             self._events.worker_idle(worker)
 
     def _recycle(self, worker: int, wrote: Wrote) -> None:

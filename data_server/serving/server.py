@@ -25,7 +25,7 @@ from data_server.machine.descriptors import GUESTS, DescriptorPlan
 from data_server.machine.process_memory import anonymous_bytes
 from data_server.serving.client import Client
 from data_server.serving.ledger import ProtocolError
-from data_server.serving.loop import Loop
+from data_server.serving.loop import Loop, NotingSocket
 from data_server.serving.nodes import Nodes
 from data_server.serving.pool import Pool
 from data_server.serving.root_nursery import RootNursery
@@ -84,7 +84,7 @@ class DataServer:
         self._stop_on_signals()
         self._lock = address.occupy()
         self._context = zmq.Context()
-        self._control = self._context.socket(zmq.ROUTER)
+        self._control = self._context.socket(zmq.ROUTER, socket_class=NotingSocket)
         self._control.setsockopt(zmq.LINGER, 0)
         self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._control.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)

@@ -340,5 +340,6 @@ class Stream:
             self.failed(Failure("the trainer does not read what it is sent", False))
 
     def _observe(self, state: Open | Dormant) -> None:
-        all_idle = state.batches.idle >= max(self._workers, self.pool.started)
+        idle = state.batches.idle
+        all_idle = idle >= self._workers and idle >= self.pool.started
         self.meter.observe(read=isinstance(state, Open), all_idle=all_idle)

@@ -13,7 +13,7 @@ from tests.cluster import Cluster, wait_for
 from tests.data_server.far.raylet import Raylet
 
 FAR_WORKERS = 2
-JOIN_SECONDS = 20  # the node imports torch and MMDetection; times the patience of the tests
+JOIN_SECONDS = 60  # both hosts prove what they make, up to three times; times the patience of the tests
 LEFT_SECONDS = 12
 
 

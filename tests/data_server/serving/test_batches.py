@@ -9,6 +9,7 @@ from data_server.handover.facts import DatasetFacts
 from data_server.serving import batches as module
 from data_server.serving.batches import Batches
 from data_server.serving.blame import Death
+from data_server.serving.ledger import Ledger
 from shared.arena import Arena
 from shared.errors import UserError
 from shared.feed_keys import with_defaults
@@ -101,6 +102,30 @@ def test_a_trainer_that_takes_over_gets_what_lies_after_the_checkpoint(stream):
     stream.rewind()
     stream.worker_idle(0)
     assert stream.assign()[1].step == 1
+
+
+def test_of_what_a_trainer_gives_up_and_of_what_lies_behind_the_checkpoint_nothing_is_kept(stream):
+    orders = [stream.assign()[1] for _ in range(2)]
+    for worker, order in enumerate(orders):
+        stream.wrote(worker, wrote(order))
+    stream.lease()
+    stream.checkpointed(0, 1)
+    stream.rewind()
+    assert [*stream._written] == [1] and stream.lease().step == 1
+    stream.checkpointed(0, 3)
+    stream.rewind()
+    assert not stream._written
+
+
+def test_the_ledger_is_not_asked_for_a_step_without_a_worker_nor_for_a_batch_that_is_not_written(stream, monkeypatch):
+    """Each answer takes it a look at all slots."""
+    for _ in range(WORKERS):
+        stream.assign()
+    asked = []
+    monkeypatch.setattr(Ledger, "_next_missing", lambda _: asked.append("step"))
+    monkeypatch.setattr(Ledger, "lease", lambda _: asked.append("batch"))
+    assert stream.assign() is None and stream.lease() is None
+    assert not asked
 
 
 def test_a_stream_begins_where_its_trainer_says():

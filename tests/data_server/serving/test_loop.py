@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import zmq
 
-from data_server.serving.loop import Loop
+from data_server.serving import loop as module
+from data_server.serving.loop import Loop, NotingSocket
+
+
+@pytest.fixture
+def context():
+    context = zmq.Context()
+    yield context
+    context.destroy(linger=0)
 
 
 def pipe_with_a_byte() -> int:
@@ -86,10 +94,26 @@ def test_sources_are_served_while_a_timer_runs():
     assert called == ["source", "timer"]
 
 
-def test_a_message_is_served_even_when_a_send_has_taken_its_news_away(tmp_path):
-    """ZeroMQ's descriptor is readable until anybody has looked at the socket; a send looks."""
-    context = zmq.Context()
-    server, client = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+def hang_up(socket: zmq.Socket, address: str) -> None:
+    """What a server does when its client has gone before it was connected to."""
+    with pytest.raises(zmq.ZMQError):
+        socket.disconnect(address)
+
+
+@pytest.mark.parametrize("kind", [zmq.Socket, NotingSocket])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda server: server.send(b"something else"),
+        lambda server: server.send_multipart([b"something", b"else"]),
+        lambda server: server.connect("inproc://nobody"),
+        lambda server: hang_up(server, "ipc:///tmp/nobody"),
+    ],
+    ids=["send", "send_multipart", "connect", "disconnect"],
+)
+def test_a_message_is_served_even_when_its_news_was_taken_away(tmp_path, context, kind, look):
+    """ZeroMQ's descriptor is readable until anybody has looked at the socket, and all of these look."""
+    server, client = context.socket(zmq.DEALER, socket_class=kind), context.socket(zmq.DEALER)
     server.bind(f"ipc://{tmp_path}/s")
     client.connect(f"ipc://{tmp_path}/s")
     loop, heard = Loop(), []
@@ -98,14 +122,63 @@ def test_a_message_is_served_even_when_a_send_has_taken_its_news_away(tmp_path):
         heard.append(server.recv())
         loop.running = False
 
+    def take_away() -> None:
+        client.send(b"message")
+        time.sleep(0.2)
+        look(server)
+
     loop.watch(server, listen)
-    client.send(b"message")
-    time.sleep(0.2)
-    server.send(b"something else")
+    loop.after(0.1, take_away)
     loop.after(5, lambda: setattr(loop, "running", False))
     loop.run()
     assert heard == [b"message"]
-    context.destroy(linger=0)
+
+
+def test_messages_that_came_together_are_all_served_where_they_are_read_one_at_a_time(tmp_path, context):
+    server, client = context.socket(zmq.DEALER, socket_class=NotingSocket), context.socket(zmq.DEALER)
+    server.bind(f"ipc://{tmp_path}/s")
+    client.connect(f"ipc://{tmp_path}/s")
+    loop, heard = Loop(), []
+
+    def listen() -> None:
+        heard.append(server.recv())
+        loop.running = len(heard) < 3
+
+    for text in (b"a", b"b", b"c"):
+        client.send(text)
+    time.sleep(0.2)
+    loop.watch(server, listen)
+    loop.after(5, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert heard == [b"a", b"b", b"c"]
+
+
+def test_a_socket_that_notes_its_use_is_not_asked_whenever_the_loop_wakes(tmp_path, context, monkeypatch):
+    asked, heard = [], []
+    is_readable = module.is_readable
+    monkeypatch.setattr(module, "is_readable", lambda socket: asked.append(socket) or is_readable(socket))
+    server, client = context.socket(zmq.DEALER, socket_class=NotingSocket), context.socket(zmq.DEALER)
+    server.bind(f"ipc://{tmp_path}/s")
+    loop, rounds = Loop(), []
+
+    def wake() -> None:
+        rounds.append(len(asked))
+        if len(rounds) == 20:
+            client.connect(f"ipc://{tmp_path}/s")
+            client.send(b"message")
+        else:
+            loop.after(0, wake)
+
+    def listen() -> None:
+        heard.append(server.recv())
+        loop.running = False
+
+    loop.watch(server, listen)
+    loop.after(0, wake)
+    loop.after(5, lambda: setattr(loop, "running", False))
+    loop.run()
+    assert heard == [b"message"]
+    assert rounds[0] == 1 and rounds[-1] < 5  # its descriptor reports that it is bound
 
 
 CALLBACKS_HANG_UP = """
