@@ -152,7 +152,8 @@ def machine() -> dict[str, Any]:
 
 def shown(figures: Mapping[str, Mapping[str, float]]) -> None:
     """Prints a line for each entry: seconds of CPU, megabytes of memory, and whatever else there is, by name."""
-    units = {"cpu": " s", "seconds": " s", **dict.fromkeys(("peak", "held", "size", "memory", "slots", "index"), " MB")}
+    megabytes = ("peak", "held", "resident", "size", "memory", "slots", "index")
+    units = {**dict.fromkeys(("cpu", "seconds", "longest", "queued"), " s"), **dict.fromkeys(megabytes, " MB")}
     for name, values in figures.items():
         line = ", ".join(f"{key} {value:,.2f}{units.get(key, '')}" for key, value in values.items())
         print(f"  {name:28}{line}", flush=True)

@@ -67,19 +67,26 @@ Figures = dict[str, Any]
 
 def prepare(folder: Path, share: float) -> None:
     """Writes what is not there: photographs, annotation files, embeddings."""
+    for name in SETS:
+        prepare_set(folder, name, share)
+        classes = SETS[name][0].classes
+        vectors = np.random.default_rng(0).normal(size=(classes, EMBEDDING)).astype(np.float32)
+        np.save(folder / f"{name}.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def prepare_set(folder: Path, name: str, share: float) -> None:
+    """Writes what is not there of one of `SETS`: photographs, the annotation file."""
+    form, images = SETS[name]
     if not (folder / IMAGES).is_dir():
         make_photographs(folder, PHOTOGRAPHS)
-    for name, (form, images) in SETS.items():
-        for photograph in range(PHOTOGRAPHS):
-            place = folder / name / (form.name % {"photograph": photograph})
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.exists():
-                place.hardlink_to(folder / IMAGES / f"{photograph:04d}.jpg")
-        if not (folder / f"{name}.json").exists():
-            write(folder / f"{name}.making", round(images * share), form)
-            (folder / f"{name}.making").rename(folder / f"{name}.json")
-        vectors = np.random.default_rng(0).normal(size=(form.classes, EMBEDDING)).astype(np.float32)
-        np.save(folder / f"{name}.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    for photograph in range(PHOTOGRAPHS):
+        place = folder / name / (form.name % {"photograph": photograph})
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            place.hardlink_to(folder / IMAGES / f"{photograph:04d}.jpg")
+    if not (folder / f"{name}.json").exists():
+        write(folder / f"{name}.making", round(images * share), form)
+        (folder / f"{name}.making").rename(folder / f"{name}.json")
 
 
 def propose(folder: Path) -> None:

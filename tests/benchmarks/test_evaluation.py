@@ -38,3 +38,13 @@ def test_another_number_ends_the_benchmark():
         evaluation.equal({"a": 0.5}, {"a": 0.50001})
     with pytest.raises(SystemExit, match="not both have"):
         evaluation.equal({"a": 0.5}, {})
+
+
+@pytest.mark.slow
+def test_lvis_says_the_same_of_all_classes_at_once_and_one_part_after_the_other(tmp_path):
+    path, kind = tmp_path / "a.json", evaluation.KINDS["lvis"]
+    write(path, 6, kind.form)
+    whole, parts = (evaluation._theirs(kind, path, 20, classes)[evaluation.THEIRS] for classes in (None, 500))
+    assert evaluation.equal(parts["numbers"], whole["numbers"]) == 1212
+    assert sum(value > 0 for value in whole["numbers"].values()) > 20
+    assert parts["peak"] < whole["peak"] and [one.name for one in tmp_path.iterdir()] == ["a.json"]
