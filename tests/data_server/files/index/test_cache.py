@@ -267,7 +267,7 @@ def test_a_file_without_a_category_is_taken_in(path):
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("ids", "reason"),
-    [([1, "2"], "neither all integers nor all texts"), ([1, 2**63], "beyond all bounds"), ([1, 1], "the same id")],
+    [([1, "2", 3], "neither all integers nor"), ([1, 2**63, 3], "beyond all bounds"), ([1, 1, 3], "the same id")],
 )
 def test_ids_that_columns_cannot_hold_are_refused_wherever_they_stand(path, monkeypatch, ids, reason):
     text = json.dumps({"images": [{"id": one, "width": 1, "height": 1} for one in ids], "categories": []})
