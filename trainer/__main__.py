@@ -204,15 +204,17 @@ def _work_dir(options: argparse.Namespace, config: Config) -> Path:
 
 
 def _import_jittor(interrupt: Interrupt, config: Config) -> str:
-    """Returns a line about it. Raises UserError where `config` asks for what the device cannot do."""
-    from trainer.device import check_deterministic, describe
-    from trainer.device.mode import Mode, choose
+    """Returns a line about it, and about what becomes of wishes of `config` that are not met."""
+    from trainer.device import describe
+    from trainer.device.in_order import begin
+    from trainer.device.mode import Mode
 
     interrupt.end_at_once()  # importing Jittor has changed the handlers
-    check_deterministic(deterministic(config))
-    choose(Mode(by_stopwatch=cudnn_benchmark(config)))
+    begin(Mode.of(config))
     asked = ", ".join(half_precision(config))
-    return describe() + (f"; all is in float32, which the half precision of {asked} approximates" if asked else "")
+    said = describe() + (f"; all is in float32, which the half precision of {asked} approximates" if asked else "")
+    overruled = deterministic(config) and cudnn_benchmark(config)
+    return said + ("; randomness.deterministic overrules cudnn_benchmark" if overruled else "")
 
 
 def say(text: str) -> None:
