@@ -247,7 +247,7 @@ RANDOMNESS: Section = (
     *ignores("what is drawn depends on the step, and no two ranks take the same", "diff_rank_seed"),
     reads(
         "deterministic",
-        "True: refused on a GPU, which cannot repeat its sums (docs/gpu.md); a CPU does so anyway",
+        "True: a GPU makes its sums in one order, so that two runs are equal (docs/gpu.md); a CPU does so anyway",
         SWITCH.or_none(),
     ),
 )

@@ -204,18 +204,23 @@ def _work_dir(options: argparse.Namespace, config: Config) -> Path:
 
 
 def _import_jittor(interrupt: Interrupt, config: Config) -> str:
-    """Returns a line about it. Raises UserError where `config` asks for what the device cannot do."""
-    from trainer.device import check_deterministic, describe, precision_of
-    from trainer.device.mode import Mode, choose
+    """Returns a line about it, and about what becomes of wishes of `config` that are not met. Raises UserError where it
+    asks for what the device cannot do."""
+    from trainer.device import describe, precision_of
+    from trainer.device.in_order import begin
+    from trainer.device.mode import Mode
 
     interrupt.end_at_once()  # importing Jittor has changed the handlers
-    check_deterministic(deterministic(config))
-    choose(Mode(by_stopwatch=cudnn_benchmark(config)))
+    begin(Mode.of(config))
+    said = describe()
     asked = half_precision(config)
     types = {key: precision_of(dtype) for key, dtype in asked.items()}
     if types == asked:
-        return describe() + "".join(f"; maps are {dtype} ({key})" for key, dtype in types.items())
-    return describe() + f"; all is in float32, which the half precision of {', '.join(asked)} approximates"
+        said += "".join(f"; maps are {dtype} ({key})" for key, dtype in types.items())
+    else:
+        said += f"; all is in float32, which the half precision of {', '.join(asked)} approximates"
+    overruled = deterministic(config) and cudnn_benchmark(config)
+    return said + ("; randomness.deterministic overrules cudnn_benchmark" if overruled else "")
 
 
 def say(text: str) -> None:

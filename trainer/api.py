@@ -27,12 +27,13 @@ import numpy as np
 from mmengine.config import Config
 
 from shared.batch import blank_arrays, padded
-from shared.config import check, cudnn_benchmark, deterministic, load_config, section
+from shared.config import check, load_config, section
 from shared.datasets import named_classes
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import check_deterministic, jt, nn
-from trainer.device.mode import Mode, choose
+from trainer.device import jt, nn
+from trainer.device.in_order import begin
+from trainer.device.mode import Mode
 from trainer.feed import pipeline
 from trainer.feed.pipeline import Pipeline
 from trainer.models import Detections, build_detector
@@ -188,8 +189,7 @@ class _Stage:
             check(config)
         else:
             config = load_config(os.fspath(config))
-        check_deterministic(deterministic(config))
-        choose(Mode(by_stopwatch=cudnn_benchmark(config)))
+        begin(Mode.of(config))
         self.title = repr(config.filename)
         self.pipeline: Pipeline = pipeline.pipeline_of(config)
         self._config = model = section(config, "model").to_dict()

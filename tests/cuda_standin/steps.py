@@ -1,14 +1,16 @@
 """Training steps at full size on the stand-in for a card, as figures: ``python -m tests.cuda_standin.process
-tests.cuda_standin.steps STAGE STEPS`` prints a line of JSON for each step.
+tests.cuda_standin.steps STAGE STEPS [in-order]`` prints a line of JSON for each step.
 
 The networks are the paper's, batches are two images of the sizes that Resize((1333, 800)) makes, in another order each
 time round, with 5 to 61 boxes. A step is the training loop's: uploads, graph, the read of the step before, execution.
-After each round a batch is evaluated. A last line names the kernels that ran on the CPU.
+After each round a batch is evaluated. A last line names the kernels that ran on the CPU, and those that added floats in
+any order, of which there are none `in-order`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +23,8 @@ from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from tests.cuda_standin import card
 from trainer.batch import Batch
 from trainer.device import device_memory, jt, nn
+from trainer.device.in_order import begin
+from trainer.device.mode import Mode
 from trainer.models import build_detector
 from trainer.training.guards import memory_advised
 from trainer.training.optimizer import build_optimizer
@@ -74,13 +78,39 @@ def model_config(case: Case) -> dict[str, Any]:
     return config
 
 
-def on_the_cpu() -> list[str]:
-    """The names of the kernels loaded so far that compute on the CPU."""
+# What adds, but floats in no other order from run to run: counters of boxes, which are integers, and a kernel of
+# RoIAlign's that is in the source of its other calls.
+INTEGERS = re.compile(r"atomicAdd\((&(available|others), 1|total, found)\)")
+ROI_ALIGN = re.compile(r"atomicAdd\((low|high) \+ x\.")
+
+
+def loaded() -> dict[str, str]:
+    """The sources of the kernels loaded so far, by name."""
     folder = f"{Path(jt.flags.cache_path, 'jit')}/"
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    loaded = {Path(line.split(maxsplit=5)[-1]) for line in lines if folder in line}
-    sources = ((path.name, path.with_suffix(".cc")) for path in loaded)
-    return sorted({name for name, path in sources if "#define JIT_cpu 1" in path.read_text(encoding="utf-8")})
+    paths = {Path(line.split(maxsplit=5)[-1]) for line in lines if folder in line}
+    return {path.name: path.with_suffix(".cc").read_text(encoding="utf-8") for path in paths}
+
+
+def on_the_cpu() -> list[str]:
+    """The names of the kernels loaded so far that compute on the CPU; not of that which compiles others in order."""
+    sources = loaded().items()
+    return sorted(name for name, source in sources if "#define JIT_cpu 1" in source and "in_order::" not in source)
+
+
+def in_any_order() -> list[str]:
+    """The names of the kernels loaded so far that add, multiply or write what depends on which thread comes first; the
+    largest and the smallest of numbers do not."""
+    found = []
+    for name, source in loaded().items():
+        if "#define JIT_cpu 1" in source:
+            continue
+        left = INTEGERS.sub("", source)
+        if "roi_align::backward(" not in left:
+            left = ROI_ALIGN.sub("", left)
+        if re.search(r"atomic(?!Max|Min)[A-Z]\w*\(|cuda_atomic_mul\(", left):
+            found.append(name)
+    return sorted(found)
 
 
 def evaluate(model: nn.Module, one: Batch) -> card.Counts:
@@ -95,7 +125,8 @@ def evaluate(model: nn.Module, one: Batch) -> card.Counts:
     return counts
 
 
-def main(stage: str, steps: str) -> None:
+def main(stage: str, steps: str, *in_order: str) -> None:
+    begin(Mode(deterministic=bool(in_order)))
     case = Case(int(stage), True, IMAGES, 0, 0, 1 if stage == "1" else 1203)
     model = build_detector(model_config(case))
     model.train()
@@ -118,7 +149,7 @@ def main(stage: str, steps: str) -> None:
         print(json.dumps(figures), flush=True)
         if not (number + 1) % len(SIZES):
             print(json.dumps({"evaluation": evaluate(model, one)}), flush=True)
-    print(json.dumps({"on_the_cpu": on_the_cpu()}))
+    print(json.dumps({"on_the_cpu": on_the_cpu(), "in_any_order": in_any_order()}))
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ FLAT = 1.02  # after all sizes have been there once
 
 
 @cache
-def run(stage: int, gib: float, steps: int = 3 * len(SIZES)) -> subprocess.CompletedProcess[str]:
+def run(stage: int, gib: float, steps: int = 3 * len(SIZES), *in_order: str) -> subprocess.CompletedProcess[str]:
     toolkit.install()
     command = [sys.executable, "-m", "tests.cuda_standin.process", "tests.cuda_standin.steps"]
     return subprocess.run(
-        [*command, *map(str, (stage, steps))],
+        [*command, *map(str, (stage, steps)), *in_order],
         env=toolkit.environment(gib),
         capture_output=True,
         text=True,
@@ -85,4 +85,12 @@ def test_an_evaluation_reads_a_batch_once(stage: int) -> None:
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_no_operator_computes_on_the_cpu(stage: int) -> None:
-    assert lines(stage, 80)[-1] == {"on_the_cpu": []}
+    assert lines(stage, 80)[-1]["on_the_cpu"] == []
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_step_adds_no_floats_in_any_order_where_two_runs_have_to_be_equal(stage: int) -> None:
+    done = run(stage, 80, len(SIZES), "in-order")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"on_the_cpu": [], "in_any_order": []}
+    assert lines(stage, 80)[-1]["in_any_order"]  # it sees what there would be

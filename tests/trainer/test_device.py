@@ -1,6 +1,5 @@
 """Starting Jittor: what is refused, what is given back, uploads. Each start-up runs in a process of its own."""
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from shared.errors import UserError
 from trainer import device
 from trainer.__main__ import _import_jittor
 from trainer.api import Detector
-from trainer.device import ARITHMETIC_LENGTH, blank, jt, kernels, mode, var
+from trainer.device import ARITHMETIC_LENGTH, blank, in_order, jt, kernels, mode, var
 from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
 from trainer.device.mode import Mode
 from trainer.process.gpu import Card, Gpu
@@ -348,6 +348,8 @@ def test_what_is_said_of_a_gpu_names_what_its_numbers_depend_on(monkeypatch: pyt
     monkeypatch.setattr(device, "chosen", lambda: Mode(by_stopwatch=True))
     assert device.arithmetic().endswith(" in float32), by cuDNN's fastest algorithms")
     assert len(device.arithmetic()) < ARITHMETIC_LENGTH
+    monkeypatch.setattr(device, "chosen", lambda: Mode(deterministic=True))
+    assert device.arithmetic().endswith(" in float32); sums in one order")
     monkeypatch.setattr(device, "chosen", Mode)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert device.arithmetic() == f"GPU ({gpu}), float32"
@@ -376,32 +378,49 @@ def test_a_config_that_asks_for_half_precision_is_told_of_its_types_on_a_gpu(mon
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "asked"),
+    ("keys", "asked", "said"),
     [
-        ("env_cfg.cudnn_benchmark", True, True),
-        ("cudnn_benchmark", True, True),
-        ("env_cfg.cudnn_benchmark", False, False),
-        ("work_dir", "w", False),
+        ({"env_cfg.cudnn_benchmark": True}, Mode(by_stopwatch=True), False),
+        ({"cudnn_benchmark": True}, Mode(by_stopwatch=True), False),
+        ({"env_cfg.cudnn_benchmark": False}, Mode(), False),
+        ({"randomness.deterministic": True}, Mode(deterministic=True), False),
+        ({"randomness.deterministic": True, "cudnn_benchmark": True}, Mode(deterministic=True), True),
     ],
 )
-def test_every_task_and_a_detector_let_cudnn_try_its_algorithms_where_a_config_says_so(
-    monkeypatch: pytest.MonkeyPatch, key: str, value: object, asked: bool
+def test_every_task_and_a_detector_compute_as_their_config_says(
+    monkeypatch: pytest.MonkeyPatch, keys: dict[str, bool], asked: Mode, said: bool
 ) -> None:
-    config = load_config(str(ROOT / "configs/demo/cln.py"), {key: value})
-    for start in (lambda: _import_jittor(UntouchedSignals(), config), lambda: Detector(config, "nowhere")):
-        monkeypatch.setattr(mode, "_chosen", Mode(by_stopwatch=not asked))
-        with contextlib.suppress(UserError):
-            start()
-        assert mode.chosen() == Mode(by_stopwatch=asked)
-
-
-def test_every_task_and_a_detector_refuse_to_promise_equal_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load_config(str(ROOT / "configs/demo/cln.py"), {"randomness.deterministic": True})
-    monkeypatch.setattr(device, "_gpu", Gpu(reason="there is none"))
-    assert " on CPU " in _import_jittor(UntouchedSignals(), config)
-    monkeypatch.setattr(device, "_gpu", Gpu((Card("H100", (9, 0), 80 << 30),)))
-    for start in (lambda: _import_jittor(UntouchedSignals(), config), lambda: Detector(config, "nowhere")):
-        with pytest.raises(UserError, match=r"'randomness\.deterministic' is True, and the GPU is used \(H100"):
-            start()
+    config = load_config(str(ROOT / "configs/demo/cln.py"), keys)
+    monkeypatch.setattr(mode, "_chosen", Mode())
+    line = _import_jittor(UntouchedSignals(), config)
+    assert mode.chosen() == asked
+    assert line.endswith("; randomness.deterministic overrules cudnn_benchmark") == said
+    mode.choose(Mode())
     with pytest.raises(UserError, match="nowhere"):
-        Detector(load_config(str(ROOT / "configs/demo/cln.py")), "nowhere")
+        Detector(config, "nowhere")
+    assert mode.chosen() == asked
+
+
+def test_sums_are_made_in_one_order_by_kernels_of_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mode, "_chosen", Mode(deterministic=True))
+    assert not in_order.sums_in_order()
+    monkeypatch.setattr(in_order, "jt", SimpleNamespace(flags=SimpleNamespace(use_cuda=1)))
+    assert in_order.sums_in_order()
+    mode.choose(Mode())
+    assert not in_order.sums_in_order()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_process_on_a_gpu_makes_its_sums_in_one_order_or_in_any_and_never_both(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    monkeypatch.setattr(mode, "_chosen", Mode())
+    monkeypatch.setattr(in_order, "_begun", False)
+    installed = []
+    code = lambda *_, **sources: installed.append(sources["cpu_src"]) or jt.zeros(1)  # noqa: E731
+    monkeypatch.setattr(in_order, "jt", SimpleNamespace(flags=SimpleNamespace(use_cuda=1), code=code))
+    for _ in range(2):
+        in_order.begin(Mode(deterministic=first))
+    assert len(installed) == first
+    with pytest.raises(UserError, match=f"'randomness.deterministic' is {not first}, and was {first} for what"):
+        in_order.begin(Mode(deterministic=not first))

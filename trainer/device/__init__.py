@@ -209,7 +209,6 @@ __all__ = [
     "arithmetic",
     "blank",
     "card_memory",
-    "check_deterministic",
     "describe",
     "device_memory",
     "jit_kernel_count",
@@ -248,11 +247,6 @@ def blank(shape: tuple[int, ...], dtype: str) -> tuple[Var, np.ndarray]:
 def seed(value: int) -> None:
     """Seed every random number that Jittor draws, such as initial weights, and Python's and numpy's."""
     jt.set_global_seed(value)
-
-
-def check_deterministic(asked: bool) -> None:
-    """Raises UserError where `asked`, and this device cannot (`trainer.process.gpu.check_deterministic`)."""
-    gpu.check_deterministic(_gpu, asked)
 
 
 def precision_of(dtype: str) -> str:
@@ -314,4 +308,6 @@ def _precision() -> str:
     """Of the numbers that a GPU computes with. cuDNN rounds what it multiplies to TF32 where the card can."""
     tf32 = _gpu.cards[0].capability >= (8, 0) and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
     types = "float32, convolutions in TF32 (NVIDIA_TF32_OVERRIDE=0: in float32)" if tf32 else "float32"
+    if chosen().deterministic:
+        types += "; sums in one order"
     return types + (", by cuDNN's fastest algorithms" if chosen().by_stopwatch else "")

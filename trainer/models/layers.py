@@ -11,8 +11,10 @@ import math
 import numpy as np
 
 from trainer.device import jt, nn, var
+from trainer.device.in_order import sums_in_order
 from trainer.models.ops.convolution import convolve
 from trainer.models.ops.fixed_norm import fixed_norm
+from trainer.models.ops.operator import Operator
 
 
 def relu(x: jt.Var) -> jt.Var:
@@ -62,13 +64,30 @@ def unit_length(x: jt.Var, axis: int) -> jt.Var:
     return x / jt.sqrt(jt.maximum((x * x).sum(axis, keepdims=True), 1e-24))
 
 
+class _UpsampleInOrder(Operator):
+    """Its gradient adds up each cell's four places, where Jittor's adds each place to its cell."""
+
+    def execute(self, coarse: jt.Var, height: int, width: int) -> jt.Var:
+        self.shape = coarse.shape
+        return _upsampled(coarse, height, width)
+
+    def grad(self, gradient: jt.Var) -> tuple:
+        places = ((y, x) for y in range(2) for x in range(2))
+        parts = [gradient.reindex(self.shape, ["i0", "i1", f"i2*2+{y}", f"i3*2+{x}"]) for y, x in places]
+        return parts[0] + parts[1] + parts[2] + parts[3], None, None
+
+
+def _upsampled(coarse: jt.Var, height: int, width: int) -> jt.Var:
+    return coarse.reindex([coarse.shape[0], coarse.shape[1], height, width], ["i0", "i1", "i2/2", "i3/2"])
+
+
 def upsample_nearest(coarse: jt.Var, height: int, width: int) -> jt.Var:
     """Nearest upsampling to the next finer level, (B,C,h,w) -> (B,C,height,width) with height 2h or 2h-1, likewise
     width.
 
     For both, source = target // 2 is exactly floor(target * h / height), torch's rule.
     """
-    return coarse.reindex([coarse.shape[0], coarse.shape[1], height, width], ["i0", "i1", "i2/2", "i3/2"])
+    return (_UpsampleInOrder.apply if sums_in_order() else _upsampled)(coarse, height, width)
 
 
 class Convolution(nn.Conv):

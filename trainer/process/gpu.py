@@ -123,20 +123,6 @@ def take(number: int, processes: int) -> None:
     os.environ[VISIBLE] = cards[number]
 
 
-def check_deterministic(gpu: Gpu, asked: bool) -> None:
-    """`asked`: whether two runs have to be equal to the last bit, as they are on a CPU.
-
-    Raises:
-        UserError: they have to, and `gpu` is used.
-    """
-    if asked and not gpu.reason:
-        raise UserError(
-            f"config key 'randomness.deterministic' is True, and the GPU is used ({gpu.cards[0]}), where two runs "
-            "differ in their last digits: RoIAlign's gradient and Jittor's sums are added up in any order; set it to "
-            f"False, or use the CPU ({VISIBLE}=), which repeats its sums"
-        )
-
-
 def check_half(gpu: Gpu, dtype: str) -> None:
     """Raises UserError where maps are to be of a `dtype` that `gpu` cannot compute with."""
     if dtype == "bfloat16" and not gpu.reason and gpu.cards[0].capability < _BFLOAT16:

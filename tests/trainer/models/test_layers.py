@@ -1,8 +1,10 @@
 """Small layers by their definition."""
 
 import numpy as np
+import pytest
 
 from trainer.device import jt, var
+from trainer.models import layers
 from trainer.models.layers import Deconvolution, unit_length
 
 
@@ -29,3 +31,21 @@ def test_a_deconvolution_begins_within_torchs_bounds() -> None:
     layer, bound = Deconvolution(8, 16), (4 * 16) ** -0.5  # 1 / sqrt(fan in)
     for numbers in (layer.weight.numpy(), layer.bias.numpy()):
         assert 0.8 * bound < np.abs(numbers).max() <= bound
+
+
+@pytest.mark.parametrize("height", [7, 8])
+@pytest.mark.parametrize("width", [9, 10])
+def test_upsamplings_gradient_is_the_same_where_sums_are_made_in_one_order(
+    monkeypatch: pytest.MonkeyPatch, height: int, width: int
+) -> None:
+    generator = np.random.default_rng(0)
+    coarse, weights = (
+        var(generator.random((2, 3, 4, 5)), "float32"),
+        var(generator.random((2, 3, height, width)), "float32"),
+    )
+    gradients = []
+    for in_order in (False, True):
+        monkeypatch.setattr(layers, "sums_in_order", lambda in_order=in_order: in_order)
+        fine = layers.upsample_nearest(coarse, height, width)
+        gradients.append(jt.grad((fine * weights).sum(), coarse).numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-6)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 from trainer.device import jt, var
+from trainer.device.in_order import sums_in_order
 from trainer.models.boxes.columns import corners, from_corners
+from trainer.models.ops.operator import Operator
 from trainer.models.registry import register, require
 from trainer.models.values import Four, FourPositives, Positive
 
@@ -68,9 +70,23 @@ class TBLRBBoxCoder:
         """Boxes f32 (B,N,4) from anchors `boxes` and distances `codes` (B,N,4); not clipped."""
         low, high = corners(boxes)
         centre, size = (low + high) * 0.5, (high - low) * self.normalizer
-        # (t, b, l, r) -> (l, t, r, b): column j comes from 2, 0, 3, 1.
-        to_low, to_high = corners(codes.reindex(codes.shape, ["i0", "i1", "(i2*3+2)%5"]))
+        to_low, to_high = corners((_CornersInOrder.apply if sums_in_order() else _by_corners)(codes))
         return from_corners(centre - to_low * size, centre + to_high * size)
+
+
+def _by_corners(codes: jt.Var) -> jt.Var:
+    """(t, b, l, r) -> (l, t, r, b): column j comes from 2, 0, 3, 1."""
+    return codes.reindex(codes.shape, ["i0", "i1", "(i2*3+2)%5"])
+
+
+class _CornersInOrder(Operator):
+    """Its gradient goes back by places, where Jittor's adds each number to one, as if there were several."""
+
+    def execute(self, codes: jt.Var) -> jt.Var:
+        return _by_corners(codes)
+
+    def grad(self, gradient: jt.Var) -> jt.Var:
+        return gradient.reindex(gradient.shape, ["i0", "i1", "(i2*2+1)%5"])
 
 
 def distances(boxes: jt.Var, targets: jt.Var) -> tuple[jt.Var, jt.Var]:

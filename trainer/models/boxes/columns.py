@@ -6,6 +6,9 @@ Pairs are half as many tensors as single coordinates, and x and y go through the
 from __future__ import annotations
 
 from trainer.device import jt
+from trainer.device.in_order import sums_in_order
+from trainer.device.kernels import kernel
+from trainer.models.ops.operator import Operator
 
 
 def corners(boxes: jt.Var) -> tuple[jt.Var, jt.Var]:
@@ -33,6 +36,24 @@ def clip(boxes: jt.Var, image_shapes: jt.Var) -> jt.Var:
     return jt.minimum(jt.maximum(boxes, 0.0), bounds(image_shapes, boxes.shape[1]))
 
 
+class _GatherInOrder(Operator):
+    """Its gradient adds rows up in the order in which they were picked."""
+
+    def execute(self, values: jt.Var, index: jt.Var) -> jt.Var:
+        self.shape, self.index = tuple(values.shape), index
+        return _gathered(values, index)
+
+    def grad(self, gradient: jt.Var) -> tuple:
+        return jt.code(self.shape, "float32", [gradient, self.index], **kernel(__file__, GRADIENT)), None
+
+
+GRADIENT = "columns::add_rows(in0_p, in1_p, in1_shape0, in1_shape1, in0->num / in1->num, out0->num, out0_p);"
+
+
+def _gathered(values: jt.Var, index: jt.Var) -> jt.Var:
+    return values.reindex([*index.shape, *values.shape[2:]], ["i0", "@e0(i0,i1)", "i2"][: values.ndim], extras=[index])
+
+
 def gather_rows(values: jt.Var, index: jt.Var) -> jt.Var:
     """Rows of each image by index; gradients of a row that is picked several times add up.
 
@@ -43,7 +64,7 @@ def gather_rows(values: jt.Var, index: jt.Var) -> jt.Var:
     Returns:
         (B,K,D) or (B,K).
     """
-    return values.reindex([*index.shape, *values.shape[2:]], ["i0", "@e0(i0,i1)", "i2"][: values.ndim], extras=[index])
+    return (_GatherInOrder.apply if sums_in_order() else _gathered)(values, index)
 
 
 def pick_rows(table: jt.Var, index: jt.Var) -> jt.Var:

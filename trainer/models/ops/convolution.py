@@ -44,8 +44,9 @@ def _code(shapes: list[tuple[int, ...]], inputs: list[jt.Var], call: str, data: 
     if not jt.flags.use_cuda:
         return onednn(shapes, inputs, sources, data)
     sources["cuda_src"] = call.replace("{choice}", CHOICE)
-    choice = {"workspace": WORKSPACE, "deterministic": 0, "by_stopwatch": int(chosen().by_stopwatch)}
-    return jt.code(shapes, [str(inputs[0].dtype)] * len(shapes), inputs, data={**data, **choice}, **sources)
+    choice = {name: float(value) for name, value in vars(chosen()).items()}
+    data = {**data, "workspace": WORKSPACE, **choice}
+    return jt.code(shapes, [str(inputs[0].dtype)] * len(shapes), inputs, data=data, **sources)
 
 
 class _Convolution(Operator):

@@ -3,12 +3,25 @@
 import numpy as np
 import pytest
 
-from trainer.device import var
+from trainer.device import jt, var
+from trainer.models.boxes import coders
 from trainer.models.boxes.coders import DeltaXYWHBBoxCoder, TBLRBBoxCoder, centerness
 from trainer.models.boxes.columns import clip
 
 PRIORS = var([[[16, 16, 80, 80], [0, 0, 100, 50]]], "float32")
 TRUTHS = np.array([[[20, 10, 70, 120], [30, -5, 130, 40]]], np.float32)
+
+
+def test_the_gradient_of_decoded_distances_is_the_same_where_sums_are_made_in_one_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes, weights = (var(np.random.default_rng(i).random((1, 2, 4)), "float32") for i in range(2))
+    gradients = []
+    for in_order in (False, True):
+        monkeypatch.setattr(coders, "sums_in_order", lambda in_order=in_order: in_order)
+        decoded = TBLRBBoxCoder().decode(PRIORS, codes)
+        gradients.append(jt.grad((decoded * weights).sum(), codes).numpy())
+    np.testing.assert_array_equal(*gradients)
 
 
 def test_distances_match_the_reference_and_decode_to_the_truths() -> None:

@@ -157,8 +157,10 @@ class Recorded:
     data: dict[str, float]
 
 
-def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
-    """What `call` gives to jt.code in `module` where there is a GPU.
+def record(
+    module: ModuleType, call: Callable[[], object], monkeypatch: pytest.MonkeyPatch, in_order: bool = False
+) -> list[Recorded]:
+    """What `call` gives to jt.code in `module` where there is a GPU, which makes its sums `in_order` or does not.
 
     An operator that has a CPU source, too, is computed by that, because a gradient's operator is given what the forward
     one gave; the others' outputs are 0.
@@ -192,6 +194,8 @@ def record(module: ModuleType, call: Callable[[], object], monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "jt", WithGpu())
+        if in_order:
+            patch.setattr(module, "sums_in_order", lambda: True)
         call()
     return recorded
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, var
-from trainer.models.boxes import anchors, assign, sample
+from trainer.models.boxes import anchors, assign, columns, sample
 from trainer.models.ops import (
     average_pool,
     convolution,
@@ -92,6 +92,14 @@ def align(generator: Generator, differentiates: bool) -> list[jt.Var]:
     levels = var(generator.integers(-1, 4, number), "int32")
     y = roi_align.roi_align(maps, [4, 8, 16, 32], var(rois, "float32"), levels, size)
     return _weighted_gradient(generator, y, maps) if differentiates else [y]
+
+
+def gather(generator: Generator) -> list[jt.Var]:
+    """Rows are picked several times, and not at all."""
+    images, rows, picks, width = (int(n) for n in generator.integers(1, (4, 200, 300, 9), endpoint=True))
+    values = _numbers(generator, images, rows, width)
+    index = var(generator.integers(0, rows, (images, picks)), "int32")
+    return _weighted_gradient(generator, columns.gather_rows(values, index), [values])
 
 
 def suppress(generator: Generator) -> list[jt.Var]:
@@ -229,6 +237,8 @@ CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "convolution's gradient in half": (convolution, lambda g: convolve(g, True, "float16")),
     "roi_align": (roi_align, lambda g: align(g, False)),
     "roi_align's gradient": (roi_align, lambda g: align(g, True)),
+    "roi_align's gradient in order": (roi_align, lambda g: align(g, True)),
+    "gather_rows' gradient in order": (columns, gather),
     "nms": (nms, suppress),
     "soft_nms": (soft_nms, pick_softly),
     "hard_nms_of_classes": (soft_nms, pick_hard),

@@ -99,8 +99,22 @@ DIRECTIONS = ("Forward", "BackwardFilter", "BackwardData")
 # They are those of cudnn_of_one_core.h.
 @pytest.mark.parametrize(
     ("mode", "workspace", "algorithm"),
-    [(Mode(), 0.02, 1), (Mode(), 0.005, 2), (Mode(), 0.0, 2), (Mode(by_stopwatch=True), 0.005, 4)],
-    ids=["ranked first", "with less workspace", "with none", "by stopwatch"],
+    [
+        (Mode(), 0.02, 1),
+        (Mode(), 0.005, 2),
+        (Mode(), 0.0, 2),
+        (Mode(by_stopwatch=True), 0.005, 4),
+        (Mode(deterministic=True), 0.02, 1),
+        (Mode(deterministic=True), 0.005, 3),
+    ],
+    ids=[
+        "ranked first",
+        "with less workspace",
+        "with none",
+        "by stopwatch",
+        "deterministic",
+        "with less workspace, too",
+    ],
 )
 def test_the_first_algorithm_in_cudnns_ranking_is_taken_whose_workspace_fits_or_by_stopwatch_the_fastest(
     mode: Mode,

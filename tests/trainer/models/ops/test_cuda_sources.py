@@ -17,7 +17,7 @@ from tests.trainer.models.ops.random_calls import after_a_step, follow_gradients
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
-from trainer.models.boxes import anchors, assign, sample
+from trainer.models.boxes import anchors, assign, columns, sample
 from trainer.models.layers import Convolution
 from trainer.models.ops import (
     average_pool,
@@ -96,6 +96,17 @@ def align_and_differentiate() -> list:
     maps, features = align()
     weights = var(np.random.default_rng(1).standard_normal(features.shape), "float32")
     return jt.grad((features * weights).sum(), maps)
+
+
+def gather() -> list:
+    """A row that is picked twice, by chance, and one that is not."""
+    generator = np.random.default_rng(0)
+    values, index = (
+        var(generator.standard_normal((2, 70, 6)), "float32"),
+        var(generator.integers(0, 70, (2, 90)), "int32"),
+    )
+    weights = var(generator.standard_normal((2, 90, 6)), "float32")
+    return [jt.grad((columns.gather_rows(values, index) * weights).sum(), values)]
 
 
 def update_parameters(algorithm: type, **settings: object) -> list:
@@ -232,6 +243,8 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "checkpointing's copy": (checkpointing, differentiate_checkpointed),
     "roi_align": (roi_align, lambda: [align()[1]]),
     "roi_align's gradient": (roi_align, align_and_differentiate),
+    "roi_align's gradient in order": (roi_align, align_and_differentiate),
+    "gather_rows' gradient in order": (columns, gather),
 }
 
 
@@ -241,7 +254,7 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
 ) -> None:
     module, call = OPERATORS[operator]
     expected = [output.numpy() for output in call()]
-    found = run(record(module, call, monkeypatch)[-1], tmp_path)
+    found = run(record(module, call, monkeypatch, operator.endswith("in order"))[-1], tmp_path)
     for output, other in zip(found, expected, strict=False):  # behind them is working memory
         # Integers are equal; sums are made in another order, divisions and exponentials differ in their last bits.
         close = closeness(other)
@@ -309,7 +322,7 @@ def test_the_cuda_sources_compile_with_their_calls_and_spill_no_register(
         (recorded.header, recorded.source): program(recorded, "#include <cuda_fp16.h>\n")
         for name, (module, call) in OPERATORS.items()
         if "many" not in name  # the same kernels
-        for recorded in record(module, call, monkeypatch)
+        for recorded in record(module, call, monkeypatch, name.endswith("in order"))
     }
     for i, text in enumerate(programs.values()):
         (tmp_path / f"{i}.cu").write_text(text)
