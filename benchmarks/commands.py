@@ -11,7 +11,8 @@ the commands are run one after the other, the first with no index there:
     check                   of a config with the file, `--images` of them decoded
 
 `cpu` is the seconds of the command's processes. `peak` is the anonymous memory of the command's own at its largest,
-libraries included; `resident` is with the pages of the index that it has mapped, which others share with it.
+libraries included; `resident` is with the pages of the index, which others share with it, as often as it has mapped
+them: `check` does that twice.
 """
 
 from __future__ import annotations

@@ -46,5 +46,5 @@ def test_lvis_says_the_same_of_all_classes_at_once_and_one_part_after_the_other(
     write(path, 6, kind.form)
     whole, parts = (evaluation._theirs(kind, path, 20, classes)[evaluation.THEIRS] for classes in (None, 500))
     assert evaluation.equal(parts["numbers"], whole["numbers"]) == 1212
-    assert sum(value > 0 for value in whole["numbers"].values()) > 20
+    assert sum(value > 0 for value in whole["numbers"].values()) > 10
     assert parts["peak"] < whole["peak"] and [one.name for one in tmp_path.iterdir()] == ["a.json"]
