@@ -128,7 +128,7 @@ class Batches:
     def assign(self) -> tuple[int, Assign] | None:
         """An idle worker and what it is to make; None when there is no such worker, no free slot or no step left, and
         while that is still being planned."""
-        if not self._idle:
+        if not self._idle or not self.ledger.count(SlotState.FREE):
             return None
         step = self.ledger.next_step
         if step is None or not self._is_planned(step):

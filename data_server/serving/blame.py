@@ -64,6 +64,8 @@ class Suspects:
 
     def indices(self, step: int, planned: tuple[int, ...], images: int) -> list[int]:
         """The data set's indices of a batch, with the next sample in the place of each that is poison."""
+        if not self._moved:
+            return list(planned)
         return [(index + self._moved[step, place]) % images for place, index in enumerate(planned, 1)]
 
     def blame(self, step: int, place: int, death: Death) -> bool:

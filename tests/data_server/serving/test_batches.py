@@ -9,7 +9,7 @@ from data_server.handover.facts import DatasetFacts
 from data_server.serving import batches as module
 from data_server.serving.batches import Batches
 from data_server.serving.blame import Death
-from data_server.serving.ledger import Ledger
+from data_server.serving.ledger import Ledger, SlotState
 from shared.arena import Arena
 from shared.errors import UserError
 from shared.feed_keys import with_defaults
@@ -117,14 +117,20 @@ def test_of_what_a_trainer_gives_up_and_of_what_lies_behind_the_checkpoint_nothi
     assert not stream._written
 
 
-def test_the_ledger_is_not_asked_for_a_step_without_a_worker_nor_for_a_batch_that_is_not_written(stream, monkeypatch):
-    """Each answer takes it a look at all slots."""
+def test_the_ledger_is_not_asked_for_a_step_without_a_worker_or_slot_nor_for_a_batch_that_is_not_written(
+    stream, monkeypatch
+):
+    """Each answer takes it some looks at all slots."""
     for _ in range(WORKERS):
         stream.assign()
     asked = []
     monkeypatch.setattr(Ledger, "_next_missing", lambda _: asked.append("step"))
     monkeypatch.setattr(Ledger, "lease", lambda _: asked.append("batch"))
     assert stream.assign() is None and stream.lease() is None
+    stream.worker_idle(0)
+    for slot in stream.ledger.slots:
+        slot.state = SlotState.LEASED
+    assert stream.assign() is None
     assert not asked
 
 
