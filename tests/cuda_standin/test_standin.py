@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from tests.cuda_standin import toolkit
-from tests.cuda_standin.steps import SIZES
+from tests.cuda_standin.steps import HALF, IN_ORDER, SIZES
 
 pytestmark = pytest.mark.standin
 GIB = 2**30
@@ -18,11 +18,11 @@ FLAT = 1.02  # after all sizes have been there once
 
 
 @cache
-def run(stage: int, gib: float, steps: int = 3 * len(SIZES), *in_order: str) -> subprocess.CompletedProcess[str]:
+def run(stage: int, gib: float, steps: int = 3 * len(SIZES), *ways: str) -> subprocess.CompletedProcess[str]:
     toolkit.install()
     command = [sys.executable, "-m", "tests.cuda_standin.process", "tests.cuda_standin.steps"]
     return subprocess.run(
-        [*command, *map(str, (stage, steps)), *in_order],
+        [*command, *map(str, (stage, steps)), *ways],
         env=toolkit.environment(gib),
         capture_output=True,
         text=True,
@@ -48,6 +48,15 @@ def test_memory_is_flat_once_all_sizes_have_been_there(stage: int, peak: float, 
     first_round = max(step["bytes"] for step in steps[: len(SIZES)])
     assert max(step["bytes"] for step in steps) <= FLAT * first_round
     assert steps[-1]["peak"] <= peak * GIB
+
+
+@pytest.mark.parametrize(("stage", "peak"), [(1, 4.5), (2, 7.5)])
+def test_half_precision_takes_less_memory_and_leaves_nothing_to_the_cpu(stage: int, peak: float) -> None:
+    done = run(stage, 80, len(SIZES) + 1, HALF)
+    assert done.returncode == 0, done.stderr[-2000:]
+    *steps, last = map(json.loads, done.stdout.splitlines())
+    assert steps[-1]["peak"] <= peak * GIB
+    assert (steps[-1]["waits"], steps[-1]["blocking_uploads"], last["on_the_cpu"]) == (1, 0, [])
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -90,7 +99,7 @@ def test_no_operator_computes_on_the_cpu(stage: int) -> None:
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_step_adds_no_floats_in_any_order_where_two_runs_have_to_be_equal(stage: int) -> None:
-    done = run(stage, 80, len(SIZES), "in-order")
+    done = run(stage, 80, len(SIZES), IN_ORDER)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {"on_the_cpu": [], "in_any_order": []}
     assert lines(stage, 80)[-1]["in_any_order"]  # it sees what there would be
