@@ -134,13 +134,15 @@ def test_a_key_is_counted_by_what_becomes_of_its_value():
     plain = config(LOAD, BOXES, PACK)
     plain.merge_from_dict({"val_cfg": {"type": "MyLoop"}, "optim_wrapper": {"type": "ApexOptimWrapper", "acumulat": 2}})
     other = config(LOAD, BOXES, PACK)
-    other.merge_from_dict({"val_cfg": {"fp16": True}, "custom_hooks": [{"type": "Mine"}], "lr_config": {}})
+    other.merge_from_dict({"val_cfg": {"fp16": True}, "custom_hooks": [{"type": "Mine"}], "log_level": "INFO"})
+    other.merge_from_dict({"lr_config": {}})
     text = compatibility.page({"a": plain, "b": other}, {"a": "config key 'val_cfg.type' is 'MyLoop', which is not su"})
     for line in (
         "| all that resolve | 2 | 1 (50.0%) |",
         "| `'val_cfg.type' is 'MyLoop'` | 1 |",
         "| `val_cfg.type` | 1 |  |  | 1 |",
-        "| `val_cfg.fp16` | 1 |  | 1 |  |",
+        "| `val_cfg.fp16` | 1 | 1 |  |  |",
+        "| `log_level` | 1 |  | 1 |  |",
         "| `optim_wrapper type=ApexOptimWrapper` | 1 |  |  | 1 |",
         "| `optim_wrapper.acumulat` | 1 |  |  | 1 |",
         "| `hook type=Mine` | 1 |  |  | 1 |",

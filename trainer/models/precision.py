@@ -22,12 +22,12 @@ FLOAT32 = "float32"
 
 
 def in_type(x: jt.Var, dtype: object) -> jt.Var:
-    """x, rounded to `dtype` where it has another."""
+    """x (...), rounded to `dtype` where it has another."""
     return x if x.dtype == dtype else x.cast(dtype)
 
 
 def raised(x: jt.Var) -> jt.Var:
-    """x as float32."""
+    """x (...) as float32."""
     return in_type(x, FLOAT32)
 
 
