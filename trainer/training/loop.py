@@ -326,11 +326,12 @@ class TrainingLoop:
                 check_others(one.terms, number)
             elif last.batch is not None:
                 check_losses(one.terms, last.batch, self.config_file)
-        skipped = self.optimizer.loss_scale is not None and self._skips.skipped(gradients.norm)
-        if skipped:
-            check_skips(self._skips, gradients, last.batch, self.config_file)
-        else:
+        skipped = False
+        if self.optimizer.loss_scale is None:
             check_gradients(gradients.norm, last.batch, self.config_file)
+        elif self.accumulation.share(self.step - 1).completes:
+            skipped = self._skips.skipped(gradients.norm)
+            check_skips(self._skips, gradients, last.batch, self.config_file)
         seconds, waited = self._clocks
         self._look_at_clocks()
         for number, one in enumerate(losses, first + 1):

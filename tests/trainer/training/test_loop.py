@@ -102,18 +102,23 @@ def test_a_run_ends_after_its_last_step_and_tells_a_users_hook_of_the_documents(
     ]
 
 
+@pytest.mark.parametrize(
+    ("batches", "scales", "updates"), [(1, [(1e38, 1), (1e8, 0)], 1), (2, [(1e38, 0), (1e38, 1)], 0)]
+)
 def test_the_log_has_the_scale_of_the_loss_and_the_updates_that_were_skipped(
-    cluster: Cluster, data: Path, tmp_path: Path
+    cluster: Cluster, data: Path, tmp_path: Path, batches: int, scales: list[tuple[float, int]], updates: int
 ) -> None:
     config = config_of(data, evaluated=False)
-    config.optim_wrapper.type = "AmpOptimWrapper"
+    config.optim_wrapper.type, config.optim_wrapper.accumulative_counts = "AmpOptimWrapper", batches
     config.optim_wrapper.loss_scale = {"init_scale": 1e38, "backoff_factor": 1e-30}  # the first overflows
     train(cluster, config, tmp_path / "work")
     lines = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
-    scales = [(line["loss_scale"], line["skipped_updates"]) for line in lines]
-    assert scales == [(pytest.approx(1e38), 1), (pytest.approx(1e8), 0)]
+    assert [(line["loss_scale"], line["skipped_updates"]) for line in lines] == [
+        (pytest.approx(scale), skipped) for scale, skipped in scales
+    ]
     saved = checkpoint.load(checkpoint.latest(tmp_path / "work"))
-    assert saved.optimizer["loss_scale"].tolist() == [pytest.approx(1e8), 1, 1] and saved.optimizer["step"] == [1]
+    assert saved.optimizer["loss_scale"].tolist() == [pytest.approx(1e8), updates, updates]
+    assert saved.optimizer["step"] == [updates]
 
 
 def test_a_users_hook_that_raises_ends_the_run_with_a_checkpoint(
