@@ -40,8 +40,7 @@ def gradients(model: nn.Module, batch: Batch) -> tuple[float, dict[str, np.ndarr
     return loss.item(), {name: one.numpy() for name, one in zip(trained, found, strict=True)}
 
 
-@pytest.mark.parametrize("dtype", EPS)
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("stage", "dtype"), [(1, "float16"), (2, "float16"), (2, "bfloat16")])
 def test_maps_are_of_the_type_asked_for_and_near_those_of_float32(stage: int, dtype: str, tmp_path: Path) -> None:
     model, batch = built(stage, tmp_path, dtype)
     found, _ = model.extract_in_training(batch)
