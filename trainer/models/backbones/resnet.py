@@ -13,6 +13,7 @@ from shared.errors import UserError
 from trainer.device import jt, nn
 from trainer.models.checkpointing import checkpointed
 from trainer.models.layers import Convolution, FixedBatchNorm, init_kaiming
+from trainer.models.precision import in_type, raised
 from trainer.models.registry import register, require
 from trainer.models.values import Count, Stages
 
@@ -161,8 +162,9 @@ class ResNet(nn.Module):
         """Images (B,3,H,W) -> the maps of `out_indices`, of their type, (B,C,H/4,W/4) to (B,8C,H/32,W/32), rounded
         up."""
         stem = self.bn1(self.conv1(images), with_relu=True)
-        x = self.maxpool(stem)
-        if stem.is_stop_grad():
+        frozen = stem.is_stop_grad()
+        x = in_type(self.maxpool(stem if frozen else raised(stem)), stem.dtype)  # its gradient adds up in its own type
+        if frozen:
             x = x.stop_grad()  # Jittor does not say so of what comes of what has no gradient
         outputs = []
         for stage in range(4):
