@@ -216,7 +216,8 @@ def _import_jittor(interrupt: Interrupt, config: Config) -> str:
     asked = half_precision(config)
     types = {key: precision_of(dtype) for key, dtype in asked.items()}
     if types == asked:
-        said += "".join(f"; maps are {dtype} ({key})" for key, dtype in types.items())
+        for key, dtype in types.items():
+            said += f"; {'trains' if key == 'optim_wrapper' else 'evaluates'} in {dtype} ({key})"
     else:
         said += f"; all is in float32, which the half precision of {', '.join(asked)} approximates"
     overruled = deterministic(config) and cudnn_benchmark(config)

@@ -374,7 +374,7 @@ def test_a_config_that_asks_for_half_precision_is_told_of_its_types_on_a_gpu(mon
     config.optim_wrapper.dtype, config.test_cfg = "bfloat16", {"fp16": True}
     monkeypatch.setattr(device, "_gpu", Gpu((Card("H100", (9, 0), 80 << 30),)))
     said = _import_jittor(UntouchedSignals(), config)
-    assert said.endswith("; maps are bfloat16 (optim_wrapper); maps are float16 (test_cfg.fp16)")
+    assert said.endswith("; trains in bfloat16 (optim_wrapper); evaluates in float16 (test_cfg.fp16)")
 
 
 @pytest.mark.parametrize(
