@@ -84,7 +84,7 @@ def _misfit_of_card(card: Card, toolkit: Version, cudnn: Version) -> str:
     if toolkit < first:
         return f"{card}: CUDA {shown(toolkit)} does not know it; install CUDA {shown(first)} or newer"
     if toolkit[0] > _JITTORS_TOOLKIT and capability < _OLDEST_CARD_OF_CUDA_13:
-        return f"{card}: CUDA {shown(toolkit)} does not know it any more; install CUDA 12.x"
+        return f"{card}: CUDA {shown(toolkit)} no longer supports it; install CUDA 12.x"
     if capability > _JITTORS_NEWEST_CARD and cudnn < _FIRST_CUDNN_OF_NEWER_CARDS:
         first_cudnn = shown(_FIRST_CUDNN_OF_NEWER_CARDS)
         return f"{card}: cuDNN {shown(cudnn)} does not know it; install cuDNN {first_cudnn} or newer"

@@ -46,7 +46,7 @@ def test_what_goes_together_goes_with_jittor_or_its_patched_copy(
         ((9, 0), (13, 0), (8, 9), "cuDNN 8.9 is not for CUDA 13.0; install cuDNN 9, or CUDA 11.8 to 12.x"),
         ((9, 0), (13, 0), UNKNOWN, "cuDNN of an unknown version is not for CUDA 13.0; install cuDNN 9"),
         ((9, 0), (11, 6), (8, 6), "capability 9.0: CUDA 11.6 does not know it; install CUDA 11.8 or newer"),
-        ((7, 0), (13, 0), (9, 13), "capability 7.0: CUDA 13.0 does not know it any more; install CUDA 12.x"),
+        ((7, 0), (13, 0), (9, 13), "capability 7.0: CUDA 13.0 no longer supports it; install CUDA 12.x"),
         ((12, 0), (12, 2), (8, 9), "capability 12.0: CUDA 12.2 does not know it; install CUDA 12.8 or newer"),
         ((10, 3), (12, 8), (9, 7), "capability 10.3: CUDA 12.8 does not know it; install CUDA 12.9 or newer"),
         ((12, 1), (12, 8), (9, 7), "capability 12.1: CUDA 12.8 does not know it; install CUDA 12.9 or newer"),
