@@ -23,15 +23,20 @@ config=${1:?sbatch docs/deploy/slurm.sh CONFIG}
 # shellcheck source=/dev/null
 . .venv/bin/activate
 
+# At SIGTERM mpirun would kill the ranks before there is a checkpoint.
+heard='' ranks=''
+pass_on() {
+  heard=$1
+  [ -z "$ranks" ] || kill -USR1 "$ranks" || true
+}
+trap 'pass_on USR1' USR1
+trap 'pass_on TERM' TERM
+
 # mpirun and not srun: it takes the nodes from Slurm's variables. The log's lines are rank 0's.
 mpirun -np "$SLURM_NTASKS" --bind-to none -x PATH \
   python -m trainer --config "$config" --resume --workers "$((SLURM_CPUS_PER_TASK - 1))" "${@:2}" &
 ranks=$!
-
-# At SIGTERM mpirun would kill the ranks before there is a checkpoint.
-trap 'heard=USR1; kill -USR1 "$ranks" || true' USR1
-trap 'heard=TERM; kill -USR1 "$ranks" || true' TERM
-heard=
+[ -z "$heard" ] || kill -USR1 "$ranks" || true
 while kill -0 "$ranks" 2>/dev/null; do
   wait "$ranks" || true # a signal ends the waiting, too
 done
