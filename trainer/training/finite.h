@@ -1,4 +1,6 @@
 // Whether a number is one: by its bits, for compilers are told that all are.
+#ifndef TRAINER_TRAINING_FINITE_H
+#define TRAINER_TRAINING_FINITE_H
 #include <cstdint>
 #include <cstring>
 
@@ -15,3 +17,5 @@ ON_DEVICE inline uint32_t bits_of(float x) {
 }
 
 ON_DEVICE inline bool is_finite(float x) { return (bits_of(x) & 0x7f800000u) != 0x7f800000u; }
+
+#endif

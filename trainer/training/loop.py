@@ -26,7 +26,6 @@ import contextlib
 import itertools
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from shared.client import StreamFailed
 from shared.config import section, seed_of
 from shared.errors import UserError
 from trainer.batch import Batch
-from trainer.device import arithmetic, card_memory, device_memory, jt, seed
+from trainer.device import arithmetic, card_memory, jt, seed
 from trainer.feed.feed import Feed
 from trainer.feed.server import DataServerLost, ServerHandle
 from trainer.models import build_detector
@@ -51,20 +50,13 @@ from trainer.process.ranks import ALONE, RankFailed, Ranks
 from trainer.training.accumulation import Accumulation
 from trainer.training.device_plan import forecast
 from trainer.training.evaluations import Evaluate, Evaluations
-from trainer.training.guards import (
-    assert_trains,
-    check_gradients,
-    check_losses,
-    check_others,
-    check_skips,
-    memory_advised,
-)
+from trainer.training.guards import assert_trains, memory_advised
 from trainer.training.hooks import Hooks, Moment
 from trainer.training.intervals import Intervals
 from trainer.training.log import Progress, Silence, evaluated_at
-from trainer.training.loss_scale import Skips
 from trainer.training.onlooker import Onlooker
 from trainer.training.optimizer import build_optimizer
+from trainer.training.reading import Reader
 from trainer.training.resuming import (
     compare_arithmetic,
     compare_code,
@@ -74,7 +66,7 @@ from trainer.training.resuming import (
     own_record,
 )
 from trainer.training.schedule import Schedule, rate_factor
-from trainer.training.step import Step, Steps
+from trainer.training.step import Steps
 from trainer.training.together import agree, share_weights, turn
 from trainer.training.verdicts import Metrics, Verdicts
 from trainer.training.weight_average import WeightAverage
@@ -164,11 +156,17 @@ class TrainingLoop:
             ranks,
         )
         told_apart = self.model.roi_head.bbox_head.num_classes > 1
-        self._onlooker = Onlooker(work_dir, self.feed.classes if told_apart else [], self.say)
-        self._unread: Step | None = None
-        self._skips = Skips()
+        self._reader = Reader(
+            self.optimizer,
+            self.accumulation,
+            ranks,
+            self.feed,
+            self.hooks,
+            self._moment,
+            Onlooker(work_dir, self.feed.classes if told_apart else [], self.say),
+            self.config_file,
+        )
         self._agreed: signal.Signals | None = None  # the signal that all ranks have heard of
-        self._look_at_clocks()
         self.record = self.feed.record  # of the stream up to `step`; the feed's own may be one batch ahead
         if resume_from is not None:
             self.say(f"resumed from {resume_from} at step {self.step}")
@@ -210,7 +208,7 @@ class TrainingLoop:
             while self.step < self.total_steps and not self.verdicts.over and not self._ends(interrupt):
                 with interrupt.deferred(), contextlib.suppress(Interrupted):
                     self._train(batches, progress, interrupt)
-                self._read(progress)
+                self._reader.read(progress)
                 if not self._ends(interrupt) and self.intervals.evaluates(self.step, self.steps_per_epoch):
                     results = self._evaluate(progress)
             if not self._ends(interrupt):
@@ -233,7 +231,7 @@ class TrainingLoop:
 
     def _train(self, batches: Iterator[Batch], progress: Progress, interrupt: Interrupt) -> None:
         """From the present step to the next evaluation or the end, with the checkpoints on the way."""
-        self._look_at_clocks()
+        self._reader.restart_clocks()
         while self.step < self.total_steps and not self._ends(interrupt):
             now = self._turn()
             if self.ranks.size > 1:
@@ -245,25 +243,26 @@ class TrainingLoop:
                     batch = self._next(batches, progress)
                 with memory_advised(batch):
                     built = self._steps.build(self.step, batch)
-            self._read(progress)
+            self._reader.read(progress)
             with memory_advised(built.batch):
                 jt.sync_all()
             self._keep()
-            self._unread, self.step, self.record = built, now.stop, self.feed.record
+            self.step, self.record = now.stop, self.feed.record
+            self._reader.put(built, self.step)
             if self.hooks and self.intervals.loop.by_epoch and self.step % self.steps_per_epoch == 0:
-                self._read(progress)
+                self._reader.read(progress)
                 self.hooks.tell("after_epoch", self._moment(self.step), self._weights)
             self._call_hooks(progress)
             if self.ranks.size > 1:
-                self._read(progress)  # nothing of them is left to be waited for
+                self._reader.read(progress)  # nothing of them is left to be waited for
             if self.intervals.saves(self.step, self.steps_per_epoch):
                 self._save(progress)
                 self.ranks.meet()  # no data server hears of a checkpoint that is not written yet
                 self.feed.checkpointed(self.step)
-                self._look_at_clocks()
+                self._reader.restart_clocks()
             if self.intervals.evaluates(self.step, self.steps_per_epoch):
                 break
-        self._read(progress)
+        self._reader.read(progress)
         self._call_hooks(progress)
 
     def _moment(self, step: int) -> Moment:
@@ -309,50 +308,6 @@ class TrainingLoop:
         """What there is now is what a step that fails goes back to."""
         self.optimizer.keep()
         self.average.keep()
-
-    def _read(self, progress: Progress) -> None:
-        """Reads, checks and logs the numbers of the last step, where that has not been done.
-
-        Raises:
-            TrainingFault: they cannot be right. The weights have them, so nothing is saved.
-        """
-        if self._unread is None:
-            return
-        last, self._unread = self._unread, None
-        losses, gradients = last.read()
-        first = self.step - len(losses)
-        for number, one in enumerate(losses, first):
-            if number % self.ranks.size != self.ranks.rank:
-                check_others(one.terms, number)
-            elif last.batch is not None:
-                check_losses(one.terms, last.batch, self.config_file)
-        skipped = False
-        if self.optimizer.loss_scale is None:
-            check_gradients(gradients.norm, last.batch, self.config_file)
-        elif self.accumulation.share(self.step - 1).completes:
-            skipped = self._skips.skipped(gradients.norm)
-            check_skips(self._skips, gradients, last.batch, self.config_file)
-        seconds, waited = self._clocks
-        self._look_at_clocks()
-        for number, one in enumerate(losses, first + 1):
-            progress.train(
-                number,
-                one.terms,
-                one.rate,
-                one.images,
-                (self._clocks[1] - waited) / len(losses),
-                (self._clocks[0] - seconds) / len(losses),
-                device_memory(),
-                card_memory(),
-                gradients.scale,
-                skipped and number == self.step,
-            )
-            self.hooks.tell("after_step", self._moment(number), one.terms, one.rate)
-        if self.ranks.first and last.batch is not None:
-            self._onlooker.show(last.batch)
-
-    def _look_at_clocks(self) -> None:
-        self._clocks = time.perf_counter(), self.feed.wait_seconds
 
     def _next(self, batches: Iterator[Batch], progress: Progress) -> Batch:
         try:
@@ -420,7 +375,7 @@ class TrainingLoop:
 
     def _save(self, progress: Progress) -> None:
         """Writes a checkpoint of the last finished step, if its numbers are right."""
-        self._read(progress)
+        self._reader.read(progress)
         if not self.ranks.first:
             return
         epoch, step = divmod(self.step, self.steps_per_epoch)

@@ -96,8 +96,8 @@ class Skips:
     def __init__(self) -> None:
         self.in_a_row = 0
 
-    def skipped(self, norm: float) -> bool:
-        """Whether gradients of this norm were none to update by."""
+    def count(self, norm: float) -> bool:
+        """Counts an update by gradients of this norm; returns whether it was skipped."""
         finite = math.isfinite(norm)
         self.in_a_row = 0 if finite else self.in_a_row + 1
         return not finite

@@ -115,9 +115,9 @@ def test_a_frozen_parameter_that_moves_is_named(model, batch) -> None:
 def test_updates_that_are_skipped_stop_a_run_once_no_scale_will_help(batch) -> None:
     skips = Skips()
     for _ in range(49):
-        assert skips.skipped(math.inf)
+        assert skips.count(math.inf)
         check_skips(skips, Gradients(math.inf, 2.0**-33), batch, "run/cln.py")
-    assert skips.skipped(math.nan)
+    assert skips.count(math.nan)
     said = r"50 updates in a row were skipped: .* norm is nan, .* scale of the loss is 1.16\S*e-10 by now"
     with pytest.raises(TrainingFault, match=said):
         check_skips(skips, Gradients(math.nan, 2.0**-33), batch, "run/cln.py")

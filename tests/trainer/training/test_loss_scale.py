@@ -148,7 +148,7 @@ def test_the_norm_is_that_of_the_gradients_without_the_scale() -> None:
 
 def test_updates_skipped_in_a_row_are_counted_up_to_the_last() -> None:
     skips = Skips()
-    assert [(skips.skipped(norm), skips.in_a_row) for norm in (math.inf, math.nan, 1.0, math.inf)] == [
+    assert [(skips.count(norm), skips.in_a_row) for norm in (math.inf, math.nan, 1.0, math.inf)] == [
         (True, 1),
         (True, 2),
         (False, 0),
