@@ -5,9 +5,11 @@
     small stage 2    CLIP, 16 wide       4 of 160x192     32                   80
     full stage 1     ResNet-50           1 of 512x672    512                    1
     full stage 2     CLIP RN50           1 of 512x672    128                 1203
+    paper stage 1    ResNet-50           2 of 800x1344   512                    1
+    paper stage 2    CLIP RN50           2 of 800x1344   512                 1203
 
 The networks of the full cases are those of the paper; the batch is one image of half its side, and stage 2 trains on a
-quarter of its RoIs, so that a round takes seconds.
+quarter of its RoIs, so that a round takes seconds on a CPU. The paper's cases are for a GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models"
 PARTS = ("backbone", "RPN", "assignment", "RoIAlign", "heads", "NMS", "optimizer", "step", "inference")
+HALF = ("float16", "bfloat16")  # precisions
 BOXES = 12  # of each image
 PROPOSALS = 300  # of each image, in stage 2
 OPTIMIZER = {
@@ -41,23 +44,27 @@ class Case:
     height: int
     width: int
     classes: int
+    rois: int  # sampled of each image
 
     def model(self, folder: Path) -> dict[str, Any]:
         """The config's ``model``; a vocabulary that it names is written to `folder`."""
         if self.stage == 1:
-            name = "cln_r50_fpn.py" if self.full else "cln_small.py"
-            return Config.fromfile(CONFIGS / name).model.to_dict()
+            model = Config.fromfile(CONFIGS / ("cln_r50_fpn.py" if self.full else "cln_small.py")).model.to_dict()
+            model["train_cfg"]["rcnn"]["sampler"]["num"] = self.rois
+            return model
         layers, width = ([3, 4, 6, 3], 64) if self.full else ([1, 1, 1, 1], 16)
         embeddings = folder / f"vocabulary_{self.classes}_{16 * width}.npy"
         np.save(embeddings, _random("vocabulary").standard_normal((self.classes, 16 * width)).astype(np.float32))
-        return _stage_2(layers, width, str(embeddings), self.classes, 128 if self.full else 32)
+        return _stage_2(layers, width, str(embeddings), self.classes, self.rois)
 
 
 CASES = {
-    "small stage 1": Case(1, False, 4, 160, 192, 1),
-    "small stage 2": Case(2, False, 4, 160, 192, 80),
-    "full stage 1": Case(1, True, 1, 512, 672, 1),
-    "full stage 2": Case(2, True, 1, 512, 672, 1203),
+    "small stage 1": Case(1, False, 4, 160, 192, 1, 64),
+    "small stage 2": Case(2, False, 4, 160, 192, 80, 32),
+    "full stage 1": Case(1, True, 1, 512, 672, 1, 512),
+    "full stage 2": Case(2, True, 1, 512, 672, 1203, 128),
+    "paper stage 1": Case(1, True, 2, 800, 1344, 1, 512),
+    "paper stage 2": Case(2, True, 2, 800, 1344, 1203, 512),
 }
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.networks.cases import CASES, OPTIMIZER, Case, batch, cotangent, weight
+from benchmarks.networks.cases import CASES, HALF, OPTIMIZER, Case, batch, cotangent, weight
 from benchmarks.networks.side import Side
 from benchmarks.rounds import answer_rounds
 from shared.batch import blank_arrays
 from trainer.batch import Batch
-from trainer.device import jit_kernel_count, jt, nn, var
+from trainer.device import device_memory, jit_kernel_count, jt, nn, var
 from trainer.models import build_detector
 from trainer.models.detections import read
 from trainer.models.ops.random_keys import Draw
+from trainer.models.precision import raised
 from trainer.models.roi_heads.standard_roi_head import to_rois
 from trainer.training.accumulation import WHOLE
+from trainer.training.loss_scale import WRAPPER
 from trainer.training.optimizer import build_optimizer
 from trainer.training.terms import minimised, packed, total_loss
 
@@ -31,13 +34,17 @@ def first_keys(_draw: Draw, shape: tuple[int, int]) -> jt.Var:
 class OurSide:
     """The detector of a case, and its parts' fixed inputs."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    def __init__(self, case: Case, folder: Path, precision: str) -> None:
         self.detector = build_detector(case.model(folder))
         self.detector.train()
+        wrapper: dict[str, Any] = OPTIMIZER
+        if precision in HALF:
+            self.detector.trains_in = self.detector.predicts_in = precision
+            wrapper = OPTIMIZER | {"type": WRAPPER, "dtype": precision}
         for name, value in self.detector.named_parameters():
             if "zs_weights" not in name:
                 value.assign(var(weight(name, tuple(value.shape))))
-        self.optimizer = build_optimizer(OPTIMIZER, self.detector)
+        self.optimizer = build_optimizer(wrapper, self.detector)
         self.has_gradients = False
         self.batch = self._upload(case)
         self.head = self.detector.roi_head
@@ -48,7 +55,7 @@ class OurSide:
             self.proposals = var(self.detector.proposals(self.maps, self.batch).numpy())
             self.sampled = self.head.sample(self.proposals, self.batch)
             self.rois = var(to_rois(self.sampled.boxes).numpy())
-            features = self.head.roi_extractor(self.maps, self.rois).numpy()
+            features = self.head.roi_extractor([raised(level) for level in self.maps], self.rois).numpy()
             one = slice(0, 1)
             boxes, scores = self.head.scored_boxes(
                 [level[one] for level in self.maps], self.proposals[one], self.batch.image_shapes[one]
@@ -56,7 +63,7 @@ class OurSide:
             self.boxes, self.scores = var(boxes.numpy()), var(scores.numpy())
         self.features = var(features)
         self.map_gradients = [var(cotangent(level.shape, f"map {i}")) for i, level in enumerate(maps)]
-        self.feature_gradients = var(cotangent(features.shape, "features"))
+        self.feature_gradients = var(cotangent(features.shape, "features 0"))
         jt.sync_all(True)
 
     def parts(self) -> dict:
@@ -96,7 +103,7 @@ class OurSide:
         jt.sync([sampled.boxes, sampled.truths, sampled.labels], True)
 
     def roi_align(self) -> None:
-        features = self.head.roi_extractor(self.maps, self.rois)
+        features = self.head.roi_extractor([raised(level) for level in self.maps], self.rois)
         self._backward([features], [self.feature_gradients], more=self.maps[: self.head.roi_extractor.levels])
 
     def heads(self) -> None:
@@ -160,10 +167,15 @@ def _trained(*modules: nn.Module) -> list[jt.Var]:
     return [value for module in modules for value in module.parameters() if not value.is_stop_grad()]
 
 
+def most_memory() -> int:
+    """Bytes of the GPU that Jittor's pools have held at most, as they give nothing back; 0 on a CPU."""
+    return device_memory() if jt.flags.use_cuda else 0
+
+
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    ours = OurSide(CASES[settings["case"]], Path(settings["folder"]))
-    answer_rounds(Side(ours.parts(), ours.losses, jit_kernel_count).answer)
+    ours = OurSide(CASES[settings["case"]], Path(settings["folder"]), settings["precision"])
+    answer_rounds(Side(ours.parts(), ours.losses, jit_kernel_count, most_memory).answer)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     {"what": "losses"}                              -> {term: value} of a step that samples the first, not at random
     {"what": "run", "part": name, "times": n}       -> seconds of each run
     {"what": "kernels"}                             -> how many the process has loaded (0 where nothing is compiled)
+    {"what": "memory"}                              -> bytes of the GPU that it has held at most (0 on a CPU)
 
 A part is a function that does its work to the end. The parts of a step are run with fixed inputs, forward and, where
 something trains, backward from fixed gradients.
@@ -24,6 +25,7 @@ class Side:
     parts: dict[str, Callable[[], object]]
     losses: Callable[[], dict[str, float]]
     kernels: Callable[[], int]
+    memory: Callable[[], int]
 
     def answer(self, request: dict[str, Any]) -> Any:
         """The answer to one request."""
@@ -34,6 +36,8 @@ class Side:
             return self.losses()
         if what == "kernels":
             return self.kernels()
+        if what == "memory":
+            return self.memory()
         seconds = []
         for _ in range(request["times"]):
             started = time.perf_counter()

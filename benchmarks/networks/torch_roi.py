@@ -41,8 +41,7 @@ class RoIHead(nn.Module):
 
     def __init__(self, config: dict, train_cfg: dict, test_cfg: dict, shared_head: nn.Module, head: BBoxHead) -> None:
         super().__init__()
-        extractor = config["bbox_roi_extractor"]
-        self.roi_extractor = MODELS.build(ConfigDict(extractor))
+        self.roi_extractor = MODELS.build(ConfigDict(config["bbox_roi_extractor"]))
         self.shared_head, self.bbox_head = shared_head, head
         self.assigner = TASK_UTILS.build(train_cfg["assigner"])
         self.sampler = TASK_UTILS.build(train_cfg["sampler"])
@@ -60,12 +59,13 @@ class RoIHead(nn.Module):
         for result in results:
             negatives = len(result.neg_inds)
             labels += [result.pos_gt_labels, result.pos_gt_labels.new_full((negatives,), self.background)]
-            positive += [torch.ones(len(result.pos_inds)), torch.zeros(negatives)]
+            ones = torch.ones_like(result.pos_inds, dtype=torch.bool)
+            positive += [ones, torch.zeros_like(result.neg_inds, dtype=torch.bool)]
         return Sampled(
             bbox2roi([result.priors for result in results]),
             torch.cat([result.priors for result in results]),
             torch.cat(labels),
-            torch.cat(positive) > 0,
+            torch.cat(positive),
             torch.cat([result.pos_gt_bboxes for result in results]),
         )
 

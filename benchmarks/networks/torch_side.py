@@ -1,7 +1,9 @@
-"""PyTorch's side of the step benchmark: ``python -m benchmarks.networks.torch_side '{"case": NAME, "folder": PATH}'``.
+"""PyTorch's side of the step benchmark: ``python -m benchmarks.networks.torch_side '{"case": NAME, "folder": PATH,
+"device": NAME, "precision": NAME, "compiled": FLAG}'``.
 
 ResNet, FPN, region proposals, assigners, samplers, coders, RoI extractor and NMS are MMDetection's; see torch_stage_1
-and torch_stage_2 for the rest.
+and torch_stage_2 for the rest. Half precision is MMEngine's: autocast, and a scaled loss. `compiled` are the networks;
+what MMDetection does image by image between them is not.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import mmcv_operators
-from benchmarks.networks.cases import CASES, OPTIMIZER, Case, batch, cotangent, weight
+from benchmarks.networks.cases import CASES, HALF, OPTIMIZER, Case, batch, cotangent, weight
 from benchmarks.networks.side import Side
 from benchmarks.rounds import answer_rounds
 
@@ -39,7 +43,8 @@ class Detector(nn.Module):
         super().__init__()
         self.size, self.config = size, model
         rules = model["data_preprocessor"]
-        self.mean, self.std = (torch.tensor(rules[key]).view(3, 1, 1) for key in ("mean", "std"))
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(rules[key]).view(3, 1, 1), persistent=False)
         roi_head, rcnn = model["roi_head"], (model["train_cfg"]["rcnn"], model["test_cfg"]["rcnn"])
         if model["type"] == "FasterRCNN":
             self.backbone = MODELS.build(ConfigDict(model["backbone"]))
@@ -60,6 +65,12 @@ class Detector(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+    def compile_networks(self) -> None:
+        networks = (self.backbone, self.neck, self.rpn_head, self.roi_head.shared_head, self.roi_head.bbox_head)
+        for network in networks:
+            if network is not None:
+                network.compile()
 
     def extract(self, images: Tensor) -> list[Tensor]:
         """Images u8 (B,3,H,W), BGR."""
@@ -93,45 +104,70 @@ class Detector(nn.Module):
 class TorchSide:
     """The detector of a case, and its parts' fixed inputs."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    def __init__(self, case: Case, folder: Path, device: str, precision: str, compiled: bool) -> None:
         size = (case.height, case.width)
-        self.detector = Detector(case.model(folder), size).train()
+        model = case.model(folder)
+        operators = mmcv_operators.choose(device)
+        if operators == "torchvision":
+            model["roi_head"]["bbox_roi_extractor"]["roi_layer"]["use_torchvision"] = True
+        self.with_rois = operators is not None
+        soft = model["test_cfg"]["rcnn"]["nms"]["type"] == "soft_nms"
+        self.with_nms = self.with_rois and (mmcv_operators.are_compiled() or not soft)
+        self.detector = Detector(model, size).train().to(device)
+        self.device = device
+        self.half = getattr(torch, precision) if precision in HALF else None
+        self.scaler = torch.amp.GradScaler(device, enabled=self.half is not None)
         self._fill()
+        if compiled:
+            self.detector.compile_networks()
         rules = OPTIMIZER["optimizer"]
         self.trained = [value for value in self.detector.parameters() if value.requires_grad]
         self.optimizer = torch.optim.SGD(
             self.trained, rules["lr"], momentum=rules["momentum"], weight_decay=rules["weight_decay"]
         )
         arrays = batch(case)
-        self.images = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2).contiguous()
+        tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        self.images = tensors["images"].permute(0, 3, 1, 2).contiguous()
         self.truths = [
-            InstanceData(bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(labels).long())
-            for boxes, labels in zip(arrays["boxes"], arrays["labels"], strict=True)
+            InstanceData(bboxes=boxes, labels=labels.long())
+            for boxes, labels in zip(tensors["boxes"], tensors["labels"], strict=True)
         ]
         self.given = [
-            InstanceData(priors=torch.from_numpy(rows[:, :4].copy()), scores=torch.from_numpy(rows[:, 4].copy()))
-            for rows in arrays["proposals"]
+            InstanceData(priors=rows[:, :4].contiguous(), scores=rows[:, 4].contiguous())
+            for rows in tensors["proposals"]
         ]
-        with torch.no_grad():
+        with torch.no_grad(), self._autocast():
             self.maps = [level.clone() for level in self.detector.extract(self.images)]
             self.proposals = self.detector.proposals(self.maps, self.given)
         self.sampled = self.detector.roi_head.sample(self.proposals, self.truths)
         self.map_gradients = self._gradients("map", self.maps)
-        if mmcv_operators.are_compiled():
-            with torch.no_grad():
-                self.features = self.detector.roi_head.extract(self.maps, self.sampled.rois)
+        if not self.with_rois:
+            return
+        with torch.no_grad(), self._autocast():
+            self.features = self.detector.roi_head.extract(self.maps, self.sampled.rois)
             one = [level[:1] for level in self.maps]
             self.scored = self.detector.roi_head.scored_boxes(one, self.proposals[0], size)
-            self.feature_gradients = torch.from_numpy(cotangent(tuple(self.features.shape), "features"))
+        (self.feature_gradients,) = self._gradients("features", [self.features])
 
     def parts(self) -> dict:
         parts = {"backbone": self.backbone, "assignment": self.assignment}
         if self.detector.rpn_head is not None:
             parts["RPN"] = self.rpn
-        if mmcv_operators.are_compiled():
-            parts |= {"RoIAlign": self.roi_align, "heads": self.heads, "NMS": self.nms}
-            parts |= {"optimizer": self.update, "step": self.step, "inference": self.inference}
-        return parts
+        if self.with_rois:
+            parts |= {"RoIAlign": self.roi_align, "heads": self.heads, "optimizer": self.update, "step": self.step}
+        if self.with_nms:
+            parts |= {"NMS": self.nms, "inference": self.inference}
+        return {name: partial(self._whole, part) for name, part in parts.items()}
+
+    def _whole(self, part: Callable[[], None]) -> None:
+        """The part, in the precision that is asked for, to its end."""
+        with self._autocast():
+            part()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, self.half, enabled=self.half is not None)
 
     def backbone(self) -> None:
         self._backward(self.detector.extract(self.images), self.map_gradients)
@@ -166,14 +202,16 @@ class TorchSide:
     def update(self) -> None:
         if any(value.grad is None for value in self.trained):
             self._forget()
-            sum(self.detector.losses(self.images, self.truths, self.given).values()).backward()
+            self.scaler.scale(sum(self.detector.losses(self.images, self.truths, self.given).values())).backward()
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.trained, OPTIMIZER["clip_grad"]["max_norm"])
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def step(self) -> None:
         terms = self.detector.losses(self.images, self.truths, self.given)
         self.optimizer.zero_grad()
-        sum(terms.values()).backward()
+        self.scaler.scale(sum(terms.values())).backward()
         self.update()
         for term in terms.values():
             term.item()
@@ -187,7 +225,8 @@ class TorchSide:
         head = self.detector.roi_head.bbox_head
         if hasattr(head, "draw"):
             draw, head.draw = head.draw, lambda weights, number: weights.nonzero()[:number, 0]
-        terms = self.detector.losses(self.images, self.truths, self.given)
+        with self._autocast():
+            terms = self.detector.losses(self.images, self.truths, self.given)
         RandomSampler.random_choice = random_choice
         if hasattr(head, "draw"):
             head.draw = draw
@@ -213,14 +252,19 @@ class TorchSide:
 
     @staticmethod
     def _gradients(name: str, tensors: list[Tensor]) -> list[Tensor]:
-        return [torch.from_numpy(cotangent(tuple(x.shape), f"{name} {i}")) for i, x in enumerate(tensors)]
+        return [torch.from_numpy(cotangent(tuple(x.shape), f"{name} {i}")).to(x) for i, x in enumerate(tensors)]
+
+    def most_memory(self) -> int:
+        """Bytes of the GPU that torch's pools have held at most; 0 on a CPU."""
+        return torch.cuda.max_memory_reserved() if self.device == "cuda" else 0
 
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    theirs = TorchSide(CASES[settings["case"]], Path(settings["folder"]))
-    answer_rounds(Side(theirs.parts(), theirs.losses, lambda: 0).answer)
+    folder, device, precision, compiled = (settings[key] for key in ("folder", "device", "precision", "compiled"))
+    theirs = TorchSide(CASES[settings["case"]], Path(folder), device, precision, compiled)
+    answer_rounds(Side(theirs.parts(), theirs.losses, lambda: 0, theirs.most_memory).answer)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class OlnRPN(RPNHead):
     def level_anchors(self, levels: list[Tensor], images: int, size: tuple[int, int]) -> tuple[list, list]:
         """Anchors and flags of each level, for each image."""
         metas = [{"img_shape": size, "pad_shape": size}] * images
-        return self.get_anchors([level.shape[-2:] for level in levels], metas, device="cpu")
+        return self.get_anchors([level.shape[-2:] for level in levels], metas, device=levels[0].device)
 
     def both_targets(self, levels: list[Tensor], truths: list[InstanceData], size: tuple[int, int]) -> tuple:
         """Anchors by level, then for each image the targets of mmdet and those of objectness, over all anchors."""
@@ -132,7 +132,7 @@ class ScoreHead(BBoxHead):
     def losses(self, outputs: tuple, sampled: Sampled) -> dict[str, Tensor]:
         classes, deltas, scores = outputs
         count = len(classes)
-        overlaps = torch.zeros(count)
+        overlaps = scores.new_zeros(count)
         overlaps[sampled.positive] = aligned_overlaps(sampled.boxes[sampled.positive], sampled.truths)
         difference = (scores.reshape(-1).sigmoid() - overlaps).abs()[sampled.positive]
         return {

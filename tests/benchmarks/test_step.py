@@ -1,4 +1,4 @@
-"""The short form of the step benchmark: three parts of one small case, real frameworks on both sides; no figure is
+"""The short form of the step benchmark: some parts of one small case, real frameworks on all sides; no figure is
 judged."""
 
 import importlib.util
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.step import KERNEL_TARGET, THEIRS, check_losses
+from benchmarks.step import KERNEL_TARGET, OURS, THEIRS, check_losses
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = {"backbone", "assignment", "step"}
@@ -28,22 +28,42 @@ def run(*arguments: str) -> str:
 @pytest.mark.slow
 def test_the_step_benchmark_compares_the_parts_it_is_asked_for_and_writes_json(tmp_path):
     result = tmp_path / "step.json"
-    printed = run(
-        "benchmarks.step", "--cases", "small stage 1", "--parts", *PARTS, "--rounds", "3", "--output", str(result)
-    )
+    asked = ("--cases", "small stage 1", "--parts", *PARTS, "--rounds", "3", "--output", str(result))
+    printed = run("benchmarks.step", *asked)
     found = json.loads(result.read_text())["cases"]["small stage 1"]
-    assert set(found["ratios"]) | set(found["left_out"]) == set(PARTS)
+    assert set(found["ratios"]) == {THEIRS}
+    assert set(found["ratios"][THEIRS]) | set(found["left_out"]) == PARTS
     assert set(found["left_out"]) in (set(), NEEDS_OPERATORS)
-    for compared in found["ratios"].values():
+    for compared in found["ratios"][THEIRS].values():
         assert all(0 < low <= value <= high for value, low, high in compared.values())
     assert found["seconds"][THEIRS]["backbone"] > 0
+    assert found["memory"] == {OURS: 0, THEIRS: 0}  # of a GPU
     assert "dominates" in printed and ("left out" in printed) == bool(found["left_out"])
 
 
 def test_sides_that_do_not_compute_the_same_end_the_benchmark():
-    check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.0005}})
-    with pytest.raises(SystemExit, match=r"loss is 1\.0 in Jittor, 1\.1 in PyTorch"):
-        check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.1}})
+    check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": 1.0005}}, 1e-3)
+    for wrong in (1.1, float("nan")):
+        with pytest.raises(SystemExit, match=rf"loss is 1\.0 in Jittor, {wrong} in PyTorch"):
+            check_losses({"Jittor": {"loss": 1.0}, "PyTorch": {"loss": wrong}}, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--precision", "float16"), "--precision float16: on a CPU our side computes in float32"),
+        (("--rounds", "2"), "--rounds: expected 3 or more"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: tuple[str, ...], line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.step", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and line in done.stderr
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from functools import cache
 import pytest
 
 from tests.cuda_standin import toolkit
-from tests.cuda_standin.steps import HALF, IN_ORDER, SIZES
+from tests.cuda_standin.steps import HALF, IN_ORDER
+from tests.full_size import SIZES
 
 pytestmark = pytest.mark.standin
 GIB = 2**30
@@ -17,17 +18,15 @@ CARDS = (16, 24, 80)
 FLAT = 1.02  # after all sizes have been there once
 
 
+def on_a_card(gib: float, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    toolkit.install()
+    command = [sys.executable, "-m", "tests.cuda_standin.process", f"tests.cuda_standin.{module}", *arguments]
+    return subprocess.run(command, env=toolkit.environment(gib), capture_output=True, text=True, check=False)
+
+
 @cache
 def run(stage: int, gib: float, steps: int = 3 * len(SIZES), *ways: str) -> subprocess.CompletedProcess[str]:
-    toolkit.install()
-    command = [sys.executable, "-m", "tests.cuda_standin.process", "tests.cuda_standin.steps"]
-    return subprocess.run(
-        [*command, *map(str, (stage, steps)), *ways],
-        env=toolkit.environment(gib),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return on_a_card(gib, "steps", str(stage), str(steps), *ways)
 
 
 def lines(stage: int, gib: float, **more: int) -> list[dict]:
@@ -103,3 +102,9 @@ def test_a_step_adds_no_floats_in_any_order_where_two_runs_have_to_be_equal(stag
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {"on_the_cpu": [], "in_any_order": []}
     assert lines(stage, 80)[-1]["in_any_order"]  # it sees what there would be
+
+
+def test_what_would_add_in_any_order_ends_a_run_whose_sums_have_one() -> None:
+    done = on_a_card(16, "in_any_order")
+    assert "numbers (4,)" in done.stdout and done.returncode != 0
+    assert "randomness.deterministic: the GPU would add up in any order in" in done.stderr

@@ -1,5 +1,5 @@
-"""``python -m tests.gpu_check [PART ...] [--shapes N] [--steps N]``: prints a table and writes it as JSON; exits with 1
-if anything is not as wanted."""
+"""``python -m tests.gpu_check [PART ...] [--shapes N] [--steps N] [--photographs FOLDER]``: prints a table and writes
+it as JSON; exits with 1 if anything is not as wanted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.rounds import RESULTS, machine, write_results
+from benchmarks.step import COMPILED, OURS, TARGETS, THEIRS
 from tests.gpu_check.compared import compare
+from tests.gpu_check.runs import IN_ORDER
+from tests.gpu_check.waiting import measure
 
 ON_THE_CARD = {"TRAINER_DEVICE": "cuda", "NVIDIA_TF32_OVERRIDE": "0"}
 ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": "", "TRAINER_DEVICE": ""}
 FLAT, SETTLED = 1.01, 50  # from the 50th step on
+IDLE = 0.05
+EQUAL_STEPS = 18
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Row:
 
     def __str__(self) -> str:
         return (
-            f"{self.part:10} {self.what:34} {self.found:34} {self.wanted:12} {'' if self.good else 'NOT SO'}".rstrip()
+            f"{self.part:10} {self.what:42} {self.found:42} {self.wanted:12} {'' if self.good else 'NOT SO'}".rstrip()
         )
 
 
@@ -76,10 +82,61 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
         yield Row("memory", f"stage {stage}, {len(in_use)} steps", shown, f"x {FLAT}", growth <= FLAT)
 
 
+def equal(_: argparse.Namespace) -> Iterator[Row]:
+    for stage in (1, 2):
+        first, second, free = (
+            json.loads(_python(ON_THE_CARD, "-m", "tests.gpu_check.runs", str(stage), str(EQUAL_STEPS), *ways))
+            for ways in ((IN_ORDER,), (IN_ORDER,), ())
+        )
+        good = first["digest"] == second["digest"]
+        shown = f"{'equal' if good else 'different'}; a step takes x {first['seconds'] / free['seconds']:.2f}"
+        yield Row("equal", f"stage {stage}, {EQUAL_STEPS} steps twice, in order", shown, "equal", good)
+
+
+def speed(_: argparse.Namespace) -> Iterator[Row]:
+    for precision in ("float32", "tf32", "float16"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "step.json")
+            asked = ("--parts", "step", "inference", "--precision", precision, "--compile", "--output", str(path))
+            print(_python({}, "-m", "benchmarks.step", "--device", "cuda", *asked), file=sys.stderr)
+            for case, results in json.loads(path.read_text(encoding="utf-8"))["cases"].items():
+                yield from speeds(f"{case.removeprefix('paper ')}, {precision}", results)
+
+
+def speeds(what: str, results: dict[str, Any]) -> Iterator[Row]:
+    """Of one case of benchmarks.step in one precision."""
+    for other, parts in results["ratios"].items():
+        for part, compared in parts.items():
+            ratio, low, high = compared["time"]
+            wanted = TARGETS["cuda"][other]
+            ours, theirs = (1000 * results["seconds"][side][part] for side in (OURS, other))
+            shown = f"x {ratio:.2f} ({low:.2f} to {high:.2f}): {ours:.0f} ms, {theirs:.0f} ms"
+            yield Row("speed", f"{part} {what}, {other}", shown, f"x {wanted}", ratio <= wanted)
+    ours, theirs = (results["memory"][side] / 2**30 for side in (OURS, THEIRS))
+    yield Row("speed", f"memory {what}", f"{ours:.2f} GiB, {THEIRS} {theirs:.2f} GiB", f"≤ {THEIRS}", ours <= theirs)
+    for part in results["left_out"]:
+        yield Row("speed", f"{part} {what}", "PyTorch has no operators for it", "measured", False)
+    if COMPILED not in results["ratios"]:
+        yield Row("speed", f"{what}, {COMPILED}", "does not compile", "", True)
+
+
+def waiting(options: argparse.Namespace) -> Iterator[Row]:
+    if options.photographs is None:
+        yield Row("waiting", "stage 1 on photographs", "not run: --photographs FOLDER", f"{IDLE:.0%}", False)
+        return
+    found = measure(options.photographs, options.annotations, options.steps, os.environ | ON_THE_CARD)
+    shares = {"waits for data": found.for_data, "no kernel runs": found.idle}
+    for what, share in shares.items():
+        yield Row("waiting", f"stage 1: {what}", f"{share:.1%} of the time", f"{IDLE:.0%}", share <= IDLE)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "operators": operators,
     "parity": parity,
     "memory": memory,
+    "equal": equal,
+    "speed": speed,
+    "waiting": waiting,
 }
 
 
@@ -88,6 +145,8 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--shapes", type=int, default=20, metavar="N", help="of each operator (default %(default)s)")
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="of each stage (default %(default)s)")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="in COCO's format, with images/")
+    parser.add_argument("--annotations", default="train.json", metavar="FILE", help="in there (default %(default)s)")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")

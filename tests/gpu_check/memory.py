@@ -6,25 +6,14 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks.networks.cases import OPTIMIZER, Case
-from tests.cuda_standin.steps import IMAGES, batch, model_config, sizes
-from trainer.device import card_memory, device_memory, jt
-from trainer.models import build_detector
-from trainer.training.optimizer import build_optimizer
-from trainer.training.terms import packed, total_loss
+from tests.full_size import Training, sizes
+from trainer.device import card_memory, device_memory
 
 
 def main(stage: str, steps: str) -> None:
-    case = Case(int(stage), True, IMAGES, 0, 0, 1 if stage == "1" else 1203)
-    model = build_detector(model_config(case))
-    model.train()
-    optimizer = build_optimizer(OPTIMIZER, model)
+    training = Training(int(stage))
     for number, (height, width) in enumerate(sizes(int(steps)), 1):
-        terms = model.loss(batch(case, height, width, number))
-        values = packed([*terms.values(), optimizer.step(total_loss(terms))])
-        del terms
-        jt.sync_all()
-        values.numpy()
+        training.step(number, height, width)
         in_use, _ = card_memory() or (0, 0)
         print(json.dumps({"step": number, "card": in_use, "jittor": device_memory()}), flush=True)
 
