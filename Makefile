@@ -13,7 +13,8 @@
 # make pictures  draws the pictures of the web pages in docs/, after make demo
 # make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first
 #             time); and whether every kernel compiles for A100 and B200
-# make gpu-check  on a machine with a card: its numbers against the CPU's, golden parity, memory over 300 steps
+# make gpu-check  on a machine with a card: its numbers against the CPU's, golden parity, memory over 300 steps, equal
+#             runs, time and memory against PyTorch's; with PHOTOGRAPHS=FOLDER (images/, train.json) how long it waits
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
 # make bench  full benchmarks        make docker-test  both images, built, run and broken
 # make lock   pins anew what both images install: requirements.lock
@@ -49,9 +50,9 @@ demo-controls: $(READY) data/demo/scenes.json
 quick: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos or standin)'
 
-# Half of the tests' time is waiting, for processes that start or were killed. So three files run at a time on two cores.
+# Half of the tests' time is waiting, for processes that start or were killed. So four files run at a time on two cores.
 test: $(READY)
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 20
+	$(RUN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 20
 
 MUTANTS ?= 300
 SEED    ?= 1
@@ -82,7 +83,7 @@ load: $(READY)
 
 chaos: export PATIENCE := 1
 chaos: $(READY)
-	$(RUN) -m pytest -m chaos tests/chaos tests/trainer/recipe/test_kills.py \
+	$(RUN) -m pytest -m chaos tests/chaos tests/trainer/recipe/test_kills.py tests/trainer/test_long_training.py \
 		--ignore tests/chaos/test_ranks.py --ignore tests/chaos/test_far.py
 	$(RUN) -m tests.chaos.soak --kills 1000
 
@@ -103,10 +104,10 @@ faults: $(READY)
 	$(RUN) -m tests.faults --jobs $(JOBS) $(if $(MOST),--most $(MOST)) $(if $(ALL),--all)
 
 gpu-standin: $(READY)
-	$(RUN) -m pytest -m standin tests/cuda_standin tests/trainer/models/ops/test_cuda_sources.py
+	$(RUN) -m pytest -m standin tests/cuda_standin
 
 gpu-check: $(READY)
-	$(RUN) -m tests.gpu_check
+	$(RUN) -m tests.gpu_check $(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 emulate: export EMULATED ?= 1000
 emulate: $(READY)

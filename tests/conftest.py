@@ -4,6 +4,7 @@ import os
 import pwd
 import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """What a module has had Jittor allocate: several pytest processes share the machine."""
+    yield
+    if jittor := sys.modules.get("jittor"):
+        jittor.gc()
 
 
 @pytest.fixture(params=["nowhere", "cannot be written"])

@@ -1,5 +1,5 @@
-"""Tests in files ``apart_*.py`` look at the workers' side from within, so they load torch: each file is run by a pytest
-of its own, because this one's process may hold Jittor.
+"""Tests in files ``apart_*.py`` look at the workers' side from within, so they load torch: those of a folder are run by
+a pytest of their own, because this one's process may hold Jittor.
 
     python -m pytest tests/data_server/datasets/apart_classes.py     runs one by itself
 """
@@ -12,12 +12,14 @@ import pytest
 
 from tests.cluster import ROOT
 
-FILES = sorted(str(path.relative_to(ROOT)) for path in Path(__file__).parent.rglob("apart_*.py"))
+FOLDERS: dict[str, list[str]] = {}
+for path in sorted(Path(__file__).parent.rglob("apart_*.py")):
+    FOLDERS.setdefault(str(path.parent.relative_to(ROOT)), []).append(str(path))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
-def test_all_of(file):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", file]
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_all_of(folder):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", *FOLDERS[folder]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

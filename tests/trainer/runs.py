@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shared.address import Address
 from tests.cluster import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ class Run:
         config: one of the demo's, or a path.
         program: ``trainer``, or a module that does something to it first.
         ranks: how many are started, by mpirun; 1: the program alone.
+        server: where it gets its data, which saves the seconds that one of its own takes to start; None: from its own.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Run:
         config: str = "cln.py",
         program: str = "trainer",
         ranks: int = 1,
+        server: Address | None = None,
         **options: object,
     ) -> None:
         self.work_dir = work_dir
@@ -64,6 +67,7 @@ class Run:
             "-m",
             program,
             *arguments,
+            *(["--data-server", server.text] if server else []),
             "--config",
             str(Path("configs/demo") / config),
         ]

@@ -109,7 +109,7 @@ def test_started_again_a_finished_recipe_does_nothing_and_says_the_same(unkilled
     ]
 
 
-@pytest.mark.parametrize("points", [{1, 4}, pytest.param({1, 2, 3, 4, 5}, marks=pytest.mark.chaos)], ids=len)
+@pytest.mark.parametrize("points", [{1}, pytest.param({1, 2, 3, 4, 5}, marks=pytest.mark.chaos)], ids=len)
 def test_killed_at_some_points_and_started_again_it_ends_with_the_same_numbers(
     points: set[int], unkilled: Start, data_root: Path, tmp_path: Path, begun: list[Start]
 ) -> None:
@@ -152,7 +152,7 @@ def test_killed_at_some_points_and_started_again_it_ends_with_the_same_numbers(
 
     start = begin()
     assert start.end() == 0, start.text
-    assert start.text.count("done before") == (4 if 5 in points else 3)
+    assert start.text.count("done before") == max(points) - 1
     assert numbers(start) == numbers(unkilled)
 
 

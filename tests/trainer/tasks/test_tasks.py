@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from data_server.demo import scenes
+from tests.cluster import Cluster
 from tests.trainer.runs import END_SECONDS, GONE_SECONDS, ROOT, Run, cmdline
 from trainer.device import arithmetic, jt
 from trainer.weights import checkpoint
@@ -30,22 +31,20 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Run:
+def finished(tmp_path_factory: pytest.TempPathFactory, data_root: Path, long_lived_cluster: Cluster) -> Run:
     """A run of two epochs that ended by itself."""
-    run = Run(tmp_path_factory.mktemp("finished"), data_root, "--workers", "2", epochs=2)
-    run.until_step(1)
-    run.look()
+    run = Run(tmp_path_factory.mktemp("finished"), data_root, epochs=2, server=long_lived_cluster.address)
     assert run.end() == 0, run.text
     return run
 
 
 @pytest.fixture
-def start(tmp_path: Path, data_root: Path):
-    """Starts runs in the test's own work dir and kills what is left of them."""
+def start(tmp_path: Path, data_root: Path, cluster: Cluster):
+    """Starts runs in the test's own work dir and kills what is left of them; ``server=None``: each has its own."""
     runs: list[Run] = []
 
     def begin(*arguments: str, data: Path = data_root, **options: object) -> Run:
-        runs.append(Run(tmp_path / "work", data, *arguments, **options))
+        runs.append(Run(tmp_path / "work", data, *arguments, **{"server": cluster.address, **options}))
         return runs[-1]
 
     yield begin
@@ -115,7 +114,9 @@ def test_an_evaluation_whose_predictions_have_no_room_ends_before_the_first_imag
 
 def test_exported_weights_evaluate_like_the_run_and_start_another(finished: Run, start, tmp_path: Path) -> None:
     weights = tmp_path / "exported.pth"
-    exported = start("export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights))
+    exported = start(
+        "export", "--checkpoint", str(checkpoint.latest(finished.work_dir)), "--out", str(weights), server=None
+    )
     assert exported.end() == 0, exported.text
     run = start("evaluate", "--checkpoint", str(weights))
     assert run.end() == 0, run.text
@@ -160,7 +161,7 @@ def test_a_run_that_is_resumed_with_another_number_of_threads_says_so(
 
 
 def test_the_frameworks_live_in_different_processes(start) -> None:
-    run = start("--workers", "2", epochs=200)
+    run = start("--workers", "2", epochs=200, server=None)
     run.until_step(2)
     server = run.data_server()
     tree = [server, *server.children(recursive=True)]
@@ -175,7 +176,7 @@ def test_the_frameworks_live_in_different_processes(start) -> None:
 
 
 def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished: Run, start) -> None:
-    run = start("--workers", "2", epochs=200)
+    run = start("--workers", "2", epochs=200, server=None)
     run.until_step(2)
     for worker in run.workers():
         worker.kill()
@@ -187,7 +188,7 @@ def test_killed_workers_sigterm_and_resume_leave_no_trace_in_the_losses(finished
     done, steps_per_epoch = run.steps()[-1], len(finished.steps()) // 2
     assert cursor["epoch"] * steps_per_epoch + cursor["step"] == done
 
-    resumed = start("--workers", "1", "--resume", epochs=200)
+    resumed = start("--workers", "1", "--resume", epochs=200, server=None)
     resumed.until_step(max(done, 2 * steps_per_epoch) + 1)
     assert f"at step {done}" in resumed.text
     assert resumed.losses(2 * steps_per_epoch) == finished.losses(2 * steps_per_epoch)
@@ -209,10 +210,10 @@ def test_a_run_that_counts_steps_evaluates_and_goes_on_as_if_it_had_not_been_int
         "default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4))\n"
     )
     monkeypatch.setenv("FAULT", f"client.release:{steps_per_epoch + 1}:SIGTERM")
-    run = start("--workers", "1", epochs=None, config=config)
+    run = start(epochs=None, config=config)
     assert run.end() == 0 and f"checkpoint written at step {steps_per_epoch}" in run.text, run.text
     monkeypatch.delenv("FAULT")
-    resumed = start("--workers", "2", "--resume", epochs=None, config=config)
+    resumed = start("--resume", epochs=None, config=config)
     assert resumed.end() == 0, resumed.text
     assert resumed.steps() == list(range(1, last + 1))
     assert resumed.losses(last) == finished.losses(last)
@@ -225,12 +226,12 @@ def test_a_run_that_counts_steps_evaluates_and_goes_on_as_if_it_had_not_been_int
 
 def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finished: Run, start, monkeypatch) -> None:
     monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
-    run = start("--workers", "1", epochs=200)
+    run = start(epochs=200)
     assert run.end() == 0
     assert run.steps() == [1, 2] and "checkpoint written at step 2" in run.text
     assert checkpoint.load(checkpoint.latest(run.work_dir)).meta["stream"]["last"] == {"epoch": 0, "step": 1}
     monkeypatch.delenv("FAULT")
-    resumed = start("--workers", "1", "--resume", epochs=200)
+    resumed = start("--resume", epochs=200)
     resumed.until_step(4)
     assert resumed.losses(4) == finished.losses(4)
 
@@ -265,7 +266,7 @@ def test_data_that_go_bad_in_mid_epoch_cost_no_step(
     finished: Run, start, data_root: Path, tmp_path: Path, spoil, says
 ) -> None:
     data = shutil.copytree(data_root, tmp_path / "data")
-    run = start("--workers", "1", epochs=200, data=data)
+    run = start("--workers", "1", epochs=200, data=data, server=None)
     run.until_step(2)
     spoil(data, run)
     assert run.process.wait() == 2, run.text
@@ -275,7 +276,7 @@ def test_data_that_go_bad_in_mid_epoch_cost_no_step(
     assert cursor["epoch"] * (len(finished.steps()) // 2) + cursor["step"] == done
     shutil.rmtree(data)
     shutil.copytree(data_root, data)
-    resumed = start("--workers", "1", "--resume", epochs=200, data=data)
+    resumed = start("--resume", epochs=200, data=data, server=None)
     resumed.until_step(done + 2)
     assert resumed.losses(len(finished.steps()))[: done + 2] == finished.losses(done + 2)
 
@@ -284,22 +285,22 @@ def test_a_run_that_is_interrupted_between_the_batches_of_an_update_goes_on_to_t
     start, monkeypatch
 ) -> None:
     threes = {"epochs": 2, "optim_wrapper.accumulative_counts": 3}
-    undisturbed = start("--workers", "1", **threes)
+    undisturbed = start(**threes)
     assert undisturbed.end() == 0, undisturbed.text
     expected = checkpoint.load(checkpoint.latest(undisturbed.work_dir))
     losses = undisturbed.losses(100)
     shutil.rmtree(undisturbed.work_dir)
 
     monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
-    run = start("--workers", "1", **threes)
+    run = start(**threes)
     assert run.end() == 0 and "checkpoint written at step 2" in run.text, run.text
     saved = checkpoint.load(checkpoint.latest(run.work_dir)).optimizer
     assert saved["waiting_share"].tolist() == [2, 3] and any(name.endswith(".gradient") for name in saved)
     monkeypatch.delenv("FAULT")
-    refused = start("--workers", "1", "--resume", **threes | {"optim_wrapper.accumulative_counts": 4})
+    refused = start("--resume", **threes | {"optim_wrapper.accumulative_counts": 4})
     assert refused.end() == 2 and "has the gradients of 2 of 3 batches of an update" in refused.text.splitlines()[-1]
     # an evaluation more, in the middle of an update where the epoch ends there
-    resumed = start("--workers", "1", "--resume", **threes | {"train_cfg.val_interval": 1})
+    resumed = start("--resume", **threes | {"train_cfg.val_interval": 1})
     assert resumed.end() == 0, resumed.text
     found = checkpoint.load(checkpoint.latest(resumed.work_dir))
     assert resumed.losses(100) == losses
@@ -317,9 +318,7 @@ def test_a_loss_that_is_read_late_is_that_of_its_batch_and_in_no_checkpoint(
     if saves == "on a signal":  # while the step with the bad loss has been computed, and nobody has read it
         monkeypatch.setenv("FAULT", "client.lease:4:SIGTERM")
     every = {"default_hooks.checkpoint.interval": 1, "default_hooks.checkpoint.by_epoch": False}
-    run = start(
-        "--workers", "1", epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {})
-    )
+    run = start(epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {}))
     assert run.end() == 2, run.text
     batch = re.search(r"error: loss_rpn_cls is nan at step (2) \(image ids (\[[^]]*\])\)", run.text.splitlines()[-1])
     assert batch, run.text
@@ -334,9 +333,7 @@ def test_gradients_that_are_not_finite_end_a_run_before_its_next_step_and_are_in
 ) -> None:
     monkeypatch.setenv("SPOILS", "gradients")
     every = {"default_hooks.checkpoint.interval": 1, "default_hooks.checkpoint.by_epoch": False}
-    run = start(
-        "--workers", "1", epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {})
-    )
+    run = start(epochs=2, program="tests.trainer.spoilt_loss", **(every if saves.startswith("after") else {}))
     assert run.end() == 2, run.text
     last = run.text.splitlines()[-1]
     assert re.search(
@@ -352,7 +349,7 @@ def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finishe
     finished: Run, start, monkeypatch, where: str
 ) -> None:
     monkeypatch.setenv("WHERE", where)
-    run = start("--workers", "1", epochs=2, program="tests.trainer.used_up_memory")
+    run = start(epochs=2, program="tests.trainer.used_up_memory")
     assert run.end() == 1, run.text
     last = run.text.splitlines()[-1]
     assert re.search(
@@ -362,7 +359,7 @@ def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finishe
         last,
     ), last
     assert "Traceback" not in run.text and run.steps() == [1, 2]
-    resumed = start("--workers", "1", "--resume", epochs=2)
+    resumed = start("--resume", epochs=2)
     assert resumed.end() == 0, resumed.text
     assert resumed.losses(100) == finished.losses(100)
     expected = checkpoint.load(checkpoint.latest(finished.work_dir))
@@ -373,7 +370,7 @@ def test_memory_that_is_used_up_is_one_line_and_a_checkpoint_of_the_last_finishe
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(start, number) -> None:
-    run = start("--workers", "1")
+    run = start("--workers", "1", server=None)
     run.until(lambda: "[trainer " in run.text, "first line")
     run.look()
     seconds = run.signal(number)
@@ -382,7 +379,7 @@ def test_a_signal_before_the_first_step_ends_everybody_at_once_without_an_error(
 
 
 def test_a_killed_embedded_server_is_reported_within_a_second_and_leaves_a_checkpoint(start) -> None:
-    run = start(epochs=200)
+    run = start(epochs=200, server=None)
     run.until_step(2)
     server = run.data_server()
     run.look()
@@ -396,7 +393,7 @@ def test_a_killed_embedded_server_is_reported_within_a_second_and_leaves_a_check
 
 
 def test_a_killed_trainer_takes_everybody_with_it(start) -> None:
-    run = start(epochs=200)
+    run = start(epochs=200, server=None)
     run.until_step(2)
     run.look()
     run.process.kill()
@@ -408,7 +405,7 @@ def test_a_trainer_waits_for_an_external_server_that_died_and_goes_on(start, tmp
     address = f"ipc://{tmp_path}/feed"
     server = serve(address)
     try:
-        run = start("--data-server", address, epochs=200)
+        run = start("--data-server", address, epochs=200, server=None)
         run.until_step(3)
         server.kill()
         server.wait()

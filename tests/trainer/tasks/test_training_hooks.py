@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_server.demo import scenes
+from tests.cluster import Cluster
 from tests.trainer.reporting.weights_and_biases.files import assert_same, rows
 from tests.trainer.runs import Run
 from trainer.weights import checkpoint
@@ -22,6 +24,16 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scenes") / "demo"
     scenes.generate(out, seed=1, train_images=10, val_images=8)
     return out
+
+
+@pytest.fixture
+def start(data_root: Path, cluster: Cluster) -> Callable[..., Run]:
+    """Starts a run in a work dir."""
+
+    def begin(work_dir: Path, *arguments: str, **options: object) -> Run:
+        return Run(work_dir, data_root, *arguments, server=cluster.address, **options)
+
+    return begin
 
 
 AVERAGE = {
@@ -41,13 +53,13 @@ def first_metric(run: Run) -> tuple[str, list[float]]:
 
 
 def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_keeps_it(
-    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULT", "client.lease:9:SIGTERM")  # in the third epoch of three steps
-    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=4, **BEST, **FOLLOWED)
+    run = start(tmp_path / "work", epochs=4, **BEST, **FOLLOWED)
     assert run.end() == 0 and "--resume continues" in run.text, run.text
     monkeypatch.delenv("FAULT")
-    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=4, **BEST, **FOLLOWED)
+    run = start(tmp_path / "work", "--resume", epochs=4, **BEST, **FOLLOWED)
     assert run.end() == 0, run.text
     assert_same(run.work_dir, rows(run.work_dir / "wandb"))
     sheets = [row["step"] for row in rows(run.work_dir / "wandb") if "val/val_base/contact_sheet" in row]
@@ -62,20 +74,18 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_ke
     assert saved.optimizer == {} and saved.cursor == {"epoch": epoch, "step": 0}
     last = checkpoint.load(run.work_dir / "epoch_4.safetensors").meta["verdicts"]
     assert last["best"] == {f"coco/{metric}": {"score": max(scores), "file": f"{name}.safetensors"}}
-    again = Run(tmp_path / "again", data_root, "evaluate", "--checkpoint", str(run.work_dir / f"{name}.safetensors"))
+    again = start(tmp_path / "again", "evaluate", "--checkpoint", str(run.work_dir / f"{name}.safetensors"))
     assert again.end() == 0, again.text
     results = json.loads((again.work_dir / "results.json").read_text())["results"]
     assert results["val_base"][metric] == max(scores)
-    refused = Run(
-        tmp_path / "work", data_root, "--resume", "--checkpoint", str(run.work_dir / f"{name}.safetensors"), **BEST
-    )
+    refused = start(tmp_path / "work", "--resume", "--checkpoint", str(run.work_dir / f"{name}.safetensors"), **BEST)
     assert refused.end() == 2 and "has weights alone, as the best ones of a run have" in refused.text.splitlines()[-1]
 
 
 def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
-    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = Run(tmp_path / "undisturbed", data_root, "--workers", "1", epochs=2, **AVERAGE)
+    undisturbed = start(tmp_path / "undisturbed", epochs=2, **AVERAGE)
     assert undisturbed.end() == 0, undisturbed.text
     expected = checkpoint.load(checkpoint.latest(undisturbed.work_dir))
     assert expected.training["steps"] == [len(undisturbed.steps()) - 1]
@@ -83,10 +93,10 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
     assert any((expected.training[name] != expected.model[name]).any() for name in names)
 
     monkeypatch.setenv("FAULT", "client.release:4:SIGTERM")
-    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=2, **AVERAGE)
+    run = start(tmp_path / "work", epochs=2, **AVERAGE)
     assert run.end() == 0 and "--resume continues" in run.text, run.text
     monkeypatch.delenv("FAULT")
-    run = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=2, **AVERAGE)
+    run = start(tmp_path / "work", "--resume", epochs=2, **AVERAGE)
     assert run.end() == 0, run.text
     found = checkpoint.load(checkpoint.latest(run.work_dir))
     assert run.losses(100) == undisturbed.losses(100)
@@ -95,25 +105,25 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
         for name, array in getattr(expected, part).items():
             np.testing.assert_array_equal(getattr(found, part)[name], array, err_msg=name)
 
-    again = Run(tmp_path / "again", data_root, "evaluate", "--checkpoint", str(checkpoint.latest(run.work_dir)))
+    again = start(tmp_path / "again", "evaluate", "--checkpoint", str(checkpoint.latest(run.work_dir)))
     assert again.end() == 0, again.text
     assert again.text.splitlines()[-2:] == undisturbed.text.splitlines()[-2:] == run.text.splitlines()[-2:]
-    refused = Run(tmp_path / "work", data_root, "--resume", epochs=3)
+    refused = start(tmp_path / "work", "--resume", epochs=3)
     assert refused.end() == 2 and "the config has no EMAHook" in refused.text.splitlines()[-1], refused.text
 
 
 def test_a_run_that_stops_early_evaluates_no_more_and_ends_at_once_when_it_is_resumed(
-    tmp_path: Path, data_root: Path
+    tmp_path: Path, start: Callable[..., Run]
 ) -> None:
     stopping = {"default_hooks.stop.type": "EarlyStoppingHook", "default_hooks.stop.monitor": "AR@100"}
     options = stopping | {"default_hooks.stop.patience": 1, "default_hooks.stop.min_delta": 2, **BEST}
-    run = Run(tmp_path / "work", data_root, "--workers", "1", epochs=9, **options)
+    run = start(tmp_path / "work", epochs=9, **options)
     assert run.end() == 0, run.text
     # the first score is better than nothing, the second not by 2
     assert "the run ends early: coco/AR@100 has not improved in 1 evaluations" in run.text
     assert checkpoint.latest(run.work_dir).name == "epoch_2.safetensors" and len(first_metric(run)[1]) == 2
     table = run.text.splitlines()[-2:]
     assert "val_never_seen" in table[-1]
-    resumed = Run(tmp_path / "work", data_root, "--workers", "1", "--resume", epochs=9, **options)
+    resumed = start(tmp_path / "work", "--resume", epochs=9, **options)
     assert resumed.end() == 0 and "the run ended early" in resumed.text, resumed.text
     assert len(first_metric(resumed)[1]) == 2

@@ -89,8 +89,8 @@ numpy.savez(answer, **result)
 """
 
 
-SHORT = 40_000  # steps
-LONG = int(os.environ.get("LONG_SCHEDULES", "3"))  # how many of those with more steps are compared
+SHORT = 10_000  # steps
+LONG = int(os.environ.get("LONG_SCHEDULES", "2"))  # how many of those with more steps are compared
 
 
 @pytest.mark.parametrize("short", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["short", "long"])

@@ -12,7 +12,7 @@ import functools
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -206,8 +206,20 @@ def closeness(array: np.ndarray) -> float:
 
 
 def program(operator: Recorded, runtime: str) -> str:
-    """The operator as a program that reads shapes, data and inputs from a folder's files ``sizes``, ``in0``, … and
-    writes ``out0``, …; the same for all calls that differ in these alone."""
+    """The operator as a program, whose argument is the folder of `function`; the same for all calls that differ in
+    shapes, data and inputs alone."""
+    main = "int main(int, char** arguments) { jittor::run(arguments[1]); }\n"
+    return f"{unit([operator.header], runtime)}{function(operator, 'run')}{main}"
+
+
+def unit(headers: Iterable[str], runtime: str) -> str:
+    """What stands before functions of operators with these `headers`."""
+    return DECLARATIONS + runtime + "".join(_OF_JITTOR.sub("", header) for header in headers)
+
+
+def function(operator: Recorded, called: str) -> str:
+    """The operator as a function that reads shapes, data and inputs from a folder's files ``sizes``, ``in0``, … and
+    writes ``out0``, …."""
     before, after = [], []
     inputs = [(len(x.shape), x.dtype.name) for x in operator.inputs]
     outputs = [(len(shape), dtype) for shape, dtype in zip(operator.shapes, operator.dtypes, strict=True)]
@@ -230,9 +242,9 @@ def program(operator: Recorded, runtime: str) -> str:
             after += [f'std::ofstream(folder + "/{name}", std::ios::binary).write({name}_bytes.data(), {name}->size);']
     before += [f'sizes >> word; data["{key}"] = std::stod(word);' for key in operator.data]
     lines = "\n".join(before)
-    return f"""{DECLARATIONS}{runtime}{_OF_JITTOR.sub("", operator.header)}
+    return f"""
 namespace jittor {{
-void run(std::string folder) {{
+void {called}(std::string folder) {{
 std::ifstream sizes(folder + "/sizes");
 std::map<std::string, double> data;
 std::string word;
@@ -241,7 +253,6 @@ std::string word;
 {" ".join(after)}
 }}
 }}
-int main(int, char** arguments) {{ jittor::run(arguments[1]); }}
 """
 
 
