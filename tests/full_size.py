@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.networks.cases import CASES, OPTIMIZER, PROPOSALS
 from shared.batch import BOX_MULTIPLE, blank_arrays, padded
 from trainer.batch import Batch
-from trainer.device import jt
+from trainer.device import jt, seed
 from trainer.models import build_detector
 from trainer.training.guards import memory_advised
 from trainer.training.optimizer import build_optimizer
@@ -49,6 +49,7 @@ class Training:
     """
 
     def __init__(self, stage: int, half: str | None = None) -> None:
+        seed(0)
         self._case = CASES[f"paper stage {stage}"]
         self.model = build_detector(self._case.model(Path(tempfile.mkdtemp())))
         self.model.train()
