@@ -7,7 +7,8 @@ are in DIR already are used again), whose pictures are 48 photographs again and 
 (1.4 GB). Then, each with processes of its own:
 
     first start    HELLO to the first batch of 16 images at 1333x800, with no index there
-    second start   the same again; with proposals: the same for stage 2
+    second start   the same again; with proposals: the same for stage 2, first while nothing is kept of their images'
+                   names yet
     second rank    what another rank of the same training takes beside the first, once both have had some batches;
                    `slots` is the size of its slots, `index` that of all annotations
     stage 1        N steps of the demo's small network, all boxes one class, by ``python -m trainer train``, 2 images a
@@ -307,7 +308,8 @@ def measure(folder: Path, share: float, steps: int, workers: int) -> dict[str, F
 
     tell(starts(folder, workers, [("first start", 1)]))
     propose(folder)
-    tell(starts(folder, workers, [("second start", 1), ("second start with proposals", 2)]))
+    stages = [("second start", 1), ("first start with proposals", 2), ("second start with proposals", 2)]
+    tell(starts(folder, workers, stages))
     tell(second_rank(folder, workers))
     for stage in (1, 2):
         tell({f"stage {stage}, {steps} steps": training(folder, stage, steps, workers)})
