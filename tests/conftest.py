@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster
-from tests.marks import marks_of
+from tests.marks import IMPORTED, marks_of
 from tests.photos import draw
 
 # On a GPU cuDNN would round what it multiplies to TF32: parity is asked for to a part in ten thousand.
@@ -81,6 +81,10 @@ def cluster(long_lived_cluster: Cluster) -> Iterator[Cluster]:
     long_lived_cluster.start_log()
     yield long_lived_cluster
     long_lived_cluster.close_streams()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[IMPORTED] = {name.partition(".")[0] for name in sys.modules}
 
 
 SLOWNESS = {"slow": 2, "jittor": 1, "server": 1}  # by mark

@@ -7,6 +7,8 @@ from functools import cache
 import grimp
 import pytest
 
+IMPORTED = pytest.StashKey[set[str]]()  # in the session's config: what collecting the tests has imported
+
 
 @cache
 def needs_jittor() -> set[str]:

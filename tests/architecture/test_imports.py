@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.tree import ROOT, modules_in
+from tests.marks import IMPORTED
 
 
 def test_every_import_contract_holds():
@@ -35,14 +36,6 @@ def test_importing_all_of_a_room_brings_no_framework(rooms, forbidden):
     assert answer.stdout.split() == []
 
 
-@pytest.mark.slow
-def test_collecting_the_tests_imports_neither_torch_nor_mmdetection():
+def test_collecting_the_tests_imports_neither_torch_nor_mmdetection(pytestconfig: pytest.Config) -> None:
     """Those that need them import them in a function: collecting stays quick, and Jittor is not beside torch."""
-    script = (
-        "import sys, pytest\n"
-        "code = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
-        "packages = {name.partition('.')[0] for name in sys.modules}\n"
-        "sys.exit(code or f\"imported: {sorted({'torch', 'mmdet', 'mmcv'} & packages)}\")"
-    )
-    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert answer.stderr.splitlines()[-1] == "imported: []", answer.stdout[-2000:] + answer.stderr
+    assert pytestconfig.stash[IMPORTED].isdisjoint({"torch", "mmdet", "mmcv"})
