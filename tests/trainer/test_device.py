@@ -19,7 +19,7 @@ from trainer import device
 from trainer.__main__ import _import_jittor
 from trainer.api import Detector
 from trainer.device import ARITHMETIC_LENGTH, blank, in_order, jt, kernels, mode, var
-from trainer.device.kernels import kernel, precompiled_headers, without_fast_math
+from trainer.device.kernels import in_one_step, kernel, precompiled_headers, without_fast_math
 from trainer.device.mode import Mode
 from trainer.process.gpu import Card, Gpu
 from trainer.process.interrupt import Interrupt
@@ -241,6 +241,39 @@ def test_kernels_take_their_headers_from_a_file_that_was_compiled_before(tmp_pat
     command = [jt.flags.cc_path, str(tmp_path / "kernel.cc"), *compile_only, "-g", "-S", "-H", "-o", "/dev/null"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"! {compiled}" in done.stderr  # g++'s mark for a file that it took
+
+
+@pytest.mark.parametrize(
+    ("script", "text", "called"),
+    [
+        ("utils/asm_tuner.py", "float x;", "compiler kernel_op.cc -O2 -o kernel_op.so"),
+        ("utils/asm_tuner.py", "// @begin replace", "python utils/asm_tuner.py --cc_path=COMPILER kernel_op.cc -O2"),
+        ("utils/dlink_compiler.py", "float x;", "python utils/dlink_compiler.py --cc_path=COMPILER kernel_op.cc -O2"),
+    ],
+)
+def test_a_kernel_is_compiled_at_once_unless_jittors_script_has_something_to_do(
+    script: str, text: str, called: str, tmp_path: Path
+) -> None:
+    for name in ("python", "compiler"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "kernel_op.cc").write_text(text)
+    program = in_one_step(str(tmp_path / "python"), tmp_path)
+    assert in_one_step(str(tmp_path / "python"), tmp_path) == program
+    command = f'{program} {script} --cc_path="{tmp_path}/compiler" "kernel_op.cc" -O2 -o "kernel_op.so"'
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().startswith(called.replace("COMPILER", f"{tmp_path}/compiler"))
+
+
+@pytest.mark.skipif(bool(jt.flags.use_cuda), reason="of a GPU's kernels nvcc makes a library at once")
+def test_jittor_calls_that_program() -> None:
+    assert in_one_step(sys.executable, Path(jt.flags.cache_path)) == jt.flags.python_path != sys.executable
+
+
+def test_where_no_program_can_be_written_jittor_calls_python(tmp_path: Path) -> None:
+    assert in_one_step("/usr/bin/python3", tmp_path / "missing") == "/usr/bin/python3"
+    (tmp_path / "with space").mkdir()
+    assert in_one_step("/usr/bin/python3", tmp_path / "with space") == "/usr/bin/python3"
 
 
 def test_without_a_compiler_for_them_headers_are_read_as_ever(tmp_path: Path) -> None:

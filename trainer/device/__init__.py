@@ -31,7 +31,7 @@ import numpy.typing as npt
 from shared.errors import UserError
 from shared.lifetime import die_with_parent
 from shared.terminal import write_line
-from trainer.device.kernels import precompiled_headers, without_fast_math
+from trainer.device.kernels import in_one_step, precompiled_headers, without_fast_math
 from trainer.device.mode import chosen
 from trainer.process import gpu, jittor_patch
 from trainer.process.installation import (
@@ -192,6 +192,7 @@ with _process_state_kept(), _with_variable("OMPI_COMM_WORLD_SIZE", None):  # by 
 jt.flags.use_cuda = int(not _gpu.reason)
 if not jt.flags.use_cuda:
     jt.flags.cc_flags += precompiled_headers(jt.flags.cc_path, jt.flags.cc_flags, Path(jt.flags.cache_path))
+    jt.flags.python_path = in_one_step(sys.executable, Path(jt.flags.cache_path))
 if _gpu.reason and not _gpu.hidden:
     write_line(
         f"warning: the GPU is not used, the CPU is: {_gpu.reason} ({gpu.DEVICE}=cuda makes this an error, "

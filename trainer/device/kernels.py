@@ -2,6 +2,7 @@
 
 roi_align.py, roi_align.cpp, roi_align.cu ──kernel()──► keywords of jt.code ──► Jittor's source of a kernel
                                       headers, read before ──precompiled_headers()──► g++ ◄──┘──► nvcc
+                                                                 in_one_step() ──► ▲
 """
 
 from __future__ import annotations
@@ -86,6 +87,33 @@ def precompiled_headers(compiler: str, flags: str, folder: Path) -> str:
             source.replace(headers)
             made.replace(compiled)
     return f' -include "{headers}" ' if compiled.exists() else ""
+
+
+# Jittor has a Python script compile each kernel for the CPU: to assembly, with debugging symbols, in which it changes
+# what is marked in the source, and then to a library. Most kernels have no marks, and are the same without the detour.
+_IN_ONE_STEP = """\
+#!/bin/sh
+script=$1 compiler=${{2#--cc_path=}} source=$3
+if [ "${{script##*/}}" != asm_tuner.py ] || grep -q @begin "$source"; then exec {python} "$@"; fi
+shift 2
+exec "$compiler" "$@"
+"""
+
+
+def in_one_step(python: str, folder: Path) -> str:
+    """A program for Jittor to call in the place of `python`, which compiles kernels for the CPU in half of the time.
+
+    It is written to `folder` at the first call. `python` itself where that is impossible.
+    """
+    text = _IN_ONE_STEP.format(python=shlex.quote(python))
+    program = folder / f"compile_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.sh"
+    if not program.exists():
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / program.name
+            made.write_text(text, encoding="utf-8")
+            made.chmod(0o755)
+            made.replace(program)
+    return str(program) if program.exists() and " " not in str(program) else python
 
 
 def without_fast_math(flags: str) -> str:

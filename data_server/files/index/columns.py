@@ -29,7 +29,7 @@ from shared import json_text
 
 FORMAT = "unidetector index 1"
 HEADER = "header.json"
-_STEP = 1 << 24  # bytes that are hashed at a time
+_STEP = 1 << 20  # bytes that are hashed at a time: what a core has in its cache
 _ROOM = 1 << 18  # bytes of a column that are written at a time
 
 Array = npt.NDArray[Any]
