@@ -1,10 +1,11 @@
 """What files hold, as digests that are computed once.
 
-    ~/.cache/unidetector/contents/KEY    DIGEST CHECK       (or below XDG_CACHE_HOME)
+    ~/.cache/unidetector/contents/KEY    FOUND CHECK        (or below XDG_CACHE_HOME)
 
-KEY is of a file's device, inode, size, mtime and ctime; CHECK is of KEY and DIGEST. An edit changes the ctime, which
-nobody can set, even where size and mtime are put back. The digest of a file that was changed within the last seconds is
-not kept: a clock's tick could hide another edit. Where nothing can be written, every file is read every time.
+KEY is of the device, inode, size, mtime and ctime of a file, or of several; FOUND is its digest, or another word about
+them; CHECK is of KEY and FOUND. An edit changes the ctime, which nobody can set, even where size and mtime are put
+back. What was found in a file that was changed within the last seconds is not kept: a clock's tick could hide another
+edit. Where nothing can be written, every file is read every time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import xxhash
@@ -38,18 +40,28 @@ def signature(descriptor: int) -> Signature:
 
 def digest(descriptor: int) -> str:
     """xxh3_128 of all bytes of an open file: 32 hexadecimal digits. Raises OSError where it cannot be read."""
-    before = signature(descriptor)
+
+    def read() -> str:
+        content, at = xxhash.xxh3_128(), 0
+        while data := os.pread(descriptor, _STEP, at):
+            content.update(data)
+            at += len(data)
+        return content.hexdigest()
+
+    return once([descriptor], read)
+
+
+def once(descriptors: Sequence[int], look: Callable[[], str]) -> str:
+    """What `look`, which reads open files, says of them in a word; it is called once, until one of them changes."""
+    before = [signature(one) for one in descriptors]
     key = xxhash.xxh3_128(repr(before).encode()).hexdigest()
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         found, check = (cache_folder() / "contents" / key).read_text(encoding="ascii").split()
         if check == _check(key, found):
             return found
-    content, at = xxhash.xxh3_128(), 0
-    while data := os.pread(descriptor, _STEP, at):
-        content.update(data)
-        at += len(data)
-    found = content.hexdigest()
-    if signature(descriptor) == before and abs(time.time_ns() - before[4]) > FRESH_NS:
+    found = look()
+    changed = max((ctime for *_, ctime in before), default=0)
+    if [signature(one) for one in descriptors] == before and abs(time.time_ns() - changed) > FRESH_NS:
         with contextlib.suppress(OSError, RuntimeError):
             place = cache_folder() / "contents" / key
             place.parent.mkdir(parents=True, exist_ok=True)

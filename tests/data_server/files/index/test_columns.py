@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import xxhash
 
 from data_server.files.index import columns
 from data_server.files.index.columns import Columns, Damaged, Growing, narrowed, texts_written, write, write_header
+from shared import contents
 
 WORDS = ["cup", "", "größe", "x" * 100]
 
@@ -87,6 +89,40 @@ def test_a_bit_that_is_another_is_noticed_in_every_column(folder: Path, name: st
     Columns(folder)
     flipped(folder / f"{name}.npy", -1)
     with pytest.raises(Damaged, match=rf"{folder}: column '{name}' is damaged"):
+        Columns(folder)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found in files is kept at once, however new they are, in a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(contents, "FRESH_NS", -1)
+
+
+@pytest.mark.usefixtures("kept")
+def test_bytes_are_hashed_once_and_again_where_a_column_was_written_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Columns(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(columns, "_STEP", None)  # so that no byte can be hashed
+        assert Columns(folder)["ids"].tolist() == [5, 7, 1 << 40]
+    before = (folder / "ids.npy").stat()
+    flipped(folder / "ids.npy", -1)
+    os.utime(folder / "ids.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(Damaged, match="column 'ids' is damaged"):
+        Columns(folder)
+
+
+@pytest.mark.usefixtures("kept")
+def test_columns_that_were_whole_under_another_header_are_hashed_again(folder: Path) -> None:
+    Columns(folder)
+    text = json.loads((folder / "header.json").read_text())[1]
+    other = json.loads(text)
+    other["columns"]["ids"][2] = "0" * 16
+    text = json.dumps(other)
+    (folder / "header.json").write_text(json.dumps([xxhash.xxh3_64(text.encode()).hexdigest(), text]))
+    with pytest.raises(Damaged, match="column 'ids' is damaged"):
         Columns(folder)
 
 
