@@ -43,8 +43,8 @@ from benchmarks.annotation_file import write
 from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.standard_data import IMAGES, make_photographs
 from data_server.handover.predictions import Record
-from shared.contents import FRESH_NS
 from data_server.machine.process_memory import anonymous_bytes, private_bytes
+from shared.contents import FRESH_NS
 from shared.datasets import whole
 from shared.layout import Layout
 
