@@ -12,7 +12,7 @@
 # make load   the server under load, and under a thousand wrong requests
 # make pictures  draws the pictures of the web pages in docs/, after make demo
 # make gpu-standin  what full-size training asks of a card, where there is none: memory, copies, waits (an hour the first
-#             time); and whether every kernel compiles for A100 and B200
+#             time)
 # make gpu-check  on a machine with a card: its numbers against the CPU's, golden parity, memory over 300 steps, equal
 #             runs, time and memory against PyTorch's; with PHOTOGRAPHS=FOLDER (images/, train.json) how long it waits
 # make emulate  EMULATED random shapes for every CUDA kernel, run by the CPU and compared with its twin there
