@@ -52,7 +52,8 @@ def digest(descriptor: int) -> str:
 
 
 def once(descriptors: Sequence[int], look: Callable[[], str]) -> str:
-    """What `look`, which reads open files, says of them in a word; it is called once, until one of them changes."""
+    """What `look`, which reads open files, says of them in a word without spaces; it is called once, until one of them
+    changes. Raises what `look` raises; nothing is kept then."""
     before = [signature(one) for one in descriptors]
     key = xxhash.xxh3_128(repr(before).encode()).hexdigest()
     with contextlib.suppress(OSError, RuntimeError, ValueError):

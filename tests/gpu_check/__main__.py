@@ -20,7 +20,7 @@ from benchmarks.rounds import RESULTS, machine, write_results
 from benchmarks.step import COMPILED, OURS, TARGETS, THEIRS
 from tests.gpu_check.compared import compare
 from tests.gpu_check.runs import IN_ORDER
-from tests.gpu_check.waiting import measure
+from tests.gpu_check.waiting import INTERVAL, measure
 
 ON_THE_CARD = {"TRAINER_DEVICE": "cuda", "NVIDIA_TF32_OVERRIDE": "0"}
 ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": "", "TRAINER_DEVICE": ""}
@@ -124,7 +124,8 @@ def waiting(options: argparse.Namespace) -> Iterator[Row]:
     if options.photographs is None:
         yield Row("waiting", "stage 1 on photographs", "not run: --photographs FOLDER", f"{IDLE:.0%}", False)
         return
-    found = measure(options.photographs, options.annotations, options.steps, os.environ | ON_THE_CARD)
+    steps = max(options.steps, 3 * INTERVAL)  # the first line of the log does not count
+    found = measure(options.photographs, options.annotations, steps, os.environ | ON_THE_CARD)
     shares = {"waits for data": found.for_data, "no kernel runs": found.idle}
     for what, share in shares.items():
         yield Row("waiting", f"stage 1: {what}", f"{share:.1%} of the time", f"{IDLE:.0%}", share <= IDLE)
