@@ -54,8 +54,12 @@ def normalise(generator: Generator, differentiates: bool, dtype: str = "float32"
 
 
 def make_unit_features(generator: Generator, differentiates: bool) -> list[jt.Var]:
-    shape = _maps(generator)
-    x, bias = _numbers(generator, *shape), _numbers(generator, shape[1])
+    """No length is tiny, and none is that of one number alone: its gradient would be rounding and nothing else."""
+    images, channels, height, width = _maps(generator)
+    kept = generator.uniform(0.25, 2, (images, channels + 1, height, width))
+    kept[:, 2:] *= generator.choice([-1, 1], kept[:, 2:].shape)
+    bias = generator.standard_normal(channels + 1)
+    x, bias = var(kept - bias[:, None, None], "float32"), var(bias, "float32")
     y = unit_features.unit_features(x, bias)
     return _weighted_gradient(generator, y, [x, bias]) if differentiates else [y]
 
@@ -177,9 +181,9 @@ def make_anchors(generator: Generator) -> list[jt.Var]:
 def update_parameters(
     generator: Generator, algorithm: type, scaled: jt.Var | None = None, **settings: object
 ) -> list[jt.Var]:
-    """Parameters and buffers after a step."""
+    """Parameters and buffers after a step. A number alone is large, so that a step does not leave its rounding alone."""
     lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
-    parameters = [_numbers(generator, length) for length in lengths]
+    parameters = [var(generator.normal(50 if length == 1 else 0, 1, length), "float32") for length in lengths]
     return after_a_step(generator, parameters, algorithm, scaled, **settings)
 
 

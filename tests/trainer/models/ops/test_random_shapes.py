@@ -22,6 +22,6 @@ def test_shapes_do_not_matter(operator: str, tmp_path: Path, monkeypatch: pytest
         found = run(record(module, again, monkeypatch, operator.endswith("in order"))[-1], tmp_path)
         for output, other in zip(found, expected, strict=False):  # behind them is working memory
             assert output.shape == other.shape
-            close = closeness(other)
+            close = max(closeness(output), closeness(other))  # on a CPU, numbers of float16 may be in float32
             tolerance = close * max(np.abs(other).max(initial=0), 1e-30)
             np.testing.assert_allclose(output, other, rtol=close, atol=tolerance, err_msg=f"seed {seed}")
