@@ -1,7 +1,7 @@
 """Top-k by value, with a fixed order among equals: descending value, then ascending index.
 
 Jittor's own ``argsort`` and ``topk`` leave the order of equal values open on the CPU, so two runs could sample
-different boxes.
+different boxes. On a GPU they sort all of a row to find a hundredth of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from trainer.device import jt
 from trainer.device.kernels import kernel
 
+MOST_KEPT = 4096  # by the kernel for a GPU, as in top_k.cu
 OF_ROWS = "top_k::of_rows(in0_p, in0_shape0, in0_shape1, out0_shape1, out0_p);"
 OF_LEVELS = 'top_k::of_levels(in0_p, in0_shape0, in0_shape1, out0_shape1, data["most"], data, out0_p);'
 
@@ -23,7 +24,7 @@ def top_k(values: jt.Var, count: int) -> jt.Var:
     Returns:
         i32 (B,count); no gradient.
     """
-    if jt.flags.use_cuda:
+    if jt.flags.use_cuda and count > MOST_KEPT:
         # CUB's radix sort, which Jittor uses on a GPU, is stable.
         return jt.argsort(values, dim=1, descending=True)[0][:, :count]
     return jt.code((values.shape[0], count), "int32", [values.detach()], **kernel(__file__, OF_ROWS))
@@ -42,7 +43,7 @@ def top_k_of_levels(values: jt.Var, counts: list[int], most: int) -> jt.Var:
         i32 (B,Σ min(count, most)); no gradient.
     """
     kept = sum(min(count, most) for count in counts)
-    if jt.flags.use_cuda:
+    if jt.flags.use_cuda and most > MOST_KEPT:
         parts, first = [], 0
         for count in counts:
             level = values[:, first : first + count]

@@ -18,6 +18,7 @@ from trainer.models.ops import (
     random_keys,
     roi_align,
     soft_nms,
+    top_k,
     unit_features,
 )
 from trainer.models.ops.random_keys import Draw, Use
@@ -181,7 +182,7 @@ def make_anchors(generator: Generator) -> list[jt.Var]:
 def update_parameters(
     generator: Generator, algorithm: type, scaled: jt.Var | None = None, **settings: object
 ) -> list[jt.Var]:
-    """Parameters and buffers after a step. A number alone is large, so that a step does not leave its rounding alone."""
+    """Parameters and buffers after a step. A number alone is large: what a step leaves of it is no rounding."""
     lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
     parameters = [var(generator.normal(50 if length == 1 else 0, 1, length), "float32") for length in lengths]
     return after_a_step(generator, parameters, algorithm, scaled, **settings)
@@ -218,6 +219,23 @@ def follow_gradients(generator: Generator) -> list[jt.Var]:
     return [scale.state, scaled, measured]
 
 
+def keep_largest(generator: Generator) -> list[jt.Var]:
+    """Rows in which few or all values are kept, with equal ones, signed zeros and infinities among them."""
+    number = int(generator.choice([1, 5, 1023, 4096, 4097, 30_000]))
+    values = generator.standard_normal((int(generator.integers(1, 3)), number)).astype(np.float32)
+    if generator.random() < 0.5:
+        values = values.round(int(generator.integers(0, 3)))
+    values[generator.random(values.shape) < 0.01] = generator.choice([np.inf, -np.inf, -0.0])
+    kept = int(generator.integers(1, min(number, top_k.MOST_KEPT), endpoint=True))
+    return [top_k.top_k(var(values), kept)]
+
+
+def keep_largest_of_levels(generator: Generator) -> list[jt.Var]:
+    counts = [int(n) for n in generator.integers(1, 6000, int(generator.choice([1, 5, 17])))]
+    values = generator.standard_normal((2, sum(counts))).round(2)
+    return [top_k.top_k_of_levels(var(values, "float32"), counts, int(generator.choice([1, 100, 2000, 4096])))]
+
+
 def norm_of_gradients(generator: Generator) -> list[jt.Var]:
     lengths = [int(n) for n in generator.choice([1, 3, 255, 256, 257, 4096, 4097, 9001], 3)]
     gradients = [_numbers(generator, length) for length in lengths]
@@ -246,6 +264,8 @@ CALLS: dict[str, tuple[ModuleType, Callable[[Generator], list[jt.Var]]]] = {
     "nms": (nms, suppress),
     "soft_nms": (soft_nms, pick_softly),
     "hard_nms_of_classes": (soft_nms, pick_hard),
+    "top_k": (top_k, keep_largest),
+    "top_k of levels": (top_k, keep_largest_of_levels),
     "assign": (assign, assign_boxes),
     "sample": (sample, sample_boxes),
     "random keys": (random_keys, draw_keys),

@@ -27,6 +27,7 @@ from trainer.models.ops import (
     random_keys,
     roi_align,
     soft_nms,
+    top_k,
     unit_features,
 )
 from trainer.models.ops.random_keys import Draw, Use
@@ -42,6 +43,11 @@ def assign_some() -> list:
     truths = IMAGES[:, :8] + 2.0
     valid = var(np.random.default_rng(0).random((2, 90)) < 0.9)
     return [assign.MaxIoUAssigner(0.5, 0.3, 0.3)(IMAGES, valid, truths, var([8, 3], "int32"))]
+
+
+def keep_largest() -> list:
+    values = np.random.default_rng(0).integers(-9, 9, (2, 5000)).astype(np.float32)
+    return [top_k.top_k_of_levels(var(values), [4300, 300, 400], 300)]
 
 
 def sample_some() -> list:
@@ -218,6 +224,8 @@ OPERATORS: dict[str, tuple[ModuleType, Callable[[], list]]] = {
     "norm of many gradients": (update, norm_of_many_gradients),
     "assign": (assign, assign_some),
     "sample": (sample, sample_some),
+    "top_k": (top_k, lambda: [top_k.top_k(var(np.arange(5000.0)[None] % 7, "float32"), 4096)]),
+    "top_k of levels": (top_k, keep_largest),
     "random keys": (random_keys, draw_keys),
     "nms": (nms, lambda: list(nms.nms(IMAGES, BEST, 0.5, 0.1, 40))),
     "nms of many": (nms, suppress_many),
