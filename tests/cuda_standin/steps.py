@@ -22,9 +22,9 @@ from trainer.device.mode import Mode
 
 IN_ORDER, HALF = "in-order", "float16"
 
-# What adds, but floats in no other order from run to run: counters of boxes, which are integers, and a kernel of
-# RoIAlign's that is in the source of its other calls.
-INTEGERS = re.compile(r"atomicAdd\((&(available|others), 1|total, found)\)")
+# What adds, but floats in no other order from run to run: counters of boxes and of values, which are integers, and a
+# kernel of RoIAlign's that is in the source of its other calls.
+INTEGERS = re.compile(r"atomicAdd\((&(available|others), 1|total, found|&(found|counts\[.*?\]), 1u)\)")
 ROI_ALIGN = re.compile(r"atomicAdd\((low|high) \+ x\.")
 
 
