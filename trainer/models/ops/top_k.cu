@@ -1,6 +1,6 @@
 // Indices of the largest values in the total order of top_k.cpp, on a GPU: a block for each row of each level.
 //
-//   values ──counts of the keys' next 11 bits, until it is known which are kept──► keys ──sorted in shared memory──► indices
+//   values ──counts of the keys' next 11 bits, until it is known which are kept──► keys ──sorted──► indices
 //
 // CUB's sort of rows has a block for each, too, and moves all of a row eight times to find a hundredth of it.
 #include <algorithm>
