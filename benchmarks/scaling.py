@@ -94,9 +94,9 @@ def _figures(answer: dict[str, Any]) -> dict[str, float]:
     found = {"p50": 1000 * median(answer["latencies"]), "batches_per_second": batches / answer["seconds"]}
     if "server" in answer:
         found["server"] = 1000 * answer["server"] / batches
-        found["transport"] = 1000 * median(answer["transport"])
-    if answer.get("receiving"):
-        found["receiving"] = 1000 * median(answer["receiving"])
+    for figure in ("transport", "receiving"):
+        if far := [seconds for seconds in answer.get(figure, ()) if seconds]:  # not of those made here
+            found[figure] = 1000 * median(far)
     return found
 
 

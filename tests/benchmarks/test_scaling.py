@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scaling import compared, summary
+from benchmarks.scaling import _figures, compared, summary
 from tests.cluster import ROOT
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'unidetector-jittor[far]'")
@@ -27,11 +27,18 @@ def test_the_benchmark_measures_workers_here_and_far_a_delay_and_a_sum(tmp_path:
     for name in ("steady 2", "growing 2", "delayed 20"):
         here, far = found[name]["here"], found[name]["far"]
         assert here["server"] > 0 and far["server"] > 0 and far["receiving"] > 0
-        assert here["transport"] == 0 and "receiving" not in here
-    # The median is of a far batch: two thirds are. Every byte of it is held back.
+        assert "transport" not in here and "receiving" not in here
+    # Every byte of a far batch is held back.
     assert found["delayed 20"]["far"]["transport"] >= 20
     assert found["bare"]["bare"]["receiving"] > 0
     assert found["sum 2"]["sum"] > 0 and "sum : copy" in done.stdout
+
+
+def test_what_far_batches_take_is_theirs_alone() -> None:
+    answer = {"latencies": [0.1, 0.2], "seconds": 1.0, "server": 0.0, "transport": [0, 0.03], "receiving": [0.005]}
+    found = _figures(answer)
+    assert (found["transport"], found["receiving"]) == (30.0, 5.0)
+    assert "transport" not in _figures(answer | {"transport": [0, 0], "receiving": []})
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own() -> None:
