@@ -55,10 +55,12 @@ def normalise(generator: Generator, differentiates: bool, dtype: str = "float32"
 
 
 def make_unit_features(generator: Generator, differentiates: bool) -> list[jt.Var]:
-    """No length is tiny, and none is that of one number alone: its gradient would be rounding and nothing else."""
+    """A cell is empty, or its length is not tiny and not that of one number alone: its gradient would be rounding and
+    nothing else."""
     images, channels, height, width = _maps(generator)
     kept = generator.uniform(0.25, 2, (images, channels + 1, height, width))
     kept[:, 2:] *= generator.choice([-1, 1], kept[:, 2:].shape)
+    kept = np.where(generator.random((images, 1, height, width)) < 0.1, -np.abs(kept), kept)
     bias = generator.standard_normal(channels + 1)
     x, bias = var(kept - bias[:, None, None], "float32"), var(bias, "float32")
     y = unit_features.unit_features(x, bias)
@@ -220,12 +222,12 @@ def follow_gradients(generator: Generator) -> list[jt.Var]:
 
 
 def keep_largest(generator: Generator) -> list[jt.Var]:
-    """Rows in which few or all values are kept, with equal ones, signed zeros and infinities among them."""
+    """Rows in which few or all values are kept, with equal ones, signed zeros, infinities and NaN among them."""
     number = int(generator.choice([1, 5, 1023, 4096, 4097, 30_000]))
     values = generator.standard_normal((int(generator.integers(1, 3)), number)).astype(np.float32)
     if generator.random() < 0.5:
         values = values.round(int(generator.integers(0, 3)))
-    values[generator.random(values.shape) < 0.01] = generator.choice([np.inf, -np.inf, -0.0])
+    values[generator.random(values.shape) < 0.01] = generator.choice([np.inf, -np.inf, -0.0, np.nan])
     kept = int(generator.integers(1, min(number, top_k.MOST_KEPT), endpoint=True))
     return [top_k.top_k(var(values), kept)]
 
