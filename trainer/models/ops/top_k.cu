@@ -2,7 +2,7 @@
 //
 //   values ──counts of the keys' next 11 bits, until it is known which are kept──► keys ──sorted──► indices
 //
-// CUB's sort of rows has a block for each, too, and moves all of a row eight times to find a hundredth of it.
+// CUB's sort of rows has a block for each, too, and moves all of a row, pass after pass, to find a hundredth of it.
 #include <algorithm>
 #include <cstdint>
 #include <string>
