@@ -36,7 +36,6 @@ from trainer.process import out_of_memory, ranks
 from trainer.process.interrupt import Interrupt
 from trainer.process.out_of_memory import OutOfMemory
 from trainer.process.ranks import RankFailed
-from trainer.recipe import command as recipe
 from trainer.reporting import live
 from trainer.tasks import Request
 from trainer.training.log import LOG_FILE
@@ -126,7 +125,9 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
 
 
 def _recipe_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=recipe.__doc__)
+    from trainer.recipe import command
+
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=command.__doc__)
     add_arguments(parser, recipe=True)
     _add_work_dir(parser, "recipe")
     _add_data_server(parser)
@@ -166,7 +167,9 @@ def run(options: argparse.Namespace) -> int:
         what = "a recipe" if options.recipe is not None else options.task
         raise UserError(f"{what} is done by one process, not by several ranks: start it without mpirun")
     if options.recipe is not None:
-        return recipe.run(options, interrupt, say)
+        from trainer.recipe import command  # only here: the pages of a report take a quarter of a second to import
+
+        return command.run(options, interrupt, say)
     task = tasks.load(options.task)
     if tasks.together(options.task):
         return _run_together(options, interrupt)

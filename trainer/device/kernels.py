@@ -41,12 +41,18 @@ def kernel(module: str, call: str) -> dict[str, str]:
         module: the module's ``__file__``.
         call: C++ statements in which in0_p, in0_shape0, out0_p, ... and data are Jittor's.
     """
-    sources: dict[str, str] = {}
-    for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu")):
-        path = Path(module).resolve().with_suffix(suffix)
-        if path.exists():
-            sources |= {f"{device}_header": _source(path), f"{device}_src": call}
-    return sources
+    described: dict[str, str] = {}
+    for device, source in _sources(module).items():
+        described |= {f"{device}_header": source, f"{device}_src": call}
+    return described
+
+
+@functools.cache
+def _sources(module: str) -> dict[str, str]:
+    """The files beside a module, by device. A step asks hundreds of times, and looking for files takes 0.1 ms."""
+    beside = Path(module).resolve()
+    files = {device: beside.with_suffix(suffix) for device, suffix in (("cpu", ".cpp"), ("cuda", ".cu"))}
+    return {device: _source(path) for device, path in files.items() if path.exists()}
 
 
 @functools.cache

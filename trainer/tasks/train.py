@@ -52,7 +52,7 @@ def run(request: Request) -> int:
     loop = TrainingLoop(config, request.server, work_dir, say, resume_from, evaluation.begin, ranks)
     if ranks.first:
         occupy(work_dir)  # not before the config has turned out valid: a mistake leaves nothing behind
-        save(Path(loop.config_file), config.pretty_text.encode())
+        save(Path(loop.config_file), loop.config_text.encode())
     with contextlib.ExitStack() as beside:
         if ranks.first:
             beside.enter_context(live.served(work_dir, request.options.serve, say))

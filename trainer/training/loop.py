@@ -101,6 +101,7 @@ class TrainingLoop:
             UserError: of config, weights or data, before anything is written.
         """
         self.config, self.work_dir, self.ranks = config, work_dir, ranks
+        self.config_text = config.pretty_text  # takes a quarter of a second to lay out
         self.say = say if ranks.first else lambda _: None
         self.config_file = str(work_dir / f"{Path(config.filename).stem}.py")
         self.intervals = Intervals(config)
@@ -122,7 +123,7 @@ class TrainingLoop:
         if ranks.size > 1:
             share_weights(ranks, self.model)
         self.feed = Feed(server, config, "train", work_dir, say, seed=self.seed, record=record, ranks=ranks, **cursor)
-        agree(ranks, {"the config": config.pretty_text, "the annotations": self.feed.facts})
+        agree(ranks, {"the config": self.config_text, "the annotations": self.feed.facts})
         self.model.roi_head.bbox_head.check_classes(self.feed.classes, training=True)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.intervals.loop.total_steps(self.steps_per_epoch)
@@ -395,7 +396,7 @@ class TrainingLoop:
         """What a checkpoint keeps beside arrays; `record` is the stream's at its step."""
         return {
             "seed": self.seed,
-            "config": self.config.pretty_text,
+            "config": self.config_text,
             "stream": record,
             "arithmetic": arithmetic(),
             "keys": random_keys.ORIGIN,
