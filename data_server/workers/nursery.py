@@ -60,6 +60,8 @@ def main() -> None:
     import data_server.workers.purity
     import data_server.workers.rehearsal  # noqa: F401 - importing is what the root nursery is for
 
+    _share_memory()
+    gc.enable()
     _serve_root(Channel(socket.socket(fileno=descriptor)))
 
 
@@ -68,11 +70,9 @@ def _share_memory() -> None:
     a hundred megabytes thereby (0.5 s) that are shared otherwise."""
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 def _serve_root(channel: Channel) -> None:
-    _share_memory()
     try:
         while True:
             channel.receive(Fork)

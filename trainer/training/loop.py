@@ -83,6 +83,7 @@ class TrainingLoop:
 
     Attributes:
         config_file: where the run's whole config belongs, for messages.
+        config_text: that config as Python.
     """
 
     def __init__(
