@@ -19,7 +19,7 @@ from mmengine.config import Config
 from data_server import checks
 from data_server.checks.findings import Findings
 from data_server.checks.subject import Subject, subjects
-from data_server.datasets.building import open_registries
+from data_server.datasets.lazy_imports import import_mmdetection
 from shared import modules
 from shared.command_line import FINDINGS, GOOD
 from shared.config import add_arguments, load_config
@@ -53,6 +53,9 @@ def report(config: Config, decode: int | None) -> int:
     Raises:
         UserError: the config has no data set, or a dataloader lacks something.
     """
+    import_mmdetection()
+    from data_server.datasets.building import open_registries
+
     open_registries(config.get("custom_imports"))
     checked: dict[str, str] = {}
     errors = warnings = 0

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_server.datasets.lazy_imports import import_mmdetection
 from data_server.machine.cut_short import cut_short, end_with_a_line
 from data_server.workers.announce import announce
 from shared.channel import Channel, ChannelClosed
@@ -54,6 +55,7 @@ def main() -> None:
     # pycocotools and plug-ins print things that nobody asked for.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     gc.disable()  # it would look through 600,000 objects that stay, again and again: a sixth of the time
+    import_mmdetection()
     import data_server.datasets.bounds
     import data_server.workers.evaluator
     import data_server.workers.proxy
