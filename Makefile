@@ -138,16 +138,17 @@ data/demo/scenes.json: $(READY)
 	$(RUN) -m data_server scenes --out data/demo
 
 # The trainer's packages first: Jittor compiles its core while pip fetches torch and MMDetection. The second command
-# names everything, so that nothing upgrades numpy behind Jittor's back.
+# names everything, so that nothing upgrades numpy behind Jittor's back. Without --no-compile pip would spend a minute on
+# bytecode of 18,000 files, of which Python makes what it imports.
 $(READY): pyproject.toml
 	@command -v g++ >/dev/null || { echo "g++ is needed to compile Jittor's kernels: apt install g++ python3-dev" >&2; exit 1; }
 	@echo "setting up in $(VENV), once, in about 4 minutes on two quiet cores; silent unless it fails"
 	@echo "setting up, 1 of 3: pip installs Jittor"
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[trainer]'
+	$(VENV)/bin/pip install --quiet --no-compile --editable '.[trainer]'
 	@echo "setting up, 2 of 3: pip installs MMDetection and torch, and Jittor compiles its core meanwhile"
 	@$(RUN) -c "from trainer.device import describe; print(describe())" >$(VENV)/core.log 2>&1 & core=$$!; \
-	$(VENV)/bin/pip install --quiet --editable '.[data-server,trainer,dev]' || { kill $$core; exit 1; }; \
+	$(VENV)/bin/pip install --quiet --no-compile --editable '.[data-server,trainer,dev]' || { kill $$core; exit 1; }; \
 	echo "setting up, 3 of 3: waiting for Jittor's core"; \
 	wait $$core || { cat $(VENV)/core.log >&2; exit 1; }
 	@tail -n 1 $(VENV)/core.log
