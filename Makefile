@@ -111,7 +111,7 @@ gpu-check: $(READY)
 
 emulate: export EMULATED ?= 1000
 emulate: $(READY)
-	$(RUN) -m pytest -n 2 tests/trainer/models/ops/test_random_shapes.py
+	$(RUN) -m pytest -n 2 tests/trainer/models/ops/test_cuda_sources.py -k shapes_do_not_matter
 
 docker-test: $(READY)
 	$(RUN) -m pytest -m docker tests/docker

@@ -136,6 +136,8 @@ def text_tower(weights: Path) -> Callable[[str], np.ndarray]:
     Raises:
         UserError: see `embed`.
     """
+    if not os.path.isfile(weights):  # before the seconds that torch and open_clip take
+        raise UserError(f"CLIP weights {weights}: no such file")
     open_clip = _open_clip()
     import torch
 
@@ -245,8 +247,6 @@ def _model(weights: Path) -> Any:
 def _state_dict(weights: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    if not os.path.isfile(weights):
-        raise UserError(f"CLIP weights {weights}: no such file")
     try:
         return torch.jit.load(weights, map_location="cpu").state_dict()  # OpenAI's
     except RuntimeError:

@@ -65,6 +65,9 @@ def rebuild(config: dict[str, Any], seed: int, step: int) -> tuple[BatchPlan, Wr
     Raises:
         UserError: a data set cannot be built, an image cannot be used, or the machine has too little memory.
     """
+    from data_server.datasets.lazy_imports import import_mmdetection
+
+    import_mmdetection()
     from data_server.datasets.bounds import gather
     from data_server.datasets.parts import Datasets
     from data_server.datasets.samples import BadSample

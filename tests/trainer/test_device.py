@@ -202,6 +202,14 @@ def test_a_kernel_is_named_by_its_place_in_the_repository_wherever_that_is() -> 
         assert str(ROOT) not in header and '#include "' not in header
 
 
+def test_a_kernels_files_are_read_once_however_often_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = str(ROOT / "trainer" / "training" / "update.py")
+    first = kernel(module, "one")
+    monkeypatch.setattr(Path, "resolve", None)
+    monkeypatch.setattr(Path, "read_text", None)
+    assert kernel(module, "two") == first | {"cpu_src": "two", "cuda_src": "two"}
+
+
 def test_a_mistake_in_a_kernel_is_reported_by_its_file_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,13 @@ def run(request):
 '''
 
 
+def test_a_task_starts_without_what_a_report_needs() -> None:
+    script = "import sys, trainer.__main__; print(*(name for name in sys.modules if name.startswith('trainer.')))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert "trainer.tasks" in imported and not [name for name in imported if name.startswith("trainer.recipe")]
+
+
 def test_a_task_is_added_by_one_new_file(tmp_path: Path) -> None:
     (tmp_path / "count_keys.py").write_text(COUNT)
 

@@ -53,6 +53,9 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"--{name}: with --html nothing is served; leave one of them out")
     try:
         with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
+            from data_server.datasets.lazy_imports import import_mmdetection
+
+            import_mmdetection()
             from data_server.commands.browse.app import application
             from data_server.commands.browse.single_file import held, page
             from data_server.commands.browse.splits import Splits

@@ -102,9 +102,12 @@ def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
 
 
 def test_without_open_clip_the_user_is_told_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("cat\n")
+    for name in ("names.txt", "a.pt"):
+        (tmp_path / name).write_text("cat\n")
     script = "import sys; sys.modules['open_clip'] = None\nfrom data_server.__main__ import main\nsys.exit(main())"
-    done = python("-c", script, "embed", "--names-file", tmp_path / "names.txt", "--clip", "a.pt", "--out", "a.npy")
+    done = python(
+        "-c", script, "embed", "--names-file", tmp_path / "names.txt", "--clip", tmp_path / "a.pt", "--out", "a.npy"
+    )
     assert done.returncode == 2
     assert "open_clip cannot be imported" in done.stderr and "pip install 'unidetector-jittor[embed]'" in done.stderr
 

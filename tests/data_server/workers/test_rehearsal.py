@@ -37,6 +37,7 @@ def test_a_batch_that_kills_its_maker_leaves_the_plan_to_a_guess(cluster, photos
 
 NEED = """
 import json, sys
+from data_server.datasets.lazy_imports import import_mmdetection; import_mmdetection()
 from data_server.workers import rehearsal
 from data_server.datasets.parts import Datasets
 from data_server.datasets.bounds import gather
@@ -60,6 +61,7 @@ def test_a_slot_is_not_counted_among_what_a_worker_holds_for_itself(photos):
 
 TIMED = """
 import json, sys
+from data_server.datasets.lazy_imports import import_mmdetection; import_mmdetection()
 from data_server.workers import rehearsal, trial
 from data_server.datasets.parts import Datasets
 from data_server.datasets.bounds import gather
@@ -107,6 +109,7 @@ def test_a_rehearsal_never_takes_more_than_half_of_the_memory_that_is_free(photo
 
 ASKED = """
 import json, sys
+from data_server.datasets.lazy_imports import import_mmdetection; import_mmdetection()
 from data_server.workers import rehearsal
 from data_server.datasets.parts import Datasets
 from data_server.datasets.bounds import gather

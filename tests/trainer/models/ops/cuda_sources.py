@@ -8,6 +8,7 @@ those of cudnn_of_one_core.h.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import re
 import subprocess
@@ -60,7 +61,7 @@ GPU_OF_ONE_CORE = r"""
 struct dim3 { unsigned x, y, z; dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {} };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 static ucontext_t scheduler, threads[1024];
-static std::vector<char> stacks(1024 * (64 << 10));
+alignas(16) static char stacks[1024][64 << 10];
 static bool finished[1024];
 static int current;
 static unsigned long long shuffled[1024];
@@ -82,7 +83,7 @@ struct Launch {
         for (int t = 0; t < (int)block.x; t++) {
             finished[t] = false;
             getcontext(&threads[t]);
-            threads[t].uc_stack.ss_sp = stacks.data() + t * (64 << 10), threads[t].uc_stack.ss_size = 64 << 10;
+            threads[t].uc_stack.ss_sp = stacks[t], threads[t].uc_stack.ss_size = sizeof(stacks[t]);
             threads[t].uc_link = &scheduler;
             makecontext(&threads[t], thread_main, 0);
         }
@@ -256,21 +257,31 @@ std::string word;
 """
 
 
+# Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
+_GXX = ("g++", "-std=c++17", "-O1", "-ffp-contract=off", "-w", f"-I{CUDNN_HEADER}")
+_BEGINNING = DECLARATIONS + GPU_OF_ONE_CORE
+
+
 @functools.cache
 def _compiled(text: str) -> Path:
-    """A program that g++ has made of `text`, kept for this process."""
-    made = Path(_programs().name) / f"{len(list(Path(_programs().name).iterdir()))}"
+    """A program that g++ has made of `text`, which begins like all, kept for this process."""
+    made = _programs() / f"{len(list(_programs().iterdir()))}"
     made.mkdir()
-    (made / "operator.cpp").write_text(text)
-    # Without contraction: the kernels that must round every operation say so, on a GPU, by __fmul_rn and the like.
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", f"-I{CUDNN_HEADER}"]
-    subprocess.run(["g++", *flags, "-o", made / "operator", made / "operator.cpp"], check=True)
+    (made / "operator.cpp").write_text(text.removeprefix(_BEGINNING))
+    beginning = ["-include", _programs() / "beginning.h"]
+    subprocess.run([*_GXX, *beginning, "-o", made / "operator", made / "operator.cpp"], check=True)
     return made / "operator"
 
 
 @functools.cache
-def _programs() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory()
+def _programs() -> Path:
+    """A folder for them, with how all begin, compiled once."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    beginning = Path(folder.name) / "beginning.h"
+    beginning.write_text(_BEGINNING)
+    subprocess.run([*_GXX, "-x", "c++-header", beginning, "-o", f"{beginning}.gch"], check=True)
+    return Path(folder.name)
 
 
 def run(operator: Recorded, folder: Path, fast_division: bool = False, wide: bool = False) -> list[np.ndarray]:

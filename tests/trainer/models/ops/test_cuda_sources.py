@@ -2,6 +2,7 @@
 threads take turns on one core, and it compiles wherever there is an nvcc.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.models.ops.cuda_sources import CUDNN_HEADER, closeness, function, record, run, unit
-from tests.trainer.models.ops.random_calls import after_a_step, follow_gradients
+from tests.trainer.models.ops.random_calls import CALLS, after_a_step, follow_gradients
 from tests.trainer.models.ops.test_soft_nms import scene
 from trainer.device import jt, nn, var
 from trainer.models import checkpointing
@@ -267,6 +268,21 @@ def test_the_cuda_source_computes_what_the_cpu_source_does(
         # Integers are equal; sums are made in another order, divisions and exponentials differ in their last bits.
         close = closeness(other)
         np.testing.assert_allclose(output, other, rtol=close, atol=close * np.abs(other).max())
+
+
+@pytest.mark.parametrize("operator", CALLS)
+def test_shapes_do_not_matter(operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EMULATED random ones of each; ``make emulate`` takes 1,000."""
+    module, call = CALLS[operator]
+    for seed in range(int(os.environ.get("EMULATED", "2"))):
+        expected = [output.numpy() for output in call(np.random.default_rng(seed))]
+        again = lambda seed=seed: call(np.random.default_rng(seed))  # noqa: E731
+        found = run(record(module, again, monkeypatch, operator.endswith("in order"))[-1], tmp_path)
+        for output, other in zip(found, expected, strict=False):  # behind them is working memory
+            assert output.shape == other.shape
+            close = max(closeness(output), closeness(other))  # on a CPU, numbers of float16 may be in float32
+            tolerance = close * max(np.abs(other).max(initial=0), 1e-30)
+            np.testing.assert_allclose(output, other, rtol=close, atol=tolerance, err_msg=f"seed {seed}")
 
 
 WIDE = [name for name in OPERATORS if name.startswith(("norm with", "norm's", "unit", "average"))] + ["norm"]
