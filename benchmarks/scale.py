@@ -42,6 +42,7 @@ import numpy as np
 from benchmarks.annotation_file import write
 from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.standard_data import IMAGES, make_photographs
+from data_server.datasets.lazy_imports import import_mmdetection
 from data_server.handover.predictions import Record
 from data_server.machine.process_memory import anonymous_bytes, private_bytes
 from shared.contents import FRESH_NS
@@ -105,6 +106,7 @@ def measure(stage: str, path: Path) -> dict[str, Figures]:
             {"type": "PackDetInputs"},
         ],
     }
+    import_mmdetection()
     import torch
     from mmdet.registry import DATASETS
     from mmengine.config import ConfigDict
