@@ -70,7 +70,8 @@ class _LazyClass(type):
         return isinstance(instance, cls._real())
 
     def _real(cls) -> Any:
-        _forget()  # whoever needs one while others are being imported has the real ones from now on
+        if isinstance(sys.modules.get(cls.__module__), _LazyModule):
+            _forget()  # who needs one while others are being imported has the real ones from now on
         return getattr(importlib.import_module(cls.__module__), cls.__name__)
 
 
