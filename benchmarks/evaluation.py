@@ -38,7 +38,6 @@ from mmengine.config import ConfigDict
 from benchmarks.annotation_file import COCO, LVIS, Form, write
 from benchmarks.rounds import REPOSITORY, RESULTS, machine, shown, write_results
 from benchmarks.scale import Figures, Meter
-from data_server.datasets.lazy_imports import import_mmdetection
 from shared.layout import Layout
 from shared.predictions import arrays_of
 
@@ -124,7 +123,6 @@ def _records(found: Iterator[tuple[int, Detections]]) -> Iterator[tuple[bytes, m
 
 
 def _theirs(kind: Kind, path: Path, boxes: int, classes: int | None) -> dict[str, Figures]:
-    import_mmdetection()
     import torch
     from mmdet.registry import METRICS
 
