@@ -54,7 +54,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     # pycocotools and plug-ins print things that nobody asked for.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    gc.disable()  # it would look through 600,000 objects that stay, again and again: a sixth of the time
+    gc.disable()  # it would look again and again through hundreds of thousands of objects that stay
     import_mmdetection()
     import data_server.datasets.bounds
     import data_server.workers.evaluator

@@ -26,14 +26,15 @@ def written(tmp_path, monkeypatch):
     (tmp_path / "big" / "__init__.py").write_text("")
     (tmp_path / "big" / "part.py").write_text(BIG)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
 
     def module(text: str):
         (tmp_path / "user.py").write_text(text)
         importlib.invalidate_caches()
         return importlib.import_module("user")
 
-    return module
+    yield module
+    for name in ("big", "big.part", "user"):
+        sys.modules.pop(name, None)
 
 
 def used(name: str) -> bool:
