@@ -2,6 +2,7 @@
 # make demo-controls  the demo, if it is not done yet, and a control: stage 2 trained on one data set only
 # make quick  the tests that need neither Jittor nor a data server, within a minute
 # make test   the test suite, with short forms of everything slow
+# make long   tests of half a minute and more that look closer at what shorter ones look at as well
 # make lint   style, formatting, who imports whom, types, the kernels' formatting
 # make mutate draws MUTANTS small faults (with SEED), one at a time, and lists what the tests overlook: a night
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
@@ -26,7 +27,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-controls pictures load quick test mutate fuzz chaos ranks far faults gpu-standin gpu-check emulate bench docker-test lock lint clean
+.PHONY: demo demo-controls pictures load quick test long mutate fuzz chaos ranks far faults gpu-standin gpu-check emulate bench docker-test lock lint clean
 
 demo: $(READY) data/demo/scenes.json
 	$(RUN) -m trainer --recipe configs/demo/open_world.py
@@ -48,11 +49,14 @@ demo-controls: $(READY) data/demo/scenes.json
 
 # Everything that is not marked as needing Jittor, a data server or photographs, or as slow.
 quick: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos or standin)'
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not (slow or jittor or server or photos or docker or chaos or standin or long)'
 
 # Half of the tests' time is waiting, for processes that start or were killed. So four files run at a time on two cores.
 test: $(READY)
 	$(RUN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 20
+
+long: $(READY)
+	$(RUN) -m pytest -n 4 --dist loadfile -m long
 
 MUTANTS ?= 300
 SEED    ?= 1

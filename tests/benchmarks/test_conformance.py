@@ -152,7 +152,7 @@ def test_a_key_is_counted_by_what_becomes_of_its_value():
         assert line in text.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_forty_most_frequent_data_sets_of_the_zoo_are_delivered_as_mmdetection_makes_them(photographs, checked):
     configs, _ = checked
     with Feeders(images=2) as feeders:

@@ -22,7 +22,7 @@ def test_both_sides_judge_the_same_detections(tmp_path):
             np.testing.assert_array_equal(array, same)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_evaluation_has_equal_numbers_and_costs(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["evaluation", "--images", "60", "--boxes", "20", "--folder", str(tmp_path)])

@@ -13,7 +13,7 @@ from benchmarks.standard_data import make_photographs
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pipeline_benchmark_measures_every_contender_and_writes_json(tmp_path):
     make_photographs(tmp_path / "data", count=8)
     result = tmp_path / "results" / "pipeline.json"

@@ -17,7 +17,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'unidetecto
 SHORT = ["--workers", "2", "--rounds", "1", "--seconds", "0.5", "--mebibytes", "0.5", "--numbers", "10000"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_measures_workers_here_and_far_a_delay_and_a_sum(tmp_path: Path) -> None:
     result = tmp_path / "scaling.json"
     command = [sys.executable, "-m", "benchmarks.scaling", *SHORT, "--delays", "20", "--output", str(result)]

@@ -24,6 +24,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("mmdet") is None, reason="the other side needs MMDetection")
 @pytest.mark.slow
 def test_the_step_benchmark_compares_the_parts_it_is_asked_for_and_writes_json(tmp_path):

@@ -17,7 +17,7 @@ from tests.cluster import Cluster, digests
 STEPS = 16
 RESUMED_AT = (2, 6, 10)  # where there is a switch: before it, with it and after it
 DEADLY = "worker.sample:6"  # each worker kills itself in the midst of its third batch
-USUAL = 3  # of each group are drawn; ``make chaos`` has them all
+USUAL = 2  # of each group are drawn; ``make chaos`` has them all
 
 
 def cells() -> list:

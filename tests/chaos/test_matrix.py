@@ -70,18 +70,9 @@ WORKER = {
     "worker.wrote": 1,
 }
 # A server takes seconds to start: of what needs one to itself the usual tests have a part, ``make chaos`` the rest.
-USUAL_SERVER = (
-    "server.hello",
-    "server.built",
-    "server.welcomed",
-    "server.assigned",
-    "server.wrote",
-    "server.batch",
-    "server.released",
-    "server.metrics",
-)
-USUAL_STOPS = ("server.hello", "server.built", "server.batch")
-USUAL_WORKER = ("worker.sample", "worker.written", "worker.wrote")
+USUAL_SERVER = ("server.built", "server.assigned", "server.batch", "server.metrics")
+USUAL_STOPS = ("server.hello", "server.batch")
+USUAL_WORKER = ("worker.sample", "worker.wrote")
 USUAL_EMBEDDED = ("client.connected", "client.lease", "client.goodbye")
 # A process that is asked to end needs a moment, which is longer where the machine is busy with other tests.
 STOP_SECONDS = 2.0 * PATIENCE

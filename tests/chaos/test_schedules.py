@@ -57,7 +57,7 @@ def digest_under(cluster: Cluster, config: dict, schedule: list[tuple[int, str]]
 schedules = st.lists(st.tuples(st.integers(SLOTS + 1, SLOTS + 2), st.sampled_from(sorted(VICTIMS))), max_size=3)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(schedule=schedules)
 def test_no_schedule_of_kills_changes_the_digest(cluster, slow, known, schedule):
     wait_for(cluster.is_idle, 2)

@@ -115,7 +115,7 @@ def test_other_names_are_detected_without_training(walked: Path) -> None:
     assert [one["name"] for one in found["categories"]] == ["dog", "traffic light"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_recipe_does_the_steps_in_one(walked: Path) -> None:
     assert "my detector, calibrated" in run(RECIPE, walked)
     assert (walked / "work_dirs" / "recipe" / "report.html").exists()

@@ -12,8 +12,8 @@ from tests.faults.cells import Plan, Scenario
 from tests.faults.scenarios import ALL, lay_out
 
 # Those that take longer have fewer.
-DRAWN = {"train": 2, "replay": 1, "evaluate": 2, "propose": 1, "calibrate": 1, "detect": 1, "browse": 1}
-USUAL = 4
+DRAWN = {"train": 2, "replay": 1, "evaluate": 1, "propose": 1, "calibrate": 1, "detect": 1, "browse": 1}
+USUAL = 2
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,7 @@ def text_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     return {name.rpartition(".")[2]: array.shape for name, array in weights if "zs_weights" in name}
 
 
+@pytest.mark.long
 def test_stage_two_begins_to_learn_sixteen_photographs(vocabularies: dict[str, Path], tmp_path: Path) -> None:
     options = [
         f"model.roi_head.bbox_head.zeroshot_path={vocabularies['coco']}",

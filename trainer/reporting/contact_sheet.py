@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from shared.files import save
 from trainer.reporting.drawing import DARK, Box, Colour, Labels, dashed_frame, font_of, frame, inside
+from trainer.reporting.png import COMPRESS_LEVEL
 
 SIDE = 360
 GAP = 8
@@ -73,7 +74,7 @@ def draw(
             sheet.paste(tile, (GAP + column * (SIDE + GAP), y))
         y += max(tile.height for tile in row) + GAP
     content = io.BytesIO()
-    sheet.save(content, format="PNG")
+    sheet.save(content, format="PNG", compress_level=COMPRESS_LEVEL)
     save(Path(path), content.getvalue())
     return content.getvalue()
 

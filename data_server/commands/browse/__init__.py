@@ -14,7 +14,6 @@ Nothing else is written but the index. Without --token only this machine can rea
 from __future__ import annotations
 
 import argparse
-import contextlib
 import signal
 from pathlib import Path
 
@@ -52,13 +51,12 @@ def main(arguments: list[str]) -> int:
         if getattr(options, name) != parser.get_default(name):
             raise UserError(f"--{name}: with --html nothing is served; leave one of them out")
     try:
-        with contextlib.redirect_stdout(None):  # what MMDetection prints when it is imported
-            from data_server.datasets.lazy_imports import import_mmdetection
+        from data_server.datasets.lazy_imports import import_mmdetection
 
-            import_mmdetection()
-            from data_server.commands.browse.app import application
-            from data_server.commands.browse.single_file import held, page
-            from data_server.commands.browse.splits import Splits
+        import_mmdetection()
+        from data_server.commands.browse.app import application
+        from data_server.commands.browse.single_file import held, page
+        from data_server.commands.browse.splits import Splits
         from shared import web
     except ModuleNotFoundError as error:
         raise UserError(f"browse needs {error.name}; pip install 'unidetector-jittor[data-server]'") from None

@@ -29,10 +29,11 @@ from __future__ import annotations
 
 import enum
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -168,12 +169,16 @@ class _Identities:
         """int64 (n,). Raises Unfit where they are not all of one kind, OverflowError where 64 bits do not hold one."""
         if not identities:
             return np.zeros(0, np.int64)
-        kinds = {*map(type, identities)}
-        if len(kinds) > 1 or self._kind not in (None, *kinds):
+        kind: type = int
+        try:
+            found = np.frombuffer(array("q", cast("Sequence[int]", identities)), np.int64)
+        except TypeError:  # looking at the types of all beforehand would take as long again
+            kind = str
+        if self._kind not in (None, kind) or (kind is str and {*map(type, identities)} != {str}):
             raise Unfit(f"ids of {self._what} are neither all integers nor all texts")
-        self._kind = self._kind or kinds.pop()
-        if self._kind is int:
-            return np.fromiter(identities, np.int64, len(identities))
+        self._kind = kind
+        if kind is int:
+            return found
         table = self.texts = self.texts or {}
         return np.array([table.setdefault(str(one), len(table)) for one in identities], np.int64)
 
@@ -261,8 +266,8 @@ class _Annotations:
 
     def take(self, annotations: list[_Annotation], places: Places, lengths: Places) -> None:
         ids, images, categories, boxes, areas, crowd, ignored, outlines = zip(*map(astuple, annotations), strict=True)
-        count, numbers = len(annotations), [*chain.from_iterable(boxes)]
-        box = np.fromiter(numbers, np.float64, 4 * count).reshape(-1, 4)
+        count = len(annotations)
+        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * count).reshape(-1, 4)
         area = np.fromiter(areas, np.float64, count)
         if not (box.min() > -_MOST_PIXELS and box.max() < _MOST_PIXELS and np.isfinite(area).all()):
             raise Unfit("a box or an area is beyond all pixels")
@@ -270,8 +275,7 @@ class _Annotations:
             flags = bytes(map(_FLAGS.__getitem__, zip(crowd, ignored, map(bool, outlines), strict=True)))
         except KeyError:
             raise Unfit("an iscrowd or ignore is neither 0 nor 1") from None
-        kinds = np.frombuffer(bytes(map(_IS_WHOLE.__getitem__, map(type, numbers))), np.uint8)
-        whole = np.packbits(kinds.reshape(-1, 4), 1, "little")[:, 0]
+        whole = _whole(boxes, box)
         self._has_whole = self._has_whole or bool(whole.any())
         found: dict[str, Array] = {
             "box": box,
@@ -328,6 +332,16 @@ class _Annotations:
         if self._ids.texts is None:
             kinds["number"] = columns.narrowed(read["number"]).dtype
         return kinds
+
+
+def _whole(boxes: Sequence[tuple[Number, ...]], box: Array) -> Array:
+    """uint8 (n,), bit i: number i of each of `boxes`, float64 (n, 4), is written as an integer."""
+    whole = np.zeros(len(boxes), np.uint8)
+    rows = np.flatnonzero((box == np.rint(box)).any(1))
+    kinds = map(type, chain.from_iterable(map(boxes.__getitem__, rows.tolist())))
+    written = np.frombuffer(bytes(map(_IS_WHOLE.__getitem__, kinds)), np.uint8)
+    whole[rows] = np.packbits(written.reshape(-1, 4), 1, "little")[:, 0]
+    return whole
 
 
 def _pixels(numbers: Sequence[int]) -> Array:

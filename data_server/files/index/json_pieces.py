@@ -164,7 +164,7 @@ class JsonFile:
                 found.append(inside.index(b"{", end))
                 end = found[-1] + memoryview(raw).nbytes
             starts = np.array(found, np.int64)
-        return starts + at, np.diff(starts, append=length)
+        return starts + at, np.append(starts[1:], length) - starts
 
     def _value(self, at: int) -> tuple[Any, int]:
         """A value of any kind and where it ends."""

@@ -19,7 +19,7 @@ from tests.data_server import annotation_files
 from tests.data_server.datasets.apart_classes import lvis  # noqa: F401 - a fixture
 from tests.photos import TRAIN_PIPELINE
 
-FILES = int(os.environ.get("RANDOM_FILES", "40"))
+FILES = int(os.environ.get("RANDOM_FILES", "15"))
 KINDS = (
     "CocoDataset",
     "Objects365V1Dataset",

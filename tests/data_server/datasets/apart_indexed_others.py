@@ -19,7 +19,7 @@ from tests.data_server import other_files
 from tests.data_server.datasets.apart_indexed import answer_of, built, kinds
 from tests.photos import TRAIN_PIPELINE
 
-FILES = int(os.environ.get("RANDOM_FILES", "35"))
+FILES = int(os.environ.get("RANDOM_FILES", "12"))
 WRITERS = {"open images": other_files.write_open_images, "voc": other_files.write_voc}
 
 

@@ -19,7 +19,7 @@ from tests.photos import CROWD, EMPTY, HIGH, IMAGES, TRAIN_PIPELINE, annotations
 SEED = 7
 STEPS = 24
 PHOTOGRAPHS = Path(os.environ.get("DATA_DIR", ROOT.parent / "shared" / "data")) / "coco_photos"
-SAMPLES = 200
+SAMPLES = 104
 
 
 def compare(client, config, wide, steps, folder):
@@ -53,7 +53,7 @@ def pairs(photos, long_lived_cluster, tmp_path_factory):
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs in {PHOTOGRAPHS}; set DATA_DIR")
-def test_every_byte_of_200_photographs_is_that_of_mmdetection(cluster, tmp_path):
+def test_every_byte_of_104_photographs_is_that_of_mmdetection(cluster, tmp_path):
     resize = {"type": "Resize", "scale": (1333, 800), "keep_ratio": True}
     pipeline = (*TRAIN_PIPELINE[:2], resize, *TRAIN_PIPELINE[3:])
     config = config_of(

@@ -119,7 +119,10 @@ def proxy_of(cluster: Cluster) -> psutil.Process:
 @pytest.mark.parametrize(
     ("name", "pipeline", "reason"),
     [
-        ("same", CUBIC, "the same samples make other bytes there (all versions are the same"),
+        pytest.param(
+            *("same", CUBIC, "the same samples make other bytes there (all versions are the same"),
+            marks=pytest.mark.long,
+        ),
         ("image", SLOW, "03.jpg' has other contents there (1 of 11 files"),
         ("boxes", SLOW, "its annotations are others (fingerprint"),
     ],

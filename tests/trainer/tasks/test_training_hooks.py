@@ -82,6 +82,7 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_a_resumed_run_ke
     assert refused.end() == 2 and "has weights alone, as the best ones of a run have" in refused.text.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_goes_on_to_the_same_average_and_evaluates_it(
     tmp_path: Path, start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_root: Path, moving: Pat
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)  # three trainings, one after the other, with Jittor's start each
 def test_two_ranks_that_one_rank_resumes_are_one_rank_with_twice_the_batches_in_an_update(
     tmp_path: Path, data_root: Path, whole: Run, moving: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from shared.files import save
 from trainer.reporting.charts import style
 from trainer.reporting.charts.chart import Chart, described
 from trainer.reporting.charts.layout import POINTS_PER_INCH, WIDTH, Area, lay_out, size
+from trainer.reporting.png import COMPRESS_LEVEL
 
 GAP = 24  # between charts in one picture
 PNG_SCALE = 2
@@ -65,7 +66,7 @@ def draw(path: str | os.PathLike[str], charts: Sequence[Chart]) -> None:
             format="png",
             dpi=PNG_SCALE * POINTS_PER_INCH,
             metadata={"Software": None},
-            pil_kwargs={"optimize": True},
+            pil_kwargs={"compress_level": COMPRESS_LEVEL},
         )
     save(Path(path), content.getvalue())
 
