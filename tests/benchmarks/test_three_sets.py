@@ -9,6 +9,7 @@ from benchmarks import three_sets
 from shared.data_part import data_part
 
 
+@pytest.mark.long
 @pytest.mark.server
 @pytest.mark.slow
 def test_a_stream_of_all_three_starts_with_and_without_proposals(tmp_path, monkeypatch):

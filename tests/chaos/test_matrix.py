@@ -71,8 +71,8 @@ WORKER = {
 }
 # A server takes seconds to start: of what needs one to itself the usual tests have a part, ``make chaos`` the rest.
 USUAL_SERVER = ("server.built", "server.assigned", "server.batch", "server.metrics")
-USUAL_STOPS = ("server.hello", "server.batch")
-USUAL_WORKER = ("worker.sample", "worker.wrote")
+USUAL_STOPS = ("server.batch",)
+USUAL_WORKER = ("worker.sample",)
 USUAL_EMBEDDED = ("client.connected", "client.lease", "client.goodbye")
 # A process that is asked to end needs a moment, which is longer where the machine is busy with other tests.
 STOP_SECONDS = 2.0 * PATIENCE
@@ -253,7 +253,7 @@ def test_a_trainer_whose_embedded_server_dies_says_so_in_one_line(trainer, trace
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_a_server_that_is_told_to_end_while_it_starts_ends_cleanly(trace, directory, seconds, number):
     address = directory / "d"
     with (directory / "log").open("w") as log:

@@ -12,7 +12,7 @@ from tests.faults.cells import Plan, Scenario
 from tests.faults.scenarios import ALL, lay_out
 
 # Those that take longer have fewer.
-DRAWN = {"train": 2, "replay": 1, "evaluate": 1, "propose": 1, "calibrate": 1, "detect": 1, "browse": 1}
+DRAWN = {"train": 1, "replay": 1, "evaluate": 1, "propose": 1, "calibrate": 1, "detect": 1, "browse": 1}
 USUAL = 2
 
 

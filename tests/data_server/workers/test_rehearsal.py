@@ -87,7 +87,7 @@ def timed(config, hang=600, cpu=600, free=None):
     return said.count("a batch"), said[-1]
 
 
-@pytest.mark.parametrize("batch_size", [2, 8])
+@pytest.mark.parametrize("batch_size", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_how_much_is_rehearsed_does_not_depend_on_how_long_it_takes(photos, batch_size):
     slow = (*BEFORE, {"type": "Slow"}, PACK)
     quick, _ = timed(config_of(photos, batch_size=batch_size))

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -86,6 +87,7 @@ def begin(folder: Path, data: Path, *arguments: str) -> Start:
     return Start(folder, data, RECIPE, *arguments)
 
 
+@pytest.mark.long
 def test_who_looks_sees_logs_and_batches_and_changes_no_number(tmp_path: Path) -> None:
     data = tmp_path / "demo"
     scenes.generate(data, seed=1, train_images=8, val_images=2)

@@ -174,6 +174,7 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001)
 """
 
 
+@pytest.mark.long
 def test_stage_two_trains_on_them_over_two_data_sets_and_is_evaluated_on_them(
     proposed: Path, data_root: Path, tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def test_a_run_that_counts_steps_evaluates_and_goes_on_as_if_it_had_not_been_int
     assert not list(run.work_dir.glob("epoch_*"))
 
 
+@pytest.mark.long
 def test_a_signal_after_a_batch_has_come_and_before_its_step_loses_neither(finished: Run, start, monkeypatch) -> None:
     monkeypatch.setenv("FAULT", "client.release:3:SIGTERM")
     run = start(epochs=200)

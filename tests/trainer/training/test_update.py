@@ -47,7 +47,7 @@ def test_a_thousand_parameters_take_a_step(algorithm: type) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.long), 152])
+@pytest.mark.parametrize("depth", [50, *(pytest.param(depth, marks=pytest.mark.long) for depth in (101, 152))])
 def test_detectors_on_deep_backbones_take_a_step(depth: int, algorithm: type) -> None:
     seed(0)
     model = build_detector(small_model(**{"backbone.depth": depth, "neck.in_channels": [32, 64, 128, 256]}))

@@ -200,7 +200,7 @@ def test_what_is_not_supported_is_refused_by_its_key(keys: dict[str, Any], says:
         build_detector(detector_config(keys))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stage_1_trains_every_parameter_and_its_loss_falls() -> None:
     seed(0)
     detector = build_detector(detector_config({}))
