@@ -68,6 +68,7 @@ def test_an_optional_rival_is_measured_or_said_to_be_absent(name):
     assert (name in absent) == (name in report(visits, SIZES, [], absent).split("left out")[0].splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_rival_whose_process_dies_is_left_out_and_the_others_are_measured(monkeypatch):
     monkeypatch.setitem(sys.modules["benchmarks.handover"].TRANSPORTS, QUEUE, ("queues", {"library": "torch"}))
     visits, absent = measure([QUEUE, COPY], SIZES, rounds=1, batches=3)

@@ -13,8 +13,8 @@ from tests.model.explorer import Setting, Violation, explore
 @pytest.mark.parametrize(
     "setting",
     [
-        Setting(credits=1),
-        Setting(credits=2),
+        pytest.param(Setting(credits=1), marks=pytest.mark.slow),
+        pytest.param(Setting(credits=2), marks=pytest.mark.slow),
         Setting(credits=2, slots=2),
         Setting(workers=3, slots=2, end_step=3, deaths=1),
     ],

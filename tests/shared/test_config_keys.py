@@ -49,6 +49,7 @@ json.dump({
 """
 
 
+@pytest.mark.slow
 def test_every_key_that_mmdetection_and_mmengine_know_is_decided_on() -> None:
     """Asked of MMEngine and torch in another process, because this one has no torch; read in MMDetection's files."""
     output = subprocess.run([sys.executable, "-c", SIGNATURES], capture_output=True, text=True, check=True).stdout

@@ -161,6 +161,7 @@ def test_a_file_whose_areas_are_all_zero_has_no_boxes() -> None:
     assert any("3 annotations whose 'area' is 0 or less" in str(finding) for finding in findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judged", [False, True])
 @pytest.mark.parametrize("named", [None, list(annotation_files.NAMES[:2])])
 def test_an_index_has_the_same_faults_and_counts_as_the_file(tmp_path: Path, named: Any, judged: bool) -> None:

@@ -63,6 +63,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_open_clip
 @pytest.mark.parametrize("weights, prefix", [("clip.pth", ""), ("archive.pt", "half.")])
 def test_a_row_is_the_mean_of_the_raw_text_features(
@@ -85,6 +86,7 @@ def test_a_row_is_the_mean_of_the_raw_text_features(
     assert np.abs(wanted[0] - wanted[1]).max() > 100 * TOLERANCE
 
 
+@pytest.mark.slow
 @needs_open_clip
 def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n")
@@ -101,6 +103,7 @@ def test_a_file_without_a_clip_in_it_is_one_line(tmp_path: Path) -> None:
         assert not (tmp_path / "rows.npy").exists()
 
 
+@pytest.mark.slow
 def test_without_open_clip_the_user_is_told_what_to_install(tmp_path: Path) -> None:
     for name in ("names.txt", "a.pt"):
         (tmp_path / name).write_text("cat\n")

@@ -75,6 +75,7 @@ def test_the_smallest_and_the_largest_seed_are_seeds(source: Path, seed: int) ->
     assert len(json.loads(subset(source, 50, seed).read_text())["images"]) == 20
 
 
+@pytest.mark.slow
 def test_an_index_gives_the_bytes_that_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     indexed = 0
     for seed in range(60):

@@ -72,6 +72,7 @@ def test_who_stands_for_whom_is_in_the_digest(tmp_path):
     assert len(digests) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_no_more_is_held_than_some_images_whatever_the_length_of_the_list(tmp_path, protocol):
     images, rows = 3000, 200

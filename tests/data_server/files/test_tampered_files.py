@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from data_server.files import proposal_list
 from data_server.files.image_names import ImageNames
@@ -15,6 +16,7 @@ from tests import tampering
 IMAGES = [(1, "images/a.jpg"), (2, "images/b.jpg")]
 
 
+@pytest.mark.slow
 def test_files_of_ours(tmp_path: Path) -> None:
     writer = Writer(tmp_path, "train", ImageNames.of(IMAGES), "ab" * 16, "about")
     writer.append(0, np.array([1, 2]), np.arange(3 * COLUMNS, dtype=np.float32).reshape(3, COLUMNS))
@@ -52,6 +54,7 @@ def lists() -> Iterator[tuple[str, bytes]]:
     yield "one array for many images", pickle.dumps([np.ones((20_000, 5), np.float32)] * 1000, 4)
 
 
+@pytest.mark.slow
 def test_pickled_lists(tmp_path: Path) -> None:
     path = tmp_path / "rp.pkl"
     refused = tampering.assert_safe(

@@ -240,6 +240,7 @@ __global__ void fill(float* x) { *x = numeric_max<float>(); }
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NVCC is None, reason="no nvcc here: what is changed is not compiled")
 @pytest.mark.parametrize("language", TEXTS)
 def test_what_is_changed_compiles_with_the_headers_of_this_cuda(tmp_path: Path, language: str) -> None:

@@ -116,6 +116,7 @@ def test_a_size_and_a_data_set_have_rows_too_and_one_data_set_alone_has_none(one
     assert classes == [("crate", "shop"), ("dog", "cars"), ("cat", "cars"), ("cat", "shop"), ("star", "cars")]
 
 
+@pytest.mark.slow
 def test_a_curve_has_the_ap_that_pycocotools_has_for_its_class_size_and_data_set() -> None:
     for seed in range(16):
         first, second = (scenes.draw(number, crowds=bool(seed % 2)) for number in (seed, 1000 + seed))
@@ -164,6 +165,7 @@ def test_of_many_classes_each_has_a_row_and_the_worst_have_the_pictures(monkeypa
     assert all(row.note.startswith("Images with mistakes: ") for row in part.rows)
 
 
+@pytest.mark.slow
 def test_a_page_of_1203_classes_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PICTURES_IN_ALL", 0)
     random = np.random.default_rng(0)

@@ -174,6 +174,7 @@ def test_events_are_read_up_to_the_first_that_is_not_whole_and_the_rest_later(tm
     assert whole[0].numbers["train/lr"] == 0.05 and whole[2].numbers == {"val/coco/AR_100": 0.25}
 
 
+@pytest.mark.slow
 def test_the_log_hides_no_torch_that_is_loaded_and_loads_none() -> None:
     code = """
         import sys, types

@@ -139,6 +139,7 @@ def test_a_port_that_is_taken_is_named_and_without_the_option_nothing_is_served(
         assert said == []
 
 
+@pytest.mark.slow
 def test_the_page_draws_each_number_and_follows_the_step_that_runs(place: Place) -> None:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"

@@ -22,6 +22,7 @@ def assert_holds(weights: dict[str, np.ndarray], expected: Path) -> None:
             np.testing.assert_array_equal(weights[name], array, err_msg=name, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zip", "legacy", "parallel", "model", "mmengine", "runner", "runner_legacy"])
 def test_every_tensor_of_a_pytorch_file_is_read(torch_files: Path, name: str) -> None:
     assert_holds(file.read(torch_files / f"{name}.pth"), torch_files / "expected.npz")

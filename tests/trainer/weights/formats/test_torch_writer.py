@@ -34,6 +34,7 @@ def arrays() -> dict[str, np.ndarray]:
     return arrays
 
 
+@pytest.mark.slow
 def test_pytorch_reads_every_dtype_and_shape_back(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     (tmp_path / "a.pth").write_bytes(torch_writer.dumps(arrays))
     subprocess.run(
