@@ -30,7 +30,7 @@ ZOO = Path(str(importlib.util.find_spec("mmdet").origin)).parent / ".mim" / "con
 STEPS_PER_EPOCH = 60  # 12 epochs have a warm-up of 500 steps behind them
 BASE, MULTIPLIER = 0.02, 0.1
 UPDATES = 20
-EVERY = int(os.environ.get("EVERY_CONFIG", "8"))  # config is read; 1: all, which takes a minute
+EVERY = int(os.environ.get("EVERY_CONFIG", "5"))  # config is read; 1: all, which takes a minute
 
 
 @pytest.fixture(scope="module")
