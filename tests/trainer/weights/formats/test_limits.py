@@ -43,6 +43,7 @@ for path in map(str.strip, sys.stdin):
                 print(read(path), file=said)
             except BaseException:
                 traceback.print_exc(file=said)
+                said.flush()
                 os._exit(1)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
