@@ -2,7 +2,7 @@
 # make demo-controls  the demo, if it is not done yet, and a control: stage 2 trained on one data set only
 # make quick  the tests that need neither Jittor nor a data server, within a minute
 # make test   the test suite, with short forms of everything slow
-# make long   tests of half a minute and more that look closer at what shorter ones look at as well
+# make long   tests of half a minute and more that go deeper into what shorter tests cover
 # make lint   style, formatting, who imports whom, types, the kernels' formatting
 # make mutate draws MUTANTS small faults (with SEED), one at a time, and lists what the tests overlook: a night
 # make fuzz   ITERATIONS wrong frames for every decoder, ROUNDS strangers for a running server
